@@ -43,13 +43,13 @@ _JSON_KEYS: Final = (
     },
     examples=("emodna-prep --corpus ravdess --download", "emodna-prep --folder ~/calls --segment energy"),
 )
-@click.option("--corpus", "names", multiple=True, metavar="NAME", help="Corpus, or all (that are found); repeatable.")
+@click.option("--corpus", "names", multiple=True, metavar="NAME", help="Name of a corpus, or all; repeatable.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Folder, ZIP or tar.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
+    help="Folder, ZIP or tar of the corpus.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
 )
-@click.option("--subset", help="Other selection; it gets its own store.")
+@click.option("--subset", help="Named subset; it gets its own store.")
 @click.option("--download", is_flag=True, help="First download the corpus, if it is public.")
 @click.option("--accept-licence", is_flag=True, help="Accept the licence of a download.")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Own recordings: a CSV or Parquet table.")
@@ -95,8 +95,8 @@ def prep(
 ) -> int:
     """Prepare corpora: read labels, extract features and write feature stores.
 
-    A second call extracts only new and changed recordings, and drops deleted ones. Unusable files are rejected with a
-    reason; the others are prepared.
+    --corpus all prepares every corpus whose default root exists. A second call extracts only new and changed
+    recordings, and drops deleted ones. Unusable files are rejected with a reason; the others are prepared.
     """
     if workers and scheduler:
         workers, scheduler = _resolve_workers(workers, scheduler)

@@ -49,10 +49,8 @@ def plan_experiment(
         raise BenchError("at least two corpora are needed", field="corpora", value=" ".join(corpora))
     specs = dict.fromkeys(spec for _, methods in method_groups for spec in methods)
     infos = check_distinct({spec: describe_method(spec, conditions) for spec in specs})
-    runs = dict.fromkeys(
-        run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)
-    )
-    runs_by_seed = tuple(sorted(runs, key=lambda run: run.seed))
+    runs = [run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)]
+    runs_by_seed = tuple(sorted(dict.fromkeys(runs), key=lambda run: run.seed))
     return Experiment(out, conditions, corpora, infos, runs_by_seed, count_shared_recordings(stores))
 
 
@@ -123,11 +121,8 @@ def open_store(experiment: Experiment, name: str) -> FeatureStore:
     corpus = experiment.corpora[name]
     store = FeatureStore(Path(corpus.store))
     if store.fingerprint != corpus.fingerprint:
-        raise BenchError(
-            "changed since the experiment was planned",
-            where=corpus.store,
-            remedy=Remedy("run the experiment again", RunExperiment(experiment.out)),
-        )
+        remedy = Remedy("run the experiment again", RunExperiment(experiment.out))
+        raise BenchError("changed since the experiment was planned", where=corpus.store, remedy=remedy)
     return store
 
 
@@ -137,9 +132,7 @@ def _generate_runs(
     first_source: dict[tuple[Task, str], str] = {}
     for seed, task, spec in itertools.product(range(seeds), tasks, methods):
         for src, tgt in itertools.permutations(corpora, 2):
-            if corpora[src].find_missing_labels(task) or (
-                spec == UPPER_BOUND and corpora[tgt].find_missing_labels(task)
-            ):
+            if any(corpora[name].find_missing_labels(task) for name in ((src, tgt) if spec == UPPER_BOUND else (src,))):
                 continue
             if spec != UPPER_BOUND or first_source.setdefault((task, tgt), src) == src:
                 yield RunSpec(src, tgt, task, spec, seed)
