@@ -86,7 +86,7 @@ def _train(
     """Train the method; return the model, how each source's utterances become its input, and the time it took."""
     request, method, streams = plan.request, plan.method, make_streams(plan)
     generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-    with generators, use_deterministic_algorithms(wanted=plan.train.deterministic), force_float32():
+    with generators, use_deterministic_algorithms(enabled=plan.train.deterministic), force_float32():
         timing = train(
             method,
             streams.source,

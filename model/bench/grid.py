@@ -69,7 +69,7 @@ def summarise_corpus(store: FeatureStore) -> CorpusSummary:
 
 
 def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
-    """Count the recordings of each target that its source contains byte by byte with a label; omit pairs with none."""
+    """Count the target recordings that each source contains, byte for byte, with a label; omit pairs without any."""
     audio, labelled_audio = {}, {}
     for store in stores:
         own = store.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
