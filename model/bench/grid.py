@@ -98,9 +98,9 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     except ConfigError as error:
         raise ConfigError(str(error), field="methods", value=spec) from error
     if train.frames < kind.min_frames:
-        problem = f"{spec.name} needs at least {kind.min_frames} frames"
+        problem = f"must be at least {kind.min_frames} for {spec.name}"
         if "frames" in spec.overrides:
-            raise ConfigError(problem, field="methods", value=spec)
+            raise ConfigError(f"frames {problem}", field="methods", value=spec)
         raise ConfigError(problem, field="frames", value=train.frames)
     usual, used = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
     changed = {key: used[key] for key in spec.overrides if key in used and used[key] != usual[key]}
