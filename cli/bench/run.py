@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 #: Value of --table for the study of Emo-DNA's settings.
 _SENSITIVITY: Final = "sensitivity"
 #: Key that --set refuses -> remedy.
-_REFUSED_SETTINGS: Final = {
-    "steps": "use {steps}",
-    "seed": "use {seeds}",
-    "seeds": "use {seeds}",
-    "threads": "use {threads}",
-}
+_REFUSED: Final = {"steps": "use {steps}", "seed": "use {seeds}", "seeds": "use {seeds}", "threads": "use {threads}"}
 
 _workers_option = click.option(
     "--workers",
@@ -130,7 +125,7 @@ def run(
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
     parsed_settings = parse_settings(settings)
-    for key, remedy in _REFUSED_SETTINGS.items():
+    for key, remedy in _REFUSED.items():
         if key in parsed_settings:
             raise EmodnaError("not a setting of an experiment", field="settings", value=key, remedy=Remedy(remedy))
     # Checks that need no torch come first: they report mistakes at once.
