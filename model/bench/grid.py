@@ -69,7 +69,7 @@ def summarise_corpus(store: FeatureStore) -> CorpusSummary:
 
 
 def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
-    """Count the recordings of each target that its source contains byte by byte with a label; omit pairs with none."""
+    """Count the target recordings that each source contains, byte for byte, with a label; omit pairs without any."""
     audio, labelled_audio = {}, {}
     for store in stores:
         own = store.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
@@ -98,9 +98,9 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     except ConfigError as error:
         raise ConfigError(str(error), field="methods", value=spec) from error
     if train.frames < kind.min_frames:
-        problem = f"{spec.name} needs at least {kind.min_frames} frames"
+        problem = f"must be at least {kind.min_frames} for {spec.name}"
         if "frames" in spec.overrides:
-            raise ConfigError(problem, field="methods", value=spec)
+            raise ConfigError(f"frames {problem}", field="methods", value=spec)
         raise ConfigError(problem, field="frames", value=train.frames)
     usual, used = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
     changed = {key: used[key] for key in spec.overrides if key in used and used[key] != usual[key]}

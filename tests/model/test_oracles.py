@@ -28,7 +28,7 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.metrics import assign_labels, scores
 from emodna.model.run_folder import RunFolder
-from emodna.model.runs.card import card
+from emodna.model.runs.card import render_card
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import small
@@ -344,11 +344,11 @@ class TestCards:
     def test_of_an_oracle_say_so(self, bound: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
         fit_small(source, target, tmp_path / "run", steps=1, settings={"threshold": "oracle-labels"})
         for run, method in ((bound, "upper-bound"), (tmp_path / "run", "emo-dna")):
-            text = card(RunFolder(run))
+            text = render_card(RunFolder(run))
             assert f"# {method} (oracle) (" in text
             assert f"| {method} (oracle) (" in text
             assert "- oracle\n" in text or '- "oracle"\n' in text
-            assert "had no part in it." not in text
+            assert "were not used." not in text
 
     def test_of_runs_of_earlier_versions_that_name_no_supervision_do_not(
         self, trained_run: Path, tmp_path: Path
@@ -358,6 +358,6 @@ class TestCards:
             content = json.loads((old / name).read_text())
             content.pop("supervision")
             (old / name).write_text(json.dumps(content))
-        assert card(RunFolder(old)) == card(RunFolder(trained_run))
-        assert "oracle" not in card(RunFolder(old))
+        assert render_card(RunFolder(old)) == render_card(RunFolder(trained_run))
+        assert "oracle" not in render_card(RunFolder(old))
         assert FinishedRun.load(old, CPU).description["supervision"] == "source"
