@@ -14,7 +14,7 @@ from emodna.model.bench.spec import Experiment, MethodSpec, Pair, list_shared_re
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
-from emodna.pipeline.errors import Remedy
+from emodna.pipeline.errors import EmodnaError, Remedy
 
 if TYPE_CHECKING:
     from emodna.model.bench.compare import Comparison
@@ -80,7 +80,12 @@ def compare(
     experiment = Experiment.read(out)
     scores = Scores.from_table(select_scores(collect_results(experiment, tasks=[task] if task else [])), metric)
     specs = [MethodSpec.parse(text) for text in methods]
-    reference, specs = choose_methods(experiment, scores, specs, None if against is None else MethodSpec.parse(against))
+    try:
+        reference = None if against is None else MethodSpec.parse(against)
+    except EmodnaError as error:
+        error.field = "against"
+        raise
+    reference, specs = choose_methods(experiment, scores, specs, reference)
     resampling = Resampling(resamples, seed)
     comparison = bench_compare.compare(bench_compare.match_scores(scores, specs), reference, resampling)
     if as_json:

@@ -79,8 +79,8 @@ def test_latex_is_well_formed(emodna_bench: Command, unfinished_experiment: Expe
         assert depth >= 0
     assert depth == 0
     assert bare.count("$") % 2 == 0
-    begun, ended = (re.findall(rf"\\{word}\{{(.*?)\}}", shown) for word in ("begin", "end"))
-    assert sorted(begun) == sorted(ended)
+    begins, ends = (re.findall(rf"\\{word}\{{(.*?)\}}", shown) for word in ("begin", "end"))
+    assert sorted(begins) == sorted(ends)
     assert not re.search(r"[#~^_]", re.sub(r"\\text\w+\{\}|\$\^\{[<=]\}\$", "", bare))
 
 
