@@ -32,7 +32,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
 
 @click.command(
     cls=Command,
-    groups={"Data": "out task methods against metric resamples seed"},
+    groups={"Data": "out task methods against", "Output": "metric resamples seed"},
     examples=(
         "emodna-bench compare",
         "emodna-bench compare --task arousal --metric f1 --methods dann:add=scl --against dann",
@@ -47,7 +47,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
     help="Method spec to compare; repeatable.  [default: all with scores, without oracles]",
 )
 @click.option("--against", metavar="SPEC", help="Reference method.  [default: emo-dna, else the first method]")
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Resamples of the bootstrap.")
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Bootstrap resamples of the intervals.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @out_option
 @common_options

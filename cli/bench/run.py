@@ -33,10 +33,10 @@ _workers_option = click.option(
 _scheduler_option = click.option(
     "--scheduler",
     metavar="ADDRESS|FILE",
-    help="Run on a Dask cluster: address of its scheduler, or its .json file.",
+    help="Use the Dask cluster of this scheduler.",
 )
 _device_option = click.option(
-    "--device", default="auto", help="cpu, cuda, cuda:N, or auto: CUDA if available, else the CPU."
+    "--device", default="auto", help="auto (CUDA if available, else the CPU), cpu, cuda or cuda:N."
 )
 
 
@@ -59,7 +59,7 @@ _device_option = click.option(
     "--corpora",
     multiple=True,
     metavar="CORPUS",
-    help="Prepared corpus; repeatable.  [default: those of the experiment in --out, else all in the cache]",
+    help="Prepared corpus; repeatable.  [default: those of the experiment, else all in the cache]",
 )
 @click.option(
     "--tasks",
@@ -71,14 +71,14 @@ _device_option = click.option(
     "--methods",
     multiple=True,
     metavar="SPEC",
-    help="Method spec, e.g. dann:add=scl; repeatable.  [default: the methods of tables 2 and 3]",
+    help="Method spec, e.g. dann:add=scl; repeatable.  [default: those of tables 2 and 3]",
 )
 @click.option(
     "--table",
     "tables",
     multiple=True,
     type=click.Choice(["2", "3", "4", "5", "6", _SENSITIVITY]),
-    help="Run the methods of a table of the paper, or the study of settings; repeatable.",
+    help="Methods of a table of the paper, or of the study of settings; repeatable.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of seeds: 0, 1, ...; seed 0 runs first.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps of each run.")
@@ -86,7 +86,7 @@ _device_option = click.option(
 @click.option(
     "--feature-set",
     cls=FeatureSetOption,
-    help="{names}, or the name of a store's folder.  [default: mfcc40]",
+    help="{names}, or the folder name of a store.  [default: mfcc40]",
 )
 @cache_option
 @out_option
