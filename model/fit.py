@@ -137,7 +137,7 @@ def make_streams(plan: FitPlan) -> Streams:
     if plan.supervision == "oracle-labels":
         target_stream = LabelledTargetStream(targets, target.labels(request.task), **batches)
     elif plan.folds is not None:
-        seen = [plan.folds.training(fold) for fold in range(len(plan.folds.speakers))]
+        seen = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
         source_stream = FoldStream(targets, seen, **batches)
     return Streams(source_stream, target_stream, [each.framer for each, _ in labelled], targets.framer)
 

@@ -8,7 +8,15 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
-from emodna.cli.options import Command, FeatureSetOption, cache_option, common_options, config_option, parse_settings
+from emodna.cli.options import (
+    Command,
+    FeatureSetOption,
+    cache_option,
+    common_options,
+    config_option,
+    device_option,
+    parse_settings,
+)
 from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, note_shared_recordings
 from emodna.model.config import DEFAULT_STEPS, apply_shared_settings
@@ -35,9 +43,6 @@ _scheduler_option = click.option(
     metavar="ADDRESS|FILE",
     help="Use the Dask cluster of this scheduler.",
 )
-_device_option = click.option(
-    "--device", default="auto", help="auto (CUDA if available, else the CPU), cpu, cuda or cuda:N."
-)
 
 
 @click.command(
@@ -59,7 +64,7 @@ _device_option = click.option(
     "--corpora",
     multiple=True,
     metavar="CORPUS",
-    help="Prepared corpus; repeatable.  [default: those of the experiment, else all in the cache]",
+    help="Prepared corpus; repeatable.  [default: those of --out, else all in the cache]",
 )
 @click.option(
     "--tasks",
@@ -92,7 +97,7 @@ _device_option = click.option(
 @out_option
 @_workers_option
 @_scheduler_option
-@_device_option
+@device_option
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
 @config_option
 @common_options
@@ -164,7 +169,7 @@ def run(
 @out_option
 @_workers_option
 @_scheduler_option
-@_device_option
+@device_option
 @config_option
 @common_options
 @click.pass_context

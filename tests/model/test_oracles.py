@@ -191,7 +191,9 @@ class TestFoldStream:
         streams = []
         for each in (labels, changed):
             folds = Folds(of, each, (("a",), ("b",)))
-            streams.append(FoldStream(windows(target), [folds.training(0), folds.training(1)], batch_size=6, seed=1))
+            streams.append(
+                FoldStream(windows(target), [folds.mask_labels(0), folds.mask_labels(1)], batch_size=6, seed=1)
+            )
         for step in range(4):
             first, second = (stream.batch(step) for stream in streams)
             assert torch.equal(first.labels[::2], second.labels[::2])
@@ -237,7 +239,7 @@ class TestFolds:
         for row, speaker in enumerate(speakers):
             assert folds.of[row] == next((k for k, each in enumerate(folds.speakers) if speaker in each), -1)
         for fold, each in enumerate(folds.speakers):
-            trained = folds.training(fold)
+            trained = folds.mask_labels(fold)
             assert {0, 1} <= set(trained.tolist())
             for row, speaker in enumerate(speakers):
                 assert trained[row] == (-1 if speaker in each else labels[row])
