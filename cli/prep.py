@@ -43,13 +43,13 @@ _JSON_KEYS: Final = (
     },
     examples=("emodna-prep --corpus ravdess --download", "emodna-prep --folder ~/calls --segment energy"),
 )
-@click.option("--corpus", "names", multiple=True, metavar="NAME", help="Corpus, or all (that are found); repeatable.")
+@click.option("--corpus", "names", multiple=True, metavar="NAME", help="Name of a corpus, or all; repeatable.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Folder, ZIP or tar.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
+    help="Folder, ZIP or tar of the corpus.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
 )
-@click.option("--subset", help="Other selection; it gets its own store.")
+@click.option("--subset", help="Named subset; it gets its own store.")
 @click.option("--download", is_flag=True, help="First download the corpus, if it is public.")
 @click.option("--accept-licence", is_flag=True, help="Accept the licence of a download.")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Own recordings: a CSV or Parquet table.")
@@ -95,8 +95,8 @@ def prep(
 ) -> int:
     """Prepare corpora: read labels, extract features and write feature stores.
 
-    A second call extracts only new and changed recordings, and drops deleted ones. Unusable files are rejected with a
-    reason; the others are prepared.
+    --corpus all prepares every corpus whose default root exists. A second call extracts only new and changed
+    recordings, and drops deleted ones. Unusable files are rejected with a reason; the others are prepared.
     """
     if workers and scheduler:
         workers, scheduler = _resolve_workers(workers, scheduler)
@@ -114,12 +114,14 @@ def prep(
         names, subset, root, must_exist=not download
     )
     from emodna.pipeline import features
-    from emodna.pipeline.audio.segment import segmenter
+    from emodna.pipeline.audio.segment import find_segmenter
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
     extraction = ExtractionConfig(
-        features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples), max_seconds, segmenter(segment)
+        features.make_feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
+        max_seconds,
+        find_segmenter(segment),
     )
     reports, failed = [], False
     with _open_executor(workers, scheduler) as start:
@@ -172,8 +174,8 @@ class PrepareDisplay:
     def on_batch(self, results: "Sequence[ExtractionResult]") -> None:
         """Add the results of a batch of recordings."""
         self._done += len(results)
-        self._rejected += sum(outcome.rejection is not None for outcome in results)
-        self._seconds += sum(utterance.duration for outcome in results for utterance in outcome.facts)
+        self._rejected += sum(result.rejection is not None for result in results)
+        self._seconds += sum(info.duration for result in results for info in result.utterances)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         hours = f"{self._seconds / 3600:.2f} h of audio"
         self._counter.reach(self._done, f"{hours}, {rate:.0f} x real time, {self._rejected} rejected")
@@ -197,7 +199,7 @@ def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractConte
         return nullcontext(make_local_factory(workers or common.count_cores()))
     from emodna.pipeline.prepare.cluster import connect_cluster
 
-    return connect_cluster(scheduler, tell=lambda line: common.note(common.escape(line)))
+    return connect_cluster(scheduler, notify=lambda line: common.note(common.escape(line)))
 
 
 def _check_usage(selected: list[str], others: list[str]) -> None:

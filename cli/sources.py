@@ -77,5 +77,6 @@ def _list_found() -> list[str]:
     if absent:
         common.note(f"not found: {common.escape(', '.join(absent))}")
     if len(absent) == len(roots):
-        raise EmodnaError(f"no corpus found in {get_data_root()}", field="names", value="all")
+        remedy = "set $EMODNA_DATA to the folder of the corpora"
+        raise EmodnaError(f"no corpus found in {get_data_root()}", field="names", value="all", remedy=remedy)
     return [name for name, where in roots.items() if list_contents(where)]

@@ -86,7 +86,7 @@ def _train(
     """Train the method; return the model, how each source's utterances become its input, and the time it took."""
     request, method, streams = plan.request, plan.method, make_streams(plan)
     generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-    with generators, use_deterministic_algorithms(wanted=plan.train.deterministic), force_float32():
+    with generators, use_deterministic_algorithms(enabled=plan.train.deterministic), force_float32():
         timing = train(
             method,
             streams.source,
@@ -137,7 +137,7 @@ def make_streams(plan: FitPlan) -> Streams:
     if plan.supervision == "oracle-labels":
         target_stream = LabelledTargetStream(targets, target.labels(request.task), **batches)
     elif plan.folds is not None:
-        seen = [plan.folds.training(fold) for fold in range(len(plan.folds.speakers))]
+        seen = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
         source_stream = FoldStream(targets, seen, **batches)
     return Streams(source_stream, target_stream, [each.framer for each, _ in labelled], targets.framer)
 

@@ -49,14 +49,14 @@ def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
 
 
 @contextmanager
-def wrap_plugin_errors(entry: EntryPoint, what: str) -> Iterator[None]:
+def wrap_plugin_errors(entry: EntryPoint, call: str) -> Iterator[None]:
     """Raise errors of the plug-in code in this block as `PluginError`, except an `EmodnaError`."""
     try:
         yield
     except EmodnaError:
         raise
     except Exception as error:
-        raise make_plugin_error(entry, f"{what} fails: {_describe_error(error)}") from error
+        raise make_plugin_error(entry, f"{call} fails: {_describe_error(error)}") from error
 
 
 def make_plugin_error(entry: EntryPoint, reason: str) -> PluginError:

@@ -27,7 +27,7 @@ Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Acoustics:
+class Sound:
     """Measurements of one file: f0 in Hz, level in dB re full scale, spectral centroid in Hz, peak."""
 
     f0_hz: float
@@ -64,13 +64,13 @@ def estimate_f0(windows: Float64, rate: int) -> Float64:
     return np.asarray(rate / lags[strong.argmax(axis=1)])
 
 
-def measure(path: Path) -> Acoustics:
+def measure(path: Path) -> Sound:
     audio, rate = read_audio(path)
     loud = select_loud_frames(audio, rate)
     spectrum = (np.abs(np.fft.rfft(loud * np.hanning(loud.shape[1]))) ** 2).mean(axis=0)
     frequency = np.fft.rfftfreq(loud.shape[1], 1 / rate)
     band = frequency < 8000
-    return Acoustics(
+    return Sound(
         float(np.median(estimate_f0(loud, rate))),
         float(10 * np.log10(np.mean(loud**2))),
         float(np.sum(frequency[band] * spectrum[band]) / spectrum[band].sum()),
@@ -78,24 +78,24 @@ def measure(path: Path) -> Acoustics:
     )
 
 
-def mean(acoustics: Iterable[Acoustics]) -> Acoustics:
-    return Acoustics(*np.mean([astuple(each) for each in acoustics], axis=0).tolist())
+def mean(sound: Iterable[Sound]) -> Sound:
+    return Sound(*np.mean([astuple(each) for each in sound], axis=0).tolist())
 
 
-def average(corpus: dict[Path, Acoustics], emotion: str, male: bool | None = None) -> Acoustics:
+def average(corpus: dict[Path, Sound], emotion: str, male: bool | None = None) -> Sound:
     """Return the mean over the files of an emotion, and of men or women."""
     chosen = []
-    for path, acoustics in corpus.items():
+    for path, sound in corpus.items():
         name = RAVDESS_NAME.fullmatch(path.name) or EMODB_NAME.fullmatch(path.name)
         assert name is not None
         is_man = int(name["speaker"]) % 2 == 1 if name.re is RAVDESS_NAME else name["speaker"] in EMODB_MEN
         if name["emotion"] == emotion and male in (None, is_man):
-            chosen.append(acoustics)
+            chosen.append(sound)
     return mean(chosen)
 
 
 @pytest.fixture(scope="module")
-def ravdess(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Acoustics]:
+def ravdess(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Sound]:
     """Measurements of four actors; neutral, sad and angry."""
     root = tmp_path_factory.mktemp("ravdess")
     return {
@@ -104,7 +104,7 @@ def ravdess(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Acoustics]:
 
 
 @pytest.fixture(scope="module")
-def emodb(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Acoustics]:
+def emodb(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Sound]:
     """Measurements of four speakers, two of each sex; neutral, sad and angry."""
     root = tmp_path_factory.mktemp("emodb")
     speakers, texts = ("03", "08", "09", "10"), ("a01", "a02", "a04", "a07")
@@ -146,7 +146,7 @@ def test_a_share_of_emodb_keeps_the_proportions_and_is_contained_in_a_larger_one
         assert count == pytest.approx(0.4 * EMODB_COUNTS[letter] * 3 / 10, abs=2)
 
 
-def test_women_speak_higher_than_men(ravdess: dict[Path, Acoustics], emodb: dict[Path, Acoustics]) -> None:
+def test_women_speak_higher_than_men(ravdess: dict[Path, Sound], emodb: dict[Path, Sound]) -> None:
     for men, women in (
         (average(ravdess, "01", male=True), average(ravdess, "01", male=False)),
         (average(emodb, "N", male=True), average(emodb, "N", male=False)),
@@ -154,27 +154,25 @@ def test_women_speak_higher_than_men(ravdess: dict[Path, Acoustics], emodb: dict
         assert 80 < men.f0_hz < 150 < women.f0_hz < 260
 
 
-def test_anger_is_louder_higher_and_brighter_than_sadness(ravdess: dict[Path, Acoustics]) -> None:
+def test_anger_is_louder_higher_and_brighter_than_sadness(ravdess: dict[Path, Sound]) -> None:
     anger, neutral, sadness = (average(ravdess, emotion) for emotion in ("05", "01", "04"))
     assert anger.level_db > neutral.level_db + 6 > sadness.level_db + 7
     assert anger.f0_hz > 1.3 * max(neutral.f0_hz, sadness.f0_hz)
     assert anger.centroid_hz > 1.1 * max(neutral.centroid_hz, sadness.centroid_hz)
 
 
-def test_strong_intensity_is_louder_and_higher(ravdess: dict[Path, Acoustics]) -> None:
-    angry = {path: acoustics for path, acoustics in ravdess.items() if path.name.startswith("03-01-05")}
-    normal, strong = (
-        mean(acoustics for path, acoustics in angry.items() if path.name[9:11] == i) for i in ("01", "02")
-    )
+def test_strong_intensity_is_louder_and_higher(ravdess: dict[Path, Sound]) -> None:
+    angry = {path: sound for path, sound in ravdess.items() if path.name.startswith("03-01-05")}
+    normal, strong = (mean(sound for path, sound in angry.items() if path.name[9:11] == i) for i in ("01", "02"))
     assert strong.level_db > normal.level_db + 2
     assert strong.f0_hz > 1.1 * normal.f0_hz
 
 
-def test_emotions_of_emodb_differ_in_pitch_and_timbre_but_not_in_peak(emodb: dict[Path, Acoustics]) -> None:
+def test_emotions_of_emodb_differ_in_pitch_and_timbre_but_not_in_peak(emodb: dict[Path, Sound]) -> None:
     anger, sadness = average(emodb, "W"), average(emodb, "T")
     assert anger.f0_hz > 1.3 * sadness.f0_hz
     assert anger.centroid_hz > 1.1 * sadness.centroid_hz
-    assert all(acoustics.peak == pytest.approx(10 ** (-0.5 / 20), abs=1e-3) for acoustics in emodb.values())
+    assert all(sound.peak == pytest.approx(10 ** (-0.5 / 20), abs=1e-3) for sound in emodb.values())
 
 
 def test_high_arousal_is_louder_and_higher_than_low_arousal() -> None:
@@ -198,12 +196,10 @@ def test_f0_rises_in_surprise_and_falls_in_neutral_speech() -> None:
     assert np.median(moves["neutral"]) < 0
 
 
-def test_audio_is_finite_and_has_no_clipping_or_offset(
-    ravdess: dict[Path, Acoustics], emodb: dict[Path, Acoustics]
-) -> None:
-    for path, acoustics in (ravdess | emodb).items():
-        assert np.isfinite([acoustics.f0_hz, acoustics.level_db, acoustics.centroid_hz]).all(), path
-        assert 0.001 < acoustics.peak < 0.99, path
+def test_audio_is_finite_and_has_no_clipping_or_offset(ravdess: dict[Path, Sound], emodb: dict[Path, Sound]) -> None:
+    for path, sound in (ravdess | emodb).items():
+        assert np.isfinite([sound.f0_hz, sound.level_db, sound.centroid_hz]).all(), path
+        assert 0.001 < sound.peak < 0.99, path
         assert abs(read_audio(path)[0].mean()) < 1e-3, path
 
 
@@ -214,7 +210,7 @@ def test_a_shout_at_high_gain_does_not_clip() -> None:
     assert 0.5 < np.abs(audio).max() < 0.99
 
 
-def test_only_ravdess_has_long_silences(ravdess: dict[Path, Acoustics], emodb: dict[Path, Acoustics]) -> None:
+def test_only_ravdess_has_long_silences(ravdess: dict[Path, Sound], emodb: dict[Path, Sound]) -> None:
     for paths, shortest, longest in ((ravdess, 0.5, 1.1), (emodb, 0.0, 0.35)):
         for path in paths:
             audio, rate = read_audio(path)

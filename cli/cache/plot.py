@@ -54,10 +54,9 @@ def plot(
     elif against is not None:
         other = common.open_store(cache, against)
         if opened.snapshot.parameters != other.snapshot.parameters:
-            kinds = f"{other.snapshot.feature_set}, but {opened.path} has {opened.snapshot.feature_set}"
-            raise EmodnaError(
-                f"has features {kinds}", field="against", value=other.path, remedy="choose equal features"
-            )
+            kinds = f"{opened.snapshot.feature_set} and {other.snapshot.feature_set}"
+            remedy = "choose two stores of equal features"
+            raise EmodnaError(f"features differ: {kinds}", field="against", value=other.path, remedy=remedy)
         name += f"-{other.snapshot.corpus}-{task}"
         figure, numbers = draw_shift(opened, other, task)
     else:

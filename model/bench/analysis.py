@@ -31,7 +31,7 @@ from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.threads import limit_torch_to_one_thread
 
 MAX_UTTERANCES: Final = 1000
-"""Utterances of each corpus at most. Time of UMAP and memory of the kernel matrix grow with their square."""
+"""Largest sample of a corpus. Time of UMAP and memory of the kernel matrix grow with its square."""
 _SEED: Final = 0
 SAMPLE: Final = {"per_corpus": MAX_UTTERANCES, "draw": "by class, in proportion", "draw_seed": _SEED}
 """Description of the sample, a part of all cache keys."""

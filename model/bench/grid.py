@@ -46,13 +46,11 @@ def plan_experiment(
     """
     corpora = {store.snapshot.corpus: summarise_corpus(store) for store in stores}
     if len(corpora) < 2:
-        raise BenchError("at least two corpora are needed", field="corpora", value=" ".join(corpora))
+        raise BenchError("needs at least two corpora", field="corpora", value=" ".join(corpora))
     specs = dict.fromkeys(spec for _, methods in method_groups for spec in methods)
     infos = check_distinct({spec: describe_method(spec, conditions) for spec in specs})
-    runs = dict.fromkeys(
-        run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)
-    )
-    runs_by_seed = tuple(sorted(runs, key=lambda run: run.seed))
+    runs = [run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)]
+    runs_by_seed = tuple(sorted(dict.fromkeys(runs), key=lambda run: run.seed))
     return Experiment(out, conditions, corpora, infos, runs_by_seed, count_shared_recordings(stores))
 
 
@@ -71,7 +69,7 @@ def summarise_corpus(store: FeatureStore) -> CorpusSummary:
 
 
 def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
-    """Count the recordings of each target that its source contains byte by byte with a label; omit pairs with none."""
+    """Count the target recordings that each source contains, byte for byte, with a label; omit pairs without any."""
     audio, labelled_audio = {}, {}
     for store in stores:
         own = store.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
@@ -100,9 +98,9 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     except ConfigError as error:
         raise ConfigError(str(error), field="methods", value=spec) from error
     if train.frames < kind.min_frames:
-        problem = f"{spec.name} needs at least {kind.min_frames} frames"
+        problem = f"must be at least {kind.min_frames} for {spec.name}"
         if "frames" in spec.overrides:
-            raise ConfigError(problem, field="methods", value=spec)
+            raise ConfigError(f"frames {problem}", field="methods", value=spec)
         raise ConfigError(problem, field="frames", value=train.frames)
     usual, used = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
     changed = {key: used[key] for key in spec.overrides if key in used and used[key] != usual[key]}
@@ -123,11 +121,8 @@ def open_store(experiment: Experiment, name: str) -> FeatureStore:
     corpus = experiment.corpora[name]
     store = FeatureStore(Path(corpus.store))
     if store.fingerprint != corpus.fingerprint:
-        raise BenchError(
-            "changed since the experiment was planned",
-            where=corpus.store,
-            remedy=Remedy("run the experiment again", RunExperiment(experiment.out)),
-        )
+        remedy = Remedy("run the experiment again", RunExperiment(experiment.out))
+        raise BenchError("changed since the experiment was planned", where=corpus.store, remedy=remedy)
     return store
 
 
@@ -137,9 +132,7 @@ def _generate_runs(
     first_source: dict[tuple[Task, str], str] = {}
     for seed, task, spec in itertools.product(range(seeds), tasks, methods):
         for src, tgt in itertools.permutations(corpora, 2):
-            if corpora[src].find_missing_labels(task) or (
-                spec == UPPER_BOUND and corpora[tgt].find_missing_labels(task)
-            ):
+            if any(corpora[name].find_missing_labels(task) for name in ((src, tgt) if spec == UPPER_BOUND else (src,))):
                 continue
             if spec != UPPER_BOUND or first_source.setdefault((task, tgt), src) == src:
                 yield RunSpec(src, tgt, task, spec, seed)

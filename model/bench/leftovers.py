@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from emodna.model.bench.spec import Experiment
 from emodna.model.run_folder import RunFolder
-from emodna.model.runs.listing import files, is_locked
+from emodna.model.runs.listing import is_locked, list_files
 from emodna.pipeline.files import is_temporary
 
 LeftoverKind = Literal["old", "failed", "temporary"]
@@ -51,7 +51,7 @@ def _find(experiment: Experiment) -> Iterator[Leftover]:
             continue
         folder, run = RunFolder(path), runs.get(path.name)
         if run is None or (experiment.failure_file(run).exists() and not folder.done.exists()):
-            size = sum(status.st_size for status in files(folder).values())
+            size = sum(each.st_size for each in list_files(folder).values())
             yield Leftover(path, size, "old" if run is None else "failed", _find_reason_to_keep(folder))
         elif not is_locked(folder):
             yield from _find_temporary(path)

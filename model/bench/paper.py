@@ -1,7 +1,7 @@
 """Methods and scores of Tables 2 to 6 of Ye et al. 2023, arXiv 2308.02190.
 
-Our tables have two baselines besides (Source Only, with and without the target's batch norm statistics) and the upper
-bound, an oracle. This module needs no torch.
+Our tables add two baselines (Source Only, with and without the target's batch norm statistics) and the upper bound, an
+oracle. This module needs no torch.
 """
 
 import csv

@@ -107,16 +107,9 @@ def collect_results(
     tasks: Sequence[Task] = (),
     with_class_1_share: bool = False,
 ) -> pa.Table:
-    """Return the results of an experiment as a table of `SCHEMA`, in the order of the runs.
+    """Return a table of `SCHEMA` from the results of runs; without them, read all runs, or those of some tasks.
 
-    Parameters
-    ----------
-    run_results
-        Results to use; None: read the runs of some tasks.
-    tasks
-        Tasks to read; empty: all.
-    with_class_1_share
-        Read predictions, too, and add rows of the metric `CLASS_1_SHARE`.
+    `with_class_1_share` adds the metric `CLASS_1_SHARE` from predictions.
     """
     if run_results is None:
         run_results = read_run_results(experiment, [run for run in experiment.runs if not tasks or run.task in tasks])
@@ -144,8 +137,8 @@ def collect_results(
             "our_reading": info.our_reading,
         }
         for metric, value in scores.items():
-            cited = None if run.method.settings else find_paper_score(run.task, run.method.name, metric, run.src)
-            paper = {} if cited is None else {"paper": cited.mean, "paper_std": cited.std}
+            score = None if run.method.settings else find_paper_score(run.task, run.method.name, metric, run.src)
+            paper = {} if score is None else {"paper": score.mean, "paper_std": score.std}
             constant = {name: of_constant.get(metric) for name, of_constant in constants.items()}
             rows.append({**common, "metric": metric, "value": value, **constant, **paper})
     return pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -187,12 +180,12 @@ class Scores:
     def from_table(cls, table: pa.Table, metric: str = "uar") -> "Scores":
         """Arrange the rows of `select_scores` of one metric."""
         rows = table.filter(pc.equal(table["metric"], metric)).to_pylist()
-        places = [(row["spec"], (row["task"], row["src"], row["tgt"]), row["seed"]) for row in rows]
-        specs = list(dict.fromkeys(spec for spec, _, _ in places))
-        scenarios = sorted({scenario for _, scenario, _ in places})
-        seeds = sorted({seed for _, _, seed in places})
+        positions = [(row["spec"], (row["task"], row["src"], row["tgt"]), row["seed"]) for row in rows]
+        specs = list(dict.fromkeys(spec for spec, _, _ in positions))
+        scenarios = sorted({scenario for _, scenario, _ in positions})
+        seeds = sorted({seed for _, _, seed in positions})
         values = np.full((len(specs), len(scenarios), len(seeds)), np.nan)
-        for (spec, scenario, seed), row in zip(places, rows, strict=True):
+        for (spec, scenario, seed), row in zip(positions, rows, strict=True):
             values[specs.index(spec), scenarios.index(scenario), seeds.index(seed)] = row["value"]
         return cls(tuple(map(MethodSpec.parse_unchecked, specs)), tuple(scenarios), tuple(seeds), values)
 

@@ -85,12 +85,9 @@ class Workers:
             for info in workers.values()
         )
         if workers and not count:
+            remedy = Remedy("start workers with the Dask resource GPU=1", StartGpuWorkers(self.location))
             raise WorkerError(
-                "no worker declares a GPU",
-                where=self.location,
-                field="device",
-                value="cuda",
-                remedy=Remedy("start workers with the Dask resource GPU=1", StartGpuWorkers(self.location)),
+                "no worker declares a GPU", where=self.location, field="device", value="cuda", remedy=remedy
             )
         return count
 
@@ -134,7 +131,7 @@ def start_local_workers(count: int, threads: int, devices: Sequence[str]) -> Ite
             silence_logs=logging.CRITICAL,
             preload=["emodna.model.bench.worker"],
         ) as cluster,
-        Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, name="emodna-bench") as client,
+        Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, name="emodna experiment") as client,
     ):
         yield Workers(client, "this machine", threads, devices, local=True)
 
@@ -142,7 +139,7 @@ def start_local_workers(count: int, threads: int, devices: Sequence[str]) -> Ite
 @contextmanager
 def connect_remote_workers(scheduler: str, threads: int, device: str) -> Iterator[Workers]:
     """Connect to the workers of a cluster, present and future; raises as `connect_client`."""
-    with connect_client(scheduler, "emodna-bench") as client:
+    with connect_client(scheduler, "emodna experiment") as client:
         yield Workers(client, scheduler, threads, [device], {_GPU: 1} if device.startswith("cuda") else {})
 
 
@@ -157,12 +154,8 @@ def lock_experiment(out: Path) -> Iterator[None]:
         with filelock.FileLock(out / ".lock", timeout=0):
             yield
     except filelock.Timeout:
-        raise BenchError(
-            "another process is using the experiment",
-            field="out",
-            value=out,
-            remedy=Remedy("wait for it to end, or choose another {out}"),
-        ) from None
+        remedy = Remedy("wait for it to end, or choose another {out}")
+        raise BenchError("another process is using the experiment", field="out", value=out, remedy=remedy) from None
 
 
 def is_running(experiment: Experiment) -> bool:

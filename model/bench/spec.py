@@ -181,9 +181,8 @@ class Experiment:
         """Read the experiment in a folder; raises BenchError if it is missing or damaged."""
         path = out / _FILE
         if not path.exists():
-            raise BenchError(
-                "contains no experiment", field="out", value=out, remedy=Remedy("run one", RunExperiment(out))
-            )
+            remedy = Remedy("run one", RunExperiment(out))
+            raise BenchError("contains no experiment", field="out", value=out, remedy=remedy)
         content = read_json(path)
         try:
             if content["version"] != _VERSION:
@@ -245,20 +244,14 @@ class Experiment:
 
         Raises BenchError if two method specs have the same meaning.
         """
+        # The other experiment has newer counts of its corpora.
+        kept = {pair: count for pair, count in self.shared_recordings.items() if not set(pair) <= other.corpora.keys()}
         return replace(
             self,
             corpora={**self.corpora, **other.corpora},
             methods=check_distinct({**self.methods, **other.methods}),
             runs=tuple(dict.fromkeys([*self.runs, *runs])),
-            # The other experiment has the newer counts of its corpora.
-            shared_recordings={
-                **{
-                    pair: count
-                    for pair, count in self.shared_recordings.items()
-                    if not other.corpora.keys() >= set(pair)
-                },
-                **other.shared_recordings,
-            },
+            shared_recordings={**kept, **other.shared_recordings},
         )
 
     def drop(self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None) -> "Experiment":
@@ -335,12 +328,8 @@ def check_distinct(methods: Mapping[MethodSpec, MethodInfo]) -> Mapping[MethodSp
     known: dict[str, MethodSpec] = {}
     for spec, info in methods.items():
         if known.setdefault(info.label, spec) != spec:
-            raise BenchError(
-                f"has the same meaning as {known[info.label]}",
-                field="methods",
-                value=spec,
-                remedy="leave one out",
-            )
+            problem = f"has the same meaning as {known[info.label]}"
+            raise BenchError(problem, field="methods", value=spec, remedy="leave one out")
     return methods
 
 

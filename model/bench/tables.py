@@ -31,6 +31,8 @@ from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 
 RowKind = Literal["entry", "floor", "ceiling", "constant"]
+Pairs = tuple[Pair, ...]
+_BySeed = dict[int, float]
 
 TABLE_NAMES: Final = (*PAPER_TABLES, "sensitivity", "pairs")
 DIFFERENCE: Final = "difference"
@@ -47,7 +49,7 @@ class Column:
     """A column of a table: a mean over pairs."""
 
     name: str
-    """`casia`, `average_by_source`, or `own ->` and `-> own` of a corpus of one's own, or `a -> b` of a single pair."""
+    """`casia` or `average`; `own ->` or `-> own` for a corpus outside the paper; `a -> b` for one pair."""
     pairs: tuple[Pair, ...]
     """Pairs of the column, present or not."""
     in_paper: bool = False
@@ -91,9 +93,8 @@ class Cell:
     @property
     def difference(self) -> float | None:
         """Our score minus the paper's, if both are over the same pairs."""
-        return (
-            self.mean - self.paper_score.mean if self.paper_score and self.mean is not None and self.complete else None
-        )
+        score = self.paper_score if self.complete else None
+        return None if score is None or self.mean is None else self.mean - score.mean
 
     @property
     def comparable(self) -> bool:
@@ -132,8 +133,8 @@ class Block:
     @property
     def headings(self) -> tuple[str, ...]:
         """Headings of the scores of each column."""
-        with_class_1_share = f"% {_join_class_names((task for task, _ in self.columns), 1)}"
-        names = {**SCORE_NAMES, DIFFERENCE: "difference", CLASS_1_SHARE: with_class_1_share}
+        share = f"% {_join_class_names((task for task, _ in self.columns), 1)}"
+        names = {**SCORE_NAMES, DIFFERENCE: "difference", CLASS_1_SHARE: share}
         return tuple(names[score] for score in self.scores)
 
 
@@ -201,9 +202,8 @@ def _make_sensitivity_table(experiment: Experiment, results: pa.Table) -> Table:
     pairs = tuple(dict.fromkeys(run.pair for run in runs)) or tuple(itertools.permutations(experiment.corpora, 2))
     builder = _TableBuilder(experiment, results, "sensitivity", tasks, _make_pair_columns(pairs))
     rows = [builder.make_row("entry", spec, reference=first) for spec in SENSITIVITY_METHODS]
-    return builder.build(
-        "One setting at a time", builder.make_blocks("uar", DIFFERENCE, "war", "f1"), rows, SENSITIVITY_METHODS
-    )
+    blocks = builder.make_blocks("uar", DIFFERENCE, "war", "f1")
+    return builder.build("One setting at a time", blocks, rows, SENSITIVITY_METHODS)
 
 
 def _make_pairs_table(experiment: Experiment, results: pa.Table) -> Table:
@@ -212,10 +212,8 @@ def _make_pairs_table(experiment: Experiment, results: pa.Table) -> Table:
     builder = _TableBuilder(experiment, results, "pairs", experiment.tasks, _make_pair_columns(pairs))
     specs = sorted(experiment.methods, key=lambda spec: spec == UPPER_BOUND)
     scores = (*SCORE_NAMES, CLASS_1_SHARE)
-    rows = [
-        builder.make_row("ceiling" if experiment.methods[spec].oracle else "entry", spec, scores=scores)
-        for spec in specs
-    ]
+    kinds: list[RowKind] = ["ceiling" if experiment.methods[spec].oracle else "entry" for spec in specs]
+    rows = [builder.make_row(kind, spec, scores=scores) for kind, spec in zip(kinds, specs, strict=True)]
     return builder.build("All pairs", builder.make_blocks(*scores), rows, specs)
 
 
@@ -227,21 +225,22 @@ def make_columns(experiment: Experiment) -> list[Column]:
     experiment without a pair of the paper's corpora has a column for each of its corpora as a source, and the average.
     """
 
-    def from_(src: str, name: str, pairs: Sequence[Pair], *, cited: bool = False) -> Column:
-        return Column(name, tuple(pair for pair in pairs if pair[0] == src), cited)
+    def make_source_column(src: str, name: str, pairs: Sequence[Pair], *, in_paper: bool = False) -> Column:
+        return Column(name, tuple(pair for pair in pairs if pair[0] == src), in_paper)
 
     ours = set(experiment.corpora)
-    cited = list(itertools.permutations(paper.CORPORA, 2))
-    if not any(set(pair) <= ours for pair in cited):
+    paper_pairs = list(itertools.permutations(paper.CORPORA, 2))
+    if not any(set(pair) <= ours for pair in paper_pairs):
         pairs = list(itertools.permutations(experiment.corpora, 2))
-        return [*(from_(name, f"{name} ->", pairs) for name in experiment.corpora), Column(AVERAGE, tuple(pairs))]
+        columns = [make_source_column(name, f"{name} ->", pairs) for name in experiment.corpora]
+        return [*columns, Column(AVERAGE, tuple(pairs))]
     own = [name for name in experiment.corpora if name not in paper.CORPORA]
     pairs = [pair for pair in itertools.permutations([*paper.CORPORA, *own], 2) if set(pair) <= ours]
     return [
-        *(from_(name, name, cited, cited=True) for name in paper.CORPORA),
-        *(from_(name, f"{name} ->", pairs) for name in own),
+        *(make_source_column(name, name, paper_pairs, in_paper=True) for name in paper.CORPORA),
+        *(make_source_column(name, f"{name} ->", pairs) for name in own),
         *(Column(f"-> {name}", tuple(pair for pair in pairs if pair[1] == name)) for name in own),
-        Column(AVERAGE, tuple(cited), in_paper=True),
+        Column(AVERAGE, tuple(paper_pairs), in_paper=True),
     ]
 
 
@@ -252,17 +251,17 @@ def _make_pair_columns(pairs: tuple[Pair, ...]) -> list[Column]:
 
 
 def choose_pairs_and_seeds(
-    have: Mapping[Pair, Collection[int]], pairs: Sequence[Pair]
-) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
+    seeds_by_pair: Mapping[Pair, Collection[int]], pairs: Sequence[Pair]
+) -> tuple[Pairs, tuple[int, ...]]:
     """Choose the pairs and seeds of a mean, given the seeds with a score by pair.
 
     Only means over the same pairs are comparable between seeds. So the pairs are those of the seed with the most pairs
     (the lowest such seed), and seeds that lack one of these pairs are left out.
     """
-    seeds = sorted({seed for pair in pairs for seed in have.get(pair, ())})
-    there = {seed: tuple(pair for pair in pairs if seed in have.get(pair, ())) for seed in seeds}
-    chosen = max(there.values(), key=len, default=())  # the first of several
-    return chosen, tuple(seed for seed, own in there.items() if set(own).issuperset(chosen))
+    seeds = sorted({seed for pair in pairs for seed in seeds_by_pair.get(pair, ())})
+    pairs_by_seed = {seed: tuple(pair for pair in pairs if seed in seeds_by_pair.get(pair, ())) for seed in seeds}
+    chosen = max(pairs_by_seed.values(), key=len, default=())  # the first of several
+    return chosen, tuple(seed for seed, own in pairs_by_seed.items() if set(own).issuperset(chosen))
 
 
 def average_by_source(scores: Mapping[Pair, float]) -> float:
@@ -318,9 +317,8 @@ class _TableBuilder:
                 else Cell()
             )
         info = self.experiment.methods.get(spec)
-        return TableRow(
-            kind, str(spec), info.label if info else str(spec), paper_row.paper_name if paper_row else None, info, cells
-        )
+        paper_name = paper_row.paper_name if paper_row else None
+        return TableRow(kind, str(spec), info.label if info else str(spec), paper_name, info, cells)
 
     def build(self, title: str, blocks: Sequence[Block], rows: list[TableRow], methods: Sequence[MethodSpec]) -> Table:
         """Make the table, with the constant predictors below the methods."""
@@ -335,15 +333,11 @@ class _TableBuilder:
             tuple(blocks),
             (*_mark_best(rows), *self._make_constant_rows()),
             find_gaps(self.experiment, self._results, self.tasks, methods, pairs),
-            tuple(each for each in paper.CORPORA if each not in corpora)
-            if any(each.in_paper for each in columns)
-            else (),
+            tuple(name for name in paper.CORPORA if name not in corpora and any(each.in_paper for each in columns)),
             tuple(spec for spec in self.experiment.methods if str(spec) in done - {row.name for row in rows}),
         )
 
-    def _compute_means(
-        self, spec: MethodSpec, task: Task, column: Column, score: str
-    ) -> tuple[tuple[Pair, ...], dict[int, float]]:
+    def _compute_means(self, spec: MethodSpec, task: Task, column: Column, score: str) -> tuple[Pairs, _BySeed]:
         """Return the pairs of a mean, and the mean by seed; both are empty if there is none."""
         pairs, seeds = choose_pairs_and_seeds(self._scores.get((str(spec), task, "uar"), {}), column.pairs)
         found = self._scores.get((str(spec), task, score), {})
@@ -360,21 +354,17 @@ class _TableBuilder:
             cell = Cell(fmean(means.values()), _compute_std(means.values()), tuple(means), pairs, complete, constant)
         if paper_row is None:
             return cell
-        cited = (
-            paper.load_paper_scores().get(PaperScoreKey(self.name, task, paper_row.paper_name, column.name, score))
-            if column.in_paper
-            else None
-        )
+        key = PaperScoreKey(self.name, task, paper_row.paper_name, column.name, score)
+        paper_score = paper.load_paper_scores().get(key) if column.in_paper else None
         if paper_row.base is None:
-            return replace(cell, paper_score=cited)
+            return replace(cell, paper_score=paper_score)
         gains = self._compute_gains(spec, paper_row.base, task, column, score)
-        before = paper.find_paper_score(task, paper_row.base.name, score)
-        paper_gain = cited.mean - before.mean if cited and before else None
-        return replace(cell, paper_score=cited, gain=fmean(gains.values()) if gains else None, paper_gain=paper_gain)
+        gain = fmean(gains.values()) if gains else None
+        base = paper.find_paper_score(task, paper_row.base.name, score)
+        paper_gain = paper_score.mean - base.mean if paper_score and base else None
+        return replace(cell, paper_score=paper_score, gain=gain, paper_gain=paper_gain)
 
-    def _compute_gains(
-        self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str
-    ) -> dict[int, float]:
+    def _compute_gains(self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str) -> _BySeed:
         """Return the gains over another method by seed; empty unless both have the same pairs."""
         pairs, ours = self._compute_means(spec, task, column, score)
         same_pairs, others = self._compute_means(base, task, column, score)
@@ -382,11 +372,9 @@ class _TableBuilder:
 
     def _compute_constant_means(self, task: Task, pairs: Sequence[Pair], score: str) -> dict[str, float]:
         """Return the means of the constant predictors over the pairs with labelled targets."""
-        found = [(pair, self._constants.get((task, pair[1], score))) for pair in pairs]
-        known = {pair: constants for pair, constants in found if constants}
-        return {
-            name: average_by_source({pair: each[name] for pair, each in known.items()}) for name in CONSTANTS if known
-        }
+        found = {pair: self._constants.get((task, pair[1], score)) for pair in pairs}
+        names = CONSTANTS if any(found.values()) else ()
+        return {name: average_by_source({pair: each[name] for pair, each in found.items() if each}) for name in names}
 
     def _make_constant_rows(self) -> Iterator[TableRow]:
         """Make the rows of the constant predictors, on all pairs of a column that have runs in the task."""
@@ -414,8 +402,8 @@ def _compute_std(values: Collection[float]) -> float | None:
 
 def _join_class_names(tasks: Iterable[Task], label: int) -> str:
     """Return a class name: `high` for arousal, `positive` for valence, `high / positive` for both."""
-    there = set(tasks)
-    return " / ".join(CLASS_NAMES[task][label] for task in TASKS if task in there)
+    known = set(tasks)
+    return " / ".join(CLASS_NAMES[task][label] for task in TASKS if task in known)
 
 
 def _mark_best(rows: Sequence[TableRow]) -> list[TableRow]:
@@ -426,12 +414,12 @@ def _mark_best(rows: Sequence[TableRow]) -> list[TableRow]:
         if position[2] not in SCORE_NAMES:
             continue
         ours = [each[position] for each in entries if each[position].mean is not None]
-        alike = len({cell.pairs for cell in ours}) == 1
-        top = max(cell.mean or 0.0 for cell in ours) - _SAME if alike and len(ours) > 1 else inf
-        cited_top = max((cited.mean for each in entries if (cited := each[position].paper_score)), default=inf)
+        same_pairs = len({cell.pairs for cell in ours}) == 1
+        top = max(cell.mean or 0.0 for cell in ours) - _SAME if same_pairs and len(ours) > 1 else inf
+        paper_top = max((score.mean for each in entries if (score := each[position].paper_score)), default=inf)
         for each in entries:
             cell = each[position]
             best = cell.mean is not None and cell.mean >= top and cell.mark is None
-            paper_best = cell.paper_score is not None and cell.paper_score.mean >= cited_top
+            paper_best = cell.paper_score is not None and cell.paper_score.mean >= paper_top
             each[position] = replace(cell, best=best, paper_best=paper_best)
     return [replace(row, cells=mine) for row, mine in zip(rows, cells, strict=True)]

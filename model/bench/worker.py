@@ -68,7 +68,7 @@ class RunReply:
         return cls("failed", error=line, traceback="".join(traceback.format_exception(error)))
 
 
-class _SilentWatcher:
+class _SilentCallback:
     """A callback that prints nothing; metrics.jsonl has the progress."""
 
     def on_start(self, done: int) -> None: ...
@@ -87,12 +87,8 @@ def train_run(
 ) -> dict[str, Any]:
     """Train and evaluate a run, or resume it, and return the content of its result.json.
 
-    Parameters
-    ----------
-    device
-        Torch name, such as cuda:1; None: the device of the experiment's conditions.
-
-    Raises as `fit`, and BenchError if a store has changed since the experiment was planned.
+    `device` is a torch name, such as cuda:1, by default that of the experiment's conditions. Raises as `fit`, and
+    BenchError if a store has changed since the experiment was planned.
     """
     import torch
 
@@ -115,7 +111,7 @@ def train_run(
         out=folder.path,
         resume=folder.config.exists(),
     )
-    return fit(request, callback or _SilentWatcher(), stop_listener or never_stop)
+    return fit(request, callback or _SilentCallback(), stop_listener or never_stop)
 
 
 def execute_order(order: RunOrder) -> RunReply:
@@ -141,13 +137,10 @@ def _execute(order: RunOrder) -> RunReply:
     folder = experiment.run_folder(order.run)
 
     def train() -> RunReply:
-        options: dict[str, Any] = {
-            "threads": order.threads,
-            "device": order.device,
-            "stop_listener": _stop_when_cancelled,
-        }
-        with threadpool_limits(order.threads):
-            return RunReply("done", train_run(experiment, order.run, **options))
+        threads, device, stop = order.threads, order.device, _stop_when_cancelled
+        with threadpool_limits(threads):
+            result = train_run(experiment, order.run, threads=threads, device=device, stop_listener=stop)
+        return RunReply("done", result)
 
     if order.restart and folder.done.exists():  # its files are damaged
         shutil.rmtree(folder.path)

@@ -17,14 +17,8 @@ __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "TarTree", "Tree", "ZipTre
 def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> Tree:
     """Open a folder, an archive, or the only archive in a folder without files of `suffixes`.
 
-    Parameters
-    ----------
-    root
-        Path of the folder or archive.
-    suffixes
-        Lower-case suffixes of the files to read.
-    also
-        Suffixes of further files to read, such as labels. A readme beside an archive may have one of them.
+    `suffixes` are lower-case suffixes of the files to read. `also` are those of further files, such as labels; a readme
+    beside an archive may have one of them.
 
     Raises `CorpusError`: root not found, not a folder or archive, or several archives.
     """

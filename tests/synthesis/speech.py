@@ -53,7 +53,7 @@ class Voice:
     level_db: float = 0.0
     """Habitual loudness relative to the other speakers of the corpus, in dB."""
     expressiveness: float = 1.0
-    """Strength of rendition expressions: 0 = always neutral, 1 = as in `EXPRESSIONS`."""
+    """Strength of style expressions: 0 = always neutral, 1 = as in `EXPRESSIONS`."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def utter(
 
     Each rendition varies at random around `voice.expressiveness` times the expression.
     """
-    rendition = expression.scale(voice.expressiveness * np.exp(0.15 * rng.standard_normal())).vary(rng)
-    score = _make_score(voice, rendition, sentence, rng)
-    dry = _speak(voice, rendition, score, channel.sample_rate_hz, rng)
-    dry *= np.float32(_to_gain(voice.level_db + rendition.level_db) / np.sqrt(np.mean(np.square(dry))))
+    style = expression.scale(voice.expressiveness * np.exp(0.15 * rng.standard_normal())).vary(rng)
+    score = _make_score(voice, style, sentence, rng)
+    dry = _speak(voice, style, score, channel.sample_rate_hz, rng)
+    dry *= np.float32(_to_gain(voice.level_db + style.level_db) / np.sqrt(np.mean(np.square(dry))))
     return _record(dry, channel, rng)
 
 
@@ -123,30 +123,30 @@ def _smooth(track: Float64, width_s: float) -> Float64:
     return np.asarray(windows @ kernel).reshape(track.shape)
 
 
-def _make_score(voice: Voice, rendition: Expression, sentence: Sentence, rng: np.random.Generator) -> _Score:
+def _make_score(voice: Voice, style: Expression, sentence: Sentence, rng: np.random.Generator) -> _Score:
     """Place the phones in time, and smooth the tracks between their targets."""
     phones, syllable, nuclear = _list_phones(sentence)
     accented = np.array([*(s.accented for s in sentence), False])[syllable]
     duration = np.array([phone.duration_s for phone in phones])
-    duration *= np.exp(0.1 * rng.standard_normal(len(phones))) / (voice.tempo * rendition.tempo)
+    duration *= np.exp(0.1 * rng.standard_normal(len(phones))) / (voice.tempo * style.tempo)
     duration *= np.where(accented & nuclear, 1.35, 1.0)
     duration *= np.where(syllable == len(sentence) - 1, 1.35, 1.0)  # final lengthening
     ends = np.maximum.accumulate(np.round(np.cumsum(duration) / _HOP_S).astype(int))
     frame = np.repeat(np.arange(len(phones)), np.diff(ends, prepend=0))
 
-    formants = _compute_formants(voice, rendition, phones)[frame]
+    formants = _compute_formants(voice, style, phones)[frame]
     levels = np.array([[phone.voicing_db, phone.aspiration_db, phone.frication_db] for phone in phones])[frame]
-    levels = _smooth(levels, 0.025 / rendition.articulation)
+    levels = _smooth(levels, 0.025 / style.articulation)
     # Accented syllables gain half of the accent, others lose half.
-    stress = _smooth(np.where(accented[frame], 0.5, -0.5), 0.12) * rendition.accent_db
+    stress = _smooth(np.where(accented[frame], 0.5, -0.5), 0.12) * style.accent_db
     fading = np.linspace(1.0, -1.0, len(frame))  # falling lung pressure: about 3 dB over a sentence
     levels += (stress + 1.5 * fading)[:, None]
-    levels[:, 1] += voice.breathiness_db + rendition.breathiness_db
-    levels[:, 2] += 40 * np.log10(rendition.articulation)  # a slack constriction hisses less
+    levels[:, 1] += voice.breathiness_db + style.breathiness_db
+    levels[:, 2] += 40 * np.log10(style.articulation)  # a slack constriction hisses less
     amplitude = (10 ** (levels / 20)).astype(np.float32)
     return _Score(
-        _compute_f0(voice, rendition, syllable[frame], accented & nuclear, ends, rng),
-        _smooth(formants, 0.06 / rendition.articulation).astype(np.float32),
+        _compute_f0(voice, style, syllable[frame], accented & nuclear, ends, rng),
+        _smooth(formants, 0.06 / style.articulation).astype(np.float32),
         amplitude[:, 0],
         amplitude[:, 1],
         amplitude[:, 2],
@@ -166,17 +166,17 @@ def _list_phones(sentence: Sentence) -> tuple[list[Phone], NDArray[np.int64], ND
     return [*phones, PAUSE], np.array([*syllable, len(sentence)]), np.array([*nuclear, False])
 
 
-def _compute_formants(voice: Voice, rendition: Expression, phones: list[Phone]) -> Float64:
+def _compute_formants(voice: Voice, style: Expression, phones: list[Phone]) -> Float64:
     """Return the formants of each phone in Hz, for a voice and expression; shape (phones, 4)."""
     rest = np.array(PAUSE.formants_hz)
-    targets = rest + rendition.articulation * (np.array([phone.formants_hz for phone in phones]) - rest)
-    targets[:, 0] = np.maximum(targets[:, 0] * rendition.f1_ratio, 200.0)
-    return np.asarray(targets * (voice.formant_scale * rendition.formant_ratio))
+    targets = rest + style.articulation * (np.array([phone.formants_hz for phone in phones]) - rest)
+    targets[:, 0] = np.maximum(targets[:, 0] * style.f1_ratio, 200.0)
+    return np.asarray(targets * (voice.formant_scale * style.formant_ratio))
 
 
 def _compute_f0(
     voice: Voice,
-    rendition: Expression,
+    style: Expression,
     syllable: NDArray[np.int64],
     accents: NDArray[np.bool_],
     ends: NDArray[np.int64],
@@ -185,21 +185,19 @@ def _compute_f0(
     """Return the f0 in Hz, shape (frames,): declination, a peak per accent, the final movement and drift."""
     time = np.arange(len(syllable), dtype=np.float64)
     place = time / len(time)
-    contour = rendition.f0_range_st * 0.5 * (0.5 - place)
+    contour = style.f0_range_st * 0.5 * (0.5 - place)
     peaks = ends[accents][:, None] - 0.03 / _HOP_S
-    heights = rendition.f0_range_st * 0.6 * np.exp(0.25 * rng.standard_normal(len(peaks)))
+    heights = style.f0_range_st * 0.6 * np.exp(0.25 * rng.standard_normal(len(peaks)))
     contour += heights @ np.exp(-(((time - peaks) / (0.11 / _HOP_S)) ** 2))
     last = np.flatnonzero(syllable == syllable.max() - 1)
-    contour += rendition.final_st * np.interp(time, (last[0], last[-1]), (0.0, 1.0))
-    contour += _smooth(rng.standard_normal(len(time)), 0.15) * (2.0 + 100 * rendition.jitter)
+    contour += style.final_st * np.interp(time, (last[0], last[-1]), (0.0, 1.0))
+    contour += _smooth(rng.standard_normal(len(time)), 0.15) * (2.0 + 100 * style.jitter)
     # Without its mean, the contour does not change the mean f0, which f0_ratio sets.
     contour -= contour.mean()
-    return np.asarray(np.clip(voice.f0_hz * rendition.f0_ratio * 2 ** (contour / 12), 55.0, 750.0))
+    return np.asarray(np.clip(voice.f0_hz * style.f0_ratio * 2 ** (contour / 12), 55.0, 750.0))
 
 
-def _speak(
-    voice: Voice, rendition: Expression, score: _Score, sample_rate_hz: int, rng: np.random.Generator
-) -> Float32:
+def _speak(voice: Voice, style: Expression, score: _Score, sample_rate_hz: int, rng: np.random.Generator) -> Float32:
     """Return the speech at the lips, shape (samples,).
 
     The windowed excitation of each hop is filtered by the tract of that hop in the frequency domain; windows overlap.
@@ -207,11 +205,11 @@ def _speak(
     """
     hop = round(_HOP_S * sample_rate_hz)
     frequency = np.asarray(fft.rfftfreq(_SPAN * hop, 1 / sample_rate_hz), np.float32)
-    pulses = _compute_spectra(_make_pulses(score.f0_hz, rendition, hop, sample_rate_hz, rng), hop)
+    pulses = _compute_spectra(_make_pulses(score.f0_hz, style, hop, sample_rate_hz, rng), hop)
     noise = _compute_spectra(rng.standard_normal(len(score.f0_hz) * hop, dtype=np.float32), hop)
 
     source = _compute_source_slope(
-        frequency, 0.6 * float(score.f0_hz.mean()), voice.tilt_db_octave + rendition.tilt_db_octave
+        frequency, 0.6 * float(score.f0_hz.mean()), voice.tilt_db_octave + style.tilt_db_octave
     )
     pulses *= score.voicing[:, None] * source
     spectrum = noise * (score.aspiration[:, None] * _compute_source_slope(frequency, 500.0, -6.0))
@@ -224,9 +222,7 @@ def _speak(
     return _overlap_add(fft.irfft(spectrum, _SPAN * hop), hop)
 
 
-def _make_pulses(
-    f0_hz: Float64, rendition: Expression, hop: int, sample_rate_hz: int, rng: np.random.Generator
-) -> Float32:
+def _make_pulses(f0_hz: Float64, style: Expression, hop: int, sample_rate_hz: int, rng: np.random.Generator) -> Float32:
     """Return a band-limited train of pulses with unit power, shape (frames * hop,).
 
     Each pulse is a windowed sinc between the samples, without aliasing or rounding of the period.
@@ -235,9 +231,9 @@ def _make_pulses(
     phase = np.cumsum(np.interp(np.arange(samples) / hop, np.arange(len(f0_hz)), f0_hz)) / sample_rate_hz
     centre = np.interp(np.arange(1, int(phase[-1])), phase, np.arange(samples))
     period = np.gradient(centre) if len(centre) > 1 else np.full(len(centre), sample_rate_hz / f0_hz[0])
-    centre = centre + rendition.jitter * period * rng.standard_normal(len(centre))
+    centre = centre + style.jitter * period * rng.standard_normal(len(centre))
     # The square root of the period makes the power of the train independent of the f0.
-    height = np.sqrt(period) * (1 + rendition.shimmer * rng.standard_normal(len(centre)))
+    height = np.sqrt(period) * (1 + style.shimmer * rng.standard_normal(len(centre)))
     index = np.floor(centre).astype(int)[:, None] + np.arange(-3, 5)
     offset = index - centre[:, None]
     value = height[:, None] * np.sinc(offset) * np.cos(np.pi * offset / 10) ** 2

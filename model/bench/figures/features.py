@@ -151,26 +151,28 @@ def draw_distances(experiment: Experiment, options: FigureOptions) -> FigureData
     """
     if options.seed is None:
         options = replace(options, seed=min((run.seed for run in experiment.runs), default=0))
-    every = {run: analysis.compute_run_distances(experiment, run) for run in select_finished_runs(experiment, options)}
-    found = {run: each for run, each in every.items() if each is not None}
+    distances = {
+        run: analysis.compute_run_distances(experiment, run) for run in select_finished_runs(experiment, options)
+    }
+    found = {run: each for run, each in distances.items() if each is not None}
     if not found:
         kind = "of a method with features" if options.methods is None else f"of {join_names(options.methods)}"
         raise_no_data(experiment, options, kind)
     methods = [method for method in options.methods or experiment.methods if any(run.method == method for run in found)]
-    there = list(dict.fromkeys(run.pair for run in found))
-    have = [{run.pair for run in found if run.method == method} for method in methods]
-    pairs = [pair for pair in there if all(pair in own for own in have)]
+    finished_pairs = list(dict.fromkeys(run.pair for run in found))
+    pairs_by_method = [{run.pair for run in found if run.method == method} for method in methods]
+    pairs = [pair for pair in finished_pairs if all(pair in own for own in pairs_by_method)]
     if not pairs:
         raise NoFigureDataError(f"no pair of corpora is finished for all of {join_names(methods)}")
-    left = [format_pair(pair) for pair in there if pair not in pairs]
+    left_out = [format_pair(pair) for pair in finished_pairs if pair not in pairs]
     found = {run: each for run, each in found.items() if run.pair in pairs}
     before = {}
     for run in found:
         partner = replace(run, method=SOURCE_ONLY)
         if partner in experiment.runs and read_run_result(experiment, partner).state == "done":
             before[run] = analysis.compute_run_distances(experiment, partner)
-    of_pair = {pair: next(run for run in found if run.pair == pair) for pair in pairs}
-    inputs = {pair: analysis.compute_input_distances(experiment, run) for pair, run in of_pair.items()}
+    run_of_pair = {pair: next(run for run in found if run.pair == pair) for pair in pairs}
+    inputs = {pair: analysis.compute_input_distances(experiment, run) for pair, run in run_of_pair.items()}
     labels = [experiment.methods[method].label for method in methods]
     groups = [[run for run in found if run.method == method] for method in methods]
     panels = []
@@ -179,32 +181,25 @@ def draw_distances(experiment: Experiment, options: FigureOptions) -> FigureData
             value = partial(_average_distance, key=key, within=within)
             earlier = [[value(before.get(run)) for run in runs] for runs in groups]
             later = [[value(found[run]) for run in runs if run.method != SOURCE_ONLY] for runs in groups]
-            outside = [each for each in map(value, inputs.values()) if each is not None]
-            panels.append(
-                Panel(
-                    f"{title}{', within classes' * within}",
-                    [
-                        _make_dots("before: Source Only", labels, earlier, 0),
-                        _make_dots("after: the method", labels, later, 1),
-                    ],
-                    x_label=title,
-                    references=[("input features (mean per utterance)", fmean(outside))] if outside else [],
-                    least_width=least_width,
-                )
-            )
-    among = format_pair(pairs[0]) if len(pairs) == 1 else f"{len(pairs)} pairs"
+            input_distances = [each for each in map(value, inputs.values()) if each is not None]
+            before_dots = _make_dots("before: Source Only", labels, earlier, 0)
+            marks = [before_dots, _make_dots("after: the method", labels, later, 1)]
+            references = [("input features (mean per utterance)", fmean(input_distances))] if input_distances else []
+            heading = f"{title}{', within classes' * within}"
+            panels.append(Panel(heading, marks, title, references=references, least_width=least_width))
+    pair_text = format_pair(pairs[0]) if len(pairs) == 1 else f"{len(pairs)} pairs"
     spread = "Means over the pairs; bars: lowest to highest pair. " if len(pairs) > 1 else ""
-    lacking = f" Pairs that not all methods have are left out: {shorten_list(left)}." if left else ""
+    lacking = f" Pairs that not all methods have are left out: {shorten_list(left_out)}." if left_out else ""
     return FigureData(
         "distances",
-        f"Distance of source and target features, {among}, {options.task}, seed {options.seed}",
+        f"Distance of source and target features, {pair_text}, {options.task}, seed {options.seed}",
         panels,
         note=f"{spread}{_DISTANCES_NOTE}{lacking}",
         facts={
             "task": options.task,
             "seed": options.seed,
             "pairs": [list(pair) for pair in pairs],
-            "left_out": left,
+            "left_out": left_out,
             "cells": {experiment.run_name(run): each for run, each in found.items()},
             "before": {experiment.run_name(run): each for run, each in before.items()},
             "inputs": {f"{src}-{tgt}": each for (src, tgt), each in inputs.items()},

@@ -24,7 +24,7 @@ from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Experiment, RunSpec, shorten_list
 from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
-from emodna.model.runs.compare import predictions, read_truth
+from emodna.model.runs.compare import read_predictions, read_truth
 from emodna.model.runs.listing import open_run, read_curves
 from emodna.pipeline.emotions import CLASS_NAMES
 
@@ -82,7 +82,7 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
 def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]:
     """Return counts (2, 2), true by predicted class, over labelled utterances; raise a RunError without labels."""
     opened = open_run(experiment.run_folder(run).path)
-    table = predictions(opened)
+    table = read_predictions(opened)
     if not isinstance(table, pa.Table):
         raise RunError(table)
     truth = read_truth(opened, table["id"])

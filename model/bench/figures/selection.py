@@ -85,7 +85,7 @@ def select_finished_runs(experiment: Experiment, options: FigureOptions) -> list
 
 
 def raise_no_data(experiment: Experiment, options: FigureOptions, kind: str) -> NoReturn:
-    """Raise a NoFigureDataError for a kind of runs that is missing."""
+    """Raise a NoFigureDataError because no finished run is of some kind."""
     filters: list[str] = [options.task]
     for name, value in (("source", options.src), ("target", options.tgt), ("seed", options.seed)):
         filters += [] if value is None else [f"{name} {value}"]

@@ -150,8 +150,8 @@ def test_distances_are_cached_by_model(small_experiment: Experiment, monkeypatch
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Replace UMAP by the first two values; return the number of points of each call."""
+def umap_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Replace UMAP by the first two features; return the number of points of each call."""
     calls: list[int] = []
 
     def first_two(values: NDArray[Any]) -> NDArray[Any]:
@@ -169,7 +169,7 @@ def utterances(figure: FigureData) -> Iterator[tuple[str, str]]:
         yield from ((mark.name, text) for text in mark.texts or ())
 
 
-@pytest.mark.usefixtures("counted")
+@pytest.mark.usefixtures("umap_sizes")
 class TestPlanes:
     def test_umap_shows_corpus_and_class_of_each_utterance(
         self, small_experiment: Experiment, source: FeatureStore, target: FeatureStore
@@ -193,17 +193,17 @@ class TestPlanes:
             make_figure("features-parts", small_experiment, FigureOptions())
 
     def test_umap_is_cached_and_recomputed_if_the_cache_is_damaged(
-        self, small_experiment: Experiment, counted: list[int]
+        self, small_experiment: Experiment, umap_sizes: list[int]
     ) -> None:
         choice = FigureOptions(methods=(MethodSpec("source-only"),))
         first = make_figure("features-parts", small_experiment, choice)
-        counted.clear()
+        umap_sizes.clear()
         assert make_figure("features-parts", small_experiment, choice) == first
-        assert counted == []
+        assert umap_sizes == []
         name = small_experiment.run_name(find_run(small_experiment, "source-only"))
         (small_experiment.out / "analysis" / f"{name}.json").write_text("{")
         assert make_figure("features-parts", small_experiment, choice) == first
-        assert len(counted) == 1
+        assert len(umap_sizes) == 1
 
     def test_error_names_the_missing_methods(self, small_experiment: Experiment) -> None:
         with pytest.raises(NoFigureDataError, match=r"v2, v4, v3, emo-dna \(arousal, source emodb\)"):

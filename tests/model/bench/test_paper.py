@@ -1,4 +1,4 @@
-"""The paper's numbers, as the package cites them."""
+"""Tests of the paper's scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_main_result_matches_the_paper() -> None:
 
 @pytest.mark.parametrize(("table", "task"), [("2", "arousal"), ("3", "valence")])
 def test_averages_are_means_of_the_columns(table: str, task: str) -> None:
-    """So all 30 scenarios weigh the same. Each printed number is rounded to a tenth."""
+    """So all 30 scenarios have equal weight. Printed scores are rounded to a tenth."""
     off = {
         (method, score): printed - mean
         for method in METHODS

@@ -1,4 +1,4 @@
-"""The long table of results: states, constants, the paper's numbers, and the upper bound for all sources."""
+"""Tests of the results table: states, constant predictors, the paper's scores, and the upper bound."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_results_have_one_row_per_run_and_metric(tmp_path: Path) -> None:
     ]
     share_rows = rows(collect_results(experiment, tasks=["arousal"], with_class_1_share=True), metric=CLASS_1_SHARE)
     assert len(share_rows) == len(experiment.runs) // 2
-    assert {row["value"] for row in share_rows} == {None}  # no predictions are there
+    assert {row["value"] for row in share_rows} == {None}  # without predictions
 
 
 def test_upper_bound_has_scores_for_all_sources(tmp_path: Path) -> None:
@@ -62,9 +62,8 @@ def test_upper_bound_has_scores_for_all_sources(tmp_path: Path) -> None:
         *(("casia", "emodb"), ("emodb", "casia"), ("savee", "casia"), ("savee", "emodb"))
     ]
     assert found.values.tolist() == [[[52.0]] * 4] * 2
-    assert Scores.from_table(
-        select_scores(collect_results(write_experiment(tmp_path / "none", ["dann"])))
-    ).values.shape == (0, 0, 0)
+    unfinished = collect_results(write_experiment(tmp_path / "none", ["dann"]))
+    assert Scores.from_table(select_scores(unfinished)).values.shape == (0, 0, 0)
 
 
 def test_run_without_a_score_counts_as_failed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a worker says of a cell that it cannot run."""
+"""Tests of replies of workers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,9 @@ def test_missing_store_fails_the_run_here_and_refuses_all_runs_elsewhere(
 ) -> None:
     monkeypatch.setattr(worker, "get_worker_name", lambda: "worker a:1")
     experiment = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"))
-    order = RunOrder(
-        str(tmp_path),
-        hash_experiment(tmp_path) or "",
-        experiment.runs[0],
-        read_versions(),
-        1,
-        "cpu",
-        local=local,
-        restart=False,
-    )
-    answer = execute_order(order)
-    assert answer.kind == kind
-    assert "/stores/casia/mfcc40-x" in str(answer.error)
-    assert answer.traceback is None
+    digest = hash_experiment(tmp_path) or ""
+    order = RunOrder(str(tmp_path), digest, experiment.runs[0], read_versions(), 1, "cpu", local, restart=False)
+    reply = execute_order(order)
+    assert reply.kind == kind
+    assert "/stores/casia/mfcc40-x" in str(reply.error)
+    assert reply.traceback is None

@@ -14,13 +14,13 @@ from emodna.pipeline.store import FeatureStore
 from tests.model.bench.builders import RunKey, fake_experiment, write_log, write_predictions
 
 
-def asked(row: str, seed: int = 0, src: str = "ravdess", tgt: str = "emodb") -> RunKey:
+def make_key(row: str, seed: int = 0, src: str = "ravdess", tgt: str = "emodb") -> RunKey:
     return (src, tgt, "arousal", row, seed)
 
 
 class TestConfusion:
     def make_experiment(self, out: Path, target: FeatureStore, *rows: str, seeds: int = 2) -> Experiment:
-        cells = {asked(row, seed): 60.0 for row in rows for seed in range(seeds)}
+        cells = {make_key(row, seed): 60.0 for row in rows for seed in range(seeds)}
         return fake_experiment(out, cells, stores={"emodb": target})
 
     def test_confusion_sums_seeds_in_percent_of_the_true_class(self, target: FeatureStore, tmp_path: Path) -> None:
@@ -28,8 +28,8 @@ class TestConfusion:
         truth = target.labels("arousal").astype(int)
         low, high = int((truth == 0).sum()), int((truth == 1).sum())
         # Seed 0 predicts all correctly, seed 1 always high. The order of the rows must not matter.
-        write_predictions(experiment, asked("emo-dna", 0), target.ids[::-1], truth[::-1].tolist())
-        write_predictions(experiment, asked("emo-dna", 1), target.ids, np.ones_like(truth).tolist())
+        write_predictions(experiment, make_key("emo-dna", 0), target.ids[::-1], truth[::-1].tolist())
+        write_predictions(experiment, make_key("emo-dna", 1), target.ids, np.ones_like(truth).tolist())
         figure = make_figure("confusion", experiment, FigureOptions())
         assert figure.facts["counts"] == {"emo-dna": [[low, low], [0, 2 * high]]}
         assert figure.facts["seeds"] == {"emo-dna": [0, 1]}
@@ -43,7 +43,7 @@ class TestConfusion:
     def test_confusion_shows_chosen_methods_in_order(self, target: FeatureStore, tmp_path: Path) -> None:
         experiment = self.make_experiment(tmp_path, target, "emo-dna", "upper-bound", "dan", seeds=1)
         for row in ("emo-dna", "dan", "upper-bound"):
-            write_predictions(experiment, asked(row), target.ids, [1] * len(target))
+            write_predictions(experiment, make_key(row), target.ids, [1] * len(target))
         assert [panel.title for panel in make_figure("confusion", experiment, FigureOptions()).panels] == [
             "emo-dna",
             "dan",
@@ -54,20 +54,20 @@ class TestConfusion:
         assert "Not finished: jan." in figure.note
 
     def test_confusion_without_the_targets_store_raises_an_error(self, target: FeatureStore, tmp_path: Path) -> None:
-        experiment = fake_experiment(tmp_path, {asked("emo-dna"): 60.0})
-        write_predictions(experiment, asked("emo-dna"), target.ids, [1] * len(target))
+        experiment = fake_experiment(tmp_path, {make_key("emo-dna"): 60.0})
+        write_predictions(experiment, make_key("emo-dna"), target.ids, [1] * len(target))
         with pytest.raises(NoFigureDataError, match="the store of emodb, which has the labels, is missing"):
             make_figure("confusion", experiment, FigureOptions())
 
     def test_confusion_without_finished_runs_raises_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(NoFigureDataError, match="no finished run with predictions"):
-            make_figure("confusion", fake_experiment(tmp_path, {asked("emo-dna"): None}), FigureOptions())
+            make_figure("confusion", fake_experiment(tmp_path, {make_key("emo-dna"): None}), FigureOptions())
 
 
 class TestOverSteps:
     def make_experiment(self, out: Path) -> Experiment:
         experiment = fake_experiment(
-            out, {asked(row, seed): 60.0 for row in ("dan:add=scl", "emo-dna") for seed in (0, 1)}
+            out, {make_key(row, seed): 60.0 for row in ("dan:add=scl", "emo-dna") for seed in (0, 1)}
         )
         for seed in (0, 1):
             lines = [
@@ -82,8 +82,8 @@ class TestOverSteps:
                 | {f"prototypes_{key}": 0.1 * place + seed for place, key in enumerate(("emotion", "source", "target"))}
                 for step in (10, 20, 30)[: 3 - seed]
             ]
-            write_log(experiment, asked("emo-dna", seed), lines)
-            write_log(experiment, asked("dan:add=scl", seed), [{"step": 10, "confident": 1.0}])
+            write_log(experiment, make_key("emo-dna", seed), lines)
+            write_log(experiment, make_key("dan:add=scl", seed), [{"step": 10, "confident": 1.0}])
         return experiment
 
     def test_threshold_is_a_mean_over_seeds_at_common_steps(self, tmp_path: Path) -> None:
@@ -122,10 +122,10 @@ class TestOverSteps:
         sources = [f"s{place}" for place in range(7)]
         languages = dict.fromkeys([*sources, "emodb"], "de")
         experiment = fake_experiment(
-            tmp_path, {asked("emo-dna", src=src): 60.0 for src in sources}, languages=languages
+            tmp_path, {make_key("emo-dna", src=src): 60.0 for src in sources}, languages=languages
         )
         for src in sources:
-            write_log(experiment, asked("emo-dna", src=src), [{"step": 1, "threshold": 0.5}])
+            write_log(experiment, make_key("emo-dna", src=src), [{"step": 1, "threshold": 0.5}])
         figure = make_figure("threshold", experiment, FigureOptions())
         assert len(figure.panels) == 6
         assert "Pairs not shown: s6 -> emodb." in figure.note
@@ -136,7 +136,7 @@ class TestOverSteps:
         ("name", "what"), [("threshold", "threshold"), ("prototypes", "prototypes_"), ("losses", "terms of a loss")]
     )
     def test_values_without_logs_raise_an_error(self, name: str, what: str, tmp_path: Path) -> None:
-        experiment = fake_experiment(tmp_path, {asked("dan"): 60.0})
-        write_log(experiment, asked("dan"), [{"step": 1, "odd": 0.5}])
+        experiment = fake_experiment(tmp_path, {make_key("dan"): 60.0})
+        write_log(experiment, make_key("dan"), [{"step": 1, "odd": 0.5}])
         with pytest.raises(NoFigureDataError, match=f"no finished run of any method logs {what}"):
             make_figure(name, experiment, FigureOptions())

@@ -54,7 +54,7 @@ class TestRanks:
             make_figure("ranks", experiment, FigureOptions())
 
 
-def cells(
+def make_uars(
     uar_by_seed: dict[str, list[float | None]], pair: tuple[str, str] = ("ravdess", "emodb")
 ) -> dict[RunKey, float | None]:
     return {(*pair, "arousal", row, seed): uar for row, uars in uar_by_seed.items() for seed, uar in enumerate(uars)}
@@ -62,7 +62,7 @@ def cells(
 
 class TestPairs:
     def test_pairs_are_means_over_seeds_and_gains_over_common_seeds(self, tmp_path: Path) -> None:
-        uars = cells({"dan": [58.0], "emo-dna": [60.0, 70.0], "source-only": [50.0, None]})
+        uars = make_uars({"dan": [58.0], "emo-dna": [60.0, 70.0], "source-only": [50.0, None]})
         experiment = fake_experiment(tmp_path, uars, languages={"ravdess": "en", "emodb": "de"})
         figure = make_figure("pairs", experiment, FigureOptions())
         titles = [panel.title for panel in figure.panels]
@@ -95,7 +95,7 @@ class TestLanguages:
     def test_languages_are_means_over_each_group(self, tmp_path: Path) -> None:
         uars: dict[RunKey, float | None] = {}
         for place, pair in enumerate(PAIRS):  # two pairs of English, two of English and German
-            uars |= cells({"source-only": [50.0], "dan": [60.0 + place]}, pair)
+            uars |= make_uars({"source-only": [50.0], "dan": [60.0 + place]}, pair)
         same, other = (
             panel.marks for panel in make_figure("languages", fake_experiment(tmp_path, uars), FigureOptions()).panels
         )
@@ -105,7 +105,7 @@ class TestLanguages:
         assert {mark.low for mark in dots[2:]} == {(None,)}  # two pairs have no interval
 
     def test_missing_group_is_noted(self, tmp_path: Path) -> None:
-        experiment = fake_experiment(tmp_path, cells({"dan": [60.0]}))
+        experiment = fake_experiment(tmp_path, make_uars({"dan": [60.0]}))
         figure = make_figure("languages", experiment, FigureOptions())
         (panel,) = figure.panels
         (dots,) = panel.marks
@@ -114,12 +114,14 @@ class TestLanguages:
         assert "No pair is of one language." in figure.note
 
     def test_several_languages_are_equal_only_if_all_are(self, tmp_path: Path) -> None:
-        experiment = fake_experiment(tmp_path, cells({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"})
+        experiment = fake_experiment(
+            tmp_path, make_uars({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"}
+        )
         assert make_figure("languages", experiment, FigureOptions()).facts["groups"]["same language"] == []
 
     def test_pairs_of_unknown_language_are_left_out(self, tmp_path: Path) -> None:
         pairs = [("ravdess", "emodb"), ("own", "emodb"), ("own", "calls")]
-        uars = {asked: uar for pair in pairs for asked, uar in cells({"dan": [60.0]}, pair).items()}
+        uars = {asked: uar for pair in pairs for asked, uar in make_uars({"dan": [60.0]}, pair).items()}
         languages = {"ravdess": "en", "emodb": "de", "own": None, "calls": None}
         figure = make_figure(
             "languages", fake_experiment(tmp_path / "some", uars, languages=languages), FigureOptions()
@@ -170,7 +172,7 @@ class TestSensitivity:
         assert panels[1].marks[0].low is None
 
     def test_sensitivity_without_a_changed_setting_raises_an_error(self, tmp_path: Path) -> None:
-        experiment = fake_experiment(tmp_path, cells({"emo-dna": [60.0]}))
+        experiment = fake_experiment(tmp_path, make_uars({"emo-dna": [60.0]}))
         with pytest.raises(NoFigureDataError, match="emo-dna with one setting changed, such as emo-dna:padding=mask"):
             make_figure("sensitivity", experiment, FigureOptions())
         with pytest.raises(NoFigureDataError, match="of dan with default settings"):
