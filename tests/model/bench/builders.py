@@ -135,10 +135,7 @@ def fake_experiment(
 
 
 def repeat_uars(
-    methods: Mapping[str, float],
-    pairs: Sequence[tuple[str, str]],
-    tasks: Sequence[Task] = ("arousal",),
-    seeds: int = 1,
+    methods: Mapping[str, float], pairs: Sequence[tuple[str, str]], tasks: Sequence[Task] = ("arousal",), seeds: int = 1
 ) -> dict[RunKey, float | None]:
     """Return the runs of a grid, with one UAR for each method."""
     grid = itertools.product(range(seeds), tasks, methods.items(), pairs)
@@ -194,10 +191,7 @@ def begin_run(experiment: Experiment, run: RunSpec, stores: Mapping[str, Feature
 
 
 def write_run(
-    experiment: Experiment,
-    run: RunSpec,
-    result: Mapping[str, Any],
-    stores: Mapping[str, FeatureStore] | None = None,
+    experiment: Experiment, run: RunSpec, result: Mapping[str, Any], stores: Mapping[str, FeatureStore] | None = None
 ) -> None:
     """Write a finished run, without flushing it to the disk."""
     begin_run(experiment, run, stores)
