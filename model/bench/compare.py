@@ -29,10 +29,10 @@ ALPHA: Final = 1 - LEVEL / 100
 MIN_SCENARIOS: Final = 6
 """Smallest number of scenarios for an interval. A bootstrap of fewer gives little more than their range."""
 
-#: Most differences for an exact p-value. With ties, it takes an enumeration of all 2^n signs.
+#: Most differences for an exact p-value. With ties, the test enumerates all 2^n signs.
 _MAX_EXACT: Final = 50
 _MAX_EXACT_WITH_TIES: Final = 13
-#: Decimals of scores in percent: too few for rounding errors, enough for one of a million utterances.
+#: Decimals of scores in percent. They drop rounding errors, and keep differences of one in a million utterances.
 _DECIMALS: Final = 9
 
 

@@ -59,7 +59,7 @@ class HeatmapMark:
     columns: Sequence[str]
     values: Sequence[Sequence[float | None]]
     low: float
-    """Value at the lower end of the colour scale, which ends at `high`."""
+    """Value at the lower end of the colour scale; `high` is at the upper end."""
     high: float
     diverging: bool = False
     """True if the middle of the colour scale has a meaning, such as a gain of 0."""

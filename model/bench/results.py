@@ -252,7 +252,7 @@ def find_gaps(
     """
     found = list(_find_missing_runs(experiment, results, tasks, methods, pairs))
     positions = {spec: position for position, spec in enumerate(methods)}
-    for axis in (5, 4, 3, 2):  # join gaps that differ only in seeds, only in pairs, in methods, in tasks
+    for axis in (5, 4, 3, 2):  # join gaps that differ only in seeds, then only in pairs, methods, tasks
         joined: dict[tuple[Any, ...], list[Any]] = {}
         for gap in found:
             joined.setdefault((*gap[:axis], *gap[axis + 1 :]), []).extend(gap[axis])

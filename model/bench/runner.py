@@ -160,7 +160,7 @@ def lock_experiment(out: Path) -> Iterator[None]:
 
 def is_running(experiment: Experiment) -> bool:
     """Return True if a process holds the lock on an experiment."""
-    return is_locked(RunFolder(experiment.out))  # both lock files have the same name
+    return is_locked(RunFolder(experiment.out))  # its lock file has the same name as a run's
 
 
 def execute_runs(

@@ -191,7 +191,7 @@ def _make_paper_table(experiment: Experiment, results: pa.Table, name: str) -> T
 
 def _make_sensitivity_table(experiment: Experiment, results: pa.Table) -> Table:
     first, *others = SENSITIVITY_METHODS
-    # Only runs of the other methods show the study's tasks and pairs: the first method is part of other tables, too.
+    # The first method is part of other tables, too, so runs of the others determine the tasks and pairs.
     runs = [run for run in experiment.runs if run.method in others]
     runs = runs or [run for run in experiment.runs if run.method == first]
     tasks = [task for task in TASKS if any(run.task == task for run in runs)] or list(TASKS)
@@ -254,7 +254,7 @@ def choose_pairs_and_seeds(
     """
     seeds = sorted({seed for pair in pairs for seed in seeds_by_pair.get(pair, ())})
     pairs_by_seed = {seed: tuple(pair for pair in pairs if seed in seeds_by_pair.get(pair, ())) for seed in seeds}
-    chosen = max(pairs_by_seed.values(), key=len, default=())  # the first of several
+    chosen = max(pairs_by_seed.values(), key=len, default=())  # the first if several are equal
     return chosen, tuple(seed for seed, own in pairs_by_seed.items() if set(own).issuperset(chosen))
 
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from emodna.model.training.log import FitCallback
     from emodna.model.training.loop import StopListener
 
-#: Packages that need the same versions in all runs, or runs are not comparable.
+#: Packages that affect results, so that all runs need the same versions.
 _VERSIONS: Final = ("emodna", "torch", "numpy")
-#: Allows one run at a time: runs seed the random generators of the process.
+#: Lock for one run at a time: runs seed the random generators of the process.
 _process_lock: Final = threading.Lock()
 
 
@@ -37,7 +37,7 @@ class RunOrder:
     out: str
     """Folder of the experiment."""
     digest: str
-    """Digest of bench.json, to check that the worker sees the same folder."""
+    """Digest of bench.json, to check that the worker reads the same folder."""
     run: RunSpec
     versions: Mapping[str, str]
     threads: int

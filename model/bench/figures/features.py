@@ -130,7 +130,7 @@ def _select_runs_of_pair(
         found.setdefault((run.src, run.tgt, run.seed), {})[run.method] = run
     if not found:
         raise_no_data(experiment, options, f"of {join_names(titles or options.methods or ())}")
-    best = min(found, key=lambda key: (key[:2] != _PAPER, -len(found[key])))  # the first of several
+    best = min(found, key=lambda key: (key[:2] != _PAPER, -len(found[key])))  # the first if several are equal
     return {method: found[best][method] for method in titles if method in found[best]}
 
 
