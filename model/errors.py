@@ -1,18 +1,40 @@
-"""What goes wrong on this floor for a reason that a user can mend."""
+"""Errors of runs and experiments that a user can fix, and the actions that fix them."""
 
-from emodna.pipeline.errors import EmodnaError
+from dataclasses import dataclass
+from pathlib import Path
+
+from emodna.pipeline.errors import Action, EmodnaError
+
+
+@dataclass(frozen=True)
+class TrainRun(Action):
+    """Train a new run."""
+
+
+@dataclass(frozen=True)
+class ResumeRun(Action):
+    """Resume a run from its checkpoint, or train it if it has none."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class ListRuns(Action):
+    """List the runs of a folder."""
+
+    folder: Path
 
 
 class ConfigError(EmodnaError):
-    """A setting that does not exist or does not have that value; says what is valid."""
+    """A setting that is unknown or has an invalid value."""
 
 
 class RunError(EmodnaError):
-    """A run folder that is missing, damaged, not empty, or of another configuration."""
+    """A run folder that is missing, damaged, not empty or of another configuration."""
 
 
 class TrainingError(EmodnaError):
-    """Training cannot go on: a loss is no longer finite, or a corpus has nothing to train on."""
+    """A training that cannot start or continue, such as one without labels or with a loss that is not finite."""
 
 
 class EvaluationError(EmodnaError):
@@ -20,4 +42,4 @@ class EvaluationError(EmodnaError):
 
 
 class BenchError(EmodnaError):
-    """A benchmark that is missing, damaged, or of other conditions."""
+    """An experiment that is missing, damaged or of other conditions."""

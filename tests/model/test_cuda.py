@@ -203,7 +203,7 @@ def test_a_captured_step_notices_what_is_not_finite(kind: type[Method]) -> None:
     source.features.fill_(torch.nan)
     assert isinstance(source, LabelledBatch)
     steps.update(source, target, EVERYTHING)
-    found = steps.guard.found()
+    found = steps.guard.find_first()
     assert found is not None
     assert found[1] == 3
 

@@ -143,7 +143,7 @@ class TestStatistics:
     def test_of_a_corpus_are_those_of_all_its_frames_together(
         self, values: int, source: FeatureStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(normalisation, "_VALUES_TOGETHER", values)
+        monkeypatch.setattr(normalisation, "_CHUNK_VALUES", values)
         rows = np.array([3, 0, 17, 31])
         together = np.concatenate([source[row] for row in rows.tolist()]).astype(np.float64)
         statistics = Statistics.of_corpora([(source, rows)])
