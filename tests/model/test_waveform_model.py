@@ -14,7 +14,7 @@ from emodna.model.config import Padding
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.inference.waveform_model import WaveformModel, front_end
+from emodna.model.inference.waveform_model import WaveformModel, make_front_end
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet, feature_set
@@ -75,7 +75,7 @@ def expected(model: TrainedModel, waveform: Float32) -> float:
 @pytest.mark.parametrize("level", [0.3, 1e-4, 1e-7])
 def test_the_features_are_the_products(name: str, level: float) -> None:
     features = SETS[name]()
-    module = front_end(features)
+    module = make_front_end(features)
     for length in LENGTHS:
         waveform = tone(length, level)
         array, peak_db = features.extract(waveform)
@@ -130,7 +130,7 @@ def test_samples_without_a_finite_power_give_no_answer(name: str) -> None:
 @pytest.mark.parametrize("name", ["mfcc40", "wave16k"])
 def test_silence_is_what_the_commands_take_for_it(name: str) -> None:
     features, levels = feature_set(name), (0, 1e-9, 1e-2)
-    audible = [bool(front_end(features)(torch.from_numpy(tone(6000, level))[None]).audible) for level in levels]
+    audible = [bool(make_front_end(features)(torch.from_numpy(tone(6000, level))[None]).audible) for level in levels]
     assert audible == [features.extract(tone(6000, level))[1] > -100 for level in levels] == [False, False, True]
 
 
@@ -146,4 +146,4 @@ def test_features_of_another_kind_are_refused() -> None:
             raise NotImplementedError
 
     with pytest.raises(ExportError, match=r"^energy-\w{8}: "):
-        front_end(Energy())
+        make_front_end(Energy())
