@@ -1,4 +1,4 @@
-"""Consoles, output, errors and the way to run a program, shared by all commands."""
+"""Consoles, output formats and the entry point, shared by all commands."""
 
 import fcntl
 import io
@@ -18,6 +18,7 @@ import click
 from rich import markup
 from rich.console import Console
 
+from emodna.cli.wording import word_error
 from emodna.pipeline.errors import EmodnaError, StoreError, explain_os_error
 
 if TYPE_CHECKING:
@@ -27,33 +28,33 @@ if TYPE_CHECKING:
 
 
 class _Console(Console):
-    """rich's own, but a closed pipe is for `run` to deal with."""
+    """rich's console, but `run` handles a closed pipe."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
-#: Results go to standard output, progress and logs to standard error.
+#: Standard output, for results, and standard error, for progress and logs.
 out = _Console(highlight=False, soft_wrap=True, emoji=False)
 err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def escape(text: object) -> str:
-    """Make a string from outside (an id, a path, a label) harmless for the terminal and for rich's markup."""
+    """Escape a string from outside (an id, a path, a label) for the terminal and for rich's markup."""
     return markup.escape(visible(text))
 
 
-#: What makes a spreadsheet take a cell for a formula.
+#: First characters of cells that a spreadsheet treats as a formula.
 _FORMULA: Final = ("=", "+", "-", "@")
 
 
 def visible(text: object) -> str:
-    """Spell out what a string from outside would do to a terminal."""
+    """Escape the unprintable characters of a string from outside."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
 
 
 def to_csv_cell(value: object) -> object:
-    """Return a cell of CSV: text is spelled out as for a terminal, and an apostrophe keeps it from being a formula."""
+    """Return a cell of CSV: unprintable characters are escaped, and text like a formula begins with an apostrophe."""
     if value is None or isinstance(value, int | float):
         return value
     text = visible(value)
@@ -64,17 +65,17 @@ def to_csv_cell(value: object) -> object:
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document, and nothing else, on standard output."""
+    """Print one JSON document on standard output."""
     click.echo(format_json(document))
 
 
 def format_json(document: object) -> str:
-    """Return a JSON document, as all commands print it; columns that a user's table brought along may be anything."""
+    """Return a document as JSON text; values of unknown types, such as dates of a user's table, become strings."""
     return json.dumps(_replace_nonfinite(document), indent=2, allow_nan=False, default=str)
 
 
 def _replace_nonfinite(value: object) -> object:
-    """Return a document with null in place of numbers that JSON does not know."""
+    """Replace nan and inf, which JSON lacks, by None."""
     if isinstance(value, dict):
         return {str(key): _replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -82,10 +83,10 @@ def _replace_nonfinite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def print_fields(facts: Mapping[str, object]) -> None:
-    """Print a line per fact, "-" for nothing, a dict as counts: long ones run on, so that they can be searched."""
-    width = max(map(len, facts))
-    for name, value in facts.items():
+def print_fields(values: Mapping[str, object]) -> None:
+    """Print one line per value, unwrapped: "-" for None, a dict as counts, a list joined by semicolons."""
+    width = max(map(len, values))
+    for name, value in values.items():
         match value:
             case dict():
                 value = ", ".join(f"{count} {counted}" for counted, count in value.items()) or None
@@ -95,52 +96,49 @@ def print_fields(facts: Mapping[str, object]) -> None:
 
 
 def is_quiet() -> bool:
-    """Return True with -q."""
+    """Return True if -q is given."""
     return not logging.getLogger("emodna").isEnabledFor(logging.WARNING)
 
 
 def note(text: str) -> None:
-    """Tell something on standard error, unless -q."""
+    """Print a note on standard error, unless -q is given."""
     if not is_quiet():
         err.print(text)
 
 
 def detail(text: str) -> None:
-    """Tell something on standard error that only -v asks for."""
+    """Print a detail on standard error if -v is given."""
     if logging.getLogger("emodna").isEnabledFor(logging.INFO):
         err.print(text)
 
 
 def print_error(error: Exception | str) -> None:
-    """Print a user's mistake as one line."""
-    err.print(f"[red]error:[/red] {escape(error)}")
+    """Print an error as one line on standard error, in the words of the running command."""
+    err.print(f"[red]error:[/red] {escape(word_error(error) if isinstance(error, EmodnaError) else error)}")
 
 
 def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
-    """Run a command as a program: a user's mistake is one line and exit 1, its usage exit 2, Ctrl-C exit 130.
+    """Run a command as a program and exit: 1 after an error, 2 after a usage error, 130 after Ctrl-C.
 
-    `resumable` says what a run that was interrupted leaves, and how to go on.
+    Errors are printed as one line. `resumable` says how to continue after an interruption.
     """
     _reserve_stdout()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name still gets its line
+            stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show a name
     try:
         # Not command.main(): it turns a closed pipe into exit 1.
         with command.make_context(Path(sys.argv[0]).name, sys.argv[1:]) as context:
             code = command.invoke(context)
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
-    except EmodnaError as error:
-        print_error(error)
-        code = 1
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         err.print(f"interrupted; {resumable or 'nothing is lost'}")
         code = 130
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has ended
         _abandon_stdout()
         code = 0
     except (OSError, MemoryError) as error:
@@ -150,18 +148,18 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
         code = 1
         try:
             sys.stdout.flush()
-        except OSError:  # it is what failed: Python would try once more at the end, and say so in its own words
+        except OSError:  # it failed before: at exit Python would try again and print its own message
             _abandon_stdout()
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _abandon_stdout() -> None:
-    """Let what is still to be written on standard output go nowhere."""
+    """Discard what is still to be written on standard output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _reserve_stdout() -> None:
-    """Let only Python print on standard output: libsndfile prints there what it finds wrong in some damaged files."""
+    """Let only Python print on standard output: libsndfile prints its complaints about damaged files there."""
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.flush()
         kept = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -170,27 +168,27 @@ def _reserve_stdout() -> None:
         except OSError:  # standard error is closed
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), 1)
-        sys.stdout = open(kept, "w", encoding=sys.stdout.encoding)  # noqa: SIM115, PTH123 (it lives as long as we do)
+        sys.stdout = open(kept, "w", encoding=sys.stdout.encoding)  # noqa: SIM115, PTH123 (open until exit)
 
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a wish to stop, which the yielded function tells; a second one stops at once."""
-    wished = threading.Event()
+    """Treat the first Ctrl-C as a stop request: the yielded callable then returns True. A second one stops at once."""
+    requested = threading.Event()
 
-    def wish(_signal: int, _frame: object) -> None:
-        wished.set()
+    def request_stop(_signal: int, _frame: object) -> None:
+        requested.set()
         signal.signal(signal.SIGINT, before)
 
-    before = signal.signal(signal.SIGINT, wish)
+    before = signal.signal(signal.SIGINT, request_stop)
     try:
-        yield wished.is_set
+        yield requested.is_set
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def resolve_device(name: str) -> "torch.device":
-    """Return the device of --device: auto is CUDA if there is any, else the CPU. `EmodnaError` if it is not here."""
+    """Return a device by its name; "auto" is CUDA if available, else the CPU. Raise an EmodnaError if unavailable."""
     import torch
 
     cards = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
@@ -198,12 +196,12 @@ def resolve_device(name: str) -> "torch.device":
         name = "cuda" if cards else "cpu"
     valid = ["cpu", *(["cuda"] if cards else []), *cards]
     if name not in valid:
-        raise EmodnaError(f"--device {name}: not available here; valid: auto, {', '.join(valid)}")
+        raise EmodnaError("not available here", field="device", value=name, valid=["auto", *valid])
     return torch.device(name)
 
 
 def open_store(cache: Path, store: str) -> "FeatureStore":
-    """Open a store by its corpus's name or its path; a `StoreError` if there is none, several, or a damaged one."""
+    """Open a store by the name of its corpus or by its path. Raise a StoreError if missing, ambiguous or damaged."""
     from emodna.pipeline.catalogue import resolve_store
     from emodna.pipeline.store import FeatureStore
 
@@ -213,17 +211,17 @@ def open_store(cache: Path, store: str) -> "FeatureStore":
 
 
 def describe_store(path: Path) -> dict[str, Any]:
-    """Return corpus, features and counts of a store; what a damaged one does not tell is None."""
+    """Return corpus, feature set and counts of a store; None for values that a damaged store lacks."""
     from emodna.pipeline.store.snapshot import read_snapshot
 
-    facts: dict[str, Any] = {"corpus": path.parent.name, "feature_set": path.name}
-    facts |= dict.fromkeys(("utterances", "rejected", "audio_seconds", "bytes", "fingerprint", "created"))
-    facts |= {"store": str(path.absolute()), "error": None}
+    summary: dict[str, Any] = {"corpus": path.parent.name, "feature_set": path.name}
+    summary |= dict.fromkeys(("utterances", "rejected", "audio_seconds", "bytes", "fingerprint", "created"))
+    summary |= {"store": str(path.absolute()), "error": None}
     try:
         snapshot = read_snapshot(path)
     except StoreError as error:
-        return facts | {"error": str(error)}
-    return facts | {
+        return summary | {"error": str(error)}
+    return summary | {
         "utterances": snapshot.counts["utterances"],
         "rejected": snapshot.counts["rejected"],
         "audio_seconds": snapshot.counts["seconds"],
@@ -234,5 +232,5 @@ def describe_store(path: Path) -> dict[str, Any]:
 
 
 def count_cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""emodna-corpora: which corpora there are, how to get them, and which are prepared."""
+"""Define `emodna-corpora`, which lists the corpora, how to get them, and their stores."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,44 +7,48 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command, Group, cache_option, common_options
+from emodna.cli.options import Group, cache_option, common_options
 from emodna.pipeline.errors import PluginError
 
 if TYPE_CHECKING:
     from emodna.pipeline.corpora.base import Corpus
 
-#: What `ls` says of a corpus.
-_KEYS: Final = ("corpus", "language", "speakers", "utterances", "download_bytes", "licence", "root", "found", "stores",
-                "next", "error")  # fmt: skip
+#: Keys of a row of `ls`.
+_ROW_KEYS: Final = ("corpus", "language", "speakers", "utterances", "download_bytes", "licence", "root", "found",
+                    "stores", "next", "error")  # fmt: skip
 
 
-class _ListsByDefault(Group):
-    """Without a subcommand, it is `ls`."""
+class _ListByDefaultGroup(Group):
+    """A group that runs `ls` if no subcommand is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `ls` before options that are not the group's own."""
+        """Insert `ls` before options that the group does not have."""
         own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
         if not args or (args[0].startswith("-") and args[0] not in own):
             args = ["ls", *args]
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ListsByDefault)
+@click.group(cls=_ListByDefaultGroup, examples=("emodna-corpora", "emodna-corpora show ravdess"))
 @click.version_option(package_name="emodna")
 def corpora() -> None:
-    """Look at the corpora: what they are, how to get them, which are here. Without a command: ls."""
+    """List corpora, how to get them, and whether they are prepared. The default command is ls."""
 
 
-@corpora.command("ls", cls=Command)
+@corpora.command(
+    "ls",
+    groups={"Data": "cache"},
+    examples=("emodna-corpora ls", "emodna-corpora ls --cache /data/cache --json"),
+)
 @cache_option
 @common_options
 def list_corpora(cache: Path, as_json: bool) -> None:
-    """List the corpora, each with the next step."""
+    """List the corpora, each with the command to run next."""
     from emodna.pipeline.archives import get_data_root
     from emodna.pipeline.corpora import load_corpora
 
     common.detail(f"data {common.escape(get_data_root())}, cache {common.escape(cache)}")
-    rows = [_row(name, kind, cache) for name, kind in load_corpora().items()]
+    rows = [_make_row(name, kind, cache) for name, kind in load_corpora().items()]
     _add_next(rows, cache)
     if as_json:
         common.print_json(rows)
@@ -52,19 +56,22 @@ def list_corpora(cache: Path, as_json: bool) -> None:
         _print_rows(rows)
 
 
-@corpora.command(cls=Command)
+@corpora.command(
+    groups={"Data": "cache"},
+    examples=("emodna-corpora show ravdess", "emodna-corpora show iemocap --json"),
+)
 @click.argument("name")
 @cache_option
 @common_options
 def show(name: str, cache: Path, as_json: bool) -> None:
-    """Show what is published about a corpus, how to get it, and what is here of it."""
+    """Show the published facts of a corpus, how to get it, and its stores."""
     from emodna.pipeline.archives import get_data_root
     from emodna.pipeline.corpora import load_corpus
 
     common.detail(f"data {common.escape(get_data_root())}, cache {common.escape(cache)}")
     chosen = load_corpus(name)
     info, download = chosen.info, chosen.info.download
-    row = _row(name, type(chosen), cache)
+    row = _make_row(name, type(chosen), cache)
     _add_next([row], cache)
     document = {
         "corpus": name,
@@ -83,29 +90,29 @@ def show(name: str, cache: Path, as_json: bool) -> None:
         "download": download and asdict(download),
         **{key: row[key] for key in ("root", "found", "stores", "next")},
     }
-    if not row["found"] and download is None:  # `ls` sends its readers here
-        document["next"] = f"put it at {row['root']}, as a folder, ZIP or tar; then emodna-prep --corpus {name}"
+    if not row["found"] and download is None:  # `ls` refers to this command
+        document["next"] = f"put it at {row['root']} as a folder, ZIP or tar, then run emodna-prep --corpus {name}"
     if as_json:
         common.print_json(document)
         return
     words: dict[str, object] = {
         "sample_rate": f"{info.sample_rate} Hz",
-        "subsets": [f"{subset}: {what}" for subset, what in chosen.subsets.items()],
+        "subsets": [f"{subset}: {description}" for subset, description in chosen.subsets.items()],
         "found": "yes" if row["found"] else "no",
         "stores": [f"{each['store']} ({each['error'] or each['utterances']})" for each in row["stores"]],
     }
     if download is not None:
-        sources = "" if download.confirmed else ", confirmed by one source only"
+        sources = "" if download.confirmed else ", confirmed by only one source"
         words["download"] = f"{download.url} ({download.bytes / 1e6:.0f} MB, {download.checksum}{sources})"
     common.print_fields({**document, **words})
 
 
-def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
-    """Return a row of `ls`: what is published, and what is here; of a broken plug-in, nothing but the reason."""
+def _make_row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
+    """Return a row of `ls`: published facts, root and stores; for a broken plug-in, only the error."""
     from emodna.pipeline.archives import find_default_root, list_contents
     from emodna.pipeline.catalogue import list_stores
 
-    row = dict.fromkeys(_KEYS) | {"corpus": name, "found": False, "stores": []}
+    row = dict.fromkeys(_ROW_KEYS) | {"corpus": name, "found": False, "stores": []}
     if isinstance(kind, PluginError):
         return row | {"error": str(kind)}
     root, info = find_default_root(name), kind.info
@@ -115,21 +122,21 @@ def _row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str
         "download_bytes": info.download and info.download.bytes,
         "root": str(root.absolute()),
         "found": bool(list_contents(root)),
-        "stores": [_store(path) for path in list_stores(cache) if path.parent.name in named],
+        "stores": [_describe_store(path) for path in list_stores(cache) if path.parent.name in named],
     }
 
 
-def _store(path: Path) -> dict[str, Any]:
-    """Describe a prepared store in short."""
+def _describe_store(path: Path) -> dict[str, Any]:
+    """Return the keys of a store that a row lists."""
     info = common.describe_store(path)
     return {key: info[key] for key in ("corpus", "feature_set", "store", "utterances", "error")}
 
 
 def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
-    """Add the command that brings a user further with each corpus."""
+    """Add to each row the command to run next."""
     from emodna.cli.wording import in_cache
 
-    def is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:  # not a subset of it only
+    def is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:  # a subset is not enough
         return any(store["corpus"] == name and store["error"] is None for store in stores)
 
     prepared = [row["corpus"] for row in rows if is_prepared(row["corpus"], row["stores"])]
@@ -147,7 +154,7 @@ def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    """Two tables: one of all columns would leave no line whole on a terminal of 80 columns."""
+    """Print two tables: one table with all columns would wrap on a terminal of 80 columns."""
     from rich import box
     from rich.table import Table
 
@@ -167,21 +174,21 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         published.add_row(name, *(common.escape("-" if cell is None else cell) for cell in cells))
         here.add_row(
             name,
-            common.escape(_relative(row["root"])) if row["found"] else "not here",
-            "\n".join(map(_prepared, row["stores"])) or "-",
+            common.escape(_shorten_path(row["root"])) if row["found"] else "not found",
+            "\n".join(map(_format_store, row["stores"])) or "-",
             common.escape(row["next"]),
         )
     common.out.print(published)
     common.out.print(here)
 
 
-def _relative(path: str) -> str:
-    """Return a path as a user would type it here."""
+def _shorten_path(path: str) -> str:
+    """Return a path relative to the current folder, if it is below it."""
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 
-def _prepared(store: dict[str, Any]) -> str:
-    """Return the utterances of a store, and what of them."""
+def _format_store(store: dict[str, Any]) -> str:
+    """Return the number of utterances of a store, and its feature set."""
     size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
     return f"{size} {common.escape(store['feature_set'].partition('-')[0])}"
 

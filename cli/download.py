@@ -1,4 +1,4 @@
-"""Download a corpus for `emodna-prep --download`: show it, have its licence accepted, get it."""
+"""Download a corpus for `emodna-prep --download`, after its licence is accepted."""
 
 import re
 import sys
@@ -12,46 +12,49 @@ from emodna.cli.progress import count_progress
 from emodna.pipeline.archives import list_contents
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.download import Download, fetch
-from emodna.pipeline.errors import DownloadError
+from emodna.pipeline.errors import DownloadError, Remedy
 
 
-def downloaded(corpus: Corpus, root: Path, *, accepted: bool) -> Path:
-    """Get a corpus into a folder, and return what to prepare: the file that was got, or what was there before.
+def download_corpus(corpus: Corpus, root: Path, *, accept_licence: bool) -> Path:
+    """Download a corpus into a folder; return the file, or `root` if the corpus is already there.
 
-    Unless the licence is `accepted`, a question on the terminal asks. A `DownloadError` says how else to get it.
+    Without `accept_licence`, asks on the terminal. Raises `DownloadError` if the corpus cannot be downloaded or its
+    licence is not accepted.
     """
     info = corpus.info
     download = info.download
-    if _is_there(root, download):
-        common.note(f"{corpus.name}: {common.escape(root)} is there already; nothing to download")
+    if _has_own_files(root, download):
+        common.note(f"{corpus.name}: {common.escape(root)} exists; nothing to download")
         return root
     if download is None:
-        how = re.split(r"(?<=\.)\s", info.obtain)[0].rstrip(".") or f"see {info.homepage or info.citation}"
-        raise DownloadError(
-            f"{corpus.name}: not freely downloadable: {how}; emodna-corpora show {corpus.name} tells more"
-        )
+        steps = re.split(r"(?<=\.)\s", info.obtain)[0].rstrip(".") or f"see {info.homepage or info.citation}"
+        remedy = f"for details: emodna-corpora show {corpus.name}"
+        raise DownloadError(f"not freely downloadable: {steps}", where=corpus.name, remedy=remedy)
     if not (root / download.file).exists():
-        _show(corpus, download, root)
-        _ask(corpus, download, accepted=accepted)
+        _print_terms(corpus, download, root)
+        if not accept_licence:
+            _ask_for_licence(corpus, download)
 
-    def tell(line: str) -> None:
+    def print_note(line: str) -> None:
         common.note(f"{corpus.name}: {common.escape(line)}")
 
     with count_progress(corpus.name, DownloadColumn(), TransferSpeedColumn()) as counter:
         counter.begin(download.bytes)
-        file = fetch(download, root, counter.reach, tell, homepage=info.homepage)
-    common.note(f"{corpus.name}: {common.escape(file)} is the published file ({download.checksum.partition(':')[0]})")
+        file = fetch(download, root, counter.reach, print_note, homepage=info.homepage)
+    common.note(
+        f"{corpus.name}: {common.escape(file)} has the published checksum ({download.checksum.partition(':')[0]})"
+    )
     return file
 
 
-def _is_there(root: Path, download: Download | None) -> bool:
-    """Return True if a root holds anything but what an earlier download put there."""
+def _has_own_files(root: Path, download: Download | None) -> bool:
+    """Return True if a root contains files that no earlier download put there."""
     ours = root / download.file if download else None
     return any(root / name != ours for name in list_contents(root)) if root.is_dir() else root.exists()
 
 
-def _show(corpus: Corpus, download: Download, root: Path) -> None:
-    """Show what is about to come, from where, under which terms."""
+def _print_terms(corpus: Corpus, download: Download, root: Path) -> None:
+    """Print size, licence, citation and source of a download."""
     info = corpus.info
     algorithm = download.checksum.partition(":")[0]
     lines = {
@@ -62,23 +65,19 @@ def _show(corpus: Corpus, download: Download, root: Path) -> None:
         "to": root / download.file,
         "checksum": algorithm
         if download.confirmed
-        else f"{algorithm}, confirmed by one source only; the number of utterances will be checked, too",
+        else f"{algorithm}, confirmed by only one source; the number of utterances is checked, too",
     }
     common.note(f"[bold]{corpus.name}[/bold]: {common.escape(info.title)}")
     for name, value in lines.items():
         common.note(f"  {name:8}  {common.escape(value)}")
 
 
-def _ask(corpus: Corpus, download: Download, *, accepted: bool) -> None:
-    """Have the licence accepted."""
+def _ask_for_licence(corpus: Corpus, download: Download) -> None:
+    """Ask whether the user accepts the licence. Raises `DownloadError` if not."""
     licence = corpus.info.licence
-    if accepted:
-        return
     if not sys.stdin.isatty():
-        raise DownloadError(
-            f"{corpus.name}: its licence has to be accepted before the download: {licence}; "
-            "do so by --accept-licence (see --help)"
-        )
+        remedy = Remedy("set {accept_licence} to accept it")
+        raise DownloadError(f"requires that you accept its licence: {licence}", where=corpus.name, remedy=remedy)
     question = f"Accept the licence of {corpus.name} ({licence}), and download {download.bytes / 1e6:.0f} MB?"
     if not click.confirm(question, default=False, err=True):
-        raise DownloadError(f"{corpus.name}: licence not accepted: nothing was downloaded")
+        raise DownloadError("licence not accepted; nothing downloaded", where=corpus.name)

@@ -1,4 +1,4 @@
-"""emodna-eval: evaluate a run's model on other corpora."""
+"""The command emodna-eval: evaluate the model of a run on labelled corpora."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -7,42 +7,48 @@ import click
 
 from emodna.cli import common
 from emodna.cli.common import open_store
-from emodna.cli.options import Command, cache_option, common_options, config_option
+from emodna.cli.options import Command, cache_option, common_options, config_option, device_option
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
     from emodna.model.inference.finished_run import FinishedRun
     from emodna.pipeline.store import FeatureStore
 
-#: Notes on a corpus that was part of the training, by the run's supervision and the corpus's role.
-_TRAINED: Final = "trained on it, with its labels: its scores do not say how good the model is on new audio"
+_TRAINED: Final = "the run was trained on it with its labels; its scores do not show the performance on new audio"
+#: Notes on a corpus that was used in training, by the run's supervision and the corpus's role.
 _SEEN: Final = {
-    ("source", "source"): f"the run was {_TRAINED}",
-    ("source", "target"): (
-        "the run was adapted to it, without its labels: its scores are those of emodna-fit, not of new audio"
-    ),
-    ("oracle-labels", "source"): f"the run was {_TRAINED}",
-    ("oracle-labels", "target"): f"oracle: the run was {_TRAINED}",
-    ("oracle-folds", "source"): "oracle: the run has taken no label of it",
-    ("oracle-folds", "target"): (
-        f"oracle: the run was {_TRAINED}; those of emodna-fit are cross-validated over its speakers"
-    ),
+    ("source", "source"): _TRAINED,
+    ("source", "target"): "the run was adapted to it without its labels; its scores are those of emodna-fit",
+    ("oracle-labels", "source"): _TRAINED,
+    ("oracle-labels", "target"): f"oracle: {_TRAINED}",
+    ("oracle-folds", "source"): "oracle: the run used no label of it",
+    ("oracle-folds", "target"): f"oracle: {_TRAINED}; the scores of emodna-fit are cross-validated over its speakers",
 }
 
 
-@click.command(cls=Command, environment="EMODNA_EVAL")
+@click.command(
+    cls=Command,
+    environment="EMODNA_EVAL",
+    groups={"Data": "corpora cache", "Workers": "threads device", "Output": "resamples seed out png"},
+    examples=(
+        "emodna-eval runs/first --corpus iemocap",
+        "emodna-eval runs/first --corpus iemocap --corpus emodb --out evaluation --png reliability.png",
+    ),
+)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--corpus", "corpora", multiple=True, required=True, help="A corpus, or a store's path; repeatable.")
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Of the bootstrap.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the bootstrap.")
+@click.option("--corpus", "corpora", multiple=True, required=True, help="Corpus name or store path; repeatable.")
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Bootstrap resamples of the intervals.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for evaluation-<corpus>.json and predictions-<corpus>.parquet.  [default: neither is written]",
+    help="Folder for evaluation-<corpus>.json and predictions-<corpus>.parquet.",
 )
-@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Draw the reliability curves.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
-@click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
+@click.option(
+    "--png", type=click.Path(path_type=Path, dir_okay=False), help="File for a picture of the reliability curves."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: chosen by torch]")
+@device_option
 @cache_option
 @config_option
 @common_options
@@ -58,10 +64,10 @@ def evaluate(
     cache: Path,
     as_json: bool,
 ) -> None:
-    """Judge the model of a RUN (a folder of emodna-fit) by the labels of corpora, best of such as it has never seen.
+    """Evaluate the model of a RUN on labelled corpora, preferably ones it was not trained on.
 
-    Scores stand beside the constant answers and between the bounds of 95 % intervals; then follow emotions, speakers,
-    gender, and how far the probabilities can be trusted. docs/EVALUATION.md says how each figure is made.
+    RUN is a folder of emodna-fit. The scores are printed with 95 % intervals and beside constant predictors, then by
+    emotion, gender and speaker, then the calibration. docs/EVALUATION.md defines every number.
     """
     import torch
 
@@ -74,18 +80,17 @@ def evaluate(
     if threads is not None:
         torch.set_num_threads(threads)
     finished = FinishedRun.load(run, common.resolve_device(device))
-    stores = [_open_store(finished, cache, corpus) for corpus in corpora]  # all of them, before any is predicted
+    stores = [_open_store(finished, cache, corpus) for corpus in corpora]  # all are checked before any is predicted
     names = [store.snapshot.corpus for store in stores]
     twice = next((name for name in names if names.count(name) > 1), None)
     if out is not None and twice is not None:
-        times = names.count(twice)
-        raise EmodnaError(f"--out: --corpus names {twice} {times} times, and its files would be the same")
+        raise EmodnaError("given more than once, for the same files in --out", field="corpora", value=twice)
     documents: list[dict[str, Any]] = []
     for store in stores:
         name = store.snapshot.corpus
         with count_progress(f"predicting {name}") as counter:
-            told = counter.begin(len(store))
-            document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), told)
+            advance = counter.begin(len(store))
+            document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), advance)
         document["predictions"] = None
         if out is not None:
             document["predictions"] = str(_save(out, document, store, probabilities))
@@ -101,7 +106,7 @@ def evaluate(
 
 
 def _open_store(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
-    """Open a corpus's store with the model's features; of several feature sets, the model's own is taken."""
+    """Open the store of a corpus, of several the one with the model's feature set. Raise an EvaluationError if none."""
     from emodna.pipeline.store.layout import STORE_JSON
 
     own = cache / corpus / run.model.features.name
@@ -111,7 +116,7 @@ def _open_store(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
 
 
 def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilities: Any) -> Path:
-    """Write a corpus's files; return the path of the predictions."""
+    """Write the files of a corpus; return the path of the predictions."""
     from emodna.model.inference.predictions import write_predictions
     from emodna.model.run_folder import write_json
     from emodna.pipeline.files import make_folder
@@ -126,14 +131,14 @@ def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilit
 
 def _draw(documents: list[dict[str, Any]], png: Path) -> None:
     """Draw the reliability curves of the corpora that have labels."""
-    judged = [document for document in documents if document["labelled"]]
-    if not judged:
+    labelled = [document for document in documents if document["labelled"]]
+    if not labelled:
         common.note(f"{common.escape(png)}: not drawn, no corpus has labels")
         return
     from emodna.cli.scores import draw_reliability
     from emodna.cli.store_figures import save_figure
 
-    save_figure(draw_reliability(judged), png, "png")
+    save_figure(draw_reliability(labelled), png, "png")
     common.note(f"wrote {common.escape(png)}")
 
 

@@ -1,4 +1,4 @@
-"""emodna-fit: adapt an emotion model from a labelled corpus to an unlabelled one."""
+"""The command emodna-fit: train a model on labelled source corpora and an unlabelled target corpus."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command, FeatureSetOption, cache_option, common_options, config_option, parse_settings
+from emodna.cli.options import (
+    Command,
+    FeatureSetOption,
+    cache_option,
+    common_options,
+    config_option,
+    device_option,
+    parse_settings,
+)
 from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError, PluginError
@@ -16,57 +24,70 @@ from emodna.pipeline.errors import EmodnaError, PluginError
 if TYPE_CHECKING:
     from emodna.model.methods.catalog import MethodInfo
 
-#: What is to be known of the scores of a run that learnt from the target's labels.
+#: Remarks on the scores of a run that used the target's labels, by its supervision.
 _ORACLES: Final = {
-    "oracle-labels": "oracle: trained with the labels of the utterances that are scored; a bound, not a method",
+    "oracle-labels": "oracle: trained with the labels of the scored utterances; a bound, not a method",
     "oracle-folds": "oracle: trained with the target's labels, cross-validated over speakers; a bound, not a method",
 }
-#: Columns of a list; wider lines are hard to read.
-_WIDEST: Final = 100
+#: Greatest width of the list of methods, in columns.
+_MAX_WIDTH: Final = 100
 _MARKS: Final = """
-(our reading): the paper leaves the sizes of its layers open.
-(oracle): learns from the target's labels, to show what is within reach.
-[scl]: takes `--add scl`, Emo-DNA's contrastive loss on pseudo-labels."""
+(our reading): the paper does not give the sizes of its layers.
+(oracle): learns from the target's labels, as an upper bound.
+[scl]: accepts `--add scl`, Emo-DNA's contrastive loss on pseudo-labels."""
 
 
-@click.command(cls=Command, environment="EMODNA_FIT")
+@click.command(
+    cls=Command,
+    environment="EMODNA_FIT",
+    groups={
+        "Data": "sources target task feature_set cache",
+        "Training": "method add settings steps seed select oracle_analysis residency compile cuda_graph threads device"
+        " list_methods",
+        "Output": "out resume",
+    },
+    examples=(
+        "emodna-fit --src ravdess --tgt emodb --out runs/first",
+        "emodna-fit --src ravdess --tgt emodb --task valence --method dan --add scl --set scl_weight=0.5",
+    ),
+)
 @click.option(
     "--src",
     "sources",
     multiple=True,
     metavar="CORPUS",
-    help="Labelled source corpus; several give equal parts of each batch.",
+    help="Labelled source corpus; repeatable, for equal shares of each batch.",
 )
 @click.option(
-    "--tgt", "target", metavar="CORPUS", help="Target corpus; its labels only score the result, but for an oracle's."
+    "--tgt", "target", metavar="CORPUS", help="Target corpus; only oracles and the evaluation use its labels."
 )
-@click.option("--task", type=click.Choice(TASKS), default="arousal", help="What to recognise.")
-@click.option("--method", default="emo-dna", metavar="NAME", help="See --list-methods.")
-@click.option("--add", type=click.Choice(["scl"]), help="Emo-DNA's L_SCL, for methods that --list-methods marks [scl].")
+@click.option("--task", type=click.Choice(TASKS), default="arousal", help="Labels to learn.")
+@click.option("--method", default="emo-dna", metavar="NAME", help="Method, by a name from --list-methods.")
+@click.option("--add", type=click.Choice(["scl"]), help="Emo-DNA's contrastive loss L_SCL, for methods marked [scl].")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Decides everything that is random.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: torch's own]")
-@click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
-@click.option("--compile", is_flag=True, help="Put the losses through torch.compile; on a CPU, needs a C++ compiler.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of all random numbers.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: chosen by torch]")
+@device_option
+@click.option("--compile", is_flag=True, help="Compile the losses by torch.compile; on a CPU, needs a C++ compiler.")
 @click.option("--cuda-graph", is_flag=True, help="Capture each step as a CUDA graph.")
 @cache_option
 @click.option(
     "--feature-set",
     cls=FeatureSetOption,
-    help="{names}, or the full folder name of a store.  [default: mfcc40]",
+    help="{names}, or the folder name of a store.  [default: mfcc40]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Run folder.  [default: runs/<src>-<tgt>-<task>-<method>-s<seed>-<hash>]",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in --out; starts one where there is none.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out, or start it if there is none.")
 @click.option(
     "--resident",
     "residency",
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
-    help="Make all windows once and keep them on the device; auto: where they take little of its memory.",
+    help="Keep all windows on the device; auto: if they fit easily.",
 )
 @click.option(
     "--select",
@@ -74,15 +95,17 @@ _MARKS: Final = """
         ["last", "source-accuracy", "entropy", "information-maximisation", "snd", "pseudo-label-agreement"]
     ),
     default="last",
-    help="Which step's model to keep: the last, or the best by a criterion that needs no label of the target.",
+    help="Model to keep: the last, or the best by a label-free criterion.",
 )
 @click.option(
     "--oracle-analysis",
     is_flag=True,
-    help="Also score snapshots by the target's labels, in a file of its own (oracle.json); changes no result.",
+    help="Also score model snapshots with the target's labels, in oracle.json only.",
 )
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A constant of the training; repeatable.")
-@click.option("--list-methods", is_flag=True, help="List the methods, with their references, and stop.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of the training or method; repeatable."
+)
+@click.option("--list-methods", is_flag=True, help="List the methods with their references, and exit.")
 @config_option
 @common_options
 def fit(
@@ -95,22 +118,26 @@ def fit(
     settings: tuple[str, ...],
     list_methods: bool,
     as_json: bool,
-    **asked: Any,  # fields of FitRequest, by their names
+    **fields: Any,  # of FitRequest
 ) -> None:
-    """Train on a labelled corpus and an unlabelled one, and print the result beside the constant answers."""
+    """Train a model on labelled source corpora and an unlabelled target corpus.
+
+    The scores on the target are printed beside those of constant predictors. docs/METHODS.md explains methods and
+    settings, docs/RUNS.md the files of a run.
+    """
     if list_methods:
         _print_methods(as_json=as_json)
         return
     if not sources or target is None:
         raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
     if target in sources:
-        raise EmodnaError(f"--tgt {target}: the same corpus as --src; give another")
+        raise EmodnaError("the same corpus as --src", field="target", value=target, remedy="choose another target")
     parsed = parse_settings(settings)
     if add:
         if parsed.get("add", add) != add:
-            raise EmodnaError(f"--add {add} and --set add={parsed['add']}: give one")
+            raise EmodnaError(f"conflicts with --set add={parsed['add']}", field="add", value=add, remedy="give one")
         parsed["add"] = add
-    # What needs no torch comes first: a mistake should not wait seconds for its answer.
+    # Checks without torch come first: its import takes seconds.
     from emodna.cli.fit_progress import show_progress
     from emodna.model.config import apply_shared_settings
     from emodna.model.methods import check_method_name
@@ -118,15 +145,15 @@ def fit(
     from emodna.pipeline.catalogue import find_store
     from emodna.pipeline.store import FeatureStore
 
-    check_method_name(asked["method"])
+    check_method_name(fields["method"])
     apply_shared_settings(parsed)
     stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
-    if asked["out"] is not None:
-        RunFolder(asked["out"]).check_free(resume=asked["resume"])
+    if fields["out"] is not None:
+        RunFolder(fields["out"]).check_free(resume=fields["resume"])
     from emodna.model.fit import execute_plan
     from emodna.model.request import FitRequest, resolve_request
 
-    request = FitRequest(stores[:-1], stores[-1], device=common.resolve_device(device), settings=parsed, **asked)
+    request = FitRequest(stores[:-1], stores[-1], device=common.resolve_device(device), settings=parsed, **fields)
     for store in stores:
         common.detail(f"store {common.escape(store.path)}")
     common.detail(f"device {request.device}")
@@ -138,18 +165,20 @@ def fit(
     if as_json:
         common.print_json({**result, **oracle})
     else:
-        _print(result, labelled=int((request.target.labels(request.task) >= 0).sum()), utterances=len(request.target))
+        _print_result(
+            result, labelled=int((request.target.labels(request.task) >= 0).sum()), utterances=len(request.target)
+        )
         if oracle:
             _print_oracle(oracle["oracle"])
 
 
-def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
+def _print_result(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
     predictions = Path(result["run"]) / "predictions.parquet"
     if result["select"] != "last":
-        common.out.print(f"chosen by {result['select']}: step {result['selected_step']} of {result['steps']}")
+        common.out.print(f"selected by {result['select']}: step {result['selected_step']} of {result['steps']}")
     if labelled == 0:
         common.out.print(
-            f"{common.escape(result['tgt'])} has no labels of {result['task']}: nothing to score\n"
+            f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score\n"
             f"{utterances} predictions (id, probability, label): {common.escape(predictions)}"
         )
         return
@@ -160,28 +189,30 @@ def _print(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
     common.out.print(f"{common.escape(title)}; {scored}\n")
     common.out.print(make_score_table(result))
     common.out.print()
-    if (said := _ORACLES.get(result.get("supervision", ""))) is not None:
-        common.out.print(said)
+    if (remark := _ORACLES.get(result.get("supervision", ""))) is not None:
+        common.out.print(remark)
     common.out.print(common.escape(result["run"]))
 
 
 def _print_oracle(oracle: dict[str, Any]) -> None:
-    """What the target's labels say of the snapshots, and that they had no say in the result."""
+    """Print the scores of the best and the last model snapshot, marked as an oracle's."""
     if oracle["best"] is None:
-        common.out.print("oracle (with the target's labels, for analysis only): the target has none")
+        common.out.print("oracle (uses the target's labels, for analysis only): the target has no labels")
         return
-    from emodna.cli.scores import cells
+    from emodna.cli.scores import format_scores
     from emodna.model.metrics import SCORE_NAMES
 
-    common.out.print("oracle (with the target's labels, for analysis only; the result above does not depend on it)")
+    common.out.print("oracle (uses the target's labels, for analysis only; the result above does not depend on it)")
     for which in ("best", "last"):
         row = oracle[which]
-        scores = "  ".join(f"{name} {cell}" for name, cell in zip(SCORE_NAMES.values(), cells(row), strict=True))
+        scores = "  ".join(
+            f"{name} {cell}" for name, cell in zip(SCORE_NAMES.values(), format_scores(row), strict=True)
+        )
         common.out.print(f"oracle {which}: step {row['step']}  {scores}")
 
 
 def _print_methods(*, as_json: bool) -> None:
-    """Print each method with its summary and reference; one that cannot be used, with the reason."""
+    """Print each method with its summary and reference, or with the reason why it cannot be used."""
     from emodna.model.methods.catalog import describe_methods
 
     found = describe_methods()
@@ -196,14 +227,14 @@ def _print_methods(*, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table.grid("", "", padding=(0, 2, 0, 0))
-    table.width = min(common.out.width, _WIDEST)
+    table.width = min(common.out.width, _MAX_WIDTH)
     for name, each in found.items():
-        table.add_row(common.escape(name), "\n".join(map(common.escape, _paragraphs(each))))
+        table.add_row(common.escape(name), "\n".join(map(common.escape, _describe_method(each))))
     common.out.print(table)
     common.out.print(_MARKS, markup=False)
 
 
-def _paragraphs(each: "MethodInfo | PluginError") -> Iterator[str]:
+def _describe_method(each: "MethodInfo | PluginError") -> Iterator[str]:
     if isinstance(each, PluginError):
         yield str(each).partition(": ")[2]
         return
@@ -215,5 +246,5 @@ def _paragraphs(each: "MethodInfo | PluginError") -> Iterator[str]:
 
 
 def main() -> None:
-    """Entry point of `emodna-fit`."""
-    common.run(fit, resumable="the same command with --resume goes on from the last checkpoint")
+    """Run `emodna-fit`."""
+    common.run(fit, resumable="run the same command with --resume to continue from the last checkpoint")

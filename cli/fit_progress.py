@@ -1,4 +1,4 @@
-"""The live progress of emodna-fit, on standard error."""
+"""Progress of emodna-fit on standard error."""
 
 import logging
 import time
@@ -18,20 +18,27 @@ from emodna.cli import common
 from emodna.cli.charts import draw_sparkline
 from emodna.cli.progress import format_duration
 
-#: Logged steps over which the rate is taken.
+#: Number of logged steps that the rate is computed from.
 _RATE_MOMENTS: Final = 30
-#: A run without a terminal prints a line each tenth of its steps, and at least each minute.
+#: Without a terminal, a line is printed each tenth of the steps, and at least each minute.
 _PLAIN_LINES: Final = 10
 _PLAIN_SECONDS: Final = 60.0
-#: Columns of a term's curve, and how many of its last values it shows.
+#: Width of a term's curve in columns, and the number of its last values that it shows.
 _CURVE: Final = 10
-_REMEMBERED: Final = 300
+_HISTORY: Final = 300
 
 
 class FitDisplay:
-    """A line now and then, with rate and times of this session: steps that a resumed run had done count for nothing.
+    """Lines of progress, with rates and times of this session only.
 
-    `utterances` is their number per step, of the sources and the target together; `clock` gives s and never goes back.
+    Parameters
+    ----------
+    steps
+        Steps of the run.
+    utterances
+        Utterances per step, of the sources and the target together.
+    clock
+        Monotonic clock in s.
     """
 
     def __init__(self, steps: int, utterances: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,32 +48,32 @@ class FitDisplay:
         self._next_step = self._next_time = 0.0
 
     def on_start(self, done: int) -> None:
-        """Start the clock at the first step, or behind a checkpoint."""
+        """Start the clock; `done` steps were finished before."""
         self.step = done
         self._moments = deque([(self._clock(), done)], maxlen=_RATE_MOMENTS)
         if done:
-            common.note(f"goes on from step {done}")
+            common.note(f"resuming from step {done}")
 
     def on_log(self, step: int, values: Mapping[str, float]) -> None:
-        """Print a line, if the last one is long enough ago."""
+        """Print a line if it is due."""
         self._record_step(step)
         elapsed = self._clock() - self._start
         if step >= self._next_step or elapsed >= self._next_time or step == self.steps:
             terms = "  ".join(_format_term(name, value) for name, value in values.items())
-            common.note(f"step {step}/{self.steps}: {terms}  ({', '.join(self.facts())})")
+            common.note(f"step {step}/{self.steps}: {terms}  ({', '.join(self.format_pace())})")
             self._next_step = step + self.steps / _PLAIN_LINES
             self._next_time = elapsed + _PLAIN_SECONDS
 
-    def facts(self) -> list[str]:
-        """Return rates and times in words, as far as they are known."""
-        facts, now = [], self._clock()
+    def format_pace(self) -> list[str]:
+        """Return rates and times as text; only the elapsed time before two steps are logged."""
+        pace, now = [], self._clock()
         (earlier, first), (later, last) = self._moments[0], self._moments[-1]
         if last > first and later > earlier:
             rate = (last - first) / (later - earlier)
             remaining = max((self.steps - last) / rate - (now - later), 0.0)
-            facts += [f"{_format_number(rate)} steps/s", f"{_format_number(rate * self._utterances)} utterances/s"]
-            facts.append(f"ETA {format_duration(remaining)}")
-        return [*facts, f"elapsed {format_duration(now - self._start)}"]
+            pace += [f"{_format_number(rate)} steps/s", f"{_format_number(rate * self._utterances)} utterances/s"]
+            pace.append(f"ETA {format_duration(remaining)}")
+        return [*pace, f"elapsed {format_duration(now - self._start)}"]
 
     def _record_step(self, step: int) -> None:
         self.step = step
@@ -74,7 +81,7 @@ class FitDisplay:
 
 
 class _LiveFitDisplay(FitDisplay):
-    """A bar; the pace; each term of the loss, the threshold and the confident share, each with its curve."""
+    """A live display: a bar, the pace, and each logged quantity with its curve."""
 
     def __init__(self, title: str, steps: int, utterances: int) -> None:
         super().__init__(steps, utterances)
@@ -82,9 +89,9 @@ class _LiveFitDisplay(FitDisplay):
         self._curves: dict[str, deque[float]] = {}
 
     def on_log(self, step: int, values: Mapping[str, float]) -> None:
-        """Remember the new values; they are drawn when the display is due."""
+        """Keep the new values; the next refresh of the display draws them."""
         for name, value in values.items():
-            self._curves.setdefault(name, deque(maxlen=_REMEMBERED)).append(value)
+            self._curves.setdefault(name, deque(maxlen=_HISTORY)).append(value)
         self._record_step(step)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -94,17 +101,17 @@ class _LiveFitDisplay(FitDisplay):
         bar.add_row(ProgressBar(self.steps, self.step), f"{self.step}/{self.steps}")
         yield Text.from_markup(common.escape(self._title), style="bold", overflow="ellipsis", end="\n")
         yield bar
-        yield _arrange_in_columns([Text(fact) for fact in self.facts()])
+        yield _arrange_in_columns([Text(fact) for fact in self.format_pace()])
         terms = []
-        for name, remembered in self._curves.copy().items():
-            values = list(remembered)
-            drawn = draw_sparkline(values, _CURVE, ascii_only=options.ascii_only)
-            terms.append(Text.from_markup(_format_term(name, values[-1])).append(f" {drawn}", style="cyan"))
+        for name, history in self._curves.copy().items():
+            values = list(history)
+            curve = draw_sparkline(values, _CURVE, ascii_only=options.ascii_only)
+            terms.append(Text.from_markup(_format_term(name, values[-1])).append(f" {curve}", style="cyan"))
         yield _arrange_in_columns(terms)
 
 
 class _WarningPrinter(logging.Handler):
-    """Warnings of the training, as lines above the display."""
+    """A log handler that prints warnings of the training as notes above the display."""
 
     def emit(self, record: logging.LogRecord) -> None:
         common.note(common.escape(record.getMessage()))
@@ -112,7 +119,7 @@ class _WarningPrinter(logging.Handler):
 
 @contextmanager
 def show_progress(title: str, steps: int, *, utterances: int) -> Iterator[FitDisplay]:
-    """Show the progress of one run; `utterances` are those of a step, of the sources and the target together."""
+    """Show the progress of one run while the context is open; for the arguments see `FitDisplay`."""
     notes, logger = _WarningPrinter(), logging.getLogger("emodna.model")
     logger.addHandler(notes)
     try:
@@ -127,7 +134,7 @@ def show_progress(title: str, steps: int, *, utterances: int) -> Iterator[FitDis
 
 
 def _arrange_in_columns(items: Sequence[Text]) -> Columns:
-    """Items in as many columns of one width as there is room for."""
+    """Arrange items in columns of equal width."""
     return Columns(items, padding=(0, 3, 0, 0), equal=True)
 
 
@@ -136,5 +143,5 @@ def _format_term(name: str, value: float) -> str:
 
 
 def _format_number(value: float) -> str:
-    """Two digits that tell at least."""
+    """Return a number with at least two significant digits."""
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"

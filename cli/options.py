@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from emodna.cli.wording import CommandError, word_error
+from emodna.cli.common import print_error
+from emodna.cli.wording import word_error
 from emodna.pipeline.errors import EmodnaError
 
 Returned = TypeVar("Returned")
@@ -23,6 +24,14 @@ _COMMON: Final = "Common"
 #: Key of click's context under which the table `set` of a configuration file is kept.
 _CONFIG_SETTINGS: Final = "emodna.settings"
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
+
+
+class CommandError(click.ClickException):
+    """An `EmodnaError` in the words of the command that met it; exit code 1."""
+
+    def show(self, _file: object = None) -> None:
+        """Print the error as one line on standard error."""
+        print_error(self.message)
 
 
 class Command(click.Command):
@@ -58,7 +67,7 @@ class Command(click.Command):
         records = {
             str(parameter.name): record
             for parameter in self.get_params(ctx)
-            if (record := parameter.get_help_record(ctx)) is not None
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None
         }
         for title, names in self.groups.items():
             with formatter.section(f"{title} options"):
@@ -75,20 +84,21 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line; an `EmodnaError` of a callback becomes a `CommandError`."""
-        with self._word_errors():
+        with _word_errors():
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an `EmodnaError` becomes a `CommandError` in the words of its options."""
-        with self._word_errors():
+        with _word_errors():
             return super().invoke(ctx)
 
-    @contextmanager
-    def _word_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except EmodnaError as error:
-            raise CommandError(word_error(error, self)) from error
+
+@contextmanager
+def _word_errors() -> Iterator[None]:
+    try:
+        yield
+    except EmodnaError as error:
+        raise CommandError(word_error(error)) from error
 
 
 class Group(Command, click.Group):
@@ -134,6 +144,10 @@ cache_option = click.option(
     envvar="EMODNA_CACHE",
     show_envvar=True,
     help="Folder of the feature stores.",
+)
+
+device_option = click.option(
+    "--device", default="auto", help="auto (CUDA if available, else the CPU), cpu, cuda or cuda:N."
 )
 
 

@@ -1,4 +1,4 @@
-"""emodna-predict: predict for audio files with a trained model."""
+"""The command emodna-predict: predict the emotions of audio files with trained models."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from emodna.cli import common, predictions
-from emodna.cli.options import Command, Seconds, common_options, config_option
+from emodna.cli.options import Command, Seconds, common_options, config_option, device_option
 from emodna.pipeline.emotions import CLASS_NAMES
 
 if TYPE_CHECKING:
@@ -20,33 +20,45 @@ if TYPE_CHECKING:
     from emodna.model.inference.inputs import Input
     from emodna.model.inference.predict import Prediction
 
-#: Keys of an answer; with --also, the run follows them.
+#: Keys of a prediction; with --also, `run` follows.
 _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 
 
-@click.command(cls=Command, environment="EMODNA_PREDICT")
+@click.command(
+    cls=Command,
+    environment="EMODNA_PREDICT",
+    groups={"Data": "also window hop manifest root", "Workers": "threads device", "Output": "out as_csv"},
+    examples=(
+        "emodna-predict runs/first call.wav recordings/ --windows 2",
+        "emodna-predict runs/first --manifest calls.csv --out predictions.csv",
+    ),
+)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("audio", nargs=-1, type=click.Path())
 @click.option(
-    "--also", multiple=True, metavar="RUN", type=click.Path(path_type=Path), help="Another run to ask; repeatable."
+    "--also", multiple=True, metavar="RUN", type=click.Path(path_type=Path), help="Another run to use; repeatable."
 )
-@click.option("--windows", "window", type=Seconds(), metavar="S", help="Answer for each window of S s.")
-@click.option("--hop", type=Seconds(), metavar="S", help="From one window to the next.  [default: half a window]")
+@click.option("--windows", "window", type=Seconds(), metavar="S", help="Predict for each window of S s.")
+@click.option("--hop", type=Seconds(), metavar="S", help="Step between windows, in s.  [default: half a window]")
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    help="CSV or Parquet table with a column `path`, instead of AUDIO; its columns stand beside the answers.",
+    help="Table (CSV, Parquet) with a column `path`, in place of AUDIO; keeps all columns.",
 )
-@click.option("--root", type=click.Path(path_type=Path), help="Where its paths begin.  [default: the table's folder]")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder or archive with the manifest's files.  [default: the table's folder]",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help=f"File for the answers, by its ending: {', '.join(predictions.SUFFIXES)}.",
+    help=f"File for the predictions, ending in {', '.join(predictions.SUFFIXES)}.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
-@click.option("--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N.")
+@device_option
 @config_option
 @common_options
 def predict(
@@ -63,20 +75,19 @@ def predict(
     device: str,
     as_json: bool,
 ) -> int:
-    """Say what the model of a RUN (a folder of emodna-fit) hears in AUDIO.
+    """Predict the emotion in AUDIO with the model of a RUN (a folder of emodna-fit).
 
-    AUDIO are files of any format that libsndfile reads, folders and archives, in which all audio is taken, and - for
-    standard input. The answer is the probability of high arousal or positive valence, for the middle of files that are
-    longer than the window of the training (4.4 s by default), or for windows over time. Exit 1 if a file could not be
-    used.
+    AUDIO are audio files, folders and archives, or - for standard input. A prediction is the probability of high
+    arousal or positive valence, for the middle of a recording that is longer than the training window (4.4 s by
+    default), or for each window of --windows. The exit code is 1 if a file could not be used.
     """
     _check_arguments(audio, manifest, root, window, hop)
     if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other: both print on stdout")
+        raise click.UsageError("give either --json or --csv: both print on stdout")
     if out is not None:
         predictions.check_output(out)
 
-    from emodna.model.inference.predict import predict as answers_of
+    from emodna.model.inference.predict import predict as predict_inputs
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, mark_oracle
@@ -95,31 +106,31 @@ def predict(
         )
         if windows is not None and windows.seconds > model.seconds:
             common.note(
-                f"windows of {windows.seconds:g} s are longer than what the model of {model.task} hears, "
-                f"{model.seconds:.2f} s: it judges each by its middle"
+                f"windows of {windows.seconds:g} s are longer than the {model.task} model's window of "
+                f"{model.seconds:.2f} s: it predicts from the middle of each"
             )
 
     names = (*_KEYS, "run") if also else _KEYS
     inputs, table = _collect_inputs(audio, manifest, root, names)
     tally = _Tally()
     with ExitStack() as stack:
-        places: list[predictions.AddPrediction] = []
+        writers: list[predictions.AddPrediction] = []
         if out is not None:
-            places.append(stack.enter_context(predictions.write_file(out, names, table)))
+            writers.append(stack.enter_context(predictions.write_file(out, names, table)))
         if as_json:
-            places.append(stack.enter_context(predictions.as_json(sys.stdout)))
+            writers.append(stack.enter_context(predictions.write_json(sys.stdout)))
         elif as_csv:
-            places.append(stack.enter_context(predictions.as_csv(sys.stdout, names, table)))
+            writers.append(stack.enter_context(predictions.write_csv(sys.stdout, names, table)))
         elif out is None:
             same_task = len({model.task for model in models}) < len(models)
-            places.append(predictions.print_lines(over_time=windows is not None, runs=same_task))
-        # Closed before anything else: if an answer cannot be written, the work of the threads ends first.
-        heard = answers_of(models, inputs, windows=windows, threads=threads or common.count_cores())
-        for asked, prediction in stack.enter_context(closing(heard)):
-            if tally.counts(asked, prediction) and not (as_json or as_csv):
+            writers.append(predictions.print_lines(over_time=windows is not None, runs=same_task))
+        # Closed first: if a prediction cannot be written, the threads end before the files are closed.
+        found = predict_inputs(models, inputs, windows=windows, threads=threads or common.count_cores())
+        for given, prediction in stack.enter_context(closing(found)):
+            if tally.add(given, prediction) and not (as_json or as_csv):
                 common.print_error(f"{prediction.file}: {prediction.error}")
             task, label = models[prediction.model].task, prediction.label
-            answer = {
+            values = {
                 "file": prediction.file,
                 "start": prediction.start,
                 "end": prediction.end,
@@ -129,11 +140,11 @@ def predict(
                 "error": prediction.error,
                 "run": str(runs[prediction.model]),
             }
-            answer = {name: answer[name] for name in names}
-            for add in places:
-                add(answer, asked.row, asked.number)
+            values = {name: values[name] for name in names}
+            for add in writers:
+                add(values, given.row, given.number)
     if out is not None:
-        common.note(f"{tally.predictions} answers: {common.escape(out)}")
+        common.note(f"{tally.predictions} predictions: {common.escape(out)}")
     common.note(str(tally))
     return int(tally.has_failed)
 
@@ -142,20 +153,19 @@ def _check_arguments(
     audio: Sequence[str], manifest: Path | None, root: Path | None, window: float | None, hop: float | None
 ) -> None:
     if bool(audio) == (manifest is not None):
-        both = "AUDIO and --manifest exclude each other: "
-        raise click.UsageError(f"{both if audio else ''}give AUDIO files, or a --manifest that lists them")
+        raise click.UsageError("give either AUDIO or --manifest")
     if root is not None and manifest is None:
-        raise click.UsageError("--root goes with --manifest")
+        raise click.UsageError("--root needs --manifest")
     if hop is not None and window is None:
-        raise click.UsageError("--hop goes with --windows")
+        raise click.UsageError("--hop needs --windows")
     if audio.count("-") > 1:
-        raise click.UsageError("- stands for standard input, which can be read once")
+        raise click.UsageError("standard input (-) can be given once only")
 
 
 def _collect_inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str]
 ) -> "tuple[Iterator[Input], pa.Table | None]":
-    """Return the recordings, and the other columns of the manifest, with names that are not taken."""
+    """Return the recordings, and the manifest's other columns, renamed if their names are taken."""
     from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
@@ -171,30 +181,30 @@ def _collect_inputs(
 
 @dataclass
 class _Tally:
-    """Counts of files and answers, and their rate."""
+    """Counts of files and predictions, and their rate."""
 
-    began: float = field(default_factory=time.monotonic)
+    start: float = field(default_factory=time.monotonic)
     files: int = 0
     seconds: float = 0.0
     predictions: int = 0
     has_failed: bool = False
     _latest: "Input | None" = None
-    _told: set[str | None] = field(default_factory=set)
+    _errors: set[str | None] = field(default_factory=set)
 
-    def counts(self, asked: "Input", prediction: "Prediction") -> bool:
-        """Count an answer; return True if it is the first with this error of its file."""
+    def add(self, given: "Input", prediction: "Prediction") -> bool:
+        """Count a prediction; return True if its error is new for its file."""
         self.predictions += 1
-        if asked is not self._latest:
-            self._latest, self._told = asked, set()
+        if given is not self._latest:
+            self._latest, self._errors = given, set()
             self.files += 1
             self.seconds += prediction.duration or 0.0
-        new = prediction.has_failed and prediction.error not in self._told
-        self._told.add(prediction.error)
+        new = prediction.has_failed and prediction.error not in self._errors
+        self._errors.add(prediction.error)
         self.has_failed |= prediction.has_failed
         return new
 
     def __str__(self) -> str:
-        wall = time.monotonic() - self.began
+        wall = time.monotonic() - self.start
         audio = f"{self.seconds:.1f} s" if self.seconds < 3600 else f"{self.seconds / 3600:.2f} h"
         files = f"{self.files} file{'s' * (self.files != 1)}"
         return f"{files}, {audio} of audio in {wall:.2f} s: {self.seconds / wall:.0f} x real time"

@@ -1,4 +1,4 @@
-"""Destinations of the answers of emodna-predict: lines, JSON or CSV on standard output, or a file."""
+"""Writers of predictions: lines, JSON or CSV on standard output, or a file."""
 
 import csv
 import io
@@ -17,49 +17,48 @@ from emodna.pipeline.files import open_atomically
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Endings of files of answers.
+#: Endings of prediction files.
 SUFFIXES: Final = (".csv", ".parquet", ".json")
 
 _NUMBERS: Final = ("start", "end", "probability")
-#: Answers in a row group of Parquet.
+#: Predictions per row group of Parquet.
 _ROWS: Final = 8192
 
 Prediction = Mapping[str, Any]
 """Column -> value."""
 
-
 AddPrediction = Callable[[Prediction, Prediction, int | None], None]
-"""Takes an answer, the other cells of its row in a manifest, and the number of that row."""
+"""Function that writes a prediction, the other values of its row in the manifest, and the row's number."""
 
 
 def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
-    """Print a line for each answer, for people, except for errors of whole files; `runs`: each answer names its run."""
+    """Print a line per prediction, except for errors of whole files; with `runs`, each line names the run."""
 
-    def add(answer: Prediction, beside: Prediction, _number: int | None) -> None:
-        if answer["start"] is None:
+    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
+        if prediction["start"] is None:
             return
-        span = f"{answer['start']:.1f} to {answer['end']:.1f} s"
-        if answer["error"] is not None:
-            said = f"{answer['error']}  ({span})"
+        span = f"{prediction['start']:.1f} to {prediction['end']:.1f} s"
+        if prediction["error"] is not None:
+            text = f"{prediction['error']}  ({span})"
         else:
-            positive = CLASS_NAMES[answer["task"]][1]
-            said = f"{answer['label']} {answer['task']}  (p({positive}) = {answer['probability']:.3f}"
-            said += f", {span})" if over_time or answer["start"] else ")"  # else it is all of the file
-        said += f"  run={answer['run']}" if runs else ""
+            positive = CLASS_NAMES[prediction["task"]][1]
+            text = f"{prediction['label']} {prediction['task']}  (p({positive}) = {prediction['probability']:.3f}"
+            text += f", {span})" if over_time or prediction["start"] else ")"  # else the span is the whole file
+        text += f"  run={prediction['run']}" if runs else ""
         row = "".join(f"  {column}={cell}" for column, cell in beside.items() if cell not in (None, ""))
-        click.echo(common.visible(f"{answer['file']}: {said}{row}"))
+        click.echo(common.visible(f"{prediction['file']}: {text}{row}"))
 
     return add
 
 
 @contextmanager
-def as_json(stream: TextIO) -> Iterator[AddPrediction]:
-    """Write one JSON array, which grows as the answers come."""
+def write_json(stream: TextIO) -> Iterator[AddPrediction]:
+    """Write one JSON array, prediction by prediction."""
     before = "["
 
-    def add(answer: Prediction, beside: Prediction, _number: int | None) -> None:
+    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
         nonlocal before
-        lines = common.format_json({**answer, **beside}).splitlines()
+        lines = common.format_json({**prediction, **beside}).splitlines()
         stream.write("\n  ".join([before, *lines]))
         stream.flush()
         before = ","
@@ -70,46 +69,46 @@ def as_json(stream: TextIO) -> Iterator[AddPrediction]:
 
 
 @contextmanager
-def as_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
-    """Write a header, and a row for each answer; no cell is a formula to a spreadsheet, or a command to a terminal."""
+def write_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
+    """Write a header, and a row per prediction, with cells that are harmless in spreadsheets and terminals."""
     rows = csv.writer(stream, lineterminator="\n")
 
-    def add(answer: Prediction, beside: Prediction, _number: int | None) -> None:
-        rows.writerow(map(common.to_csv_cell, (*answer.values(), *beside.values())))
+    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
+        rows.writerow(map(common.to_csv_cell, (*prediction.values(), *beside.values())))
         stream.flush()
 
     rows.writerow(map(common.to_csv_cell, [*names, *([] if manifest is None else manifest.column_names)]))
     yield add
-    stream.flush()  # the header at least
+    stream.flush()  # the header, if there is no prediction
 
 
 @contextmanager
 def _write_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
-    """Write a Parquet file; a manifest's columns keep their types."""
+    """Write a Parquet file; the manifest's columns keep their types."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
     beside = pa.table({}) if manifest is None else manifest
-    answers: list[Prediction] = []
+    rows: list[Prediction] = []
     numbers: list[int | None] = []
     with pq.ParquetWriter(stream, pa.schema([*own, *beside.schema])) as writer:
 
         def write() -> None:
-            table = pa.Table.from_pylist(answers, own)
+            table = pa.Table.from_pylist(rows, own)
             if manifest is not None:
                 for field, column in zip(
                     beside.schema, beside.take(pa.array(numbers, pa.int64())).columns, strict=True
                 ):
                     table = table.append_column(field, column)
             writer.write_table(table)
-            answers.clear()
+            rows.clear()
             numbers.clear()
 
-        def add(answer: Prediction, _beside: Prediction, number: int | None) -> None:
-            answers.append({name: _make_encodable(value) for name, value in answer.items()})
+        def add(prediction: Prediction, _beside: Prediction, number: int | None) -> None:
+            rows.append({name: _make_encodable(value) for name, value in prediction.items()})
             numbers.append(number)
-            if len(answers) == _ROWS:
+            if len(rows) == _ROWS:
                 write()
 
         yield add
@@ -117,29 +116,29 @@ def _write_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table |
 
 
 def check_output(path: Path) -> None:
-    """Check that answers can be written to a file: its ending, its folder, and that nothing else has its place."""
+    """Raise an EmodnaError if a path has an unknown ending, no folder, or exists and is not a file."""
     if path.suffix.lower() not in SUFFIXES:
-        raise EmodnaError(f"--out {path}: must end in {', '.join(SUFFIXES)}")
+        raise EmodnaError("unknown ending", field="out", value=path, valid=SUFFIXES)
     if not path.parent.is_dir():
-        raise EmodnaError(f"--out {path}: no such folder: {path.parent}")
+        raise EmodnaError(f"folder not found: {path.parent}", field="out", value=path)
     if path.exists() and not path.is_file():
-        raise EmodnaError(f"--out {path}: there is something else than a file in its place")
+        raise EmodnaError("exists and is not a file", field="out", value=path)
 
 
 @contextmanager
 def write_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
-    """Write the answers to a file by its ending; it appears when it is complete."""
+    """Write a file in the format of its ending; it appears once it is complete."""
     with open_atomically(path) as stream:
         if path.suffix.lower() == ".parquet":
             with _write_parquet(stream, names, manifest) as add:
                 yield add
             return
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
-        with as_json(text) if path.suffix.lower() == ".json" else as_csv(text, names, manifest) as add:
+        with write_json(text) if path.suffix.lower() == ".json" else write_csv(text, names, manifest) as add:
             yield add
         text.detach()
 
 
 def _make_encodable(value: object) -> object:
-    """Return a value without characters that UTF-8 cannot encode, which names of files may have."""
+    """Return a value without characters that UTF-8 cannot encode; names of files may have some."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

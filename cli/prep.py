@@ -1,4 +1,4 @@
-"""emodna-prep: decode, label and transform corpora into feature stores."""
+"""Define `emodna-prep`, which prepares corpora as feature stores."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
 from emodna.cli.options import Command, FeatureSetOption, Seconds, cache_option, common_options, config_option
-from emodna.cli.progress import Counter, count_progress
+from emodna.cli.progress import ProgressCounter, count_progress
 from emodna.pipeline.errors import EmodnaError, WorkerError
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from emodna.pipeline.prepare.executors import ExecutorFactory
     from emodna.pipeline.prepare.extract import ExtractionResult
 
-#: Option that names the corpora -> the options that go with it.
-_GOES_WITH: Final = {
+#: Option that selects corpora -> options that it allows.
+_COMPANIONS: Final = {
     "--corpus": ("--root", "--subset", "--download", "--accept-licence"),
     "--manifest": ("--root", "--name", "--segment"),
     "--folder": ("--name", "--segment"),
@@ -32,53 +32,64 @@ _JSON_KEYS: Final = (
 )
 
 
-@click.command(cls=Command, environment="EMODNA_PREP")
+@click.command(
+    cls=Command,
+    environment="EMODNA_PREP",
+    groups={
+        "Data": "names root subset download accept_licence manifest folder name segment channel max_seconds cache",
+        "Features": "feature_set fixed_samples",
+        "Workers": "workers scheduler no_wait",
+        "Output": "rehash strict",
+    },
+    examples=("emodna-prep --corpus ravdess --download", "emodna-prep --folder ~/calls --segment energy"),
+)
 @click.option(
     "--corpus",
     "names",
     multiple=True,
     metavar="NAME",
-    help="A registered corpus, or `all` whose default root exists; repeatable.",
+    help="Corpus, or all (that are found); repeatable.",
 )
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Where the corpus lies, with one --corpus only.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
+    help="Folder, ZIP or tar.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
 )
-@click.option("--subset", help="Another selection of the corpus than the usual one; it gets a store of its own.")
-@click.option("--download", is_flag=True, help="First get the corpus from its authors, if it is free to get.")
-@click.option("--accept-licence", is_flag=True, help="With --download: accept the corpus's licence without a question.")
-@click.option("--manifest", type=click.Path(path_type=Path), help="Your own recordings: a CSV or Parquet table.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Your own recordings, unlabelled: all that lie here.")
-@click.option("--name", help="Name of your own recordings.  [default: that of the table or folder]")
+@click.option("--subset", help="Other selection; it gets its own store.")
+@click.option("--download", is_flag=True, help="First download the corpus, if it is public.")
+@click.option("--accept-licence", is_flag=True, help="Accept the licence of a download.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Own recordings: a CSV or Parquet table.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Own recordings: a folder, ZIP or tar, unlabelled.")
+@click.option("--name", help="Name of own recordings.  [default: from path]")
 @click.option(
     "--segment",
     default="none",
     metavar="none|energy",
-    help="energy: cut your own recordings into utterances where the voice pauses.",
+    help="energy: split audio at pauses.",
 )
 @cache_option
-@click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", help="What to extract: {names}.")
-@click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of each file to use, from 0.")
+@click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", help="One of {names}.")
+@click.option("--channel", type=click.IntRange(min=0), default=0, help="Audio channel, from 0.")
 @click.option(
     "--fixed-samples",
     type=click.IntRange(min=2048),
-    help="Crop or zero-pad each waveform to this length first, as the paper's authors do (96000).",
+    help="Crop or pad each waveform to this length (paper: 96000).",
 )
-@click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject longer files.")
+@click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject longer recordings.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Processes that extract; where there is little to do, threads.  [default: the processor's cores]",
+    show_default="all cores",
+    help="Local worker processes.",
 )
 @click.option(
     "--scheduler",
     metavar="ADDRESS|FILE",
-    help="Extract on a Dask cluster: the address of its scheduler, or the .json file that it wrote.",
+    help="Use the Dask cluster of this scheduler.",
 )
-@click.option("--rehash", is_flag=True, help="Trust neither times nor sizes: hash all audio and all shards again.")
-@click.option("--no-wait", is_flag=True, help="Fail instead of waiting for another run on the same store.")
-@click.option("--strict", is_flag=True, help="Exit 1 if any file was rejected.")
+@click.option("--rehash", is_flag=True, help="Hash all audio and shards again.")
+@click.option("--no-wait", is_flag=True, help="Fail if another process writes the store.")
+@click.option("--strict", is_flag=True, help="Exit 1 if a file is rejected.")
 @config_option
 @common_options
 def prep(
@@ -104,13 +115,13 @@ def prep(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    """Prepare corpora: read their labels, extract features, write feature stores.
+    """Prepare corpora: read labels, extract features and write feature stores.
 
-    A second run extracts only what is new, and drops what is gone. A file that cannot be used is rejected with its
-    reason, and the rest goes on.
+    A second call extracts only new and changed recordings, and drops deleted ones. Unusable files are rejected with a
+    reason; the others are prepared.
     """
     if workers and scheduler:
-        workers, scheduler = _nearer(workers, scheduler)
+        workers, scheduler = _resolve_workers(workers, scheduler)
     one_of = {"--corpus": names, "--manifest": manifest, "--folder": folder}
     others = {
         "--root": root,
@@ -121,7 +132,9 @@ def prep(
         "--segment": segment != "none",
     }
     _check_usage([option for option, value in one_of.items() if value], [key for key, value in others.items() if value])
-    chosen = sources.own(manifest, folder, name, root) or sources.registered(names, subset, root, there=not download)
+    chosen = sources.find_own(manifest, folder, name, root) or sources.find_registered(
+        names, subset, root, must_exist=not download
+    )
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import segmenter
     from emodna.pipeline.prepare import prepare
@@ -133,19 +146,19 @@ def prep(
         segmenter(segment),
     )
     reports, failed = [], False
-    with _executor_start(workers, scheduler) as start:
-        for corpus, where in chosen:
+    with _open_executor(workers, scheduler) as start:
+        for corpus, place in chosen:
             try:
                 if download:
-                    from emodna.cli.download import downloaded
+                    from emodna.cli.download import download_corpus
 
-                    where = downloaded(corpus, where, accepted=accept_licence)
+                    place = download_corpus(corpus, place, accept_licence=accept_licence)
                 with count_progress(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
-                    watcher = _ProgressWatcher(counter)
+                    display = PrepareDisplay(counter)
                     report = prepare(
-                        corpus, where, cache, extraction, watcher, workers=start, rehash=rehash, wait=not no_wait
+                        corpus, place, cache, extraction, display, workers=start, rehash=rehash, wait=not no_wait
                     )
-            except EmodnaError as error:  # of one corpus; the others go on
+            except EmodnaError as error:  # continue with the other corpora
                 common.print_error(error)
                 failed = True
                 if isinstance(error, WorkerError):
@@ -159,45 +172,49 @@ def prep(
         common.print_json([{key: getattr(report, key) for key in _JSON_KEYS} for report in reports])
     refused = [f"{report.corpus} {report.rejected}" for report in reports if strict and report.rejected]
     if refused:
-        common.print_error(EmodnaError(f"--strict: files rejected: {', '.join(refused)}; emodna-cache show names them"))
+        problem = f"rejected files: {', '.join(refused)}"
+        common.print_error(EmodnaError(problem, field="strict", remedy="list them with emodna-cache show"))
     return int(failed or bool(refused))
 
 
-class _ProgressWatcher:
-    """Count recordings, seconds of audio and rejections."""
+class PrepareDisplay:
+    """A progress display of recordings, hours of audio and rejections."""
 
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: ProgressCounter) -> None:
         self._counter, self._began = counter, time.monotonic()
         self._done = self._rejected = 0
         self._seconds = 0.0
 
     def on_wait(self, store: Path) -> None:
-        common.note(f"waiting for another emodna-prep on {common.escape(store)}")
+        """Print that another process writes the store."""
+        common.note(f"waiting: another emodna-prep is writing {common.escape(store)}")
 
     def on_plan(self, recordings: int) -> None:
+        """Set the number of recordings."""
         self._counter.begin(recordings)
 
     def on_batch(self, results: "Sequence[ExtractionResult]") -> None:
+        """Add the results of a batch of recordings."""
         self._done += len(results)
         self._rejected += sum(outcome.rejection is not None for outcome in results)
-        self._seconds += sum(facts.duration for outcome in results for facts in outcome.facts)
+        self._seconds += sum(utterance.duration for outcome in results for utterance in outcome.facts)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         hours = f"{self._seconds / 3600:.2f} h of audio"
         self._counter.reach(self._done, f"{hours}, {rate:.0f} x real time, {self._rejected} rejected")
 
 
-def _nearer(workers: int, scheduler: str) -> tuple[int | None, str | None]:
-    """Return the one of two options that is set nearer to the user: command line, then environment, then file."""
+def _resolve_workers(workers: int, scheduler: str) -> tuple[int | None, str | None]:
+    """Return the option that is set with precedence: on the command line, then in the environment, then in a file."""
     order = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
     source = click.get_current_context().get_parameter_source
     first, second = (order.index(each) for each in map(source, ("workers", "scheduler")) if each is not None)
     if first == second:
-        raise click.UsageError("--workers and --scheduler exclude each other: a cluster's workers are started with it")
+        raise click.UsageError("--workers and --scheduler exclude each other; a cluster has its own workers")
     return (workers, None) if first < second else (None, scheduler)
 
 
-def _executor_start(workers: int | None, scheduler: str | None) -> "AbstractContextManager[ExecutorFactory]":
-    """Return the start of workers on this machine, or connect to a cluster."""
+def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractContextManager[ExecutorFactory]":
+    """Return a factory of local workers, or connect to a cluster."""
     if scheduler is None:
         from emodna.pipeline.prepare.executors import make_local_factory
 
@@ -207,34 +224,34 @@ def _executor_start(workers: int | None, scheduler: str | None) -> "AbstractCont
     return connect_cluster(scheduler, tell=lambda line: common.note(common.escape(line)))
 
 
-def _check_usage(meant: list[str], others: list[str]) -> None:
-    """Refuse options that do not go together."""
-    if len(meant) > 1:
-        raise click.UsageError(f"{' and '.join(meant)} exclude each other")
-    if not meant:
+def _check_usage(selected: list[str], others: list[str]) -> None:
+    """Raise a UsageError if options do not go together."""
+    if len(selected) > 1:
+        raise click.UsageError(f"{' and '.join(selected)} exclude each other")
+    if not selected:
         from emodna.pipeline import corpora
 
         valid = ", ".join(corpora.list_corpus_names())
-        raise click.UsageError(f"--corpus is missing; valid: {valid}, all; or --manifest, or --folder")
+        raise click.UsageError(f"choose --corpus, --manifest or --folder; valid corpora: {valid}, all")
     for other in others:
-        if other not in _GOES_WITH[meant[0]]:
-            fitting = " or ".join(option for option, with_it in _GOES_WITH.items() if other in with_it)
-            raise click.UsageError(f"{other} goes with {fitting}, not with {meant[0]}")
+        if other not in _COMPANIONS[selected[0]]:
+            valid = " or ".join(option for option, companions in _COMPANIONS.items() if other in companions)
+            raise click.UsageError(f"{other} needs {valid}, not {selected[0]}")
     if "--accept-licence" in others and "--download" not in others:
-        raise click.UsageError("--accept-licence goes with --download only")
+        raise click.UsageError("--accept-licence needs --download")
 
 
 def _print_notes(report: "PrepareReport", *, verbose: bool) -> None:
-    """Print on standard error what a user should know but a script should not have to parse."""
+    """Print warnings, skipped and rejected files on standard error."""
     for warning in report.warnings:
         common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.escape(warning)}")
     for reason, count in report.skipped.items():
-        common.note(f"{report.corpus}: {count} files left out: {common.escape(reason)}")
-    shown = report.rejections if verbose else report.rejections[:5]
-    for path, reason in shown:
+        common.note(f"{report.corpus}: {count} files skipped: {common.escape(reason)}")
+    listed = report.rejections if verbose else report.rejections[:5]
+    for path, reason in listed:
         common.note(f"[yellow]rejected:[/yellow] {common.escape(path)}: {common.escape(reason)}")
-    if len(shown) < len(report.rejections):
-        common.note(f"... and {len(report.rejections) - len(shown)} more (-v names them all)")
+    if len(listed) < len(report.rejections):
+        common.note(f"... and {len(report.rejections) - len(listed)} more (-v lists all)")
 
 
 def _print_summary(report: "PrepareReport") -> None:
@@ -248,4 +265,4 @@ def _print_summary(report: "PrepareReport") -> None:
 
 def main() -> None:
     """Entry point of `emodna-prep`."""
-    common.run(prep, resumable="the same command goes on from here")
+    common.run(prep, resumable="run the same command again to continue")

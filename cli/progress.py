@@ -1,4 +1,4 @@
-"""Progress of a command on standard error: a bar on a terminal, else a line every few seconds; nothing with -q."""
+"""Print progress on standard error: a bar on a terminal, else a line every few seconds; nothing with -q."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,49 +9,49 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 from emodna.cli import common
 
-#: Seconds between two lines of a run without a terminal.
-_PLAIN_SECONDS: Final = 10.0
+#: Seconds between two lines without a terminal.
+_LINE_SECONDS: Final = 10.0
 
 
-class Counter:
-    """Count what is done, in a bar (none if disabled) by the name `what`; a line says the bar's `columns`, too."""
+class ProgressCounter:
+    """A counter shown as a bar titled `title`, or as lines with the same `columns` if the bar is disabled."""
 
-    def __init__(self, progress: Progress, what: str, columns: tuple[ProgressColumn, ...]) -> None:
+    def __init__(self, progress: Progress, title: str, columns: tuple[ProgressColumn, ...]) -> None:
         self._progress, self._columns = progress, columns
-        self._id = progress.add_task(common.escape(what), total=None, tally="")
-        self._due = time.monotonic() + _PLAIN_SECONDS
+        self._id = progress.add_task(common.escape(title), total=None, tally="")
+        self._due = time.monotonic() + _LINE_SECONDS
 
     def begin(self, total: int) -> Callable[[int], None]:
-        """Set how many there are, and return `advance`."""
+        """Set the total, and return `advance`."""
         self._progress.update(self._id, total=total, visible=total > 0)
         return self.advance
 
     def advance(self, more: int) -> None:
-        """Count more of them."""
+        """Add to the count."""
         self.reach(int(self._progress.tasks[0].completed) + more)
 
     def reach(self, done: int, tally: str = "") -> None:
-        """Set how many are done, and the text of a column for `tally`."""
+        """Set the count, and the text of a column for `tally`."""
         self._progress.update(self._id, completed=done, tally=tally)
         if self._progress.disable and time.monotonic() >= self._due:
             (task,) = self._progress.tasks
             amounts = ", ".join(str(column.render(task)).strip() for column in self._columns)
             common.note(f"{task.description}: {amounts}")
-            self._due = time.monotonic() + _PLAIN_SECONDS
+            self._due = time.monotonic() + _LINE_SECONDS
 
 
 @contextmanager
-def count_progress(what: str, *columns: ProgressColumn) -> Iterator[Counter]:
-    """Show how far a command is with something; without columns, how many are done of how many."""
+def count_progress(title: str, *columns: ProgressColumn) -> Iterator[ProgressCounter]:
+    """Show a progress bar with these columns; by default, the count and the total."""
     columns = columns or (MofNCompleteColumn(),)
     hidden = common.is_quiet() or not common.err.is_terminal
     all_columns = (TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn())
     with Progress(*all_columns, console=common.err, transient=True, disable=hidden) as progress:
-        yield Counter(progress, what, columns)
+        yield ProgressCounter(progress, title, columns)
 
 
 def format_duration(seconds: float) -> str:
-    """Return hours, minutes and seconds."""
+    """Return a duration as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

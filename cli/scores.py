@@ -1,4 +1,4 @@
-"""Scores for the screen and as a picture: of a run beside the constant predictors, and of an evaluation."""
+"""Tables and a figure of scores: of a run beside constant predictors, and of an evaluation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -13,39 +13,39 @@ from emodna.pipeline.emotions import CLASS_NAMES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Most speakers on a screen; the JSON has all of them.
-_SPEAKERS: Final = 12
-#: Fewer speakers make an interval markedly too narrow: docs/EVALUATION.md has the figures.
-_FEW: Final = 20
+#: Greatest number of speakers in a printed table; the JSON has all of them.
+_MAX_SPEAKERS: Final = 12
+#: Number of speakers below which intervals are too narrow (see docs/EVALUATION.md).
+_MIN_SPEAKERS: Final = 20
 
 
 def make_score_table(result: Mapping[str, Any]) -> Table:
-    """Return a table of a run's scores, the bounds of their intervals, and those of the constant predictors."""
-    scores = _table("percent", *SCORE_NAMES.values())
+    """Return a table of a run's scores, their intervals, and the scores of constant predictors."""
+    scores = _make_table("percent", *SCORE_NAMES.values())
     label = result.get("label") or mark_oracle(result["method"], result.get("supervision"))
-    scores.add_row(common.escape(label), *cells(result), style="bold")
-    intervals = result.get("intervals", {})  # runs of earlier versions have none
+    scores.add_row(common.escape(label), *format_scores(result), style="bold")
+    intervals = result.get("intervals", {})  # earlier versions wrote none
     for unit in ("utterances", "speakers") if intervals else ():
         bounds = intervals[unit]
-        between = ["-" if bounds[key] is None else "{:.1f}-{:.1f}".format(*bounds[key]) for key in SCORE_NAMES]
-        scores.add_row(f"{intervals['level']:g} %, {bounds['n']} {unit}", *between)
+        ranges = ["-" if bounds[key] is None else "{:.1f}-{:.1f}".format(*bounds[key]) for key in SCORE_NAMES]
+        scores.add_row(f"{intervals['level']:g} %, {bounds['n']} {unit}", *ranges)
     for name, row in result["constant"].items():
-        scores.add_row(name.replace("_", " "), *cells(row))
+        scores.add_row(name.replace("_", " "), *format_scores(row))
     return scores
 
 
-def cells(row: Mapping[str, Any]) -> Sequence[str]:
-    """Return scores in the order of their names."""
+def format_scores(row: Mapping[str, Any]) -> Sequence[str]:
+    """Return the scores of a row as text, in the order of `SCORE_NAMES`."""
     return [format_percent(row[key]) for key in SCORE_NAMES]
 
 
 def format_percent(value: float | None) -> str:
-    """Return a figure in percent as tables show it."""
+    """Return a percentage as text; "-" for None."""
     return "-" if value is None else f"{value:.1f}"
 
 
 def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
-    """Print scores, breakdown and calibration of a corpus, with an empty line before all but the first."""
+    """Print scores, breakdown and calibration of a corpus, after an empty line unless it is the first."""
     if not first:
         common.out.print()
     corpus, count, labelled = document["corpus"], document["utterances"], document["labelled"]
@@ -53,19 +53,19 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
     scored = f"{count} utterances" if labelled == count else f"{labelled} labelled of {count} utterances"
     common.out.print(f"[bold]{common.escape(corpus)}[/bold], {scored}, by {common.escape(run)}")
     if document["normalisation"] == "per-corpus":
-        common.out.print("normalised by its own statistics, as the run's corpora were")
+        common.out.print("normalised by its own statistics, like the corpora of the run")
     if labelled:
         _print_scores(document)
         _print_breakdown(document["breakdown"], CLASS_NAMES[document["task"]])
         _print_calibration(document["calibration"], CLASS_NAMES[document["task"]][1])
     else:
-        common.out.print(f"no labels of {document['task']}: nothing to score")
+        common.out.print(f"no {document['task']} labels: nothing to score")
     if document["predictions"] is not None:
         common.out.print(f"\n{count} predictions: {common.escape(document['predictions'])}")
 
 
 def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Draw how often class 1 is true against its probability, and the number of utterances below it, per corpus."""
+    """Draw the reliability curve of class 1 and a histogram of its probabilities, one column per corpus."""
     from matplotlib.figure import Figure
 
     from emodna.cli.store_figures import NEUTRAL_COLOUR, STORE_COLOURS
@@ -92,38 +92,40 @@ def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
 
 
 def _print_scores(document: Mapping[str, Any]) -> None:
-    _show(make_score_table(document))
+    _print_table(make_score_table(document))
     for unit in ("utterances", "speakers"):
         why = document["intervals"][unit]["why"]
         if why is not None:
             common.out.print(f"  over {unit}: {common.escape(why)}")
     over_speakers = document["intervals"]["speakers"]
-    if over_speakers["war"] is not None and over_speakers["n"] < _FEW:
-        common.out.print(f"  {over_speakers['n']} speakers are few: the interval over them is too narrow")
+    if over_speakers["war"] is not None and over_speakers["n"] < _MIN_SPEAKERS:
+        common.out.print(f"  {over_speakers['n']} speakers are few: their interval is too narrow")
 
 
 def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> None:
-    emotions = _table("emotion", "is", "utterances", f"called {classes[1]} %", "recall %")
+    emotions = _make_table("emotion", "is", "utterances", f"predicted {classes[1]} %", "recall %")
     for name, row in breakdown["emotion"].items():
         label = "both" if row["label"] is None else classes[row["label"]]
         emotions.add_row(
             common.escape(name), label, str(row["count"]), *map(format_percent, (row["called_high"], row["recall"]))
         )
-    _show(emotions)
+    _print_table(emotions)
     for column in ("gender", "language"):
         if len(breakdown[column]) > 1:
-            _show(_groups(column, breakdown[column].items(), classes))
+            _print_table(_make_group_table(column, breakdown[column].items(), classes))
     speakers = sorted(breakdown["speaker"].items(), key=lambda pair: (pair[1]["war"], pair[0]))
     if len(speakers) > 1:
-        _show(_groups("speaker", speakers[:_SPEAKERS], classes))
-        if len(speakers) > _SPEAKERS:
-            common.out.print(f"  {len(speakers) - _SPEAKERS} more speakers, whose WAR is no lower: --json has all")
+        _print_table(_make_group_table("speaker", speakers[:_MAX_SPEAKERS], classes))
+        if len(speakers) > _MAX_SPEAKERS:
+            common.out.print(f"  {len(speakers) - _MAX_SPEAKERS} more speakers with equal or higher WAR: see --json")
 
 
-def _groups(name: str, groups: Iterable[tuple[str, Mapping[str, Any]]], classes: tuple[str, str]) -> Table:
-    found = _table(name, "utterances", f"{classes[1]} %", *SCORE_NAMES.values())
+def _make_group_table(name: str, groups: Iterable[tuple[str, Mapping[str, Any]]], classes: tuple[str, str]) -> Table:
+    found = _make_table(name, "utterances", f"{classes[1]} %", *SCORE_NAMES.values())
     for group, row in groups:
-        found.add_row(common.escape(group), str(row["count"]), f"{100 * row['high'] / row['count']:.1f}", *cells(row))
+        found.add_row(
+            common.escape(group), str(row["count"]), f"{100 * row['high'] / row['count']:.1f}", *format_scores(row)
+        )
     return found
 
 
@@ -132,16 +134,16 @@ def _print_calibration(found: Mapping[str, Any], positive: str) -> None:
         f"\n[bold]calibration[/bold]  ECE {found['ece']:.3f}, MCE {found['mce']:.3f} ({found['bins']} bins), "
         f"Brier {found['brier']:.3f}, NLL {found['nll']:.3f}"
     )
-    curve = _table(f"p({positive})", "utterances", "mean p", f"{positive}, share")
+    curve = _make_table(f"p({positive})", "utterances", "mean p", f"{positive}, share")
     for row in found["probability"]:
         if row["count"]:
             figures = (str(row["count"]), f"{row['mean']:.3f}", f"{row['share']:.3f}")
             curve.add_row(f"{row['from']:.2f} to {row['to']:.2f}", *figures)
-    _show(curve)
+    _print_table(curve)
 
 
-def _table(*headings: str) -> Table:
-    """Return an empty table: a column of names, which folds in a narrow terminal, and figures, which do not."""
+def _make_table(*headings: str) -> Table:
+    """Return an empty table: a column of names, which folds in a narrow terminal, and columns of numbers."""
     empty = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     empty.add_column(headings[0], overflow="fold")
     for heading in headings[1:]:
@@ -149,6 +151,6 @@ def _table(*headings: str) -> Table:
     return empty
 
 
-def _show(part: Table) -> None:
+def _print_table(part: Table) -> None:
     common.out.print()
     common.out.print(part)

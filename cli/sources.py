@@ -1,4 +1,4 @@
-"""Find the corpora that emodna-prep is asked to prepare, and where each lies."""
+"""Find the corpora to prepare, and their roots."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,39 +14,43 @@ if TYPE_CHECKING:
     Source = tuple[Corpus, Path]
 
 
-def registered(names: tuple[str, ...], subset: str | None, root: Path | None, *, there: bool) -> "list[Source]":
-    """Return the corpora of --corpus, each with its root; with `there`, a default root has to exist already."""
+def find_registered(
+    names: tuple[str, ...], subset: str | None, root: Path | None, *, must_exist: bool
+) -> "list[Source]":
+    """Return the corpora of --corpus with their roots; `must_exist`: raise an error if a default root is missing."""
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import find_default_root
 
     every = "all" in names
-    if every and not there:
-        raise click.UsageError("--download goes with a --corpus by name")
+    if every and not must_exist:
+        raise click.UsageError("--download needs --corpus with a name, not all")
     if every and (len(names) > 1 or root is not None or subset is not None):
-        raise click.UsageError("--corpus all goes with no other --corpus, no --root and no --subset")
+        raise click.UsageError("--corpus all excludes --root, --subset and other corpora")
     for option, value in {"--root": root, "--subset": subset}.items():
         if value is not None and len(names) > 1:
-            raise click.UsageError(f"{option} goes with one --corpus only")
+            raise click.UsageError(f"{option} needs a single --corpus")
     sources = []
-    for name in _that_are_there() if every else dict.fromkeys(names):
+    for name in _list_found() if every else dict.fromkeys(names):
         try:
             corpus = corpora.load_corpus(name, subset)
         except PluginError as error:
             if not every:
                 raise
-            common.note(f"[yellow]warning:[/yellow] left out: {common.escape(error)}")
+            common.note(f"[yellow]warning:[/yellow] {common.escape(error)}")
             continue
-        where = find_default_root(name) if root is None else root
-        if there and root is None and not where.exists():
-            free = corpus.info.download is not None
-            hint = " (or let --download get it)" if free else f" (how to get it: emodna-corpora show {name})"
-            raise EmodnaError(f"{name}: nothing at {where}; say where the corpus lies by --root or $EMODNA_DATA{hint}")
-        sources.append((corpus, where))
+        place = find_default_root(name) if root is None else root
+        if must_exist and root is None and not place.exists():
+            hint = f"see how to get it: emodna-corpora show {name}"
+            if corpus.info.download is not None:
+                hint = "download it with --download"
+            remedy = f"set --root or $EMODNA_DATA, or {hint}"
+            raise EmodnaError(f"corpus {name} not found", where=place, remedy=remedy)
+        sources.append((corpus, place))
     return sources
 
 
-def own(manifest: Path | None, folder: Path | None, name: str | None, root: Path | None) -> "list[Source]":
-    """Return the recordings of --manifest or --folder, and where they lie; none without either."""
+def find_own(manifest: Path | None, folder: Path | None, name: str | None, root: Path | None) -> "list[Source]":
+    """Return the recordings of --manifest or --folder and their root; an empty list without either."""
     place = manifest or folder
     if place is None:
         return []
@@ -55,14 +59,14 @@ def own(manifest: Path | None, folder: Path | None, name: str | None, root: Path
 
     name = derive_name(place) if name is None else name
     if corpora.find_selection(name) is not None:
-        raise EmodnaError(f"--name {name}: taken by a registered corpus; choose another")
+        raise EmodnaError("is the name of a registered corpus", field="name", value=name, remedy="choose another name")
     if manifest is not None:
         return [(Manifest(place, name), root or place.parent)]
     return [(Recordings(place, name), place)]
 
 
-def _that_are_there() -> list[str]:
-    """Return the names of all corpora whose default root exists; tell the others."""
+def _list_found() -> list[str]:
+    """Return the names of the corpora whose default root exists; print the others."""
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import find_default_root, get_data_root, list_contents
 
@@ -71,5 +75,5 @@ def _that_are_there() -> list[str]:
     if absent:
         common.note(f"not found: {common.escape(', '.join(absent))}")
     if len(absent) == len(roots):
-        raise EmodnaError(f"--corpus all: no corpus has its default root below {get_data_root()}")
+        raise EmodnaError(f"no corpus found in {get_data_root()}", field="names", value="all")
     return [name for name, where in roots.items() if list_contents(where)]

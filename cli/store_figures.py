@@ -1,4 +1,4 @@
-"""Pictures by matplotlib: features of an utterance, distributions of a store, and the shift between two."""
+"""Draw figures with matplotlib: features of an utterance, distributions of a store, the shift between two stores."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,40 +11,47 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from emodna.cli.charts import envelope
+from emodna.cli.charts import compute_envelope
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.inspect import balance
 from emodna.pipeline.inspect.anomalies import is_silent
-from emodna.pipeline.inspect.survey import Moments, described, mean_difference, overall, plane, survey
+from emodna.pipeline.inspect.survey import (
+    Moments,
+    compute_moments,
+    list_points,
+    project_utterances,
+    standardise_difference,
+    survey_store,
+)
 from emodna.pipeline.store import FeatureStore
 
-#: Okabe & Ito's colours, told apart by everybody: two stores, two classes, and what has neither.
+#: Colours of two stores and two classes, and a neutral one (Okabe & Ito's palette for colour-blind readers).
 STORE_COLOURS: Final = ("#0072B2", "#D55E00")
-_CLASSES: Final = ("#56B4E9", "#E69F00")
+_CLASS_COLOURS: Final = ("#56B4E9", "#E69F00")
 NEUTRAL_COLOUR: Final = "#999999"
 _BINS: Final = 40
-#: Least range of a histogram, in s or dB: what differs by less is alike.
-_LEAST_RANGE: Final = 1.0
-#: Speakers that a chart can name.
-_NAMED: Final = 30
-#: Points of a waveform: more than a picture has pixels, and no more than a line can have.
-_COLUMNS: Final = 2000
-#: Decorator that lets matplotlib take no text for a formula: names come from outside.
+#: Least range of a histogram in s or dB, so that nearly equal values share a bin.
+_MIN_RANGE: Final = 1.0
+#: Largest number of speakers with a bar of their own.
+_MAX_SPEAKERS: Final = 30
+#: Columns of a long waveform: more than a figure has pixels.
+_MAX_COLUMNS: Final = 2000
+#: Decorator that keeps matplotlib from reading names as formulas.
 _no_formulas: Final = matplotlib.rc_context({"text.parse_math": False})
 
 
 @_no_formulas
-def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> Figure:
-    """Draw features [frames, dim] over time in s: as a curve, a heat map, or one below the other."""
+def draw_features_over_time(features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> Figure:
+    """Draw features (frames, dim) over time in s: as a curve, a heat map, or both."""
     seconds = len(features) * feature_set.hop_length / feature_set.sample_rate
     figure = Figure(figsize=(8, 4), layout="constrained")
-    # What has a scale of its own, c0 or a waveform, is a curve; the rest, if there is any, a heat map.
+    # c0 or a waveform, with its own scale, is a curve; other values are a heat map.
     curves = 1 if features.shape[1] == 1 or not feature_set.has_one_scale else 0
     maps = int(features.shape[1] > curves)
     axes = figure.subplots(curves + maps, 1, sharex=True, squeeze=False, height_ratios=[1] * curves + [3] * maps)[:, 0]
     if curves:
-        axes[0].plot(*_thinned(features[:, 0], seconds), linewidth=1)
+        axes[0].plot(*_thin_curve(features[:, 0], seconds), linewidth=1)
         axes[0].set(ylabel="c0" if maps else feature_set.value)
     if maps:
         extent = (0, seconds, curves - 0.5, features.shape[1] - 0.5)
@@ -57,69 +64,69 @@ def features_figure(features: NDArray[np.float32], feature_set: FeatureSet, titl
 
 
 def save_figure(figure: Figure, path: Path | BinaryIO, format: str) -> None:
-    """Write a picture; whatever its names are written in."""
+    """Write a figure to a file; characters that the font lacks are no error."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # an id in a script that the font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # e.g. an id in another script
         figure.savefig(path, format=format, dpi=150)
 
 
-def _thinned(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return times and values of a curve that looks like all samples, however many there are."""
-    if len(samples) > 2 * _COLUMNS:
-        samples = np.stack(envelope(samples, _COLUMNS), axis=1).reshape(-1)
+def _thin_curve(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return times and values of a curve; a long one is reduced to its envelope."""
+    if len(samples) > 2 * _MAX_COLUMNS:
+        samples = np.stack(compute_envelope(samples, _MAX_COLUMNS), axis=1).reshape(-1)
     return np.linspace(0, seconds, len(samples)), samples
 
 
 @_no_formulas
-def distributions_figure(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
-    """Draw labels, emotions, speakers, durations, peaks and features of one store, and the numbers behind them."""
-    moments = overall(store)
+def draw_distributions(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
+    """Draw labels, emotions, speakers, durations, peaks and features of a store; return figure and drawn numbers."""
+    moments = compute_moments(store)
     features = rebuild_feature_set(store.snapshot.parameters)
     table = store.columns(["duration", "emotion"])
-    labels, speakers = balance.labels(store), balance.speakers(store)
-    emotions = balance.counts(table["emotion"])
-    durations = _histogram([table["duration"].to_numpy()])
-    peaks = _histogram([store.peak_db[~is_silent(store)]])
+    labels, speakers = balance.count_labels(store), balance.count_speakers(store)
+    emotions = balance.count_values(table["emotion"])
+    durations = _count_bins([table["duration"].to_numpy()])
+    peaks = _count_bins([store.peak_db[~is_silent(store)]])
     figure = Figure(figsize=(12, 7), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     figure.suptitle(
         f"{store.snapshot.corpus}: {len(store)} utterances, {speakers['known']} speakers, {store.snapshot.feature_set}"
     )
-    _label_bars(axes[0], [labels], [""])
-    _bars(axes[1], emotions, "emotions")
-    _speaker_bars(axes[2], speakers)
-    _steps(axes[3], durations, title="durations", xlabel="s", ylabel="utterances")
-    _steps(axes[4], peaks, title="peaks", xlabel="dB", ylabel="utterances")
-    _coefficients(axes[5], [moments], [""], features)
+    _draw_labels(axes[0], [labels], [""])
+    _draw_bars(axes[1], emotions, "emotions")
+    _draw_speakers(axes[2], speakers)
+    _draw_histogram(axes[3], durations, title="durations", xlabel="s", ylabel="utterances")
+    _draw_histogram(axes[4], peaks, title="peaks", xlabel="dB", ylabel="utterances")
+    _draw_moments(axes[5], [moments], [""], features)
     numbers = {
         "labels": labels,
         "emotions": emotions,
         "speakers": speakers,
         "durations": durations,
         "peak_db": peaks,
-        "features": _numbers(moments, features),
+        "features": _list_moments(moments, features),
     }
     return figure, numbers
 
 
 @_no_formulas
-def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Figure, dict[str, Any]]:
-    """Draw two stores side by side: features and their difference, durations, labels, and utterances in a plane."""
+def draw_shift(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Figure, dict[str, Any]]:
+    """Draw features, their difference, durations, labels and a projection of two stores; return figure and numbers."""
     stores = [store, other]
     names = [each.snapshot.corpus for each in stores]
     names = names if names[0] != names[1] else [f"{name} ({number})" for number, name in enumerate(names, start=1)]
     features = rebuild_feature_set(store.snapshot.parameters)
-    surveys = [survey(each) for each in stores]
+    surveys = [survey_store(each) for each in stores]
     moments = [each for each, _ in surveys]
-    difference = mean_difference(*moments)
-    labels = [balance.labels(each) for each in stores]
-    durations = _histogram([each.columns(["duration"])["duration"].to_numpy() for each in stores], shares=True)
-    rows, points, explained = plane([found for _, found in surveys])
+    difference = standardise_difference(*moments)
+    labels = [balance.count_labels(each) for each in stores]
+    durations = _count_bins([each.columns(["duration"])["duration"].to_numpy() for each in stores], shares=True)
+    rows, points, explained = project_utterances([found for _, found in surveys])
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     grid = figure.add_gridspec(2, 3)
     figure.suptitle(f"{names[0]} and {names[1]}, {store.snapshot.feature_set}")
-    _coefficients(figure.add_subplot(grid[0, :2]), moments, names, features)
-    _label_bars(figure.add_subplot(grid[0, 2]), labels, names)
+    _draw_moments(figure.add_subplot(grid[0, :2]), moments, names, features)
+    _draw_labels(figure.add_subplot(grid[0, 2]), labels, names)
     axes = figure.add_subplot(grid[1, 0])
     axes.bar(np.arange(len(difference)), difference, color=NEUTRAL_COLOUR, width=0.9)
     axes.axhline(0, color="black", linewidth=0.8)
@@ -127,26 +134,26 @@ def shift_figure(store: FeatureStore, other: FeatureStore, task: str) -> tuple[F
     where: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
     axes.annotate(f"above 0: {names[1]} is higher", (0.98, 0.97), **where, fontsize=8)
     axes = figure.add_subplot(grid[1, 1])
-    _steps(axes, durations, names, title="durations", xlabel="s", ylabel="share of the utterances")
-    shown = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
-    _scatter(figure.add_subplot(grid[1, 2]), points, shown, names, task, explained)
+    _draw_histogram(axes, durations, names, title="durations", xlabel="s", ylabel="share of the utterances")
+    classes = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
+    _draw_points(figure.add_subplot(grid[1, 2]), points, classes, names, task, explained)
     numbers = {
         "against": str(other.path),
         "task": task,
         "corpora": names,
-        "features": [_numbers(each, features) for each in moments],
+        "features": [_list_moments(each, features) for each in moments],
         "mean_difference": difference.tolist(),
         "labels": labels,
         "durations": durations,
         "plane": {
             "explained": explained,
-            "utterances": [described(r, p, each.ids) for each, r, p in zip(stores, rows, points, strict=True)],
+            "utterances": [list_points(r, p, each.ids) for each, r, p in zip(stores, rows, points, strict=True)],
         },
     }
     return figure, numbers
 
 
-def _numbers(moments: Moments, features: FeatureSet) -> dict[str, Any]:
+def _list_moments(moments: Moments, features: FeatureSet) -> dict[str, Any]:
     return {
         "value": features.value,
         "unit": features.unit,
@@ -156,19 +163,19 @@ def _numbers(moments: Moments, features: FeatureSet) -> dict[str, Any]:
     }
 
 
-def _histogram(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[str, Any]:
-    """Return counts of some groups of values in the same bins, or their shares."""
+def _count_bins(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[str, Any]:
+    """Return the counts, or shares, of each group of values in common bins."""
     together = np.concatenate(groups)
     low, high = (float(together.min()), float(together.max())) if len(together) else (0.0, 1.0)
-    spare = max(_LEAST_RANGE - (high - low), 0) / 2
+    spare = max(_MIN_RANGE - (high - low), 0) / 2
     edges = np.linspace(low - spare, high + spare, _BINS + 1)
     counts = [np.histogram(group, edges)[0] for group in groups]
     divided = [(each / max(each.sum(), 1)) if shares else each for each in counts]
     return {"edges": edges.tolist(), "counts": [each.tolist() for each in divided]}
 
 
-def _steps(axes: Axes, histogram: dict[str, Any], names: Sequence[str] = ("",), **labels: str) -> None:
-    """Draw a histogram, with title and labels of the axes."""
+def _draw_histogram(axes: Axes, histogram: dict[str, Any], names: Sequence[str] = ("",), **labels: str) -> None:
+    """Draw the histograms of `_count_bins`; `labels` are the title and axis labels."""
     axes.set(**labels)
     for counts, colour, name in zip(histogram["counts"], STORE_COLOURS, names, strict=False):
         axes.stairs(counts, histogram["edges"], fill=True, color=colour, alpha=0.35)
@@ -177,16 +184,16 @@ def _steps(axes: Axes, histogram: dict[str, Any], names: Sequence[str] = ("",), 
         axes.legend(fontsize=8)
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= 16 else f"{name[:15]}\u2026"
 
 
-def _label_bars(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    """Draw the shares of the classes of each task, a bar for each store."""
+def _draw_labels(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Draw the class shares of each task as a stacked bar per store."""
     bars = [(task, each[task], name) for task in TASKS for each, name in zip(labels, names, strict=True)]
     bottom = np.zeros(len(bars))
     words = {"0": "low / negative", "1": "high / positive", "unlabelled": "unlabelled"}
-    for (key, word), colour in zip(words.items(), (*_CLASSES, NEUTRAL_COLOUR), strict=True):
+    for (key, word), colour in zip(words.items(), (*_CLASS_COLOURS, NEUTRAL_COLOUR), strict=True):
         counts = np.array([entry[key] for _, entry, _ in bars])
         shares = counts / np.array([entry["0"] + entry["1"] + entry["unlabelled"] for _, entry, _ in bars])
         if not counts.any():
@@ -195,36 +202,38 @@ def _label_bars(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[st
         texts = [str(count) if share > 0.06 else "" for count, share in zip(counts, shares, strict=True)]
         axes.bar_label(drawn, texts, label_type="center", fontsize=8)
         bottom += shares
-    labels_below = [f"{task}\n{_short(name)}" if name else task for task, _, name in bars]
+    labels_below = [f"{task}\n{_shorten(name)}" if name else task for task, _, name in bars]
     axes.set_xticks(range(len(bars)), labels_below, fontsize=8)
     axes.set(title="labels", ylabel="share of the utterances", ylim=(0, 1.22))
     axes.set_yticks([0, 0.5, 1])
     axes.legend(fontsize=8, loc="upper center", ncols=3, columnspacing=1, handlelength=1)
 
 
-def _bars(axes: Axes, counts: dict[str, int], title: str) -> None:
+def _draw_bars(axes: Axes, counts: dict[str, int], title: str) -> None:
     axes.bar(range(len(counts)), list(counts.values()), color=STORE_COLOURS[0])
     turned: dict[str, Any] = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
-    axes.set_xticks(range(len(counts)), [_short(name) for name in counts], rotation_mode="anchor", **turned)
+    axes.set_xticks(range(len(counts)), [_shorten(name) for name in counts], rotation_mode="anchor", **turned)
     axes.set(title=title, ylabel="utterances")
 
 
-def _speaker_bars(axes: Axes, speakers: dict[str, Any]) -> None:
-    """Draw a bar for each speaker; of many, how often each number of utterances occurs."""
+def _draw_speakers(axes: Axes, speakers: dict[str, Any]) -> None:
+    """Draw a bar per speaker; for many speakers, a histogram of their numbers of utterances."""
     each = {name: speaker["utterances"] for name, speaker in speakers["each"].items()}
-    if len(each) > _NAMED:
-        counts = _histogram([np.array(list(each.values()))])
-        _steps(axes, counts, title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers")
+    if len(each) > _MAX_SPEAKERS:
+        counts = _count_bins([np.array(list(each.values()))])
+        _draw_histogram(
+            axes, counts, title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers"
+        )
     elif each:
-        _bars(axes, dict(sorted(each.items())), "speakers")
+        _draw_bars(axes, dict(sorted(each.items())), "speakers")
         axes.tick_params(axis="x", labelsize=8)
     else:
-        axes.text(0.5, 0.5, "no speaker is known", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no known speakers", ha="center", va="center", transform=axes.transAxes)
         axes.set(title="speakers", xticks=[], yticks=[])
 
 
-def _coefficients(axes: Axes, moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
-    """Draw mean and deviation of each value of a frame; one with a scale of its own, c0, stands apart."""
+def _draw_moments(axes: Axes, moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
+    """Draw mean and deviation of each value of a frame; c0 has its own axis."""
     dim = len(moments[0].mean)
     apart = 1 if not features.has_one_scale and dim > 1 else 0
     spread = 0.18 if dim <= 64 else 0.0
@@ -233,7 +242,7 @@ def _coefficients(axes: Axes, moments: Sequence[Moments], names: Sequence[str], 
         colour, shift = STORE_COLOURS[number], spread * (2 * number - len(moments) + 1)
         place = np.arange(apart, dim)
         mean, std = each.mean[apart:], each.std[apart:]
-        if dim > 64:  # a band for each of so many would be a carpet
+        if dim > 64:  # too many for error bars
             axes.fill_between(place, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
             axes.plot(place, mean, color=colour, label=name or None)
         else:
@@ -253,7 +262,7 @@ def _coefficients(axes: Axes, moments: Sequence[Moments], names: Sequence[str], 
         axes.legend(fontsize=8)
 
 
-def _scatter(
+def _draw_points(
     axes: Axes,
     points: Sequence[NDArray[np.float64]],
     labels: Sequence[NDArray[np.int8]],
@@ -261,7 +270,7 @@ def _scatter(
     task: str,
     explained: Sequence[float],
 ) -> None:
-    """Draw utterances in their plane: a colour for each store, a mark for each class."""
+    """Draw the projected utterances, with a colour per store and a marker per class."""
     for place, label, name, colour in zip(points, labels, names, STORE_COLOURS, strict=True):
         words = (*CLASS_NAMES[task], "unlabelled")
         for value, marker, word in zip((0, 1, -1), "o^x", words, strict=True):

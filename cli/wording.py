@@ -9,19 +9,10 @@ import click
 from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus
 
 
-class CommandError(click.ClickException):
-    """An `EmodnaError` in the words of the command that met it; exit code 1."""
-
-    def show(self, _file: object = None) -> None:
-        """Print the error as one line on standard error."""
-        from emodna.cli.common import print_error
-
-        print_error(self.message)
-
-
-def word_error(error: EmodnaError, command: click.Command) -> str:
-    """Return an error as one line that names the options of a command, and the command that helps."""
-    return error.word(functools.partial(name_option, command), word_action)
+def word_error(error: EmodnaError) -> str:
+    """Return an error as one line that names options of the running command, and the command that helps."""
+    context = click.get_current_context(silent=True)
+    return str(error) if context is None else error.word(functools.partial(name_option, context.command), word_action)
 
 
 def name_option(command: click.Command, field: str, value: object = None) -> str:
@@ -66,7 +57,7 @@ def _prepare(action: PrepareCorpus) -> str | None:
     names = {name: name for name in FEATURE_SETS} | {default.name: name for name, default in FEATURE_SETS.items()}
     feature_set = names.get(action.feature_set or DEFAULT_FEATURE_SET)
     if feature_set is None:
-        return None  # of other options, which the folder's name does not tell
+        return None  # the store's folder does not name the options that it was made with
     if feature_set != DEFAULT_FEATURE_SET:
         words += ["--feature-set", feature_set]
     command = " ".join([*words, *(["--rehash"] if action.reread else [])])
@@ -74,5 +65,5 @@ def _prepare(action: PrepareCorpus) -> str | None:
 
 
 def in_cache(cache: Path) -> str:
-    """Return the option that tells a command the cache folder; empty for the default one."""
+    """Return the option for a cache folder; empty for the default one."""
     return "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"

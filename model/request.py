@@ -173,7 +173,7 @@ def resolve_request(request: FitRequest) -> FitPlan:
         raise ConfigError(problem, field="cuda_graph", remedy=Remedy("leave it out, or choose {device=cuda}"))
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    kind = methods.method(request.method)
+    kind = methods.get_method(request.method)
     _check_addition(request, kind)
     train, method_config, record = apply_settings(request.settings, TrainConfig(), kind.defaults, RecordConfig())
     train = _resolve_selection(request, train)

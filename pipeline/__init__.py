@@ -1,1 +1,1 @@
-"""Floor 1: audio in, features out. Knows nothing of models."""
+"""Floor 1: prepare the recordings of corpora as stores of features; independent of models."""

@@ -1,7 +1,7 @@
-"""Emotion categories, the two tasks, and the map from one to the other (Emo-DNA, Table 1).
+"""Emotion categories, the two tasks, and the labels of each category (Emo-DNA, Table 1).
 
-The valence of neutral and surprise is illegible in the paper's text; positive is the only reading that its results
-allow, and the convention of the cross-corpus literature it follows (Schuller et al. 2010).
+The paper's text does not show the valence of neutral and surprise. Positive is the only reading that fits its results,
+and the convention of the cross-corpus literature (Schuller et al. 2010).
 """
 
 from types import MappingProxyType

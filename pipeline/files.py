@@ -1,4 +1,4 @@
-"""Write files and folders so that a reader sees the old content or the new, never half of it."""
+"""Write files and folders atomically: a reader sees the old content or the new one."""
 
 import errno
 import os
@@ -7,22 +7,24 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from emodna.pipeline.errors import ExportError
+from emodna.pipeline.errors import ExportError, Remedy
+
+_CHOOSE_OR_REPLACE: Final = Remedy("choose another {out}, or set {force=True} to replace it")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write under a temporary name, flush to the disk, rename into place, and flush the folder."""
+    """Write a file under a temporary name, flush it to disk, and rename it."""
     with open_atomically(path) as stream:
         stream.write(content)
 
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Write atomically what the block writes; if it raises, the old content stands.
+    """Yield a stream whose content replaces a file at the end of the block. If the block raises, the file is unchanged.
 
-    The temporary name carries no suffix of a store's files, so that an unfinished file is never taken for one.
+    The temporary name has no suffix of a store's files, so that nothing reads an unfinished one.
     """
     temporary = make_temporary_path(path)
     try:
@@ -40,7 +42,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder with all above it, and make their names durable."""
+    """Make a folder and its missing parents, and flush their names to disk."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for each in reversed(missing):
@@ -48,23 +50,23 @@ def make_folder(folder: Path) -> None:
 
 
 def make_temporary_path(path: Path) -> Path:
-    """Return a name of this process alone, to write a file or folder under before it is renamed into place."""
+    """Return the temporary path for a file or folder, unique to this process."""
     return path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
 
 def is_temporary(path: Path) -> bool:
-    """Return True if a path's name is one that `make_temporary_path` makes."""
+    """Return True if `make_temporary_path` can have made this path."""
     return re.fullmatch(r".+\.\d+\.tmp", path.name, re.DOTALL) is not None
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the file system can."""
+    """Flush the names in a folder to disk, if the file system supports it."""
     with name_in_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems flush no folders
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not supported by some network file systems
                 raise
         finally:
             os.close(descriptor)
@@ -72,7 +74,7 @@ def flush_folder(folder: Path) -> None:
 
 @contextmanager
 def name_in_errors(path: Path, instead_of: Path | None = None) -> Iterator[None]:
-    """Let an `OSError` of the block name a file; `instead_of` is one that nobody asked for, whose name says nothing."""
+    """Add a path to an `OSError` of the block that names no file, or only `instead_of`, a temporary one."""
     try:
         yield
     except OSError as error:
@@ -83,57 +85,68 @@ def name_in_errors(path: Path, instead_of: Path | None = None) -> Iterator[None]
 
 @contextmanager
 def replace_atomically(
-    place: Path, *, own_files: re.Pattern[str] | None = None, always: Collection[str] = (), force: bool
+    destination: Path, *, own_files: re.Pattern[str] | None = None, always: Collection[str] = (), force: bool
 ) -> Iterator[Path]:
-    """Yield a new folder, or the name of a new file, beside the place of an export; rename it into that at the end.
+    """Yield a temporary path for an export, and rename it to its destination at the end of the block.
 
-    An earlier export is replaced if `force` is true; else, `ExportError` is raised. `own_files` are the paths of the
-    files that an export to a folder consists of, of which it has `always` some; a folder that holds any other file, or
-    is full and lacks one of these, is never replaced. They are None if an export is a single file.
+    Parameters
+    ----------
+    destination
+        File or folder of the export.
+    own_files
+        Pattern of the relative paths in an export that is a folder; the yielded folder exists. None for a single file.
+    always
+        Files that every such folder has. A folder with other files or without these is never replaced.
+    force
+        True to replace an earlier export.
+
+    Raises `ExportError`: the destination cannot be written or replaced.
     """
-    _check_destination(place, own_files, always, force=force)
-    fresh = make_temporary_path(place)
+    _check_destination(destination, own_files, always, force=force)
+    temporary = make_temporary_path(destination)
     try:
         if own_files:
-            fresh.mkdir()
-        yield fresh
-        for path in [fresh, *fresh.rglob("*")]:  # all of it is on the disk before it gets its name
+            temporary.mkdir()
+        yield temporary
+        for path in [temporary, *temporary.rglob("*")]:  # all content is on disk before the rename
             flush_folder(path)
-        if own_files and place.is_dir() and any(place.iterdir()):
-            # No folder can be renamed over a full one. Killed between these, there is none: not half of one.
-            old = place.with_name(f"{place.name}.{os.getpid()}.old")
-            place.rename(old)
-            fresh.rename(place)
+        if own_files and destination.is_dir() and any(destination.iterdir()):
+            # A folder cannot be renamed to a full one. A process killed in between leaves none, not half of one.
+            old = destination.with_name(f"{destination.name}.{os.getpid()}.old")
+            destination.rename(old)
+            temporary.rename(destination)
             shutil.rmtree(old)
         else:
-            fresh.replace(place)
+            temporary.replace(destination)
     except BaseException as error:
-        shutil.rmtree(fresh, ignore_errors=True) if fresh.is_dir() else fresh.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say whose file it is
-            raise OSError(error.errno, error.strerror or str(error), str(place)) from error
+        shutil.rmtree(temporary, ignore_errors=True) if temporary.is_dir() else temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # the error of a full disk names no file
+            raise OSError(error.errno, error.strerror or str(error), str(destination)) from error
         raise
-    flush_folder(place.parent)
+    flush_folder(destination.parent)
 
 
-def _check_destination(place: Path, own_files: re.Pattern[str] | None, always: Collection[str], *, force: bool) -> None:
-    if place.name in ("", ".."):
-        raise ExportError(f"--out {place}: name the file or folder to write, not one that you are in")
-    if not place.parent.is_dir():
-        raise ExportError(f"--out {place}: there is no folder {place.parent}")
-    if not os.path.lexists(place):
+def _check_destination(
+    destination: Path, own_files: re.Pattern[str] | None, always: Collection[str], *, force: bool
+) -> None:
+    if destination.name in ("", ".."):
+        raise ExportError("must end with the name of a file or folder", field="out", value=destination)
+    if not destination.parent.is_dir():
+        raise ExportError(f"folder {destination.parent} not found", field="out", value=destination)
+    if not os.path.lexists(destination):
         return
     if own_files is None:
-        if place.is_dir():
-            raise ExportError(f"--out {place}: is a folder; this format is a single file")
+        if destination.is_dir():
+            raise ExportError("is a folder, but this format is a single file", field="out", value=destination)
         if not force:
-            raise ExportError(f"--out {place}: exists; choose another place, or replace it by --force")
+            raise ExportError("exists", field="out", value=destination, remedy=_CHOOSE_OR_REPLACE)
         return
-    if not place.is_dir() or place.is_symlink():
-        raise ExportError(f"--out {place}: is no folder; this format is one")
-    held = sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if not path.is_dir())
+    if not destination.is_dir() or destination.is_symlink():
+        raise ExportError("is a file, but this format is a folder", field="out", value=destination)
+    held = sorted(path.relative_to(destination).as_posix() for path in destination.rglob("*") if not path.is_dir())
     foreign = [path for path in held if not own_files.fullmatch(path)]
     if foreign := foreign or (held if not set(always) <= set(held) else []):
-        held_back = f"holds files that no export wrote, such as {foreign[0]}"
-        raise ExportError(f"--out {place}: {held_back}: choose another place")
+        problem = f"contains files that are not of an export, such as {foreign[0]}"
+        raise ExportError(problem, field="out", value=destination, remedy=Remedy("choose another {out}"))
     if held and not force:
-        raise ExportError(f"--out {place}: is not empty; choose another place, or replace it by --force")
+        raise ExportError("is not empty", field="out", value=destination, remedy=_CHOOSE_OR_REPLACE)

@@ -1,4 +1,4 @@
-"""Classes that other packages add by entry points. Each is imported only when it is asked for, or all are listed."""
+"""Load plug-ins: classes that other packages announce by entry points."""
 
 import inspect
 import re
@@ -11,17 +11,19 @@ from emodna.pipeline.errors import EmodnaError, PluginError
 
 Kind = TypeVar("Kind")
 
-#: Names that are a folder's on any system.
+#: Names that any file system takes for a folder.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
+#: Rule of `is_valid_name`, for error messages.
+NAME_RULE: Final = "lower-case letters, digits, - and _, and not be `all`"
 
 
 def is_valid_name(name: str) -> bool:
-    """Return True if a corpus, feature set or method may have this name: not `all`, by which a command takes each."""
+    """Return True if a corpus, feature set or method may have this name. `all` selects every one."""
     return _NAME.fullmatch(name) is not None and name != "all"
 
 
 def find_entry_points(group: str) -> Mapping[str, EntryPoint]:
-    """Return a group's entry points in order of name, the first on the path of each; imports none of them."""
+    """Return the entry points of a group by name, sorted. The first on the path wins. Imports nothing."""
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
         found.setdefault(entry.name, entry)
@@ -29,12 +31,12 @@ def find_entry_points(group: str) -> Mapping[str, EntryPoint]:
 
 
 def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
-    """Import the subclass of `base` that an entry point names, with its `name`, or raise a `PluginError`."""
+    """Import and check the subclass of `base` that an entry point names. Raises `PluginError`."""
     if not is_valid_name(entry.name):
-        raise make_plugin_error(entry, "not a valid name: only lower-case letters, digits, - and _ are, and not `all`")
+        raise make_plugin_error(entry, f"not a valid name: must consist of {NAME_RULE}")
     try:
         kind = entry.load()
-    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
+    except (Exception, SystemExit) as error:  # an imported module may raise anything
         raise make_plugin_error(entry, f"cannot import {entry.value}: {_describe_error(error)}") from error
     if not (isinstance(kind, type) and issubclass(kind, base)):
         raise make_plugin_error(entry, f"{entry.value} is not a subclass of {base.__name__}")
@@ -42,15 +44,13 @@ def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
         missing = ", ".join(sorted(getattr(kind, "__abstractmethods__", ())))
         raise make_plugin_error(entry, f"{entry.value} does not define {missing}")
     if (name := getattr(kind, "name", None)) != entry.name:
-        raise make_plugin_error(
-            entry, f"{entry.value} calls itself {name!r}, its entry point {entry.name!r}: make them the same"
-        )
+        raise make_plugin_error(entry, f"{entry.value} has the name {name!r}, but its entry point {entry.name!r}")
     return kind
 
 
 @contextmanager
 def wrap_plugin_errors(entry: EntryPoint, what: str) -> Iterator[None]:
-    """Call an entry point's class in here; a failure is a `PluginError`, but a user's mistake stays as it is."""
+    """Raise errors of the plug-in code in this block as `PluginError`, except an `EmodnaError`."""
     try:
         yield
     except EmodnaError:
@@ -60,9 +60,9 @@ def wrap_plugin_errors(entry: EntryPoint, what: str) -> Iterator[None]:
 
 
 def make_plugin_error(entry: EntryPoint, reason: str) -> PluginError:
-    """Return what is wrong with an entry point, beside the distribution that is to blame."""
-    brought = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
-    return PluginError(f"{entry.name}: the plug-in{brought} is broken: {reason}")
+    """Return a `PluginError` that names the plug-in and its package."""
+    package = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    return PluginError(f"the plug-in{package} is broken: {reason}", where=entry.name)
 
 
 def _describe_error(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Threads to extract in: the work is parallel over recordings, and each is computed by one thread."""
+"""Limit numerical libraries to one thread: extraction is parallel over recordings, not within one."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 def limit_to_one_thread() -> None:
-    """Hold BLAS, FFT, OpenMP and torch to one thread each where they are called by the present thread."""
+    """Limit BLAS, FFT, OpenMP and torch to one thread in calls from the current thread."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -16,7 +16,7 @@ def limit_to_one_thread() -> None:
 
 @contextmanager
 def open_extraction_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Yield threads to extract in, BLAS, FFT and OpenMP held to one thread each, so that the bytes do not vary."""
+    """Yield a thread pool for extraction. BLAS, FFT and OpenMP use one thread, so that results are reproducible."""
     from threadpoolctl import threadpool_limits
 
     with (
@@ -32,7 +32,7 @@ def open_extraction_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 @contextmanager
 def limit_torch_to_one_thread() -> Iterator[None]:
-    """Hold torch to one thread in here, for work that is too small to share; several change the last digits, too."""
+    """Limit torch to one thread in this block. More would change the last digits of results."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""What all tests share: an environment without the user's settings, and small prepared stores, made once per worker."""
+"""Fixtures of all tests: an environment without user settings, and small stores, made once per worker."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from tests.pipeline.corpora.builders import BUILDERS
 from tests.pipeline.making import age, noise, prepare_corpus, wav
 from tests.synthesis import make_emodb, make_ravdess
 
-# A shared or busy machine is no failure, and a failure found once should be found again.
-# `make test-all` asks for the thorough profile.
+# No deadline: a machine may be busy. Derandomised: failures can be reproduced. `make test-all` uses "thorough".
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=20)
 settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("quick")
 
-# A shell starts what runs in its background deaf to Ctrl-C, and so would be the commands that tests interrupt.
+# A shell starts background processes with SIGINT ignored; commands that tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_settings_from_outside() -> Iterator[None]:
-    """The variables that the commands read, and those by which rich takes a pipe for a terminal."""
+def _clean_environment() -> Iterator[None]:
+    """Delete the variables that the commands read, and those that make rich take a pipe for a terminal."""
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name.startswith("EMODNA_") or name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
@@ -38,14 +37,14 @@ def _no_settings_from_outside() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _warnings_are_heard() -> None:
-    """Undo the -q of an earlier command of this process: it would silence the warnings that a test reads."""
+def _reset_log_level() -> None:
+    """Undo the -q of an earlier command in this process, which hides the warnings that tests read."""
     logging.getLogger("emodna").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
 def ravdess_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixteen short utterances in RAVDESS's layout, two speakers, all emotions."""
+    """Sixteen short utterances in the layout of RAVDESS: two speakers, all emotions."""
     root = tmp_path_factory.mktemp("ravdess")
     age(make_ravdess(root, actors=(1, 2), intensities=(1,), statements=(1,), repetitions=(1,), syllables=1))
     return root
@@ -53,7 +52,7 @@ def ravdess_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emodb_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some twenty short utterances in EMODB's layout, two speakers."""
+    """About twenty short utterances in the layout of EMODB, two speakers."""
     root = tmp_path_factory.mktemp("emodb")
     age(make_emodb(root, speakers=("03", "08"), texts=("a01", "b03"), syllables=1))
     return root
@@ -61,7 +60,7 @@ def emodb_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory, ravdess_root: Path, emodb_root: Path) -> Path:
-    """A cache that holds both small corpora. Only for reading: a test that changes a store copies it first."""
+    """A cache of both small corpora. Read-only: a test that changes a store copies it first."""
     folder = tmp_path_factory.mktemp("cache")
     prepare_corpus(ravdess_root, folder, load_corpus("ravdess"))
     prepare_corpus(emodb_root, folder, load_corpus("emodb"))
@@ -80,14 +79,11 @@ def ravdess_store(cache: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def six_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of all six corpora in their real layouts, some 24 short noises each, both classes of both tasks.
-
-    Only for reading.
-    """
+    """A cache of all six corpora in their real layouts: 24 short noises each, both classes of both tasks. Read-only."""
     folder = tmp_path_factory.mktemp("six")
     for name, builder in BUILDERS.items():
         paths = list(builder.paths())
-        # Prime to what the layouts count by, so that speakers and emotions take turns.
+        # 61 is prime to the numbers in the layouts, so that speakers and emotions alternate.
         chosen = [paths[number * 61 % len(paths)] for number in range(24)]
         recordings = []
         for path in chosen:

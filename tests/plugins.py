@@ -1,4 +1,4 @@
-"""Install a package without pip: its modules, and what Python reads of a distribution, in a folder on the path."""
+"""Install a package with entry points, without pip, into a folder on the module path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def install_plugin(
     distribution: str = "emodna-studio",
     **modules: str,
 ) -> Path:
-    """Put modules, and a distribution that announces corpora or methods, into a folder on the path of modules."""
+    """Write modules and the metadata of a distribution with these entry points into a folder, and return it."""
     folder.mkdir(exist_ok=True)
     for name, text in modules.items():
         (folder / f"{name}.py").write_text(text)

@@ -1,4 +1,4 @@
-"""A user's story: recordings of all kinds, without labels, become predictions beside the user's own columns."""
+"""Test of the whole way from a user's unlabelled recordings to predictions beside the user's own columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.cli.running import Command, make_runner
 from tests.model.small import SETTINGS
 from tests.synthesis import make_emodb
 
-#: Ending and subtype of libsndfile.
+#: Suffix and subtype of libsndfile.
 FORMATS = [("wav", "PCM_16"), ("flac", "PCM_24"), ("mp3", "MPEG_LAYER_III")]
 
 
@@ -27,13 +27,13 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     voices = sorted(make_emodb(speech, speakers=("03", "08"), texts=("a01", "b03"), syllables=3))
     folder = tmp_path_factory.mktemp("calls")
     rows = []
-    for number, (ending, subtype) in enumerate(FORMATS):
+    for number, (suffix, subtype) in enumerate(FORMATS):
         parts = []
         for path in voices[4 * number :][:4]:
             samples, rate = soundfile.read(path, dtype="float32")
             parts += [np.zeros(rate), samples]
         call = np.concatenate(parts)
-        name = f"week 1/call {number}.{ending}"
+        name = f"week 1/call {number}.{suffix}"
         (folder / name).parent.mkdir(exist_ok=True)
         soundfile.write(folder / name, np.stack([call, 0.5 * call], 1) if number % 2 else call, rate, subtype=subtype)
         rows.append({"path": name, "agent": f"A{number}", "label": "[bold]open"})
@@ -65,7 +65,7 @@ def test_from_a_folder_of_recordings_to_predictions(
 
     settings = [option for key, value in SETTINGS.items() for option in ("--set", f"{key}={value}")]
     fitted = commands["fit"]("--src", "ravdess", "--tgt", "calls", "--steps", 2, "--threads", 1, *settings, "--json")
-    assert fitted.json["uar"] is None  # there is nothing to score
+    assert fitted.json["uar"] is None  # the target is unlabelled
     run = Path(fitted.json["run"])
 
     predictions = pq.read_table(run / "predictions.parquet").to_pylist()
@@ -75,7 +75,9 @@ def test_from_a_folder_of_recordings_to_predictions(
         assert (row["agent"], row["own_label"], row["label"]) == (f"A{number}", "[bold]open", row["probability"] >= 0.5)
         assert row["id"].startswith(row["path"])
 
-    answers = commands["predict"](run, "--manifest", table, "--threads", 1, "--json")
-    assert answers.code == 0
-    assert [(each["agent"], each["own_label"]) for each in answers.json] == [(f"A{n}", "[bold]open") for n in range(3)]
-    assert all(0 <= each["probability"] <= 1 for each in answers.json)
+    predicted = commands["predict"](run, "--manifest", table, "--threads", 1, "--json")
+    assert predicted.code == 0
+    assert [(each["agent"], each["own_label"]) for each in predicted.json] == [
+        (f"A{n}", "[bold]open") for n in range(3)
+    ]
+    assert all(0 <= each["probability"] <= 1 for each in predicted.json)

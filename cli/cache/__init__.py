@@ -1,1 +1,1 @@
-"""Command `emodna-cache`: look at, compare, export and clean feature stores."""
+"""Command `emodna-cache`: inspect, compare, export and clean feature stores."""

@@ -1,4 +1,4 @@
-"""emodna-cache: list, show, check and export feature stores; further commands lie beside this file."""
+"""Define `emodna-cache` and its commands to list, show, verify and export feature stores."""
 
 import time
 from collections import Counter
@@ -10,9 +10,9 @@ import click
 from emodna.cli import common
 from emodna.cli.cache.diff import diff
 from emodna.cli.cache.gc import gc_command
-from emodna.cli.cache.plot import plot, utterance_figure
+from emodna.cli.cache.plot import draw_utterance, plot
 from emodna.cli.cache.stats import stats
-from emodna.cli.options import Command, Group, cache_option, common_options
+from emodna.cli.options import Group, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.pipeline.export import FORMATS
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from emodna.pipeline.store import FeatureStore
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, examples=("emodna-cache ls", "emodna-cache stats ravdess"))
 @click.version_option(package_name="emodna")
 def cache() -> None:
-    """Look at feature stores. STORE is a corpus's name, or the path of a store."""
+    """Inspect, export and clean feature stores. STORE is the name of a corpus or the path of a store."""
 
 
 cache.add_command(diff)
@@ -32,11 +32,15 @@ cache.add_command(plot)
 cache.add_command(stats)
 
 
-@cache.command("ls", cls=Command)
+@cache.command(
+    "ls",
+    groups={"Data": "cache"},
+    examples=("emodna-cache ls", "emodna-cache ls --cache /data/cache --json"),
+)
 @cache_option
 @common_options
 def list_stores(cache: Path, as_json: bool) -> None:
-    """List the stores of a cache."""
+    """List the stores in the cache."""
     from emodna.pipeline.catalogue import list_stores
 
     common.detail(f"cache {common.escape(cache)}")
@@ -45,7 +49,7 @@ def list_stores(cache: Path, as_json: bool) -> None:
         common.print_json(rows)
         return
     if not rows:
-        common.out.print(f"no stores in {common.escape(cache)}; fill it by emodna-prep")
+        common.out.print(f"no stores in {common.escape(cache)}; prepare a corpus with emodna-prep")
         return
     from rich import box
     from rich.table import Table
@@ -56,56 +60,60 @@ def list_stores(cache: Path, as_json: bool) -> None:
     for heading in ("utterances", "rejected", "hours", "MB"):
         table.add_column(heading, justify="right")
     for row in rows:
-        facts = ["[red]damaged[/red]"]
+        counts = ["[red]damaged[/red]"]
         if not row["error"]:
             hours, megabytes = f"{row['audio_seconds'] / 3600:.2f}", f"{row['bytes'] / 1e6:.1f}"
-            facts = [str(row["utterances"]), str(row["rejected"]), hours, megabytes]
-        table.add_row(common.escape(row["corpus"]), common.escape(row["feature_set"]), *facts)
+            counts = [str(row["utterances"]), str(row["rejected"]), hours, megabytes]
+        table.add_row(common.escape(row["corpus"]), common.escape(row["feature_set"]), *counts)
     common.out.print(table)
 
 
-@cache.command(cls=Command)
+@cache.command(
+    groups={"Data": "cache", "Output": "png"},
+    examples=("emodna-cache show ravdess", "emodna-cache show emodb 03a01Fa --png mfcc.png"),
+)
 @click.argument("store")
 @click.argument("id", required=False)
-@click.option(
-    "--png", type=click.Path(path_type=Path, dir_okay=False), help="Also write the features as a PNG picture."
-)
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the features to a PNG file.")
 @cache_option
 @common_options
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
-    """Show what a store holds, or one utterance: its row, and its features as a picture."""
+    """Show a store, or the row and features of the utterance ID."""
     opened = common.open_store(cache, store)
     if id is None:
         if png is not None:
-            raise click.UsageError("--png goes with the ID of an utterance")
+            raise click.UsageError("--png needs the ID of an utterance")
         _show_store(opened, as_json=as_json)
         return
     from emodna.pipeline.features import rebuild_feature_set
     from emodna.pipeline.tables import iterate_rows
 
     row = opened.find_row(id)
-    facts = next(iterate_rows(opened.table.slice(row, 1)))
+    fields = next(iterate_rows(opened.table.slice(row, 1)))
     if as_json:
-        common.print_json(facts)
+        common.print_json(fields)
     else:
-        from emodna.cli.charts import terminal_picture
+        from emodna.cli.charts import draw_features
 
-        common.print_fields(facts)
+        common.print_fields(fields)
         feature_set, coloured = rebuild_feature_set(opened.snapshot.parameters), common.out.color_system is not None
-        common.out.print(terminal_picture(opened[row], feature_set, common.out.width, coloured=coloured))
+        common.out.print(draw_features(opened[row], feature_set, common.out.width, coloured=coloured))
     if png is not None:
         from emodna.cli.store_figures import save_figure
 
-        save_figure(utterance_figure(opened, id)[0], png, "png")
+        save_figure(draw_utterance(opened, id)[0], png, "png")
         common.note(f"wrote {common.escape(png)}")
 
 
-@cache.command(cls=Command)
+@cache.command(
+    groups={"Data": "cache"},
+    examples=("emodna-cache verify ravdess", "emodna-cache verify emodb --json"),
+)
 @click.argument("store")
 @cache_option
 @common_options
 def verify(store: str, cache: Path, as_json: bool) -> int:
-    """Check every byte of a store; exit 1 if something is wrong."""
+    """Check every byte of a store. Exits 1 if it is damaged."""
     opened = common.open_store(cache, store)
     problems = opened.verify()
     if as_json:
@@ -114,40 +122,45 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
         for problem in problems:
             common.out.print(f"[red]damaged:[/red] {common.escape(problem)}")
     else:
-        common.out.print(f"{common.escape(opened.path)}: {len(opened)} utterances, every byte as it was written")
+        common.out.print(f"{common.escape(opened.path)}: {len(opened)} utterances, no damage found")
     return int(bool(problems))
 
 
-@cache.command(cls=Command)
+@cache.command(
+    groups={"Data": "cache", "Output": "name out force"},
+    examples=("emodna-cache export ravdess --to parquet", "emodna-cache export ravdess --to hf --out ~/ravdess-hf"),
+)
 @click.argument("store")
-@click.option("--to", "name", type=click.Choice(FORMATS), required=True, help="Format to write.")
+@click.option(
+    "--to", "name", type=click.Choice(FORMATS), required=True, metavar="FORMAT", help=f"One of {', '.join(FORMATS)}."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File (parquet, npz) or folder (webdataset, hf) to write.  [default: named by corpus and features, here]",
+    help="File or folder.  [default: named after the store]",
 )
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @cache_option
 @common_options
 def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as_json: bool) -> None:
-    """Write a store as Parquet, as NumPy arrays, for WebDataset or for Hugging Face datasets.
+    """Export a store to Parquet, NumPy, WebDataset or Hugging Face.
 
-    Features and all that the index says of each utterance go along, with licence and citation. The export appears
-    whole or not at all. docs/EXPORT.md says what each format holds.
+    An export contains features, index columns, licence and citation. parquet and npz are files, webdataset and hf are
+    folders. A failed export leaves nothing behind. docs/EXPORT.md describes the formats.
     """
     from emodna.pipeline import export as exports
 
     began = time.perf_counter()
     opened = common.open_store(cache, store)
-    place = out or exports.default_place(opened, name)
+    destination = out or exports.make_default_path(opened, name)
     with count_progress("exporting") as counter:
-        exported = exports.export(opened, name, place, force=force, told=counter.begin(len(opened)))
+        exported = exports.export_store(opened, name, destination, force=force, on_progress=counter.begin(len(opened)))
     if as_json:
         common.print_json(
             {
                 "store": str(opened.path),
                 "to": name,
-                "out": str(place.absolute()),
+                "out": str(destination.absolute()),
                 "utterances": len(opened),
                 "frames": int(opened.frames.sum(dtype="int64")),
                 "files": exported.files,
@@ -159,13 +172,14 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
     else:
         plural = "" if exported.files == 1 else "s"
         size = f"{exported.files} file{plural}, {exported.bytes / 1e6:.1f} MB"
-        common.out.print(f"{common.escape(place)}: {len(opened)} utterances, {size}")
-        common.out.print(f"open it by: {common.escape(exports.export_format(name).load.format(place=str(place)))}")
-    common.note(f"the corpus's licence holds for the copy: {common.escape(opened.snapshot.licence or 'not known')}")
+        common.out.print(f"{common.escape(destination)}: {len(opened)} utterances, {size}")
+        statement = exports.load_format(name).load.format(place=str(destination))
+        common.out.print(f"open it with: {common.escape(statement)}")
+    common.note(f"licence of the corpus and of this export: {common.escape(opened.snapshot.licence or 'unknown')}")
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
-    """Print counts per emotion and label, speakers, sample rates, rejected files, and where it all came from."""
+    """Print counts per emotion and label, speakers, sample rates, rejected files, and the origin of the store."""
     from emodna.pipeline.store.layout import INDEX_SCHEMA
 
     snapshot = store.snapshot
@@ -176,8 +190,8 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
         "utterances": len(store),
         "audio_seconds": snapshot.counts["seconds"],
         "speakers": len(set(store.column("speaker")) - {None}),
-        "emotions": _counts(store.column("emotion")),
-        **{name: _counts(store.column(name)) for name in ("arousal", "valence", "gender", "sample_rate")},
+        "emotions": _count_values(store.column("emotion")),
+        **{name: _count_values(store.column(name)) for name in ("arousal", "valence", "gender", "sample_rate")},
         "rejected": store.rejected().to_pylist(),
         "own_columns": [name for name in store.table.column_names if name not in INDEX_SCHEMA.names],
         "segmentation": snapshot.segmentation and dict(snapshot.segmentation),
@@ -190,15 +204,15 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     hours = snapshot.counts["seconds"] / 3600
     words: dict[str, object] = {"audio_seconds": f"{snapshot.counts['seconds']:.1f} ({hours:.2f} h)"}
     for name in ("arousal", "valence", "sample_rate"):
-        words[name] = {_word(name, value): count for value, count in document[name].items()}
+        words[name] = {_format_value(name, value): count for value, count in document[name].items()}
     for name in ("parameters", "libraries", "segmentation"):
         words[name] = document[name] and ", ".join(f"{key} {value}" for key, value in document[name].items())
     words["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
     common.print_fields({**document, **words})
 
 
-def _word(column: str, value: str) -> str:
-    """Say a value of a column in words: the class of a label, the unit of a rate."""
+def _format_value(column: str, value: str) -> str:
+    """Return a value of a column as text: the class name of a label, a sample rate with its unit."""
     from emodna.pipeline.emotions import CLASS_NAMES
 
     if column in CLASS_NAMES and value.isdigit():
@@ -206,8 +220,8 @@ def _word(column: str, value: str) -> str:
     return f"at {value} Hz" if column == "sample_rate" else value
 
 
-def _counts(values: list[Any]) -> dict[str, int]:
-    """Count each value; unknown ones under `unlabelled`."""
+def _count_values(values: list[Any]) -> dict[str, int]:
+    """Count each value; None counts as `unlabelled`."""
     return dict(sorted(Counter("unlabelled" if value is None else str(value) for value in values).items()))
 
 

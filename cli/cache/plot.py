@@ -1,4 +1,4 @@
-"""emodna-cache plot: an utterance, a store, or two of them, as a picture."""
+"""Define `emodna-cache plot`, which draws an utterance, a store, or the shift between two stores."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,24 +15,28 @@ if TYPE_CHECKING:
 
     from emodna.pipeline.store import FeatureStore
 
-#: Formats of --out, by ending.
+#: Suffixes of --out, and their formats.
 _FORMATS: Final = ("png", "svg", "pdf")
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    groups={"Data": "against task cache", "Output": "out"},
+    examples=("emodna-cache plot ravdess --against emodb", "emodna-cache plot emodb 03a01Fa --out mfcc.pdf"),
+)
 @click.argument("store")
 @click.argument("id", required=False)
-@click.option("--against", metavar="STORE", help="Draw the shift from STORE to this one.")
+@click.option("--against", metavar="STORE", help="Second store: draw the shift between both.")
 @click.option(
     "--task",
     type=click.Choice(TASKS),
     default="arousal",
-    help="Whose classes mark the utterances in the plane of --against.",
+    help="Task of the markers.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The picture: .png, .svg or .pdf.  [default: a PNG here, named by what it shows]",
+    help="PNG, SVG or PDF file.  [default: a PNG here]",
 )
 @cache_option
 @common_options
@@ -45,33 +49,33 @@ def plot(
     cache: Path,
     as_json: bool,
 ) -> None:
-    """Draw the features of an utterance over time; or without ID what a store holds, or how it differs from another.
+    """Draw an utterance, a store, or the shift between two stores.
 
-    An existing picture is overwritten. --json prints the numbers behind it.
+    With --against, markers show the classes of --task. Overwrites an existing file. --json prints the drawn numbers.
     """
     if id is not None and against is not None:
-        raise click.UsageError("--against compares stores: it does not go with the ID of an utterance")
+        raise click.UsageError("--against compares stores; leave out the ID of the utterance")
     if out is not None and out.suffix.lower()[1:] not in _FORMATS:
         raise click.UsageError(f"--out {common.escape(out)}: must end in .{', .'.join(_FORMATS)}")
-    from emodna.cli.store_figures import distributions_figure, save_figure, shift_figure
+    from emodna.cli.store_figures import draw_distributions, draw_shift, save_figure
 
     opened = common.open_store(cache, store)
     name = opened.snapshot.corpus
     if id is not None:
         name += f"-{id}"
-        figure, numbers = utterance_figure(opened, id)
+        figure, numbers = draw_utterance(opened, id)
     elif against is not None:
         other = common.open_store(cache, against)
         if opened.snapshot.parameters != other.snapshot.parameters:
+            kinds = f"{other.snapshot.feature_set}, but {opened.path} has {opened.snapshot.feature_set}"
             raise EmodnaError(
-                f"--against {other.path}: its features are {other.snapshot.feature_set}, those of {opened.path} "
-                f"{opened.snapshot.feature_set}; two stores of the same features can be compared"
+                f"has features {kinds}", field="against", value=other.path, remedy="choose equal features"
             )
         name += f"-{other.snapshot.corpus}-{task}"
-        figure, numbers = shift_figure(opened, other, task)
+        figure, numbers = draw_shift(opened, other, task)
     else:
-        figure, numbers = distributions_figure(opened)
-    if out is None:  # named by what it shows, in letters that any folder can hold
+        figure, numbers = draw_distributions(opened)
+    if out is None:  # a name that every file system accepts
         plain = "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in name)
         out = Path(f"{plain[:80].lstrip('.')}-{opened.snapshot.feature_set.partition('-')[0]}.png")
     save_figure(figure, out, out.suffix.lower()[1:])
@@ -81,21 +85,23 @@ def plot(
         common.out.print(f"wrote {common.escape(out)}")
 
 
-def utterance_figure(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
-    """Draw features over time, with the utterance's labels in the title."""
-    from emodna.cli.store_figures import features_figure
+def draw_utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
+    """Return the figure of an utterance's features, titled with its labels, and the drawn numbers."""
+    from emodna.cli.store_figures import draw_features_over_time
     from emodna.pipeline.features import rebuild_feature_set
     from emodna.pipeline.tables import iterate_rows
 
     row = store.find_row(id)
-    facts = next(iterate_rows(store.table.slice(row, 1)))
+    fields = next(iterate_rows(store.table.slice(row, 1)))
     features, feature_set = store[row], rebuild_feature_set(store.snapshot.parameters)
-    known = [facts["emotion"], f"speaker {facts['speaker']}" * (facts["speaker"] is not None), facts["gender"]]
+    known = [fields["emotion"], f"speaker {fields['speaker']}" * (fields["speaker"] is not None), fields["gender"]]
     title = f"{store.snapshot.corpus} {id}"
-    about = ", ".join([*(str(each) for each in known if each), f"{facts['duration']:.2f} s, {facts['sample_rate']} Hz"])
-    figure = features_figure(features, feature_set, f"{title}\n{about}")
+    about = ", ".join(
+        [*(str(each) for each in known if each), f"{fields['duration']:.2f} s, {fields['sample_rate']} Hz"]
+    )
+    figure = draw_features_over_time(features, feature_set, f"{title}\n{about}")
     numbers = {
-        "utterance": facts,
+        "utterance": fields,
         "seconds_per_frame": feature_set.hop_length / feature_set.sample_rate,
         "value": feature_set.value,
         "unit": feature_set.unit,

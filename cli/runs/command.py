@@ -1,4 +1,4 @@
-"""emodna-runs: list the runs of emodna-fit, look at them, and compare them."""
+"""The command emodna-runs: list, show and compare runs of emodna-fit."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,23 +17,30 @@ from emodna.pipeline.emotions import TASKS
 
 _DEFAULT: Final = Path("runs")
 _SORTS: Final = ("name", "date", "uar", "war", "f1", "macro_f1", "size")
-#: Ranks of the scores' columns: see `Column`.
+#: `Column.rank` of the scores.
 _RANKS: Final = {"uar": 0, "war": 2, "f1": 5, "macro_f1": 6}
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, examples=("emodna-runs ls --sort uar", "emodna-runs show runs/first"))
 @click.version_option(package_name="emodna")
 def runs() -> None:
-    """Look at runs of emodna-fit. RUN is a run's folder."""
+    """List, show and compare runs of emodna-fit. RUN is the folder of a run."""
 
 
-@click.command("ls", cls=Command)
+@click.command(
+    "ls",
+    cls=Command,
+    groups={"Data": "src tgt task method", "Output": "sort"},
+    examples=("emodna-runs ls --sort uar", "emodna-runs ls runs more-runs --src ravdess --method emo-dna --json"),
+)
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]...")
-@click.option("--src", metavar="CORPUS", help="Only runs with this source, alone or among others.")
+@click.option("--src", metavar="CORPUS", help="Only runs with this source, alone or with others.")
 @click.option("--tgt", metavar="CORPUS", help="Only runs with this target.")
 @click.option("--task", type=click.Choice(TASKS), help="Only runs of this task.")
 @click.option("--method", metavar="NAME", help="Only runs of this method.")
-@click.option("--sort", type=click.Choice(_SORTS), default="name", help="The latest, best or largest come first.")
+@click.option(
+    "--sort", type=click.Choice(_SORTS), default="name", help="Key to sort by; latest, best or largest first."
+)
 @common_options
 def list_runs(
     folders: tuple[Path, ...],
@@ -44,27 +51,27 @@ def list_runs(
     sort: str,
     as_json: bool,
 ) -> None:
-    """List the runs in and below each DIR (by default ./runs), with their scores beside the best constant answers."""
+    """List the runs in and below each DIR (default: ./runs) with their scores."""
     places = folders or (_DEFAULT,)
-    wanted = {"tgt": tgt, "task": task, "method": method}
-    there = find_runs(places) if folders or _DEFAULT.exists() else ()
+    filters = {"tgt": tgt, "task": task, "method": method}
+    every = find_runs(places) if folders or _DEFAULT.exists() else ()
     found = [
         run
-        for run in there
-        if all(value in (None, run.identity[key]) for key, value in wanted.items())
+        for run in every
+        if all(value in (None, run.identity[key]) for key, value in filters.items())
         and (src is None or src in run.sources)
     ]
-    found.sort(key=_key(sort))
+    found.sort(key=_make_key(sort))
     if as_json:
-        common.print_json([table.as_json(run) for run in found])
+        common.print_json([table.describe_run(run) for run in found])
     elif found:
-        _print(found)
+        _print_runs(found)
     else:
-        common.out.print(f"no such runs below {', '.join(common.escape(place) for place in places)}")
+        common.out.print(f"no matching runs below {', '.join(common.escape(place) for place in places)}")
 
 
-def _key(sort: str) -> Callable[[Run], Any]:
-    """Return the key to sort by; equals stay in the order of their paths."""
+def _make_key(sort: str) -> Callable[[Run], Any]:
+    """Return the key function of a sort; runs with equal keys keep the order of their paths."""
     match sort:
         case "name":
             return lambda run: (
@@ -78,17 +85,17 @@ def _key(sort: str) -> Callable[[Run], Any]:
     return lambda run: -(run.scores[sort] or 0.0)
 
 
-def _print(found: Sequence[Run]) -> None:
+def _print_runs(found: Sequence[Run]) -> None:
     table.print_table(
         [
-            Column("src -> tgt", [table.pair(run) for run in found]),
+            Column("src -> tgt", [table.format_pair(run) for run in found]),
             Column("task", [table.make_text(run.identity["task"] or "-") for run in found], 3),
             Column("method", [table.make_text(run.label or "-") for run in found]),
-            Column("seed", [table.make_text(table.value(run.identity["seed"])) for run in found], 4, right=True),
-            Column("state", [table.state(run) for run in found], 1),
+            Column("seed", [table.make_text(table.format_value(run.identity["seed"])) for run in found], 4, right=True),
+            Column("state", [table.format_state(run) for run in found], 1),
             *table.score_columns(found, _RANKS),
             Column("best constants", [table.format_best_constants(run) for run in found], 7, right=True),
-            Column("age", [table.make_text(table.age(run)) for run in found], 8, right=True),
+            Column("age", [table.make_text(table.format_age(run)) for run in found], 8, right=True),
             Column("MB", [table.make_text(f"{run.bytes / 1e6:.1f}") for run in found], 9, right=True),
             Column("run", [table.make_text(run.folder.path) for run in found], folds=True),
         ]

@@ -1,4 +1,4 @@
-"""emodna-runs compare: runs side by side."""
+"""The command emodna-runs compare: compare runs side by side."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,41 +21,47 @@ if TYPE_CHECKING:
     from emodna.model.runs.compare import RunPair, SeedSummary
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "emodna-runs compare runs/first runs/second",
+        "emodna-runs compare runs/seed0 runs/seed1 runs/dan --json",
+    ),
+)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
 @common_options
 def compare(runs: tuple[Path, ...], as_json: bool) -> None:
-    """Compare runs: scores, settings that differ, means over seeds, and each pair's predictions.
+    """Compare runs: scores, differing settings, means over seeds, and the predictions of each pair.
 
-    Two runs on the same utterances are compared by an exact McNemar test of those that only one of them calls right.
-    It takes utterances as independent, and is not corrected for the number of pairs.
+    An exact McNemar test compares two runs on the same utterances. It assumes independent utterances and is not
+    corrected for the number of pairs.
     """
     if len(runs) < 2:
-        raise click.UsageError("give two runs at least")
+        raise click.UsageError("give at least two runs")
     from emodna.model.runs.compare import compare_pairs, find_differences, summarise_seeds
 
     found = [open_run(run) for run in runs]
-    differs, seeds, pairs = find_differences(found), summarise_seeds(found), compare_pairs(found)
+    differences, seeds, pairs = find_differences(found), summarise_seeds(found), compare_pairs(found)
     if as_json:
-        common.print_json(_json(found, differs, seeds, pairs))
+        common.print_json(_make_document(found, differences, seeds, pairs))
         return
     _print_scores(found)
-    _print_differences(found, differs)
+    _print_differences(found, differences)
     _print_seeds(seeds)
     _print_pairs(pairs)
 
 
-def _json(
+def _make_document(
     runs: Sequence[Run],
-    differs: Mapping[str, list[Any]],
+    differences: Mapping[str, list[Any]],
     seeds: "Sequence[SeedSummary]",
     pairs: "Mapping[tuple[int, int], RunPair]",
 ) -> dict[str, Any]:
-    rows = [table.as_json(run) for run in runs]
+    rows = [table.describe_run(run) for run in runs]
     paths = [row["run"] for row in rows]
     return {
         "runs": rows,
-        "differs": differs,
+        "differs": differences,
         "seeds": [
             {"runs": [paths[place] for place in each.runs], "mean": each.mean, "std": each.std} for each in seeds
         ],
@@ -64,7 +70,7 @@ def _json(
 
 
 def _name(place: int) -> str:
-    """Return A, B, ..., Z, A1, B1, ..."""
+    """Return the name of a run by its place: A, B, ..., Z, A1, B1, ..."""
     turn, letter = divmod(place, len(ascii_uppercase))
     return f"{ascii_uppercase[letter]}{turn or ''}"
 
@@ -77,24 +83,26 @@ def _print_scores(runs: Sequence[Run]) -> None:
     print_table(
         [
             Column("", [Text(_name(place), "bold") for place in range(len(runs))]),
-            Column("src -> tgt", [table.pair(run) for run in runs], 2),
+            Column("src -> tgt", [table.format_pair(run) for run in runs], 2),
             Column("method", [make_text(run.label or "-") for run in runs]),
-            Column("state", [table.state(run) for run in runs], 1),
+            Column("state", [table.format_state(run) for run in runs], 1),
             *table.score_columns(runs),
             Column("best constants", [table.format_best_constants(run) for run in runs], 3, right=True),
         ]
     )
 
 
-def _print_differences(runs: Sequence[Run], differs: Mapping[str, list[Any]]) -> None:
-    if not differs:
+def _print_differences(runs: Sequence[Run], differences: Mapping[str, list[Any]]) -> None:
+    if not differences:
         common.out.print("the same configuration\n")
         return
     columns = [
-        Column(_name(place), [make_text(table.value(values[place])) for values in differs.values()], folds=True)
+        Column(
+            _name(place), [make_text(table.format_value(values[place])) for values in differences.values()], folds=True
+        )
         for place in range(len(runs))
     ]
-    print_table([Column("differs", [make_text(key) for key in differs], folds=True), *columns])
+    print_table([Column("differs", [make_text(key) for key in differences], folds=True), *columns])
 
 
 def _print_seeds(seeds: "Sequence[SeedSummary]") -> None:
@@ -116,13 +124,13 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], RunPair]") -> None:
                 Column("pair", [Text(" ".join(map(_name, places))) for places in known]),
                 Column("utterances", [Text(str(each.utterances)) for each in rows], 1, right=True),
                 Column("agree %", [Text(format_percent(each.agreement)) for each in rows], right=True),
-                Column("only 1st right", [Text(table.value(each.only_a)) for each in rows], right=True),
-                Column("only 2nd right", [Text(table.value(each.only_b)) for each in rows], right=True),
+                Column("only 1st right", [Text(table.format_value(each.only_a)) for each in rows], right=True),
+                Column("only 2nd right", [Text(table.format_value(each.only_b)) for each in rows], right=True),
                 Column("McNemar p", [Text("-" if each.p is None else f"{each.p:.3g}") for each in rows], right=True),
             ]
         )
     if any(each.p is None for each in known.values()):
-        common.note("no test where the target's store is gone or has changed: it has the labels")
+        common.note("no McNemar test where the target's store, which has the labels, is gone or has changed")
     for places, each in pairs.items():
         if each.problem is not None:
             common.out.print(f"{' '.join(map(_name, places))}  {common.escape(each.problem)}")

@@ -1,4 +1,4 @@
-"""emodna-runs show: one run."""
+"""The command emodna-runs show: show one run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from rich.text import Text
 from emodna.cli import common
 from emodna.cli.options import Command, common_options
 from emodna.cli.runs import table
-from emodna.cli.runs.table import Column, make_text, print_table, value
+from emodna.cli.runs.table import Column, format_value, make_text, print_table
 from emodna.model.runs.listing import (
     Run,
     TrainingStore,
@@ -22,28 +22,28 @@ from emodna.model.runs.listing import (
     read_curves,
 )
 
-#: Lines and columns of the learning curve, and columns of each term's.
+#: Lines and columns of the chart, and columns of each term's curve.
 _HEIGHT: Final = 6
 _WIDTH: Final = 72
-_TERM: Final = 30
+_TERM_WIDTH: Final = 30
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, examples=("emodna-runs show runs/first", "emodna-runs show runs/first --json"))
 @click.argument("run", type=click.Path(path_type=Path))
 @common_options
 def show(run: Path, as_json: bool) -> None:
-    """Show a run: its settings, data, versions, scores beside the constants', learning curves, and files."""
+    """Show a run: settings, data, versions, scores beside constant predictors, learning curves, and files."""
     found = open_run(run)
     data = [find_training_store(found, corpus) for corpus in found.corpora]
     if as_json:
-        common.print_json(_json(found, data))
+        common.print_json(_make_document(found, data))
     else:
-        _print(found, data)
+        _print_run(found, data)
 
 
-def _json(run: Run, data: Sequence[TrainingStore]) -> dict[str, Any]:
+def _make_document(run: Run, data: Sequence[TrainingStore]) -> dict[str, Any]:
     return {
-        **table.as_json(run),
+        **table.describe_run(run),
         "constant": run.constants,
         "not_default": {
             key: {"value": now, "default": default} for key, (now, default) in find_changed_settings(run).items()
@@ -61,18 +61,18 @@ def _json(run: Run, data: Sequence[TrainingStore]) -> dict[str, Any]:
     }
 
 
-def _print(run: Run, data: Sequence[TrainingStore]) -> None:
+def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
     common.out.print(f"[bold]{common.escape(run.folder.path)}[/bold]")
-    facts = {
-        "state": str(table.state(run)) + (f": {run.problem}" if run.problem else ""),
-        **{key: value(identity) for key, identity in run.identity.items() if key != "steps"},
-        "supervision": value(run.supervision),
+    values = {
+        "state": str(table.format_state(run)) + (f": {run.problem}" if run.problem else ""),
+        **{key: format_value(each) for key, each in run.identity.items() if key != "steps"},
+        "supervision": format_value(run.supervision),
         **_settings(run),
-        **{f"data: {each.corpus}": _data(each) for each in data},
+        **{f"data: {each.corpus}": _describe_data(each) for each in data},
         "versions": ", ".join(f"{key} {each}" for key, each in run.config.get("versions", {}).items()) or "-",
-        "last written": f"{table.age(run)} ago",
+        "last written": f"{table.format_age(run)} ago",
     }
-    common.print_fields(facts)
+    common.print_fields(values)
     if run.state == "done":
         _print_scores(run)
     _print_curves(read_curves(run))
@@ -81,29 +81,33 @@ def _print(run: Run, data: Sequence[TrainingStore]) -> None:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    """Describe the settings that are not the defaults one by one, then the others in a line."""
+    """Return a text for each changed setting, and one for all others."""
 
-    def short(key: str) -> str:  # as `--set` names it
+    def short(key: str) -> str:  # the name in `--set`
         return key.partition(".")[2]
 
     changed = find_changed_settings(run)
     mine = flatten({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
     machine = {key: run.decisive.get(key) for key in ("device", "threads")}
-    rest = [f"{short(key)} {value(found)}" for key, found in mine.items() if key not in changed]
+    rest = [f"{short(key)} {format_value(found)}" for key, found in mine.items() if key not in changed]
     return {
-        **{f"set: {short(key)}": f"{value(now)} (default {value(default)})" for key, (now, default) in changed.items()},
+        **{
+            f"set: {short(key)}": f"{format_value(now)} (default {format_value(default)})"
+            for key, (now, default) in changed.items()
+        },
         "by default" if "defaults" in run.config else "settings": ", ".join(rest) or "-",
-        "machine": ", ".join(f"{key} {value(found)}" for key, found in machine.items() if found is not None) or "-",
+        "machine": ", ".join(f"{key} {format_value(found)}" for key, found in machine.items() if found is not None)
+        or "-",
     }
 
 
-def _data(data: TrainingStore) -> str:
+def _describe_data(data: TrainingStore) -> str:
     state = {
-        "same": "as the run found it",
+        "same": "unchanged since the run",
         "changed": "has changed since the run",
-        "gone": "no longer there",
+        "gone": "not found",
         "damaged": "damaged",
-        "not known": "the configuration does not say which",
+        "not known": "not in the configuration",
     }[data.state]
     if data.path is None or data.fingerprint is None:
         return state
@@ -112,7 +116,7 @@ def _data(data: TrainingStore) -> str:
 
 def _print_scores(run: Run) -> None:
     if run.scores["uar"] is None:
-        common.out.print(f"{common.escape(run.identity['tgt'])} has no labels of {run.identity['task']}: no scores")
+        common.out.print(f"{common.escape(run.identity['tgt'])} has no {run.identity['task']} labels: no scores")
         return
     from emodna.cli.scores import make_score_table
 
@@ -120,11 +124,11 @@ def _print_scores(run: Run) -> None:
 
 
 def _print_curves(logged: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-    """Print the whole objective as a chart, and a line for each term and for each quantity that the method monitors."""
+    """Print the total loss as a chart, and a line for each loss term and monitored quantity."""
     from emodna.cli.charts import draw_curve, draw_sparkline
 
     if not logged:
-        common.out.print("no line of metrics.jsonl yet")
+        common.out.print("metrics.jsonl has no line yet")
         return
     poor = common.out.options.ascii_only
     main = "total" if "total" in logged else next(iter(logged))
@@ -140,7 +144,7 @@ def _print_curves(logged: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     print_table(
         [
             Column("logged", [make_text(name) for name in logged]),
-            Column("curve", [Text(draw_sparkline(each, _TERM, ascii_only=poor), "cyan") for each in heights], 2),
+            Column("curve", [Text(draw_sparkline(each, _TERM_WIDTH, ascii_only=poor), "cyan") for each in heights], 2),
             Column("first", [Text(f"{each[0]:.4g}") for each in heights], 1, right=True),
             Column("last", [Text(f"{each[-1]:.4g}") for each in heights], right=True),
         ]

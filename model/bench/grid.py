@@ -22,7 +22,7 @@ from emodna.model.bench.spec import (
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import BenchError, ConfigError
 from emodna.model.label import make_label
-from emodna.model.methods import method, wrap_plugin_errors
+from emodna.model.methods import get_method, wrap_plugin_errors
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.store import FeatureStore
 
@@ -91,7 +91,7 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
 
     Raises ConfigError or PluginError if a method or setting does not exist.
     """
-    kind = method(spec.name)
+    kind = get_method(spec.name)
     try:
         shared = apply_settings(conditions.settings, TrainConfig(), kind.defaults, RecordConfig())
     except ConfigError as error:

@@ -52,7 +52,7 @@ class MethodSpec:
         Raises ConfigError for another form, a key given twice, or an unknown method.
         """
         spec = cls.parse_unchecked(text)
-        check_method_name(spec.name, option="--methods", adding="{}:add=scl")
+        check_method_name(spec.name, in_spec=True)
         return spec
 
     @classmethod

@@ -1,1 +1,1 @@
-"""Scores of predictions, their intervals, and label-free choices of a model."""
+"""Scores of predictions, their intervals, and label-free model selection."""

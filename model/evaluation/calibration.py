@@ -1,8 +1,8 @@
-"""Calibration of probabilities: of the utterances that are called high with 0.8, 80 % should be high.
+"""Calibration of predicted probabilities.
 
 ECE and MCE follow Guo et al. (2017), On calibration of modern neural networks, equations 3 and 5, over the confidence
-in the chosen class, which with two classes is at least one half. The reliability curve is that of the probability of
-class 1, which also shows a model that prefers one class.
+in the predicted class, at least one half with two classes. The reliability curve is over the probability of class 1: it
+also shows a preference for one class.
 """
 
 from typing import Any, Final
@@ -12,45 +12,48 @@ from numpy.typing import NDArray
 
 from emodna.model.metrics import assign_labels
 
-#: Number of bins of equal width between 0 and 1, each without its lower end (but the first), as Guo et al. have them.
+#: Number of bins of equal width from 0 to 1, as in Guo et al.; only the first includes its lower end.
 BINS: Final = 15
-#: Nearest that a probability comes to 0 or 1 under a logarithm.
-_LEAST: Final = float(np.finfo(np.float64).eps)
+#: Bound that keeps probabilities away from 0 and 1 under a logarithm.
+_EPSILON: Final = float(np.finfo(np.float64).eps)
 
 
-def calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> dict[str, Any]:
-    """Compare probabilities (n,) of class 1 with the truth (n,), n at least 1.
+def compute_calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> dict[str, Any]:
+    """Compute the calibration of probabilities (n,) of class 1 against the truth (n,), n at least 1.
 
-    Returns the number of `bins`; `ece`, `mce`, expected and maximum calibration error, 0 to 1; `brier`, mean squared
-    difference of probability and class, 0 to 1; `nll`, mean negative log-likelihood, nats; and as `reliability` gives
-    them `confidence`, the answers' confidence against how many were right, and `probability`, that of class 1.
+    Returns
+    -------
+    dict
+        `bins`, their number; `ece` and `mce`, expected and maximum calibration error, 0 to 1; `brier`, mean squared
+        difference of probability and class, 0 to 1; `nll`, mean negative log-likelihood, nats; and the rows of
+        `bin_probabilities` for `confidence` in the predicted class and for `probability` of class 1.
     """
     predicted = assign_labels(probability)
-    confidence = reliability(np.maximum(probability, 1 - probability), predicted == truth)
+    confidence = bin_probabilities(np.maximum(probability, 1 - probability), predicted == truth)
     filled = [each for each in confidence if each["count"]]
     gaps = np.array([abs(each["share"] - each["mean"]) for each in filled])
     shares = np.array([each["count"] for each in filled]) / len(truth)
-    of_truth = np.clip(np.where(truth == 1, probability, 1 - probability), _LEAST, 1 - _LEAST)
+    likelihood = np.clip(np.where(truth == 1, probability, 1 - probability), _EPSILON, 1 - _EPSILON)
     return {
         "bins": BINS,
         "ece": float(shares @ gaps),
         "mce": float(gaps.max()),
         "brier": float(np.square(probability - truth).mean()),
-        "nll": float(-np.log(of_truth).mean()),
+        "nll": float(-np.log(likelihood).mean()),
         "confidence": confidence,
-        "probability": reliability(probability, truth == 1),
+        "probability": bin_probabilities(probability, truth == 1),
     }
 
 
-def reliability(predicted: NDArray[np.float64], occurred: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Bin the predicted probabilities (n,) of an event, and count how often it occurred (n,).
+def bin_probabilities(predicted: NDArray[np.float64], occurred: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Bin the predicted probabilities (n,) of an event, and count its occurrences (n,).
 
-    Returns of each bin its ends, `from` and `to`, its `count`, the `mean` of the probabilities and the `share` of the
-    occurrences; both are null in an empty bin.
+    Returns for each bin its bounds `from` and `to`, its `count`, the `mean` of its probabilities and the `share` of
+    occurrences; mean and share are None in an empty bin.
     """
     edges = np.linspace(0, 1, BINS + 1)
-    place = np.digitize(predicted, edges[1:-1], right=True)
-    counts, total, right = (np.bincount(place, weights, BINS) for weights in (None, predicted, occurred))
+    index = np.digitize(predicted, edges[1:-1], right=True)
+    counts, total, right = (np.bincount(index, weights, BINS) for weights in (None, predicted, occurred))
     return [
         {
             "from": float(lower),

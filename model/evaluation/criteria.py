@@ -1,7 +1,7 @@
-"""Label-free criteria, which rank the snapshots of a run without the target's labels.
+"""Label-free criteria that rank the model snapshots of a run.
 
-None is right on every pair. Entropy and soft neighbourhood density are at their best for a model that gives every
-utterance the same answer; docs/SELECTION.md says how each fares on real pairs.
+No criterion is right on every pair. Entropy and soft neighbourhood density are best for a model that predicts the same
+class for every utterance. docs/SELECTION.md measures each on real pairs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from emodna.model.metrics import assign_labels, scores
 from emodna.model.reproducibility import derive_seed
 
-#: Choice of the last step's model, which computes nothing.
+#: Choice of the last step's model.
 LAST: Final = "last"
 SOURCE_ACCURACY: Final = "source-accuracy"
 
-#: Rows of the similarity matrix in memory at a time.
+#: Number of rows of the similarity matrix that are in memory at a time.
 _ROWS: Final = 256
 
 
@@ -29,7 +29,7 @@ def mean_entropy(probabilities: NDArray[np.float64]) -> float:
 
 
 def mutual_information(probabilities: NDArray[np.float64]) -> float:
-    """Return the entropy of the mean prediction less the mean entropy, in nats; high for certain, varied answers."""
+    """Return the entropy of the mean prediction minus the mean entropy, in nats; high if certain and varied."""
     return float(_compute_entropies(probabilities.mean(axis=0, keepdims=True))[0]) - mean_entropy(probabilities)
 
 
@@ -38,18 +38,18 @@ def soft_neighbourhood_density(
     *,
     temperature: float = 0.05,
     seed: int = 0,
-    most: int = 8192,
+    max_utterances: int = 8192,
 ) -> float:
-    """Return the mean entropy, in nats, of each prediction's similarities to all the others (Saito et al. 2021).
+    """Return the mean entropy, in nats, of each prediction's similarities to all others (Saito et al. 2021).
 
-    Similarity is the cosine between predictions (n, classes); a softmax at a temperature makes those of one utterance
-    to all others a distribution. High where each utterance has many near neighbours; ln(n - 1) at most. The n x n
-    matrix is never whole in memory. Of more than `most` utterances (the paper's corpora have fewer) a sample is taken,
-    the same for each call of one n and `seed`.
+    The similarity of predictions (n, classes) is their cosine. A softmax with a temperature turns the similarities of
+    one utterance to all others into a distribution. The density is high if each utterance has many near neighbours; its
+    maximum is ln(n - 1). More than `max_utterances` are sampled, the same for equal n and `seed`; the paper's corpora
+    have fewer.
     """
-    if len(probabilities) > most:
+    if len(probabilities) > max_utterances:
         generator = np.random.default_rng(derive_seed(seed, "soft neighbourhood density"))
-        probabilities = probabilities[generator.choice(len(probabilities), most, replace=False)]
+        probabilities = probabilities[generator.choice(len(probabilities), max_utterances, replace=False)]
     if len(probabilities) < 2:
         return 0.0
     directions = probabilities / np.linalg.norm(probabilities, axis=1, keepdims=True)
@@ -60,7 +60,7 @@ def soft_neighbourhood_density(
         logits[own] = -np.inf
         logits -= logits.max(axis=1, keepdims=True)
         weights = np.exp(logits)
-        logits[own] = 0.0  # weighs nothing, and 0 * -inf would be no number
+        logits[own] = 0.0  # its weight is 0, and 0 * -inf is nan
         sums = weights.sum(axis=1)
         total += float((np.log(sums) - (weights * logits).sum(axis=1) / sums).sum())
     return total / len(directions)
@@ -68,27 +68,27 @@ def soft_neighbourhood_density(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Facts about one snapshot that need no label of the target."""
+    """Predictions of one model snapshot, for the criteria."""
 
     probabilities: NDArray[np.float64]
-    """(n, classes) for all utterances of the target."""
+    """Probabilities (n, classes) of all utterances of the target."""
     pseudo_labels: NDArray[np.int64]
-    """(n,) by the mean prediction of the run's snapshots."""
+    """Classes (n,) of the mean prediction of all snapshots."""
     held_out: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
-    """Labels and predictions, (m,) each, of the utterances held out from each source; none if nothing is."""
+    """Labels and predictions, (m,) each, of each source's held-out utterances; empty if there are none."""
     seed: int
     """Seed of the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One way to rank snapshots."""
+    """A way to rank model snapshots."""
 
-    says: str
+    description: str
     reference: str
     higher_is_better: bool
     value: Callable[[Evidence], float | None]
-    """Returns None if it is unknown."""
+    """Function that computes the value; None if unknown."""
 
 
 def _compute_source_accuracy(evidence: Evidence) -> float | None:
@@ -136,7 +136,7 @@ CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
 
 
 def _compute_entropies(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the entropy (n,) of each row of (n, classes); a probability of 0 adds nothing."""
+    """Return the entropy (n,) of each row of (n, classes)."""
     logarithms = np.log(np.where(probabilities > 0, probabilities, 1.0))
     entropies: NDArray[np.float64] = -(probabilities * logarithms).sum(axis=1)
     return entropies

@@ -1,4 +1,4 @@
-"""Compare predictions with a corpus's labels, after training only: scores, and a breakdown by groups."""
+"""Evaluation of predictions against the labels of a corpus: scores, intervals and a breakdown by groups."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,8 +9,14 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.evaluation.calibration import calibration
-from emodna.model.evaluation.intervals import LEVEL, Resampling, no_intervals, resample_speakers, resample_utterances
+from emodna.model.evaluation.calibration import compute_calibration
+from emodna.model.evaluation.intervals import (
+    LEVEL,
+    Resampling,
+    make_empty_intervals,
+    resample_speakers,
+    resample_utterances,
+)
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES, assign_labels, compute_scores, confusions, constant_scores, scores
@@ -27,17 +33,17 @@ Groups = Mapping[str, NDArray[np.int64]]
 def evaluate(
     predicted: NDArray[np.int64], store: FeatureStore, task: str, resampling: Resampling | None = None
 ) -> dict[str, Any]:
-    """Score predictions (n,) for all utterances of a store, over the labelled ones; None without labels.
+    """Score predictions (n,) of all utterances of a store on those with labels.
 
-    Returns war, f1, uar, macro_f1 in percent, the same of each constant predictor under `constant`, and under
-    `intervals` their 95 % intervals over `utterances` and over `speakers`.
+    Returns war, f1, uar and macro_f1 in percent (None without labels), the same for each constant predictor under
+    `constant`, and their 95 % intervals over `utterances` and over `speakers` under `intervals`.
     """
     scored = _LabelledPredictions.of(predicted, store, task)
-    some = len(scored.rows) > 0
-    constants = constant_scores(scored.truth) if some else {}
+    any_labels = len(scored.rows) > 0
+    constants = constant_scores(scored.truth) if any_labels else {}
     return {
-        **(asdict(scores(scored.truth, scored.called)) if some else _NO_SCORES),
-        "constant": {name: asdict(constants[name]) if some else dict(_NO_SCORES) for name in _CONSTANTS},
+        **(asdict(scores(scored.truth, scored.predicted)) if any_labels else _NO_SCORES),
+        "constant": {name: asdict(constants[name]) if any_labels else dict(_NO_SCORES) for name in _CONSTANTS},
         "intervals": _compute_intervals(scored, resampling or Resampling()),
     }
 
@@ -46,19 +52,40 @@ def evaluate_run(
     run: FinishedRun,
     store: FeatureStore,
     resampling: Resampling | None = None,
-    told: Callable[[int], None] = lambda _more: None,
+    advance: Callable[[int], None] = lambda _more: None,
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
-    """Predict all utterances of a corpus, and compare the answers with its labels.
+    """Predict all utterances of a corpus and evaluate the predictions.
 
-    Returns the evaluation as `emodna-eval --json` prints it (null where labels are needed and the corpus has none), and
-    the probabilities (n,) of class 1 in the store's order. `told` is called with the number of utterances predicted
-    since the last call. Raises EvaluationError if the store's features are not the run's, StoreError if it is damaged.
+    Parameters
+    ----------
+    run
+        Run with the model.
+    store
+        Store of the corpus, in the run's feature set.
+    resampling
+        Parameters of the bootstrap.
+    advance
+        Function that is called with the number of utterances predicted since its last call.
+
+    Returns
+    -------
+    evaluation
+        Document of docs/EVALUATION.md; None for values that need labels if the corpus has none.
+    probabilities
+        Probabilities (n,) of class 1, in the order of the store.
+
+    Raises
+    ------
+    EvaluationError
+        The features of the store are not those of the run.
+    StoreError
+        The store is damaged.
     """
-    began = time.perf_counter()
-    probabilities = predict_store(run.adapt_model(store), store, told)
+    start = time.perf_counter()
+    probabilities = predict_store(run.adapt_model(store), store, advance)
     predicted = assign_labels(probabilities)
     scored = _LabelledPredictions.of(predicted, store, run.model.task)
-    some = len(scored.rows) > 0
+    any_labels = len(scored.rows) > 0
     evaluation = {
         "run": str(run.path.absolute()),
         **run.description,
@@ -68,13 +95,13 @@ def evaluate_run(
         "utterances": len(store),
         "labelled": len(scored.rows),
         **evaluate(predicted, store, run.model.task, resampling),
-        "confusion": confusions(scored.truth, scored.called).reshape(2, 2).tolist() if some else None,
-        "calibration": calibration(scored.truth, probabilities[scored.rows]) if some else None,
+        "confusion": confusions(scored.truth, scored.predicted).reshape(2, 2).tolist() if any_labels else None,
+        "calibration": compute_calibration(scored.truth, probabilities[scored.rows]) if any_labels else None,
         "breakdown": {
             "emotion": break_down_emotions(scored.by("emotion")),
             **{column: break_down_scores(scored.by(column)) for column in ("speaker", "gender", "language")},
         },
-        "wall_seconds": time.perf_counter() - began,
+        "wall_seconds": time.perf_counter() - start,
     }
     return evaluation, probabilities
 
@@ -82,14 +109,17 @@ def evaluate_run(
 def group_confusions(
     column: str, store: FeatureStore, rows: NDArray[np.int64], truth: NDArray[np.int64], predicted: NDArray[np.int64]
 ) -> Groups:
-    """Group rows by a column of the index, in order of names or `unknown`, with truth and predictions (rows,)."""
+    """Count the confusions of truth and predictions (rows,) by a column of the index, in the order of its values."""
     group, names = encode_names(store.columns([column])[column])
     counts = confusions(truth, predicted, group[rows], len(names))
     return {name: row for name, row in sorted(zip(names, counts, strict=True), key=itemgetter(0)) if row.any()}
 
 
 def break_down_emotions(groups: Groups) -> dict[str, Any]:
-    """Return `count`, `label`, and in % `called_high` and `recall` of each emotion; null where it has both classes."""
+    """Return `count`, `label`, and the percentages `called_high` and `recall` of each emotion.
+
+    Label and recall are None for an emotion of both classes.
+    """
     found = {}
     for name, counts in groups.items():
         mixed, label = counts[:2].any() and counts[2:].any(), int(counts[2:].any())
@@ -104,7 +134,7 @@ def break_down_emotions(groups: Groups) -> dict[str, Any]:
 
 
 def break_down_scores(groups: Groups) -> dict[str, Any]:
-    """Return `count`, the number that are `high`, and the scores in percent; the UAR of a single class is null."""
+    """Return `count`, the count of `high` and the scores in percent of each group; UAR is None for a single class."""
     found = {}
     for name, counts in groups.items():
         count, high = int(counts.sum()), int(counts[2:].sum())
@@ -121,7 +151,7 @@ class _LabelledPredictions:
     store: FeatureStore
     rows: NDArray[np.int64]
     truth: NDArray[np.int64]
-    called: NDArray[np.int64]
+    predicted: NDArray[np.int64]
 
     @classmethod
     def of(cls, predicted: NDArray[np.int64], store: FeatureStore, task: str) -> Self:
@@ -130,17 +160,17 @@ class _LabelledPredictions:
         return cls(store, rows, labels[rows].astype(np.int64), predicted[rows])
 
     def by(self, column: str) -> Groups:
-        return group_confusions(column, self.store, self.rows, self.truth, self.called)
+        return group_confusions(column, self.store, self.rows, self.truth, self.predicted)
 
 
 def _compute_intervals(scored: _LabelledPredictions, resampling: Resampling) -> dict[str, Any]:
-    """Return the 95 % intervals of the scores, over utterances and over their speakers."""
+    """Return the 95 % intervals of the scores, over utterances and over speakers."""
     found = {"level": LEVEL, **asdict(resampling)}
     if not len(scored.rows):
-        return {**found, **{unit: no_intervals(0, "no labels") for unit in ("utterances", "speakers")}}
-    found["utterances"] = resample_utterances(confusions(scored.truth, scored.called)[0], resampling)
+        return {**found, **{unit: make_empty_intervals(0, "no labels") for unit in ("utterances", "speakers")}}
+    found["utterances"] = resample_utterances(confusions(scored.truth, scored.predicted)[0], resampling)
     speakers = scored.by("speaker")
     if UNKNOWN in speakers:
-        why = f"of {speakers[UNKNOWN].sum()} utterances nobody knows the speaker"
-        return {**found, "speakers": no_intervals(len(speakers) - 1, why)}
+        why = f"the speaker of {speakers[UNKNOWN].sum()} utterances is unknown"
+        return {**found, "speakers": make_empty_intervals(len(speakers) - 1, why)}
     return {**found, "speakers": resample_speakers(np.stack(list(speakers.values())), resampling)}

@@ -1,4 +1,4 @@
-"""Scores of each snapshot by the target's labels, apart from `selection`: no result depends on them."""
+"""Oracle analysis: scores of each model snapshot by the target's labels. No result depends on them."""
 
 from dataclasses import asdict
 from typing import Any, Final
@@ -13,13 +13,13 @@ from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.training.snapshots import Snapshots
 from emodna.pipeline.store import FeatureStore
 
-_NOTE: Final = "computed with the target's labels, for analysis only: never a result, never a way to choose a model"
+_NOTE: Final = "computed with the target's labels, for analysis only: never a result, never used to select a model"
 
 
 def write_oracle_analysis(run: RunFolder, model: TrainedModel, snapshots: Snapshots, target: FeatureStore) -> None:
-    """Score every snapshot by the target's labels, and write oracle.json, in which everything stands under `oracle`.
+    """Score every model snapshot by the target's labels, and write oracle.json, with the single key `oracle`.
 
-    The finished run's model goes through the states of all snapshots; a damaged one is a `RunError`.
+    Leaves the model in the state of the last snapshot. Raise a RunError if a snapshot is damaged.
     """
     labels = target.labels(model.task).astype(np.int64)
     rows = np.flatnonzero(labels >= 0)

@@ -1,4 +1,4 @@
-"""Choose a snapshot of a finished training without a label of the target."""
+"""Label-free selection of a model snapshot after training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,10 +22,10 @@ Sources = Sequence[tuple[Split, Framer]]
 def select(
     criterion: str, model: TrainedModel, snapshots: Snapshots, target: FeatureStore, sources: Sources, seed: int
 ) -> dict[str, Any]:
-    """Compute every criterion for every snapshot, and give the model the state of the best (and last) by `criterion`.
+    """Compute every criterion for every model snapshot, and restore the best by `criterion`; of equals, the last.
 
-    Returns the content of selection.json: the `selected_step`, and under `snapshots` a row for each, with its step, the
-    criteria by name, and the share of target utterances called class 1.
+    Returns the content of selection.json: the `selected_step`, and under `snapshots` a row per snapshot with its step,
+    the criteria by name, and the share of target utterances predicted as class 1.
     """
     of_target, of_sources, total = [], [], np.zeros(len(target))
     for step in snapshots.steps:
@@ -39,24 +39,28 @@ def select(
         evidence = Evidence(np.stack([1 - of_class_1, of_class_1], axis=1), pseudo_labels, held_out, seed)
         values = {name: each.value(evidence) for name, each in CRITERIA.items()}
         table.append({"step": step, **values, "class_1_share": float(assign_labels(of_class_1).mean())})
-    chosen = find_best_step(table, criterion, higher_is_better=CRITERIA[criterion].higher_is_better)
-    snapshots.restore(model.method, chosen)
+    selected = find_best_step(table, criterion, higher_is_better=CRITERIA[criterion].higher_is_better)
+    snapshots.restore(model.method, selected)
     criteria = {
-        name: {"says": each.says, "better": "higher" if each.higher_is_better else "lower", "reference": each.reference}
+        name: {
+            "says": each.description,
+            "better": "higher" if each.higher_is_better else "lower",
+            "reference": each.reference,
+        }
         for name, each in CRITERIA.items()
     }
-    return {"select": criterion, "selected_step": chosen, "criteria": criteria, "snapshots": table}
+    return {"select": criterion, "selected_step": selected, "criteria": criteria, "snapshots": table}
 
 
 def find_best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool) -> int:
-    """Return the step of the row with the best value; of equally good ones, the last."""
+    """Return the step of the row with the best value; of equals, the last."""
     sign = 1 if higher_is_better else -1
     best = max(table, key=lambda row: (sign * row[key], row["step"]))
     return int(best["step"])
 
 
 def _predict_split(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return labels and predictions of the held-out utterances, normalised as the source was in training."""
+    """Return labels and predictions of the held-out utterances, normalised like the source in training."""
     store = split.store
     utterances = ((store[row], float(store.peak_db[row])) for row in split.held_out.tolist())
     return split.truth, assign_labels(replace(model, framer=framer).probabilities(utterances))

@@ -1,20 +1,19 @@
-"""The methods, by name. A new one is one file here and one line below, or comes with another package.
+"""Registry of methods, those of emodna and those of other packages.
 
-A method's module needs torch, so it is imported when the method is asked for; the names alone cost nothing.
+Methods need torch, so each is imported at its first use. Listing their names imports nothing.
 """
 
 import importlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from emodna.model.errors import ConfigError, RunError
 from emodna.pipeline import plugins
-from emodna.pipeline.errors import PluginError
+from emodna.pipeline.errors import PluginError, Remedy
 
 if TYPE_CHECKING:
     from emodna.model.methods.base import Method
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 
 ENTRY_POINTS: Final = "emodna.methods"
-"""Group of entry points by which other packages add theirs."""
+"""Group of entry points through which other packages add methods."""
 
 _LOCATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "source-only": ("source_only", "SourceOnly"),
@@ -46,11 +45,11 @@ _LOCATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "v5": ("ablations", "V5"),
     "upper-bound": ("upper_bound", "UpperBound"),
 }
-"""Module and class of each, in the order in which they are listed."""
+"""Module and class of each method, in the order of lists."""
 
 
 class _LazyMethods(Mapping[str, "type[Method]"]):
-    """The table above, with each method imported at its first use."""
+    """Mapping of names to method classes that imports each class at its first use."""
 
     def __getitem__(self, name: str) -> "type[Method]":
         module, kind = _LOCATIONS[name]
@@ -68,14 +67,17 @@ class _LazyMethods(Mapping[str, "type[Method]"]):
 
 
 METHODS: Final[Mapping[str, "type[Method]"]] = _LazyMethods()
-"""Those of this package. An entry point cannot replace one."""
+"""Methods of emodna. An entry point cannot replace one."""
 
 
-def method(name: str) -> "type[Method]":
-    """Import and return the method of this name; `ConfigError` if there is none, `PluginError` if it is unusable."""
+def get_method(name: str) -> "type[Method]":
+    """Import and return the method of this name.
+
+    Raises ConfigError if the method is unknown, PluginError if its package is broken.
+    """
     if name in METHODS:
-        if hidden := plugins.find_entry_points(ENTRY_POINTS).get(name):
-            _LOG.warning("%s: that of emodna, not of %s: a method of its own needs another name", name, hidden.value)
+        if ignored := plugins.find_entry_points(ENTRY_POINTS).get(name):
+            _LOG.warning("method %s: using emodna's own; %s is ignored, give it another name", name, ignored.value)
         return METHODS[name]
     check_method_name(name)
     from emodna.model.methods.catalog import load_plugin_method
@@ -84,56 +86,59 @@ def method(name: str) -> "type[Method]":
 
 
 def load_method_of_run(path: Path, name: object, package: object = None) -> "type[Method]":
-    """Return the method that made a file or folder, of the package that it had then; else raise a `RunError`."""
+    """Return the method that made a run's file. Raise a RunError if it is not installed or broken.
+
+    `package` is the package that provided it then: {name: version}, or empty.
+    """
     if not isinstance(name, str) or name not in list_method_names():
-        brought = [" ".join(map(str, each)) for each in package.items()] if isinstance(package, dict) else []
-        told = " of ".join(f"{each!a:.60}" for each in (name, *brought))
-        raise RunError(f"{path}: made by the method {told}, which is not installed here")
+        packages = [" ".join(map(str, each)) for each in package.items()] if isinstance(package, dict) else []
+        origin = " of ".join(f"{each!a:.60}" for each in (name, *packages))
+        raise RunError(f"made by the method {origin}, which is not installed", where=path)
     try:
-        return method(name)
+        return get_method(name)
     except PluginError as error:
-        raise RunError(f"{path}: {error}") from error
+        raise RunError(str(error), where=path) from error
 
 
 def find_package(name: str) -> dict[str, str]:
-    """Return the other package that brings a method, with its version; empty for a method of this one."""
+    """Return name and version of the package that adds a method; empty for a method of emodna."""
     entry = _find_entry_point(name)
     return {entry.dist.name: entry.dist.version} if entry and entry.dist else {}
 
 
 def wrap_plugin_errors(name: str, what: str) -> AbstractContextManager[None]:
-    """Turn every failure in here into a `PluginError` that names the package, if another one brings the method."""
+    """Turn failures within the context into a PluginError if another package adds the method."""
     entry = _find_entry_point(name)
     return plugins.wrap_plugin_errors(entry, f"{entry.value} {what}") if entry else nullcontext()
 
 
-def check_method_name(name: str, *, option: str = "--method", adding: str = "--method {} --add scl") -> None:
-    """Refuse an unknown method name with a `ConfigError`, in a user's words for the option and for adding L_SCL."""
-    if name not in (valid := list_method_names()):
-        base, _, added = name.partition("+")
-        near = get_close_matches(name.lower(), valid, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        if base in valid and added == "scl":
-            hint = f"; did you mean {adding.format(base)}?"
-        raise ConfigError(f"{option} {name}: unknown{hint}; valid: {', '.join(valid)}")
+def check_method_name(name: str, *, in_spec: bool = False) -> None:
+    """Raise a ConfigError if the method is unknown. `in_spec`: the name is part of a method spec."""
+    if name in (valid := list_method_names()):
+        return
+    field, (base, _, addition) = "methods" if in_spec else "method", name.partition("+")
+    if base in valid and addition == "scl":
+        suggestion = f"{base}:add=scl" if in_spec else f"{{method={base}}} {{add=scl}}"
+        raise ConfigError("unknown", field=field, value=name, remedy=Remedy(f"did you mean {suggestion}?"))
+    raise ConfigError("unknown", field=field, value=name, valid=valid)
 
 
 def list_method_names() -> list[str]:
-    """Return the names of all methods, those of other packages last. Nothing is imported."""
+    """Return the names of all methods, those of other packages last. Imports nothing."""
     return [*METHODS, *(name for name in plugins.find_entry_points(ENTRY_POINTS) if name not in METHODS)]
 
 
 def load_methods() -> "Mapping[str, type[Method] | PluginError]":
-    """Import all methods, by name; in place of one that cannot be used stands the reason."""
-    found: dict[str, type[Method] | PluginError] = {}
+    """Import all methods. The value of a broken one is its error."""
+    methods: dict[str, type[Method] | PluginError] = {}
     for name in list_method_names():
         try:
-            found[name] = method(name)
+            methods[name] = get_method(name)
         except PluginError as error:
-            found[name] = error
-    return found
+            methods[name] = error
+    return methods
 
 
 def _find_entry_point(name: str) -> EntryPoint | None:
-    """Return the entry point of a method; None for those of this package."""
+    """Return the entry point of a method; None for a method of emodna."""
     return None if name in METHODS else plugins.find_entry_points(ENTRY_POINTS).get(name)

@@ -1,4 +1,4 @@
-"""Emo-DNA without some of its parts: V1 to V5 of the paper's Table 4."""
+"""Ablations of Emo-DNA: V1 to V5 of the paper's Table 4."""
 
 from dataclasses import fields
 
@@ -6,24 +6,26 @@ from emodna.model.errors import ConfigError
 from emodna.model.methods.base import DataSummary, ResolvedConfig
 from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
 from emodna.model.methods.source_only import SourceOnly
+from emodna.pipeline.errors import Remedy
 
 _REFERENCE = "Ye et al. 2023, arXiv 2308.02190, Table 4"
 
 
 class _Ablation(EmoDna):
-    """Emo-DNA with some weights at 0, where they stay: with another value it would not be what its name says."""
+    """Emo-DNA with some weights fixed at 0."""
 
     @classmethod
-    def resolve_config(cls, config: EmoDnaConfig, facts: DataSummary) -> ResolvedConfig:
-        """Refuse a part that the ablation is without, with a `ConfigError`."""
-        for field in fields(EmoDnaConfig):
-            if field.name.endswith("_weight") and getattr(config, field.name) and not getattr(cls.defaults, field.name):
-                raise ConfigError(f"--set {field.name}: {cls.name} is Emo-DNA without it; --method emo-dna has it")
-        return super().resolve_config(config, facts)
+    def resolve_config(cls, config: EmoDnaConfig, data: DataSummary) -> ResolvedConfig:
+        """Raise a ConfigError if a weight that the ablation fixes at 0 is positive."""
+        for name in (field.name for field in fields(EmoDnaConfig) if field.name.endswith("_weight")):
+            if (value := getattr(config, name)) and not getattr(cls.defaults, name):
+                remedy = Remedy("choose {method=emo-dna}")
+                raise ConfigError(f"{cls.name} is Emo-DNA without this term", field=name, value=value, remedy=remedy)
+        return super().resolve_config(config, data)
 
 
 class V1(SourceOnly):
-    """Nothing but the emotion loss."""
+    """Emotion loss only."""
 
     name = "v1"
     summary = "ablation of Emo-DNA: L_emotion alone (as source-only)"
@@ -31,7 +33,7 @@ class V1(SourceOnly):
 
 
 class V2(_Ablation):
-    """Neither decoupling loss nor alignment: the target is seen by the corpus loss and batch norm."""
+    """Emotion and corpus loss, without decoupling loss and alignment. The target enters corpus loss and batch norm."""
 
     name = "v2"
     summary = "ablation of Emo-DNA: L_emotion and L_corpus"
@@ -40,7 +42,7 @@ class V2(_Ablation):
 
 
 class V3(_Ablation):
-    """No decoupling loss: V4 in the paper's text, V3 in its tables."""
+    """Emo-DNA without decoupling loss: V4 in the paper's text, V3 in its tables."""
 
     name = "v3"
     summary = "ablation of Emo-DNA: without L_decouple"
@@ -49,7 +51,7 @@ class V3(_Ablation):
 
 
 class V4(_Ablation):
-    """No alignment, neither MK-MMD nor L_SCL: V3 in the paper's text, V4 in its tables."""
+    """Emo-DNA without MK-MMD and L_SCL: V3 in the paper's text, V4 in its tables."""
 
     name = "v4"
     summary = "ablation of Emo-DNA: without d_k^2 and L_SCL"
@@ -58,9 +60,9 @@ class V4(_Ablation):
 
 
 class V5(_Ablation):
-    """No decoupling module at all, so no corpus encoder: DAN with L_SCL."""
+    """Emo-DNA without decoupling module and corpus encoder: DAN with L_SCL."""
 
     name = "v5"
-    summary = "ablation of Emo-DNA: without the decoupling module (as dan --add scl)"
+    summary = "ablation of Emo-DNA: without the decoupling module (as dan + scl)"
     reference = _REFERENCE
     defaults = EmoDnaConfig(corpus_weight=0, decouple_weight=0)

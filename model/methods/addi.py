@@ -1,4 +1,4 @@
-"""ADDi: an encoder against two discriminators of its codes, read as the game of D2GAN."""
+"""ADDi: adversarial dual discriminators of the encoder's codes, read as the game of D2GAN."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from emodna.model.config import Count, Positive, Share, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.errors import ConfigError
 from emodna.model.losses.adversarial import dual_reward
 from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.base import (
@@ -18,6 +17,7 @@ from emodna.model.methods.base import (
     NetworkMethod,
     ParameterGroup,
     Phase,
+    check_unused,
     find_graph_obstacle,
     make_emotion_network,
 )
@@ -25,23 +25,25 @@ from emodna.model.networks.discriminators import make_code_discriminator
 from emodna.model.networks.emotion import ConvBlstmNetwork, EmotionClassifier
 from emodna.model.networks.passes import pass_both
 from emodna.model.reproducibility import use_seed
+from emodna.pipeline.errors import Remedy
 
-#: The two sides of the game, as groups of parameters.
+#: Parameter groups of the two sides of the game.
 ENCODER, DISCRIMINATORS = ("encoder",), ("discriminators",)
-#: The discriminators come second: they learn from the codes that the encoder's turn has made anyway.
+#: The discriminators come second and reuse the codes of the encoder's turn.
 TURNS: Final = (ENCODER, DISCRIMINATORS)
 
 _BETA2: Final = 0.999
+_NEEDS_TCN: Final = Remedy("it needs {encoder=shared}")
 
 
 @dataclass(frozen=True)
 class AddiConfig(AdaptationConfig):
-    """The keys of the TCN count with `encoder=shared` alone."""
+    """Settings of ADDi. Those of the TCN need `encoder=shared`."""
 
     encoder: Literal["conv-blstm", "shared"] = "conv-blstm"
-    """Network that makes the codes: backbone and Bi-LSTM, or the encoder that the compared methods share."""
+    """Encoder of the codes: backbone and Bi-LSTM, or the encoder that the compared methods share."""
     adversarial_weight: Weight = 0.1
-    """Of J; at 0 the discriminators still learn, and tell how far apart the corpora are."""
+    """Weight of J in the encoder's loss. At 0 the discriminators still learn and J is still logged."""
     d2gan_alpha: Positive = 1.0
     d2gan_beta: Positive = 1.0
     discriminator_hidden: Count = 128
@@ -50,15 +52,13 @@ class AddiConfig(AdaptationConfig):
     discriminator_beta1: Share = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse a key of the TCN without a TCN, with a `ConfigError`."""
+        """Raise a ConfigError if a setting of the TCN is given without a TCN."""
         if self.encoder != "shared":
-            for field in fields(AddiConfig):
-                if field.name.startswith("tcn_") and (value := getattr(self, field.name)) != field.default:
-                    raise ConfigError(f"{field.name}={value}: only with encoder=shared")
+            check_unused(self, [field for field in fields(AddiConfig) if field.name.startswith("tcn_")], _NEEDS_TCN)
 
 
 class Addi(NetworkMethod):
-    """Cross-entropy on the source; two discriminators tell the corpora's codes apart, and the encoder hides them."""
+    """Cross-entropy on the source. Two discriminators tell the corpora's codes apart; the encoder opposes them."""
 
     name = "addi"
     summary = "codes of both corpora made alike against two discriminators that reward opposite corpora"
@@ -69,7 +69,7 @@ class Addi(NetworkMethod):
 
     network: EmotionClassifier
     _codes: DomainPair
-    """Codes of the encoder's turn, for that of the discriminators, without gradient."""
+    """Detached codes of the encoder's turn, for the discriminators' turn."""
 
     def __init__(self, dim: int, config: AddiConfig, seed: int) -> None:
         super().__init__()
@@ -89,39 +89,39 @@ class Addi(NetworkMethod):
         self._monitored: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """Return the terms of a turn: the encoder minimises cross-entropy and J, the discriminators maximise J."""
+        """Return the terms of the turn: the encoder minimises cross-entropy and J, the discriminators maximise J."""
         if self.turn == DISCRIMINATORS:
-            return {"discriminators": -self.game(self._codes, source, target)}
-        logits, codes = self.encoded(source, target)
-        game = self.game(codes, source, target)
-        self._monitored = {"j": game.detach()}
+            return {"discriminators": -self.compute_j(self._codes, source, target)}
+        logits, codes = self.encode_both(source, target)
+        j = self.compute_j(codes, source, target)
+        self._monitored = {"j": j.detach()}
         return {
             "emotion": F.cross_entropy(logits.source, source.labels),
-            "adversarial": self.config.adversarial_weight * game,
+            "adversarial": self.config.adversarial_weight * j,
         }
 
-    def encoded(self, source: Batch, target: Batch) -> tuple[DomainPair, DomainPair]:
-        """Return logits and codes of both corpora; remember the codes' values for the discriminators' turn."""
+    def encode_both(self, source: Batch, target: Batch) -> tuple[DomainPair, DomainPair]:
+        """Return logits and codes of both corpora. Keep the detached codes for the discriminators' turn."""
         n = len(source.lengths)
         logits, codes = pass_both(self.network, self.network.classify_and_embed, source, target, self.config.batch_norm)
         self._codes = DomainPair(codes[:n].detach(), codes[n:].detach())
         return DomainPair(logits[:n], logits[n:]), DomainPair(codes[:n], codes[n:])
 
-    def game(self, codes: DomainPair, source: Batch, target: Batch) -> Tensor:  # noqa: ARG002
-        """Return J, a scalar, of codes (n, channels) of the source's batch and (m, channels) of the target's."""
+    def compute_j(self, codes: DomainPair, source: Batch, target: Batch) -> Tensor:  # noqa: ARG002
+        """Return J, a scalar, of source codes (n, channels) and target codes (m, channels)."""
         first, second = (self.discriminators[name] for name in ("first", "second"))
         logits = (first(codes.source), first(codes.target), second(codes.source), second(codes.target))
         return dual_reward(*logits, alpha=self.config.d2gan_alpha, beta=self.config.d2gan_beta)
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """Return the encoder's side, and the discriminators with an optimiser of their own."""
-        config, against = self.config, tuple(self.discriminators.parameters())
-        its_own = tuple(p for name, p in self.named_parameters() if not name.startswith("discriminators."))
+        """Return the encoder's group and the discriminators' group. The latter has its own optimiser."""
+        config, of_discriminators = self.config, tuple(self.discriminators.parameters())
+        of_encoder = tuple(p for name, p in self.named_parameters() if not name.startswith("discriminators."))
         return [
-            ParameterGroup(*ENCODER, its_own),
+            ParameterGroup(*ENCODER, of_encoder),
             ParameterGroup(
                 *DISCRIMINATORS,
-                against,
+                of_discriminators,
                 config.discriminator_optimizer,
                 config.discriminator_learning_rate,
                 (config.discriminator_beta1, _BETA2),
@@ -130,9 +130,9 @@ class Addi(NetworkMethod):
 
     @property
     def graph_obstacle(self) -> str | None:
-        """Return a reason unless both corpora pass at once: the discriminators' turn passes none."""
+        """Reason that prevents a CUDA graph; None if both corpora pass at once."""
         return find_graph_obstacle(self.config.batch_norm)
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return J of the encoder's turn: -2 where the discriminators find nothing to tell the corpora apart by."""
+        """Return J of the encoder's turn. It is -2 if the discriminators cannot tell the corpora apart."""
         return self._monitored

@@ -1,4 +1,4 @@
-"""Base of the methods that align features by a discriminator of the domains, and the schedule of gradient reversal."""
+"""Base of the methods with a domain discriminator, and the schedule of gradient reversal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,45 +13,45 @@ from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, Dom
 from emodna.model.networks.discriminators import Discriminator, DiscriminatorNorm
 from emodna.model.reproducibility import use_seed
 
-#: Steps after which a schedule in absolute steps is where one in shares is after the whole training.
+#: Number of steps that the schedule `steps` takes for a whole training.
 _STEPS: Final = 10_000
 
 
 @dataclass(frozen=True)
 class ReversalConfig:
-    """Settings of lambda, by which a gradient is reversed."""
+    """Settings of lambda, the weight of gradient reversal."""
 
     reversal_ceiling: Weight = 1.0
-    """Value that lambda grows to."""
+    """Final value of lambda."""
     reversal_schedule: Literal["share", "steps"] = "share"
-    """Growth with the share of the training that is behind, or as if there were 10 000 steps."""
+    """Growth of lambda with the finished share of training, or with the step as if there were 10 000 steps."""
 
 
 def reversal_weight(config: ReversalConfig, progress: Tensor, step: Tensor) -> Tensor:
-    """Return lambda, 0-d, of a step from 0 and of the share of the training that is behind it."""
-    behind = progress if config.reversal_schedule == "share" else step / _STEPS
-    return config.reversal_ceiling * ganin_weight(behind)
+    """Return lambda, 0-d, at a step (from 0) and a finished share of training."""
+    share = progress if config.reversal_schedule == "share" else step / _STEPS
+    return config.reversal_ceiling * ganin_weight(share)
 
 
 @dataclass(frozen=True)
 class AdversaryConfig(ReversalConfig):
-    """Settings of the discriminator, and of the reversal before it."""
+    """Settings of the domain discriminator and of the reversal in front of it."""
 
     domain_weight: Weight = 1.0
-    """Of the discriminator's loss; 0 leaves it out."""
+    """Weight of the discriminator's loss. At 0 there is no discriminator."""
     discriminator_hidden: Count = 128
-    """Units of its two hidden layers."""
+    """Units of each of its two hidden layers."""
     discriminator_norm: DiscriminatorNorm = "batch"
-    """`none`: dropout of one half in place of batch norm."""
+    """Normalisation in the discriminator. `none`: dropout of 0.5 instead of batch norm."""
 
 
 @dataclass(frozen=True)
 class AdversarialConfig(AlignmentConfig, AdversaryConfig):
-    """Settings of the shared network, the discriminator and the reversal."""
+    """Settings of the shared network, of the discriminator and of the reversal."""
 
 
 class Adversary(nn.Module):
-    """D: learns to tell source from target by `inputs` values, while these learn to hide it."""
+    """Domain discriminator D of `inputs` values behind a gradient reversal."""
 
     def __init__(self, inputs: int, config: AdversaryConfig, seed: int) -> None:
         super().__init__()
@@ -59,10 +59,13 @@ class Adversary(nn.Module):
             self.discriminator = Discriminator(inputs, config.discriminator_hidden, config.discriminator_norm)
         self._monitored: dict[str, Tensor] = {}
 
-    def forward(self, given: DomainPair, reversal: Tensor, weights: DomainPair | None = None) -> Tensor:
-        """Return the BCE of D(GRL(given)), of rows (n, inputs) and (m, inputs), lambda (0-d), weights (n,) and (m,)."""
-        n = len(given.source)
-        logits = self.discriminator(reverse_gradient(torch.cat(given), reversal))
+    def forward(self, inputs: DomainPair, reversal: Tensor, weights: DomainPair | None = None) -> Tensor:
+        """Return BCE(D(GRL(inputs))), a scalar.
+
+        Shapes: inputs (n, inputs) and (m, inputs), lambda 0-d, weights of the utterances (n,) and (m,).
+        """
+        n = len(inputs.source)
+        logits = self.discriminator(reverse_gradient(torch.cat(inputs), reversal))
         source, target = logits[:n], logits[n:]
         self._monitored = {
             "discriminator_accuracy": ((source > 0).float().mean() + (target <= 0).float().mean()) / 2,
@@ -71,30 +74,30 @@ class Adversary(nn.Module):
         return domain_loss(source, target, *(weights or ()))
 
     def monitor(self) -> dict[str, Tensor]:
-        """Return D's accuracy, the domains counting alike (1/2: by chance; 1: nothing is aligned), and lambda."""
+        """Return lambda and D's accuracy, the mean over the domains: 0.5 is chance, 1 means no alignment."""
         return self._monitored
 
 
 class AdversarialMethod(AlignmentMethod):
-    """Cross-entropy on the source, and features in which a discriminator does not find the domain.
+    """Cross-entropy on the source, and features that hide the domain from a discriminator.
 
-    A subclass makes `adversary` by `make_adversary` in its constructor, and calls `domain_losses` in its `transfer_losses`.
+    A subclass sets `adversary` with `make_adversary` and calls `domain_losses` in its `transfer_losses`.
     """
 
     config: AdversarialConfig
     adversary: Adversary | None
 
     def make_adversary(self, inputs: int, seed: int) -> Adversary | None:
-        """Make a discriminator of this many values; None if its loss weighs nothing."""
+        """Make a discriminator of `inputs` values; None if `domain_weight` is 0."""
         return Adversary(inputs, self.config, seed) if self.config.domain_weight else None
 
-    def domain_losses(self, given: DomainPair, step: Tensor, weights: DomainPair | None = None) -> dict[str, Tensor]:
-        """Return the BCE of D(GRL(given)), weighted: see `Adversary`."""
+    def domain_losses(self, inputs: DomainPair, step: Tensor, weights: DomainPair | None = None) -> dict[str, Tensor]:
+        """Return the weighted loss of the discriminator: see `Adversary`. Empty without one."""
         if self.adversary is None:
             return {}
         reversal = reversal_weight(self.config, self.progress(step), step)
-        return {"domain": self.config.domain_weight * self.adversary(given, reversal, weights)}
+        return {"domain": self.config.domain_weight * self.adversary(inputs, reversal, weights)}
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return the values of all aligning methods, and those of the discriminator."""
+        """Return the values of every alignment method and those of the discriminator."""
         return {**super().monitor(), **(self.adversary.monitor() if self.adversary else {})}

@@ -1,8 +1,8 @@
-"""Interface of a method: its phases, parameter groups, the facts of a run, and the encoder that methods share."""
+"""Interface of a method, the data summary that configures it, and the encoder that most methods share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -11,32 +11,34 @@ from torch import Tensor, nn
 
 from emodna.model.config import DEFAULT_STEPS, Blocks, Count, Share
 from emodna.model.data.batch import Batch, LabelledBatch
+from emodna.model.errors import ConfigError
 from emodna.model.networks.emotion import EmotionClassifier, EmotionNetwork, Pooling
 from emodna.model.networks.passes import BatchNormMode
 from emodna.model.networks.recurrent import ConvLstm
 from emodna.model.reproducibility import use_seed
+from emodna.pipeline.errors import Remedy
 
 if TYPE_CHECKING:  # prediction needs methods, and no store
     from emodna.pipeline.store import FeatureStore
 
-#: Both tasks are binary.
+#: Number of classes: both tasks are binary.
 CLASSES = 2
 
 Supervision = Literal["source", "oracle-labels", "oracle-folds"]
 """Labels that a method learns from.
 
 source
-    The source's alone: the task that this project is about.
+    Labels of the source only. The task of this project.
 oracle-labels
-    The target's, too: its batches are labelled ones, with -1 where there is no label.
+    Labels of source and target. Target batches have labels, -1 where one is missing.
 oracle-folds
-    The target's alone, cross-validated over its speakers: see `UpperBound`.
+    Labels of the target only, cross-validated over its speakers: see `UpperBound`.
 """
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The encoder that the compared methods share (paper section 4.1)."""
+    """Settings of the encoder that the compared methods share (paper section 4.1)."""
 
     channels: Count = 64
     dropout: Share = 0.1
@@ -47,28 +49,28 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class AdaptationConfig(EncoderConfig):
-    """Settings of every method that passes the target through the shared encoder, too."""
+    """Settings of a method that also passes the target through the shared encoder."""
 
     batch_norm: BatchNormMode = "concat"
-    """Statistics that batch norm takes: see `emodna.model.networks.passes`."""
+    """Statistics that batch norm uses: see `emodna.model.networks.passes`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataSummary:
-    """Knowledge of a run that a method may have before it begins: nothing of emotions."""
+    """Sizes and metadata of a run's corpora, without any emotion label."""
 
     dim: int
     """Values per frame."""
     frames: int
     batch_size: int
-    """Utterances of the source, and as many of the target, per step."""
+    """Utterances per step and domain."""
     source_genders: frozenset[str]
-    """Those that occur in training: f, m; none if nothing is known."""
+    """Known genders of the utterances used for training: a subset of {f, m}."""
     target_genders: frozenset[str]
     source_languages: frozenset[str]
     target_languages: frozenset[str]
     target_speakers: int
-    """Number of those that are known."""
+    """Number of known speakers."""
 
     @classmethod
     def of(
@@ -78,7 +80,7 @@ class DataSummary:
         frames: int,
         batch_size: int,
     ) -> Self:
-        """Collect the facts of the stores that a run reads; a source's utterances of label -1 are in no batch."""
+        """Summarise the stores that a run reads. Source utterances with label -1 are left out: no batch holds them."""
         of_source = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
         of_target = [(target, np.arange(len(target)))]
 
@@ -99,12 +101,12 @@ class DataSummary:
 
     @property
     def languages(self) -> list[str]:
-        """Return all that occur, in order: `Batch.language` is an index into these."""
+        """Return the languages of source and target, sorted. `Batch.language` is an index into them."""
         return sorted(self.source_languages | self.target_languages)
 
 
 class ResolvedConfig(NamedTuple):
-    """A configuration that fits a run, and remarks on that for the user, a sentence each."""
+    """A configuration adapted to the data, with remarks for the user (one sentence each)."""
 
     config: Any
     remarks: Sequence[str] = ()
@@ -112,7 +114,7 @@ class ResolvedConfig(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ParameterGroup:
-    """Parameters of a method that are updated together; a value of None is that of the run's settings."""
+    """Parameters that are updated together. None stands for the value of the run's settings."""
 
     name: str
     parameters: Sequence[nn.Parameter]
@@ -123,18 +125,18 @@ class ParameterGroup:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stage of the training, for methods that train one thing before another, or two against each other."""
+    """A stage of training, for methods that train parts one after another or against each other."""
 
     name: str = "training"
     share: float = 1.0
-    """Share of the steps; the shares of a method's phases add up to 1."""
+    """Share of the steps. The shares of a method's phases add up to 1."""
     turns: tuple[tuple[str, ...], ...] = ()
-    """Names of the parameter groups that each step updates, turn after turn, each turn by losses of its own: an
-    encoder against its discriminators, say. By default there is one turn, of all groups."""
+    """Parameter groups that each step updates, one tuple of names per turn. Each turn has its own losses, e.g. an
+    encoder, then its discriminators. Empty: one turn with all groups."""
 
 
 def find_phase(phases: Sequence[Phase], step: int, steps: int) -> Phase:
-    """Return the phase of a step, from 0; each phase has its share of all `steps`, to the nearest step."""
+    """Return the phase of a step (from 0) of `steps` steps. Phases begin and end at the nearest step."""
     end = 0.0
     for phase in phases:
         end += phase.share
@@ -144,38 +146,47 @@ def find_phase(phases: Sequence[Phase], step: int, steps: int) -> Phase:
 
 
 class Method(nn.Module, ABC):
-    """A way to train an emotion model from a labelled and an unlabelled corpus: made from (dim, config, seed)."""
+    """A way to train an emotion model on a labelled and an unlabelled corpus.
+
+    Constructed from `(dim, config, seed)`: values per frame, a configuration like `defaults`, and the run's seed.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str] = ""
     reference: ClassVar[str]
-    """As `--list-methods` prints it, like name and summary: the method's origin."""
+    """Publication that the method comes from."""
     our_reading: ClassVar[bool] = False
-    """True if its layers are our reading of a paper that leaves them open: every table says so."""
+    """True if the paper does not specify the layers and we chose them. Every table says so."""
     defaults: ClassVar[Any]
-    """A frozen dataclass: the keys that `--set` can change."""
+    """Default configuration, a frozen dataclass. Its fields are the method's settings."""
     min_dim: ClassVar[int] = 1
+    """Smallest number of values per frame that the networks accept."""
     min_frames: ClassVar[int] = 8
-    """The smallest input that its networks can read: values per frame, and frames."""
+    """Smallest number of frames that the networks accept."""
     phases: ClassVar[Sequence[Phase]] = (Phase(),)
-    """Stages of the training, in order. By default there is one, in which all parameters move at once."""
+    """Stages of training, in order. By default one stage updates all parameters."""
 
     steps: int = DEFAULT_STEPS
-    """Of the whole training: see `progress`."""
+    """Number of training steps."""
     phase: str = ""
+    """Name of the current phase, set by the trainer."""
     turn: tuple[str, ...] = ()
-    """Names of the parameter groups that are about to be updated; like the phase's name, for `losses` to ask."""
+    """Names of the parameter groups that this call of `losses` updates, set by the trainer."""
 
     @classmethod
-    def resolve_config(cls, config: Any, facts: DataSummary) -> ResolvedConfig:  # noqa: ARG003
-        """Return the configuration, with all filled in that follows from a run's corpora, or raise a `ConfigError`."""
+    def resolve_config(cls, config: Any, data: DataSummary) -> ResolvedConfig:  # noqa: ARG003
+        """Return the configuration with all settings filled in that follow from the data.
+
+        Raises ConfigError if the configuration does not suit the data.
+        """
         return ResolvedConfig(config)
 
     @abstractmethod
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Return the named terms of the objective, already weighted; the trainer sums them.
+        """Return the weighted terms of the objective by name, each a scalar. The trainer minimises their sum.
 
-        Called once per step (a 0-d int64 tensor on the device, from 0), or once per turn of a phase that has several.
+        The trainer calls this once per step, or once per turn if the phase has turns. `step` counts from 0, a 0-d
+        int64 tensor on the device.
         """
 
     @abstractmethod
@@ -183,34 +194,34 @@ class Method(nn.Module, ABC):
         """Return logits (batch, 2) of features (batch, dim, frames)."""
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor | None:  # noqa: ARG002
-        """Return the emotion features (batch, width) that the classifier of `predict` reads; None if there are none."""
+        """Return the emotion features (batch, width) that the classifier of `predict` reads, or None without such."""
         return None
 
     @property
     def supervision(self) -> Supervision:
-        """Labels that it learns from, as it is configured."""
+        """Labels that the method learns from with this configuration."""
         return "source"
 
     @property
     def graph_obstacle(self) -> str | None:
-        """Reason why its step cannot be a CUDA graph, as it is configured; None if it can."""
+        """Reason that prevents capturing a step as a CUDA graph; None if nothing does."""
         return None
 
     def progress(self, step: Tensor) -> Tensor:
-        """Return the share of the training that is behind, 0-d, in [0, 1): for schedules."""
+        """Return the finished share of training, 0-d, in [0, 1)."""
         return step / self.steps
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """Return every trained parameter in one group or another; a group's settings default to the run's."""
+        """Return all trained parameters, each in one group."""
         return [ParameterGroup("all", tuple(self.parameters()))]
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return 0-d tensors of the last step worth watching beside the terms."""
+        """Return values of the last step to log beside the terms, 0-d tensors by name."""
         return {}
 
 
 class NetworkMethod(Method):
-    """A method that predicts by one network, which knows its own emotion features."""
+    """A method that predicts with one network."""
 
     network: EmotionClassifier | ConvLstm
 
@@ -225,7 +236,7 @@ class NetworkMethod(Method):
 
 
 class SharedEncoder(NetworkMethod):
-    """A method on the encoder that the compared methods share: it predicts phi_e(E_e(E(x)))."""
+    """A method on the encoder that the compared methods share. It predicts phi_e(E_e(E(x)))."""
 
     network: EmotionNetwork
 
@@ -236,7 +247,7 @@ class SharedEncoder(NetworkMethod):
 
 
 def make_emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwork:
-    """Make the shared network, the same for every method of the same seed."""
+    """Make the shared network. Methods with the same seed begin with the same weights."""
     with use_seed(seed, "emotion network"):
         return EmotionNetwork(
             dim,
@@ -249,6 +260,13 @@ def make_emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionN
         )
 
 
+def check_unused(config: object, unused: Iterable[Field[Any]], remedy: Remedy) -> None:
+    """Raise a ConfigError if one of the fields that have no effect in this configuration is not at its default."""
+    for field in unused:
+        if (value := getattr(config, field.name)) != field.default:
+            raise ConfigError("has no effect", field=field.name, value=value, remedy=remedy)
+
+
 def find_graph_obstacle(batch_norm: BatchNormMode) -> str | None:
-    """Return why passing the corpora one after the other cannot be a CUDA graph; None if they pass at once."""
-    return None if batch_norm == "concat" else "it needs batch_norm=concat: other passes draw numbers of their own"
+    """Return the reason that separate passes of the corpora prevent a CUDA graph; None if they pass at once."""
+    return None if batch_norm == "concat" else "needs batch_norm=concat: separate passes draw their own random numbers"

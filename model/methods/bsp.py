@@ -1,4 +1,4 @@
-"""BSP: batch spectral penalisation on top of an adversarial method."""
+"""BSP: batch spectral penalisation of an adversarial method."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from emodna.model.methods.cdan import CdanE, Conditioning
 
 @dataclass(frozen=True)
 class BspConfig(AdversarialConfig):
-    """Settings of the adversarial method, and of the penalty."""
+    """Settings of the adversarial method and of the penalty."""
 
     base: Literal["dann", "cdan+e"] = "dann"
-    """The method that the penalty is added to; with `cdan+e` its authors have `spectral_weight=1e-4`."""
+    """Method that the penalty is added to. For `cdan+e` the authors use `spectral_weight=1e-4`."""
     spectral_weight: Weight = 2e-4
 
 
 class Bsp(AdversarialMethod):
-    """L = L_base + w (sigma_1(E_S)^2 + sigma_1(E_T)^2), of the matrices of a mini-batch's features."""
+    """L = L_base + w (sigma_1(E_S)^2 + sigma_1(E_T)^2) with the feature matrices E of a mini-batch."""
 
     name = "bsp"
     summary = "as dann, with a penalty on the largest singular value of each corpus's features"
@@ -40,15 +40,15 @@ class Bsp(AdversarialMethod):
         self._monitored_spectra: dict[str, Tensor] = {}
 
     def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:
-        """Return the terms of the method that it is based on, and the penalty."""
-        given, weights = self.conditioning(features, logits) if self.conditioning else (features, None)
+        """Return the terms of the base method and the penalty."""
+        inputs, weights = self.conditioning(features, logits) if self.conditioning else (features, None)
         of_source, of_target = map(squared_spectral_norm, features)
         self._monitored_spectra = {"sigma_source": of_source.detach().sqrt(), "sigma_target": of_target.detach().sqrt()}
         return {
-            **self.domain_losses(given, step, weights),
+            **self.domain_losses(inputs, step, weights),
             "spectral": self.config.spectral_weight * (of_source + of_target),
         }
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return the adversarial values, and sigma_1: of non-negative features, about sqrt(n) times their mean."""
+        """Return the adversarial values and sigma_1, about sqrt(n) times the mean of non-negative features."""
         return {**super().monitor(), **self._monitored_spectra}

@@ -1,4 +1,4 @@
-"""CAAM: the corpus adaptation of CTL-MTNet, margin disparity on capsules."""
+"""CAAM: the corpus adaptation of CTL-MTNet, margin disparity on a capsule network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,53 +17,52 @@ from emodna.model.methods.base import CLASSES, DataSummary, Method, ParameterGro
 from emodna.model.networks.capsules import MIN_SIZE, CapsuleEncoder, init_glorot
 from emodna.model.reproducibility import use_seed
 
-#: Utterances of each corpus per step, in the authors' code.
+#: Utterances per step and domain in the authors' code.
 _BATCH: Final = 512
 
 
 @dataclass(frozen=True)
 class CaamConfig(ReversalConfig):
-    """Constants of the authors' code, where it and their text differ."""
+    """Settings of CAAM, from the authors' code where it differs from their text."""
 
     input_scale: Positive = 17.0
-    """Factor of the features. The authors' MFCCs are not normalised, one coefficient's deviation being about
-    17; from standardised ones, whose deviation is 1, squashing leaves next to nothing. 1 goes with normalisation=none.
-    """
+    """Factor of the features. The authors' MFCCs are not normalised and have a standard deviation of about 17.
+    Squashing would reduce standardised features to almost 0. Use 1 with `normalisation=none`."""
     channels: Count = 64
-    """Filters of the convolutions, and length of the capsules."""
+    """Filters of the convolutions and length of the capsules."""
     primary_maps: Count = 6
-    """Primary capsules per place."""
+    """Primary capsules per position."""
     capsules: Count = 6
     routings: Count = 3
     dropout: Share = 0.25
     transfer_weight: Weight = 1.0
     margin: Positive = 1.5
-    """gamma."""
+    """Margin factor gamma."""
     answers: LabelKind = "soft"
-    """Answers that the adversary is compared with; `hard` is MDD proper."""
+    """Labels that the task classifier gives the adversary. `hard` is MDD proper."""
     beta1: Share = 0.975
-    """Of Adam, as the next one: the same keys as every method's, with other defaults."""
+    """beta1 of Adam. Overrides the run's default, as `beta2` does."""
     beta2: Share = 0.935
 
 
 class Caam(Method):
-    """Cross-entropy on the source, and margin disparity by a gradient that is reversed on its way to the encoder."""
+    """Cross-entropy on the source, and margin disparity whose gradient is reversed in front of the encoder."""
 
     name = "caam"
-    summary = "capsule network on which an adversary cannot disagree on the target alone (CTL-MTNet)"
+    summary = "capsule network on which an adversary cannot disagree on the target only (CTL-MTNet)"
     reference = "Wen et al. 2022, IJCAI, arXiv 2207.10644"
     defaults = CaamConfig(reversal_schedule="steps")
     min_dim = MIN_SIZE
     min_frames = MIN_SIZE
 
     @classmethod
-    def resolve_config(cls, config: CaamConfig, facts: DataSummary) -> ResolvedConfig:
-        """Return the configuration as it is, with a remark on smaller batches than the authors'."""
-        if facts.batch_size >= _BATCH:
+    def resolve_config(cls, config: CaamConfig, data: DataSummary) -> ResolvedConfig:
+        """Return the configuration unchanged, with a remark if the batches are smaller than the authors'."""
+        if data.batch_size >= _BATCH:
             return ResolvedConfig(config)
         remark = (
-            f"its authors take {_BATCH} utterances of each corpus per step, this run {facts.batch_size} "
-            f"(batch_size={_BATCH} is theirs)"
+            f"this run uses {data.batch_size} utterances of each corpus per step; "
+            f"the method's authors use {_BATCH} (batch_size={_BATCH})"
         )
         return ResolvedConfig(config, [remark])
 
@@ -81,7 +80,7 @@ class Caam(Method):
         self._monitored: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Return cross-entropy and margin disparity; of every joint tensor the source's rows are the first n."""
+        """Return cross-entropy and margin disparity. In joint tensors the first n rows are the source's."""
         n = len(source.labels)
         encoded = self._encode(torch.cat([source.features, target.features]))  # (n + m, channels)
         weight = reversal_weight(self.config, self.progress(step), step)
@@ -99,12 +98,12 @@ class Caam(Method):
         }
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
-        """Return logits (batch, 2) of the task's head; its capsules see padding as they see the rest."""
+        """Return logits (batch, 2) of the task head. The capsules do not mask padding."""
         logits: Tensor = self.task(self._encode(features))
         return logits
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
-        """Return the code z (batch, channels), which task and adversary read."""
+        """Return the code z (batch, channels) that the task head and the adversary read."""
         return self._encode(features)
 
     def _encode(self, features: Tensor) -> Tensor:
@@ -113,17 +112,17 @@ class Caam(Method):
         return encoded
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """Return one group, by Adam; `learning_rate` is the run's."""
+        """Return one group for Adam with the run's learning rate."""
         betas = self.config.beta1, self.config.beta2
         return [ParameterGroup("all", tuple(self.parameters()), "adam", betas=betas)]
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return the shares of the utterances on which the adversary prefers the task's class, too."""
+        """Return the shares of utterances on which the adversary predicts the class of the task head."""
         return self._monitored
 
 
 def _make_head(inputs: int) -> nn.Sequential:
-    """Make ReLU and a linear layer: (batch, inputs) -> (batch, 2)."""
+    """Make a ReLU and a linear layer: (batch, inputs) -> (batch, 2)."""
     linear = nn.Linear(inputs, CLASSES)
     init_glorot(linear)
     return nn.Sequential(nn.ReLU(), linear)

@@ -1,4 +1,4 @@
-"""Load the methods that other packages bring, checked at once for what is wrong with them, and describe all methods."""
+"""Load and check methods of other packages, and describe all methods."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -18,29 +18,29 @@ from emodna.pipeline.errors import PluginError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MethodInfo:
-    """A method that can be used."""
+    """Description of a usable method."""
 
     method: str
     summary: str
     reference: str
     our_reading: bool
-    """True if its layers are our reading of a paper that leaves them open."""
+    """True if the paper does not specify the layers and we chose them."""
     oracle: bool
-    """True if it learns from the target's labels: a bound, nothing to compare with."""
+    """True if the method learns from target labels: an upper bound, not a competitor."""
     add: list[str]
-    """Terms that `--add` can add to it."""
+    """Terms that can be added to the method."""
     package: Mapping[str, str]
-    """The other package that brings it, with its version; empty for a method of this one."""
+    """Name and version of the package that adds the method; empty for a method of emodna."""
     settings: Mapping[str, Any]
-    """Its keys of `--set`, with their defaults."""
+    """Settings with their defaults."""
 
 
 def describe_methods() -> dict[str, MethodInfo | PluginError]:
-    """Describe all methods by name; in place of one that cannot be used stands the reason."""
-    found: dict[str, MethodInfo | PluginError] = {}
+    """Describe all methods by name. The value of a broken one is its error."""
+    infos: dict[str, MethodInfo | PluginError] = {}
     for name, kind in load_methods().items():
         try:
-            found[name] = (
+            infos[name] = (
                 kind
                 if isinstance(kind, PluginError)
                 else MethodInfo(
@@ -55,18 +55,20 @@ def describe_methods() -> dict[str, MethodInfo | PluginError]:
                 )
             )
         except PluginError as error:
-            found[name] = error
-    return found
+            infos[name] = error
+    return infos
 
 
 def load_plugin_method(entry: EntryPoint) -> type[Method]:
-    """Import the method of an entry point; a `PluginError` names the distribution of one that cannot be used."""
+    """Import the method of an entry point. Raise a PluginError that names its package if the method is invalid."""
     kind = plugins.load(entry, Method)  # type: ignore[type-abstract]
-    for name, says, holds in _ATTRIBUTES:
+    for name, requirement, is_valid in _ATTRIBUTES:
         if not hasattr(kind, name):
-            raise plugins.make_plugin_error(entry, f"{entry.value} has no `{name}`, {says}")
-        if not holds(value := getattr(kind, name)):
-            raise plugins.make_plugin_error(entry, f"{entry.value} has the `{name}` {value!r:.60}: must be {says}")
+            raise plugins.make_plugin_error(entry, f"{entry.value} has no `{name}`: must be {requirement}")
+        if not is_valid(value := getattr(kind, name)):
+            raise plugins.make_plugin_error(
+                entry, f"{entry.value} has the `{name}` {value!r:.60}: must be {requirement}"
+            )
     try:
         check_keys(kind.defaults, TrainConfig(), RecordConfig())
     except ConfigError as error:
@@ -75,10 +77,10 @@ def load_plugin_method(entry: EntryPoint) -> type[Method]:
 
 
 def _learns_from_target(name: str, kind: type[Method]) -> bool:
-    """Tell if it learns from the target's labels by default."""
+    """Return True if the method learns from target labels with its default configuration."""
     if kind.supervision is Method.supervision:
         return False
-    # That depends on the configuration, so it is asked of a method, which takes no memory here.
+    # The property needs an instance. On the meta device that takes no memory.
     with wrap_plugin_errors(name, "()"), torch.device("meta"):
         return kind(kind.min_dim, kind.defaults, 0).supervision != "source"
 
@@ -92,21 +94,21 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_frozen_dataclass(value: Any) -> bool:
-    made = dataclasses.is_dataclass(value) and not isinstance(value, type)
-    return made and bool(value.__dataclass_params__.frozen)
+    is_instance = dataclasses.is_dataclass(value) and not isinstance(value, type)
+    return is_instance and bool(value.__dataclass_params__.frozen)
 
 
 def _are_phases(value: Any) -> bool:
     return isinstance(value, Sequence) and bool(value) and all(isinstance(each, Phase) for each in value)
 
 
-#: Class attributes of a method, and the condition on each.
+#: Class attributes of a method, with the requirement on each in words and as a predicate.
 _ATTRIBUTES: Final[Sequence[tuple[str, str, Callable[[Any], bool]]]] = (
     ("reference", "a line of text", _is_line_of_text),
     ("summary", "a line of text", _is_line_of_text),
     ("our_reading", "True or False", lambda value: isinstance(value, bool)),
     ("min_dim", "a whole number, at least 1", _is_count),
     ("min_frames", "a whole number, at least 1", _is_count),
-    ("phases", "some `Phase`", _are_phases),
-    ("defaults", "a frozen dataclass, made", _is_frozen_dataclass),
+    ("phases", "a sequence of `Phase`, not empty", _are_phases),
+    ("defaults", "an instance of a frozen dataclass", _is_frozen_dataclass),
 )

@@ -1,4 +1,4 @@
-"""CLSTM: another architecture, trained on the source alone."""
+"""CLSTM: convolutional LSTM, trained on the source only."""
 
 from dataclasses import dataclass
 
@@ -14,21 +14,21 @@ from emodna.model.reproducibility import use_seed
 
 @dataclass(frozen=True)
 class ClstmConfig:
-    """Sizes of the network, all of our choosing."""
+    """Sizes of the network, all chosen by us."""
 
     channels: Count = 64
-    """Of the convolutions."""
+    """Filters of the convolutions."""
     conv_kernel: Odd = 5
     lstm_units: Count = 128
     dropout: Share = 0.3
-    """Between LSTM and classifier."""
+    """Dropout between LSTM and classifier."""
 
 
 class Clstm(NetworkMethod):
-    """Cross-entropy on the source corpus. The target is never seen, not even by batch norm."""
+    """Cross-entropy on the source. The target is not used, not even by batch norm."""
 
     name = "clstm"
-    summary = "convolutions and an LSTM, cross-entropy on the source; the target is never seen"
+    summary = "convolutions and an LSTM, cross-entropy on the source; the target is not used"
     reference = "Parry et al. 2019, Interspeech"
     our_reading = True
     defaults = ClstmConfig()
@@ -46,5 +46,5 @@ class Clstm(NetworkMethod):
             )
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """Return the emotion loss alone."""
+        """Return the emotion loss."""
         return {"emotion": F.cross_entropy(self.network(source.features, source.lengths), source.labels)}

@@ -1,4 +1,4 @@
-"""DAN: deep adaptation network, features aligned by MK-MMD."""
+"""DAN: deep adaptation network, which aligns features by MK-MMD."""
 
 from dataclasses import dataclass
 
@@ -11,24 +11,24 @@ from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, Dom
 
 @dataclass(frozen=True)
 class DanConfig(AlignmentConfig, KernelConfig):
-    """The paper's DAN aligns three task layers; here one lies behind E, the logits, left alone by default."""
+    """Settings of DAN. The paper aligns three task layers; here E, and on request the logits."""
 
     mmd_weight: Weight = 1.0
     align_logits: bool = False
-    """Align the logits, too, by kernels of their own and with the same weight."""
+    """True to align the logits too, with their own kernels and the same weight."""
 
 
 class Dan(AlignmentMethod):
-    """Cross-entropy on the source, and the squared MK-MMD between E of both corpora."""
+    """Cross-entropy on the source, and the squared MK-MMD between the features E of both corpora."""
 
     name = "dan"
-    summary = "features of both corpora brought together by MK-MMD"
+    summary = "features of both corpora aligned by MK-MMD"
     reference = "Long et al. 2015, ICML, arXiv 1502.02791"
     defaults = DanConfig()
     config: DanConfig
 
     def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """Return MK-MMD, as Eq. 10 of Emo-DNA, of each layer that is aligned."""
+        """Return MK-MMD (Eq. 10 of Emo-DNA) of each aligned layer."""
         config, layers = self.config, {"mmd": features} | ({"mmd_logits": logits} if self.config.align_logits else {})
         return {
             name: config.mmd_weight * mk_mmd(*rows, estimator=config.mmd_estimator, **config.kernel)

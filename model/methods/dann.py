@@ -10,7 +10,7 @@ class Dann(AdversarialMethod):
     """L = CE(phi_e(E_S)) + BCE(D(GRL(E)))."""
 
     name = "dann"
-    summary = "features in which a discriminator behind a gradient reversal does not find the corpus"
+    summary = "features that hide the corpus from a discriminator behind a gradient reversal"
     reference = "Ganin et al. 2016, JMLR, arXiv 1505.07818"
     defaults = AdversarialConfig()
 
@@ -19,5 +19,5 @@ class Dann(AdversarialMethod):
         self.adversary = self.make_adversary(config.channels, seed)
 
     def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """Give E to the discriminator."""
+        """Return the loss of the discriminator on E."""
         return self.domain_losses(features, step)

@@ -1,4 +1,4 @@
-"""DIFL: domain-invariant features, which tell neither corpus nor gender nor language."""
+"""DIFL: domain-invariant features, which hide corpus, gender and language."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,59 +19,59 @@ from emodna.model.networks.passes import BatchNormMode, pass_both
 from emodna.model.networks.recurrent import AttentiveEncoder
 from emodna.model.reproducibility import use_seed
 
-#: Of the corpus head (source and target), and of the gender head (f and m).
+#: Classes of the corpus head (source, target) and of the gender head (f, m).
 _TWO: Final = 2
 
 
 @dataclass(frozen=True)
 class DiflConfig(ReversalConfig):
-    """Sizes are our reading. A term of weight 0 is left out, and with it whatever it alone needs."""
+    """Settings of DIFL, with sizes chosen by us. A weight of 0 drops the term and the modules that only it needs."""
 
     channels: Count = 64
-    """Of the backbone."""
+    """Channels of the backbone."""
     dropout: Share = 0.1
-    """Of the backbone."""
+    """Dropout of the backbone."""
     lstm_units: Count = 64
-    """Per direction: z is twice as wide."""
+    """Units per direction. z is twice as wide."""
     attention_units: Count = 64
     head_units: Count = 64
-    """Of the hidden layer of each head."""
+    """Units of the hidden layer of each head."""
     head_dropout: Share = 0.3
-    """Of the emotion head."""
+    """Dropout of the emotion head."""
 
     corpus_head: bool = True
     gender_head: bool = True
     language_head: bool = True
     languages: Count = 2
-    """Of both corpora: filled in, as is which of these heads there can be."""
+    """Number of languages in both corpora, counted from the data."""
     adversarial_weight: Weight = 1.0
-    """Of these heads together, in equal parts."""
+    """Total weight of the adversarial heads, in equal parts."""
 
     center_weight: Weight = 0.0
-    """Of the center loss on the source's classes."""
+    """Weight of the center loss on the source's classes."""
     center_learning_rate: Positive = 0.01
-    """Of the centers alone: z stays within (-1, 1), so a hundred steps lead anywhere."""
+    """Learning rate of the centers. z lies in (-1, 1), so a hundred steps reach any value."""
     batch_norm: BatchNormMode = "concat"
-    """Statistics that batch norm takes: see `emodna.model.networks.passes`."""
+    """Statistics that batch norm uses: see `emodna.model.networks.passes`."""
 
     @property
     def heads(self) -> dict[str, int]:
-        """Map each adversarial head, by the field of `Batch` that labels it, to its number of classes."""
+        """Number of classes of each adversarial head, by the field of `Batch` that labels it."""
         if not self.adversarial_weight:
             return {}
-        known = {
+        heads = {
             "corpus": (self.corpus_head, _TWO),
             "gender": (self.gender_head, _TWO),
             "language": (self.language_head, self.languages),
         }
-        return {label: classes for label, (wanted, classes) in known.items() if wanted}
+        return {label: classes for label, (enabled, classes) in heads.items() if enabled}
 
 
 class Difl(Method):
-    """Cross-entropy on the source, against heads that guess corpus, gender and language of both sides."""
+    """Cross-entropy on the source, and adversarial heads for corpus, gender and language on both corpora."""
 
     name = "difl"
-    summary = "corpus, gender and language kept out of the features"
+    summary = "features that hide corpus, gender and language from adversarial heads"
     reference = "Gao et al. 2022, ICASSP"
     our_reading = True
     defaults = DiflConfig()
@@ -104,28 +104,31 @@ class Difl(Method):
         self._monitored: dict[str, Tensor] = {}
 
     @classmethod
-    def resolve_config(cls, config: DiflConfig, facts: DataSummary) -> ResolvedConfig:
-        """Drop the heads that could learn nothing, and fill in the number of languages; another is a `ConfigError`."""
-        gender, of_gender = _assess_head("gender", facts.source_genders, facts.target_genders)
-        language, of_language = _assess_head("language", facts.source_languages, facts.target_languages)
-        asked = config.heads
+    def resolve_config(cls, config: DiflConfig, data: DataSummary) -> ResolvedConfig:
+        """Drop the heads that cannot learn and fill in the number of languages.
+
+        Raises ConfigError if the configuration gives another number of languages than the data.
+        """
+        gender, of_gender = _assess_head("gender", data.source_genders, data.target_genders)
+        language, of_language = _assess_head("language", data.source_languages, data.target_languages)
+        heads = config.heads
         remarks = [
-            remark for label, remark in (("gender", of_gender), ("language", of_language)) if remark and label in asked
+            remark for label, remark in (("gender", of_gender), ("language", of_language)) if remark and label in heads
         ]
         config = replace(
             config, gender_head=config.gender_head and gender, language_head=config.language_head and language
         )
         if "language" in config.heads:
-            if config.languages not in (DiflConfig.languages, count := len(facts.languages)):
-                found = f"{count}: {_join_values(facts.languages)}"
-                raise ConfigError(f"--set languages={config.languages}: the corpora have {found}")
+            if config.languages not in (DiflConfig.languages, count := len(data.languages)):
+                problem = f"the corpora have {count} languages ({_join_values(data.languages)})"
+                raise ConfigError(problem, field="languages", value=config.languages)
             config = replace(config, languages=count)
-        if asked and not config.heads:
-            remarks.append("no adversarial head is left: nothing but batch norm looks at the target")
+        if heads and not config.heads:
+            remarks.append("no adversarial head is left: the target enters batch norm only")
         return ResolvedConfig(config, remarks)
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Return the terms; of every joint tensor the source's rows are the first n."""
+        """Return the terms of the objective. In joint tensors the first n rows are the source's."""
         config, n = self.config, len(source.labels)
         logits, z = pass_both(self.encoder, self._encode, source, target, config.batch_norm)
         terms = {"emotion": F.cross_entropy(logits[:n], source.labels)}
@@ -137,10 +140,10 @@ class Difl(Method):
         return terms
 
     def _compute_head_losses(self, z: Tensor, source: Batch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Return the cross-entropy of each head on z (n + m, width), whose gradient the encoder gets reversed."""
-        strength = reversal_weight(self.config, self.progress(step), step)
-        reversed_z = reverse_gradient(z, strength)
-        self._monitored["reversal"] = strength
+        """Return the cross-entropy of each head on z (n + m, width) behind a gradient reversal."""
+        weight = reversal_weight(self.config, self.progress(step), step)
+        reversed_z = reverse_gradient(z, weight)
+        self._monitored["reversal"] = weight
         terms = {}
         for label, head in self.heads.items():
             labels = torch.cat([getattr(source, label), getattr(target, label)])
@@ -159,17 +162,17 @@ class Difl(Method):
         return self._encode(features, lengths)[0]
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return the domain-invariant z (batch, width), which the emotion head and its opponents read."""
+        """Return the domain-invariant z (batch, width), which all heads read."""
         z: Tensor = self.encoder(features, lengths)
         return z
 
     @property
     def graph_obstacle(self) -> str | None:
-        """Return a reason unless both corpora pass at once."""
+        """Reason that prevents a CUDA graph; None if both corpora pass at once."""
         return find_graph_obstacle(self.config.batch_norm)
 
     def parameter_groups(self) -> Sequence[ParameterGroup]:
-        """Return all parameters, the centers with a rate of their own."""
+        """Return all parameters. The centers have their own learning rate."""
         if not self.config.center_weight:
             return super().parameter_groups()
         others = tuple(parameter for parameter in self.parameters() if parameter is not self.centers)
@@ -179,26 +182,25 @@ class Difl(Method):
         ]
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return the target's share of class 1, lambda, and each head's accuracy, NaN where nothing is known."""
+        """Return share of class 1 on the target, lambda, and accuracy of each head (NaN without known labels)."""
         return self._monitored
 
 
 def _assess_head(label: str, source: frozenset[str], target: frozenset[str]) -> tuple[bool, str | None]:
-    """Tell if a head can learn from the values known of both sides, with a remark."""
+    """Return True if a head can learn from the known values of both corpora, and a remark about it."""
     known = source | target
     if not known:
-        return False, f"no {label} head: no utterance's {label} is known"
+        return False, f"no {label} head: the {label} of all utterances is unknown"
     if len(known) == 1:
-        return False, f"no {label} head: every utterance whose {label} is known has {_join_values(known)}"
+        return False, f"no {label} head: all utterances of known {label} have {_join_values(known)}"
     if not source or not target:
         unknown, other = ("target", "source") if source else ("source", "target")
-        return True, f"{label} head: the {unknown}'s {label} is unknown, so it learns from the {other} alone"
+        return True, f"{label} head: the {unknown}'s {label} is unknown, so it learns from the {other} only"
     if source == target:
         return True, None
-    how = "partly a corpus label" if source & target else "a second corpus label"
-    return True, (
-        f"{label} head: the source has {_join_values(source)} and the target {_join_values(target)}, so {label} is {how}"
-    )
+    role = "partly a corpus label" if source & target else "a second corpus label"
+    values = f"the source has {_join_values(source)} and the target {_join_values(target)}"
+    return True, f"{label} head: {values}, so {label} is {role}"
 
 
 def _join_values(values: Iterable[str]) -> str:
@@ -206,5 +208,5 @@ def _join_values(values: Iterable[str]) -> str:
 
 
 def _compute_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the share (0-d) of right answers among the rows of logits (n, classes) whose label (n,) is known."""
+    """Return the accuracy (0-d) of logits (n, classes) over the rows with a known label (n,)."""
     return (logits.detach().argmax(1) == labels).sum() / (labels != UNKNOWN).sum()

@@ -19,51 +19,56 @@ from emodna.model.methods.pseudo_labels import ContrastiveConfig, ContrastiveMet
 from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, make_projection_head
 from emodna.model.networks.passes import evaluation_mode, pass_both
 from emodna.model.reproducibility import use_seed
+from emodna.pipeline.errors import Remedy
 
 
 @dataclass(frozen=True)
 class EmoDnaConfig(ContrastiveConfig, KernelConfig):
-    """The paper's constants, and our readings of its gaps (docs/METHODS.md). A weight of 0 leaves a term out."""
+    """Settings of Emo-DNA: the paper's constants and our readings of its gaps (docs/METHODS.md).
+
+    A weight of 0 drops the term.
+    """
 
     corpus_weight: Weight = 1.0
-    """Of L_corpus."""
+    """Weight of L_corpus."""
     mmd_weight: Weight = 1.0
-    """Of d_k^2."""
+    """Weight of d_k^2."""
     decouple_weight: Weight = 1.0
-    """Of L_decouple."""
+    """Weight of L_decouple."""
     prototype_temperature: Positive = 0.01
-    """tau_p."""
+    """Temperature tau_p."""
     reduction: Reduction = "mean"
-    """Of Eq. 2, 3 and 9 over utterances."""
+    """Reduction of Eq. 2, 3 and 9 over utterances."""
     warmup_steps: Steps = 0
-    """Of L_emotion and L_corpus alone; the threshold follows the confidence meanwhile."""
+    """Steps with L_emotion and L_corpus only. The threshold already follows the confidence."""
 
     lstm_directions: Directions = "sum"
     lstm_pooling: Pooling = "mean"
     projection_heads: Literal["shared", "separate"] = "shared"
-    """One g for E and C, or one each."""
+    """One projection head g for E and C, or one each."""
 
     decouple_negative: Negative = "same"
-    """Of Eq. 5, whose print lost an index."""
+    """Negative of Eq. 5, whose index is missing in print."""
     prototype_mean: PrototypeMean = "raw"
-    """Of Eq. 4: of projections as they are, or of unit vectors."""
+    """Mean of Eq. 4: over projections as they are, or over unit vectors."""
     detach_corpus_prototypes: bool = False
 
     scl_anchors: Literal["all", "source"] = "all"
     pseudo_label_mode: Literal["train", "eval"] = "train"
-    """Pseudo-labels from the training step's own forward pass, or from one in evaluation mode."""
+    """Forward pass that makes the pseudo-labels: the training step's own, or one in evaluation mode."""
 
     def __post_init__(self) -> None:
-        """Refuse a width that C cannot have and a head that would never learn, with a `ConfigError`."""
+        """Raise a ConfigError if the width of C does not fit or a projection head would never learn."""
         super().__post_init__()
         if self.lstm_directions == "concat" and self.projection_heads == "shared":
-            raise ConfigError("lstm_directions=concat: C is twice as wide as E, so it needs projection_heads=separate")
+            remedy = Remedy("it needs {projection_heads=separate}")
+            raise ConfigError("C is twice as wide as E", field="lstm_directions", value="concat", remedy=remedy)
         if self.detach_corpus_prototypes and self.projection_heads == "separate":
-            raise ConfigError(
-                "detach_corpus_prototypes=true: the head of C would never learn; needs projection_heads=shared"
-            )
+            problem, remedy = "the projection head of C would never learn", Remedy("it needs {projection_heads=shared}")
+            raise ConfigError(problem, field="detach_corpus_prototypes", value="true", remedy=remedy)
         if self.lstm_directions == "concat-half" and self.channels % 2:
-            raise ConfigError(f"lstm_directions=concat-half: needs an even number of channels, not {self.channels}")
+            problem = f"needs an even number of channels, not {self.channels}"
+            raise ConfigError(problem, field="lstm_directions", value="concat-half")
 
 
 class EmoDna(ContrastiveMethod):
@@ -96,7 +101,7 @@ class EmoDna(ContrastiveMethod):
         self._monitored: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Return the terms of one step of Algorithm 1; of every joint tensor the source's rows are the first n."""
+        """Return the terms of one step of Algorithm 1. In joint tensors the first n rows are the source's."""
         config, n = self.config, len(source.labels)
         logits, emotion, *corpus = pass_both(self.network, self._encode, source, target, config.batch_norm)
         terms = {"emotion": F.cross_entropy(logits[:n], source.labels, reduction=config.reduction)}
@@ -105,25 +110,27 @@ class EmoDna(ContrastiveMethod):
             l_corpus = F.cross_entropy(self.corpus_classifier(corpus[0]), corpora, reduction=config.reduction)
             terms["corpus"] = config.corpus_weight * l_corpus
 
-        aligning: dict[str, Tensor] = {}
-        # g(E): (n + m, projection_dim); not looked at where there is no g.
+        alignment: dict[str, Tensor] = {}
+        # g(E): (n + m, projection_dim). Without a projection head nothing reads it.
         projected = self.projection(emotion) if config.decouple_weight or config.scl_weight else emotion
         if config.decouple_weight:
-            aligning["decouple"] = config.decouple_weight * self._compute_decoupling(projected, corpus[0], n)
+            alignment["decouple"] = config.decouple_weight * self._compute_decoupling(projected, corpus[0], n)
         if config.mmd_weight:
             d_k = mk_mmd(emotion[:n], emotion[n:], estimator=config.mmd_estimator, **config.kernel)
-            aligning["mmd"] = config.mmd_weight * d_k
+            alignment["mmd"] = config.mmd_weight * d_k
         if self.contrast:
             of_target = self._predict_in_evaluation(target) if config.pseudo_label_mode == "eval" else logits[n:]
             pseudo = self.contrast.select(of_target, target)
-            anchors = config.scl_anchors == "source"
-            l_scl = self.contrast(projected, source.labels, pseudo, source_anchors=anchors, reduction=config.reduction)
-            aligning["scl"] = config.scl_weight * l_scl
-        warm = step >= config.warmup_steps  # a mask, not a branch: the step is never read by the host
-        return terms | {name: warm * term for name, term in aligning.items()}
+            only_source = config.scl_anchors == "source"
+            l_scl = self.contrast(
+                projected, source.labels, pseudo, source_anchors=only_source, reduction=config.reduction
+            )
+            alignment["scl"] = config.scl_weight * l_scl
+        is_warm = step >= config.warmup_steps  # a mask, not a branch: the host never reads the step
+        return terms | {name: is_warm * term for name, term in alignment.items()}
 
     def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Return phi_e(E) (batch, 2), E (batch, channels) and, if a term needs it, C, of (batch, dim, frames)."""
+        """Return phi_e(E) (batch, 2), E (batch, channels) and, if a term needs it, C (batch, its width)."""
         if not (self.config.corpus_weight or self.config.decouple_weight):
             return self.network.classify_and_embed(features, lengths)
         hidden = self.network.backbone(features)  # (batch, channels, time)
@@ -153,10 +160,10 @@ class EmoDna(ContrastiveMethod):
         )
 
     def _predict_in_evaluation(self, target: Batch) -> Tensor:
-        """Return logits (m, 2) of the network as it would predict now."""
+        """Return logits (m, 2) of the network in evaluation mode."""
         with evaluation_mode(self.network):
             return self.predict(target.features, target.lengths)
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return the pseudo-labels' values and the cosines p_e^S . p_e^T, and p_e . p_c of source and of target."""
+        """Return the values of the pseudo-labels, and the cosines p_e^S . p_e^T, p_e^S . p_c^S and p_e^T . p_c^T."""
         return {**(self.contrast.monitor() if self.contrast else {}), **self._monitored}

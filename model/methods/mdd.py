@@ -16,20 +16,20 @@ from emodna.model.reproducibility import use_seed
 
 @dataclass(frozen=True)
 class MddConfig(AlignmentConfig, ReversalConfig):
-    """The reversal grows to 0.1, as in the reference implementations of MDD."""
+    """Settings of MDD. The reversal grows to 0.1, as in the reference implementations."""
 
     transfer_weight: Weight = 1.0
     margin: Positive = 1.5
-    """gamma; MDD's own paper takes 2 to 4, for images."""
+    """Margin factor gamma. The paper uses 2 to 4 for images."""
     adversary_hidden: Count = 128
-    """Units of f''s hidden layer. Nothing bounds what the encoder maximises, and it outruns an f' that is linear."""
+    """Units of the hidden layer of f'. The encoder's objective is unbounded and outruns a linear f'."""
 
 
 class Mdd(AlignmentMethod):
-    """Cross-entropy on the source; the features leave an adversary no room to disagree on the target alone."""
+    """Cross-entropy on the source, and features on which an adversary cannot disagree on the target only."""
 
     name = "mdd"
-    summary = "features on which a second classifier cannot disagree on the target alone (margin disparity)"
+    summary = "features on which a second classifier cannot disagree on the target only (margin disparity)"
     reference = "Zhang et al. 2019, ICML, arXiv 1904.05801"
     defaults = MddConfig(reversal_ceiling=0.1)
     config: MddConfig
@@ -45,7 +45,7 @@ class Mdd(AlignmentMethod):
         self._monitored_agreement: dict[str, Tensor] = {}
 
     def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:
-        """Return the margin disparity, of which the classifier has no gradient and the features a reversed one."""
+        """Return the margin disparity. It has no gradient to the classifier, and a reversed one to the features."""
         weight = reversal_weight(self.config, self.progress(step), step)
         adversary = DomainPair(*(self.adversary(reverse_gradient(each, weight)) for each in features))
         disparity = margin_disparity(
@@ -58,5 +58,5 @@ class Mdd(AlignmentMethod):
         return {"disparity": self.config.transfer_weight * disparity}
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return also the shares of the utterances on which the adversary prefers the classifier's class."""
+        """Return also the shares of utterances on which the adversary predicts the classifier's class."""
         return {**super().monitor(), **self._monitored_agreement}

@@ -1,6 +1,6 @@
-"""Pseudo-labels of the target and L_SCL on them (Eq. 6 to 9, Table 6): in Emo-DNA, and by `--add scl` in others."""
+"""Pseudo-labels of the target and the loss L_SCL on them (Eq. 6 to 9, Table 6)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Final, NamedTuple
 
 import torch
@@ -8,11 +8,18 @@ from torch import Tensor, nn
 
 from emodna.model.config import Constraint, Count, Momentum, Positive, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.errors import ConfigError
 from emodna.model.losses.contrastive import Reduction, supervised_contrastive
-from emodna.model.methods.base import CLASSES, AdaptationConfig, SharedEncoder, Supervision, find_graph_obstacle
+from emodna.model.methods.base import (
+    CLASSES,
+    AdaptationConfig,
+    SharedEncoder,
+    Supervision,
+    check_unused,
+    find_graph_obstacle,
+)
 from emodna.model.networks.emotion import make_projection_head
 from emodna.model.reproducibility import use_seed
+from emodna.pipeline.errors import Remedy
 
 ORACLE_LABELS: Final = "oracle-labels"
 _FIXED: Final = "fixed:"
@@ -28,7 +35,7 @@ def _is_threshold(text: str) -> bool:
 
 
 Threshold = Annotated[str, Constraint(f"adaptive, fixed:P (P from 0 to 1), none or {ORACLE_LABELS}", _is_threshold)]
-"""Setting of the threshold: see `make_labeller`."""
+"""Rule that selects pseudo-labels: see `make_labeller`."""
 
 
 class PseudoLabels(NamedTuple):
@@ -37,19 +44,18 @@ class PseudoLabels(NamedTuple):
     labels: Tensor
     """Most probable class of each utterance, int64, shape ``(batch,)``."""
     confidence: Tensor
-    """Its probability, at least float32, shape ``(batch,)``."""
+    """Probability of that class, at least float32, shape ``(batch,)``."""
     selected: Tensor
-    """True where the confidence reaches the threshold, bool, shape ``(batch,)``."""
+    """Mask of the utterances whose confidence reaches the threshold, bool, shape ``(batch,)``."""
 
 
 class AdaptiveThreshold(nn.Module):
-    """Pseudo-labels chosen by a confidence threshold that follows the mean confidence (as in FreeMatch, ICLR 2023).
+    """Pseudo-labels above a confidence threshold that follows the mean confidence (as in FreeMatch, ICLR 2023).
 
-    The threshold starts at ``1 / n_classes``. In training mode each call first moves it,
-    ``threshold <- momentum * threshold + (1 - momentum) * mean(confidence)`` (Eq. 6), and then selects what is at or
-    above it (Eq. 7), the order of Algorithm 1; so call it once per training step. In evaluation mode it only selects.
-    Nothing here carries a gradient. With a momentum ``lambda`` in (0, 1) it lags behind by about ``1 / (1 - lambda)``
-    steps. `threshold` is a 0-d float32 buffer, updated in place.
+    The threshold, a 0-d float32 buffer, starts at ``1 / n_classes``. In training mode each call first updates it in
+    place, ``threshold <- momentum * threshold + (1 - momentum) * mean(confidence)`` (Eq. 6), then selects confidences
+    at or above it (Eq. 7), in the order of Algorithm 1: call it once per training step. In evaluation mode it only
+    selects. The threshold lags behind by about ``1 / (1 - momentum)`` steps. No output carries a gradient.
     """
 
     threshold: Tensor
@@ -60,41 +66,41 @@ class AdaptiveThreshold(nn.Module):
         self.register_buffer("threshold", torch.tensor(1 / n_classes, dtype=torch.float32))
 
     def forward(self, logits: Tensor) -> PseudoLabels:
-        """Label a target mini-batch of logits (batch, n_classes), after an update of the threshold in training mode."""
+        """Return pseudo-labels of logits (batch, n_classes). In training mode, update the threshold first."""
         confidence, labels = _find_most_probable(logits)
         if self.training:
-            # In place, and the value never read by the host: a captured CUDA graph replays this on the same memory.
+            # In place and never read by the host: a captured CUDA graph replays this on the same memory.
             self.threshold.lerp_(confidence.mean().to(self.threshold.dtype), 1 - self.momentum)
         return PseudoLabels(labels, confidence, confidence >= self.threshold)
 
 
 class FixedThreshold(nn.Module):
-    """Pseudo-labels of at least a given confidence; with 0, all of them."""
+    """Pseudo-labels of at least a given confidence. With a threshold of 0, all of them."""
 
     def __init__(self, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
 
     def forward(self, logits: Tensor) -> PseudoLabels:
-        """Label a target mini-batch of logits (batch, n_classes)."""
+        """Return pseudo-labels of logits (batch, n_classes)."""
         confidence, labels = _find_most_probable(logits)
         return PseudoLabels(labels, confidence, confidence >= self.threshold)
 
 
 class OracleLabels(nn.Module):
-    """The target's own labels in place of pseudo-labels: an upper bound for pseudo-labels, not a method."""
+    """True labels instead of pseudo-labels: an upper bound, not a method."""
 
     def forward(self, labels: Tensor) -> PseudoLabels:
-        """Take labels (batch,), -1 where there is none, as pseudo-labels of confidence 1."""
+        """Return labels (batch,), -1 where missing, as pseudo-labels of confidence 1."""
         known = labels >= 0
         return PseudoLabels(labels.clamp_min(0), known.float(), known)
 
 
 def make_labeller(threshold: str, n_classes: int, momentum: float) -> nn.Module:
-    """Make the module that chooses pseudo-labels.
+    """Make the module that selects pseudo-labels.
 
-    ``adaptive``: an `AdaptiveThreshold` with `momentum`; ``fixed:P``: a confidence of P; ``none``: all count;
-    ``oracle-labels``: the true labels, which the module is called with in place of logits.
+    ``adaptive``: an `AdaptiveThreshold` with `momentum`; ``fixed:P``: confidence of at least P; ``none``: all;
+    ``oracle-labels``: true labels, the module's input instead of logits.
     """
     if threshold == ORACLE_LABELS:
         return OracleLabels()
@@ -108,29 +114,30 @@ class SclConfig:
     """Settings of L_SCL."""
 
     scl_weight: Weight = 0.1
-    """alpha_1, of L_SCL."""
+    """Weight alpha_1 of L_SCL."""
     scl_temperature: Positive = 0.01
-    """tau_s."""
+    """Temperature tau_s."""
     threshold: Threshold = "adaptive"
-    """Pseudo-labels that count: `adaptive`, `fixed:0.9`, `none` (all count), or `oracle-labels` in their place."""
+    """Rule that selects pseudo-labels: `adaptive`, `fixed:0.9`, `none` (all), or `oracle-labels` (true labels)."""
     threshold_momentum: Momentum = 0.99
-    """lambda of the adaptive threshold; 0.999 goes with 3000 steps."""
+    """Momentum lambda of the adaptive threshold. Use 0.999 with 3000 steps."""
     projection_hidden: Count = 64
     projection_dim: Count = 128
 
     def __post_init__(self) -> None:
-        """Refuse a momentum of a threshold that does not move, with a `ConfigError`."""
-        if self.threshold != "adaptive" and self.threshold_momentum != SclConfig.threshold_momentum:
-            raise ConfigError(f"threshold_momentum={self.threshold_momentum}: only with threshold=adaptive")
+        """Raise a ConfigError if a momentum is given for a fixed threshold."""
+        if self.threshold != "adaptive":
+            unused = [field for field in fields(SclConfig) if field.name == "threshold_momentum"]
+            check_unused(self, unused, Remedy("it needs {threshold=adaptive}"))
 
     @property
-    def oracle(self) -> bool:
-        """True if the target's labels take the place of pseudo-labels."""
+    def uses_target_labels(self) -> bool:
+        """True if target labels replace pseudo-labels."""
         return self.threshold == ORACLE_LABELS
 
 
 class PseudoLabelContrast(nn.Module):
-    """L_SCL over the source's utterances with their labels and the target's with confident pseudo-labels."""
+    """L_SCL of the source's utterances with labels and the target's utterances with confident pseudo-labels."""
 
     def __init__(self, config: SclConfig) -> None:
         super().__init__()
@@ -139,7 +146,7 @@ class PseudoLabelContrast(nn.Module):
         self.confident: Tensor = torch.zeros(())
 
     def select(self, logits: Tensor, target: Batch) -> PseudoLabels:
-        """Label a target batch with logits (m, 2); an oracle takes the batch's own labels."""
+        """Return pseudo-labels of a target batch with logits (m, 2). An oracle uses the batch's labels."""
         labels: PseudoLabels = self.labeller(target.labels if isinstance(target, LabelledBatch) else logits)
         self.confident = labels.selected.float().mean()
         return labels
@@ -153,9 +160,9 @@ class PseudoLabelContrast(nn.Module):
         source_anchors: bool = False,
         reduction: Reduction = "mean",
     ) -> Tensor:
-        """Return L_SCL, a scalar, of g(E) (n + m, projection_dim), the source's rows, of labels (n,), first.
+        """Return L_SCL, a scalar, of g(E) (n + m, projection_dim). The source's rows, with labels (n,), come first.
 
-        With `source_anchors`, the source's rows alone are anchors.
+        With `source_anchors`, only the source's rows are anchors.
         """
         is_source = torch.arange(len(projected), device=projected.device) < len(labels)
         return supervised_contrastive(
@@ -168,40 +175,40 @@ class PseudoLabelContrast(nn.Module):
         )
 
     def monitor(self) -> dict[str, Tensor]:
-        """Return the threshold of Eq. 6, if it moves, and the selected share of the last target batch."""
+        """Return the adaptive threshold, if there is one, and the selected share of the last target batch."""
         return {**dict(self.labeller.named_buffers()), "confident": self.confident}
 
 
 @dataclass(frozen=True)
 class ContrastiveConfig(AdaptationConfig, SclConfig):
-    """Settings of a method that passes both corpora through the shared encoder, and may have L_SCL."""
+    """Settings of a method that passes both corpora through the shared encoder and can use L_SCL."""
 
 
 class ContrastiveMethod(SharedEncoder):
-    """A method on the shared encoder that may have L_SCL among its terms."""
+    """A method on the shared encoder that can use L_SCL."""
 
     config: ContrastiveConfig
     contrast: PseudoLabelContrast | None
 
     def make_projection(self, seed: int) -> nn.Sequential:
-        """Make the head g: (n, channels) -> (n, projection_dim)."""
+        """Make the projection head g: (n, channels) -> (n, projection_dim)."""
         config = self.config
         with use_seed(seed, "projection head"):
             return make_projection_head(config.channels, config.projection_hidden, config.projection_dim)
 
     @property
     def supervision(self) -> Supervision:
-        """Return `source`, unless the target's labels stand in for pseudo-labels."""
-        return "oracle-labels" if self.contrast and self.config.oracle else "source"
+        """Labels that the method learns from: `source`, unless target labels replace pseudo-labels."""
+        return "oracle-labels" if self.contrast and self.config.uses_target_labels else "source"
 
     @property
     def graph_obstacle(self) -> str | None:
-        """Return a reason unless both corpora pass at once."""
+        """Reason that prevents a CUDA graph; None if both corpora pass at once."""
         return find_graph_obstacle(self.config.batch_norm)
 
 
 def _find_most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return probability (batch,), of at least float32, and class (batch,) of the likeliest class, without gradient."""
+    """Return probability (batch,), at least float32, and index (batch,) of the most probable class, detached."""
     logits = logits.detach()
     confidence, labels = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1).max(1)
     return confidence, labels

@@ -1,4 +1,4 @@
-"""sADDi: ADDi behind a self-supervised beginning, and with windows of its own making among the source's."""
+"""sADDi: ADDi with self-supervised pre-training and synthetic utterances."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Self
@@ -22,28 +22,29 @@ _Fraction = Annotated[float, Constraint("from 0 to 1", lambda value: 0 <= value 
 
 @dataclass(frozen=True)
 class SaddiConfig(AddiConfig):
-    """Settings of ADDi, and of the decoder."""
+    """Settings of ADDi and of the decoder."""
 
     decoder_channels: Count = 64
-    """Of the decoder, and of the discriminator of its windows."""
+    """Channels of the decoder and of the window discriminator."""
     realism_weight: Weight = 0.1
-    """Of the game between decoder and discriminator of windows, beside the squared error."""
+    """Weight of the decoder's game against the window discriminator, beside the squared error."""
     second_discriminator: Literal["codes", "windows"] = "codes"
-    """Inputs of D2: codes, target's or source's, or windows, real or decoded."""
+    """Inputs of D2: codes of source and target, or real and decoded windows."""
     interpolation: _Fraction = 0.5
-    """Largest part of another code of the same class in a synthetic utterance's code."""
+    """Largest share of a partner's code in a synthetic code. The partner has the same class."""
     perturbation: Weight = 0.1
-    """Deviation of the noise on it, in deviations of the source's codes."""
+    """Standard deviation of the noise on synthetic codes, relative to the source's codes."""
 
 
 class Saddi(Addi):
-    """First a decoder learns windows from codes, without a label; then ADDi; then ADDi with synthetic utterances.
+    """ADDi in three phases: self-supervised pre-training, adaptation, adaptation with synthetic utterances.
 
-    The decoder goes on learning from the codes as they change, without a say in them.
+    Pre-training trains encoder and decoder on reconstruction. Later the decoder follows the codes without changing
+    them.
     """
 
     name = "saddi"
-    summary = "addi after self-supervised pre-training, and with synthetic utterances in the end"
+    summary = "addi with self-supervised pre-training and, in its last phase, synthetic utterances"
     defaults = SaddiConfig()
     phases = (Phase("pretraining", 0.2, TURNS), Phase("adaptation", 0.5, TURNS), Phase("augmentation", 0.3, TURNS))
 
@@ -54,13 +55,13 @@ class Saddi(Addi):
         self.config = config
         with use_seed(seed, "window decoder"):
             self.decoder = WindowDecoder(config.channels, dim, config.decoder_channels)
-        # D2 itself where that judges windows.
-        self._window_judge = "second" if config.second_discriminator == "windows" else "realism"
+        # Name of the window discriminator: D2 itself if that reads windows.
+        self._window_discriminator = "second" if config.second_discriminator == "windows" else "realism"
         with use_seed(seed, "window discriminator"):
-            self.discriminators[self._window_judge] = WindowDiscriminator(dim, config.decoder_channels)
+            self.discriminators[self._window_discriminator] = WindowDiscriminator(dim, config.decoder_channels)
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Return the terms of one turn of the phase in which the training is."""
+        """Return the terms of the current turn and phase."""
         if self.phase == "pretraining":
             return self._pretraining_losses(source, target)
         terms = super().losses(source, target, step)
@@ -70,24 +71,24 @@ class Saddi(Addi):
             synthetic = self._synthetic_loss(source)
             terms["emotion"] = (terms["emotion"] + synthetic) / 2  # one batch, half of which is synthetic
             self._monitored["synthetic"] = synthetic.detach()
-        real = _Windows.of(source, target)
-        decoded = self._decode(torch.cat(self._codes), real)  # of codes without gradient: the decoder follows
+        real = _Windows.join(source, target)
+        decoded = self._decode(torch.cat(self._codes), real)  # of detached codes: only the decoder learns
         return {**terms, "reconstruction": _squared_error(decoded, real)}
 
-    def game(self, codes: DomainPair, source: Batch, target: Batch) -> Tensor:
-        """Return J, with windows in the place of codes for D2 if that judges them: it rewards the real ones."""
+    def compute_j(self, codes: DomainPair, source: Batch, target: Batch) -> Tensor:
+        """Return J. If D2 reads windows, it rewards real ones instead of target codes."""
         if self.config.second_discriminator == "codes":
-            return super().game(codes, source, target)
-        first, real = self.discriminators["first"], _Windows.of(source, target)
+            return super().compute_j(codes, source, target)
+        first, real = self.discriminators["first"], _Windows.join(source, target)
         of_codes = reward(first(codes.source), first(codes.target), self.config.d2gan_alpha)
         return of_codes + self._play_window_game(self._decode(torch.cat(codes), real), real, self.config.d2gan_beta)
 
     def _pretraining_losses(self, source: Batch, target: Batch) -> dict[str, Tensor]:
-        """Return the squared error, and the game of encoder and decoder against the discriminator of windows."""
-        real = _Windows.of(source, target)
+        """Return the terms of pre-training: squared error, and the game against the window discriminator."""
+        real = _Windows.join(source, target)
         if self.turn == DISCRIMINATORS:
             return {"judge": -self._play_window_game(self._decode(torch.cat(self._codes), real), real)}
-        _, codes = self.encoded(source, target)
+        _, codes = self.encode_both(source, target)
         self._monitored = {}
         decoded = self._decode(torch.cat(codes), real)
         return {
@@ -96,26 +97,26 @@ class Saddi(Addi):
         }
 
     def _decode(self, codes: Tensor, like: "_Windows") -> Tensor:
-        """Decode codes (n, channels) to windows (n, dim, frames), with the lengths of n others and their padding."""
+        """Decode codes (n, channels) to windows (n, dim, frames) with the lengths and the padding of `like`."""
         frames = like.features.shape[2]
         counted = torch.arange(frames, device=codes.device) < like.lengths.unsqueeze(1)  # (n, frames)
-        with torch.set_grad_enabled(self.turn != DISCRIMINATORS):  # in whose turn the decoder learns nothing
+        with torch.set_grad_enabled(self.turn != DISCRIMINATORS):  # the decoder does not learn in their turn
             return torch.where(counted.unsqueeze(1), self.decoder(codes, frames), like.features)
 
     def _play_window_game(self, decoded: Tensor, real: "_Windows", weight: float = 1.0) -> Tensor:
-        """Return the value that the discriminator of windows (n, dim, frames) maximises."""
-        judge = self.discriminators[self._window_judge]
-        return reward(judge(real.features, real.lengths), judge(decoded, real.lengths), weight)
+        """Return the value that the window discriminator maximises, a scalar."""
+        discriminator = self.discriminators[self._window_discriminator]
+        return reward(discriminator(real.features, real.lengths), discriminator(decoded, real.lengths), weight)
 
     def _synthetic_loss(self, source: LabelledBatch) -> Tensor:
-        """Return the cross-entropy of as many synthetic utterances as the source's batch has, with its labels."""
+        """Return the cross-entropy of one synthetic utterance for each utterance of the source, with its label."""
         codes = self._mix(self._codes.source, source.labels)
         windows = self._decode(codes, _Windows(source.features, source.lengths)).detach()
-        with keep_running_statistics(self.network):  # those of real utterances, for prediction
+        with keep_running_statistics(self.network):  # prediction uses the statistics of real utterances
             return F.cross_entropy(self.network(windows, source.lengths), source.labels)
 
     def _mix(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """Mix each of n codes (n, channels) with another one of its class, or itself, and add noise."""
+        """Mix each code (n, channels) with a random one of its class, possibly itself, and add noise."""
         scores = codes.new_empty(len(codes), len(codes)).uniform_()
         partners = torch.where(labels.unsqueeze(1) == labels, scores, -1).argmax(1)
         part = self.config.interpolation * codes.new_empty(len(codes), 1).uniform_()
@@ -124,18 +125,18 @@ class Saddi(Addi):
 
 
 class _Windows(NamedTuple):
-    """Windows (n, dim, frames), of which the first `lengths` (n,) frames count."""
+    """Windows (n, dim, frames) with their `lengths` (n,) in frames."""
 
     features: Tensor
     lengths: Tensor
 
     @classmethod
-    def of(cls, source: Batch, target: Batch) -> Self:
-        """Join the windows of both batches."""
+    def join(cls, source: Batch, target: Batch) -> Self:
+        """Concatenate the windows of both batches."""
         return cls(torch.cat([source.features, target.features]), torch.cat([source.lengths, target.lengths]))
 
 
 def _squared_error(decoded: Tensor, real: _Windows) -> Tensor:
-    """Return the mean over all values that count: behind its length a decoded window is the real one."""
-    counted = real.lengths.sum() * real.features.shape[1]
-    return (decoded - real.features).square().sum() / counted
+    """Return the mean squared error over all frames within the lengths. Padding is equal in both."""
+    count = real.lengths.sum() * real.features.shape[1]
+    return (decoded - real.features).square().sum() / count

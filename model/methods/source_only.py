@@ -1,4 +1,4 @@
-"""Source Only: the floor that adaptation has to beat."""
+"""Source Only: training without adaptation, the lower bound."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ class SourceOnlyConfig(EncoderConfig):
     """Settings of the encoder and of its batch norm."""
 
     target_bn: bool = False
-    """Predict by the target's batch norm statistics; every weight stays that of Source Only."""
+    """True to predict with the target's batch norm statistics. The weights stay those of Source Only."""
 
 
 class SourceOnly(SharedEncoder):
-    """Cross-entropy on the source corpus. The target is never seen, not even by batch norm unless `target_bn` asks."""
+    """Cross-entropy on the source. The target is not used, except by batch norm with `target_bn`."""
 
     name = "source-only"
-    summary = "cross-entropy on the source; the target is never seen"
+    summary = "cross-entropy on the source; the target is not used"
     reference = "no adaptation (V1 of the paper's Table 4)"
     defaults = SourceOnlyConfig()
     config: SourceOnlyConfig
@@ -33,7 +33,7 @@ class SourceOnly(SharedEncoder):
         """Return Eq. 2."""
         if not self.config.target_bn:
             return {"emotion": self._compute_emotion_loss(source)}
-        # In training batch norm takes the batch's own statistics, so the running ones decide no weight.
+        # In training, batch norm uses the batch's statistics, so the running ones do not influence the weights.
         with keep_running_statistics(self.network):
             emotion = self._compute_emotion_loss(source)
         with fork_random_state("target pass", target.features.device), torch.no_grad():
@@ -45,5 +45,7 @@ class SourceOnly(SharedEncoder):
 
     @property
     def graph_obstacle(self) -> str | None:
-        """Return a reason unless the source alone passes."""
-        return "it needs target_bn=false: the target's pass draws numbers of its own" if self.config.target_bn else None
+        """Reason that prevents a CUDA graph; None if only the source passes."""
+        if not self.config.target_bn:
+            return None
+        return "needs target_bn=false: the target's pass draws its own random numbers"

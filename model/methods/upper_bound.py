@@ -1,4 +1,4 @@
-"""Upper bound: the encoder trained with the target's own labels."""
+"""Upper bound: the shared encoder trained with target labels."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, cast
@@ -17,30 +17,30 @@ Folds = Annotated[int, Constraint("at least 2", lambda value: value >= 2)]
 
 @dataclass(frozen=True)
 class UpperBoundConfig(EncoderConfig):
-    """Settings of each of the networks."""
+    """Settings of each network, and the number of folds."""
 
     folds: Folds = 4
-    """Number of parts that the target's speakers are shared out to; two of the corpora have four speakers."""
+    """Number of folds of the target's speakers. Two of the corpora have four speakers."""
 
 
 class FoldModel(SharedEncoder):
-    """The network of a fold: it learns from the speakers of all the others."""
+    """Model of a fold, trained on the speakers of the other folds."""
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """Return Eq. 2, on labelled utterances of the target."""
+        """Return Eq. 2 on labelled utterances of the target, which `source` holds."""
         return {"emotion": F.cross_entropy(self.network(source.features, source.lengths), source.labels)}
 
 
 class UpperBound(Method):
-    """An oracle: cross-entropy on the target's labels, cross-validated over its speakers. The source is never seen.
+    """Oracle: cross-entropy on the target's labels, cross-validated over its speakers. The source is not used.
 
-    Each fold has a network of its own, which is trained on the utterances of the speakers outside the fold, in batches
-    as large as every method's, and judges those of the speakers in it. All begin with the weights of Source Only.
+    Each fold has its own network. It is trained on the speakers of the other folds, with the batch size of every other
+    method, and evaluated on the fold's speakers. All networks begin with the weights of Source Only.
     """
 
     name = "upper-bound"
-    summary = "trained on the target alone, cross-validated over speakers"
-    reference = "the ceiling: it has what adaptation does without"
+    summary = "trained on the target only, cross-validated over speakers"
+    reference = "upper bound: has the labels that adaptation does without"
     defaults = UpperBoundConfig()
 
     def __init__(self, dim: int, config: UpperBoundConfig, seed: int) -> None:
@@ -48,41 +48,41 @@ class UpperBound(Method):
         self.networks = nn.ModuleList(FoldModel(dim, config, seed) for _ in range(config.folds))
 
     @classmethod
-    def resolve_config(cls, config: UpperBoundConfig, facts: DataSummary) -> ResolvedConfig:
-        """Lower the number of folds to that of the target's speakers; fewer than 2 are a `ConfigError`."""
-        if (speakers := facts.target_speakers) >= config.folds:
+    def resolve_config(cls, config: UpperBoundConfig, data: DataSummary) -> ResolvedConfig:
+        """Return the configuration with at most one fold per speaker of the target.
+
+        Raises ConfigError if fewer than 2 speakers are known.
+        """
+        if (speakers := data.target_speakers) >= config.folds:
             return ResolvedConfig(config)
         if speakers < 2:
-            raise ConfigError(
-                f"--method {cls.name}: cross-validated over the target's speakers; {speakers} known, at least 2 needed"
-            )
-        return ResolvedConfig(
-            replace(config, folds=speakers),
-            [f"the target has {speakers} speakers, so there are {speakers} folds, not {config.folds}"],
-        )
+            problem = f"needs at least 2 known speakers of the target for cross-validation, found {speakers}"
+            raise ConfigError(problem, field="method", value=cls.name)
+        remark = f"the target has {speakers} speakers, so there are {speakers} folds, not {config.folds}"
+        return ResolvedConfig(replace(config, folds=speakers), [remark])
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Return Eq. 2 of each network k, whose rows are k, k + folds, ... of the target's utterances (folds * n)."""
+        """Return Eq. 2 of each network k on rows k, k + folds, ... of the target's utterances (folds * n)."""
         folds = len(self.networks)
         terms = {}
         for fold in range(folds):
-            mine = LabelledBatch(**{name: tensor[fold::folds] for name, tensor in source.tensors.items()})
-            terms[f"emotion_{fold + 1}"] = self.get_fold_model(fold).losses(mine, target, step)["emotion"]
+            rows = LabelledBatch(**{name: tensor[fold::folds] for name, tensor in source.tensors.items()})
+            terms[f"emotion_{fold + 1}"] = self.get_fold_model(fold).losses(rows, target, step)["emotion"]
         return terms
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return the mean of the networks' log-probabilities (batch, 2): of utterances unknown to all of them."""
-        answers = [self.get_fold_model(fold).predict(features, lengths) for fold in range(len(self.networks))]
-        return torch.stack(answers).log_softmax(2).mean(0)
+        """Return the mean log-probabilities (batch, 2) of all networks, for utterances that none was trained on."""
+        logits = [self.get_fold_model(fold).predict(features, lengths) for fold in range(len(self.networks))]
+        return torch.stack(logits).log_softmax(2).mean(0)
 
     def embed(self, features: Tensor, lengths: Tensor) -> None:
-        """Return None: each network has a space of its own, in which the others' utterances have no place."""
+        """Return None: the networks share no feature space."""
 
     def get_fold_model(self, fold: int) -> Method:
-        """Return the network that has not heard the speakers of a fold."""
+        """Return the model that was not trained on the speakers of a fold."""
         return cast("Method", self.networks[fold])
 
     @property
     def supervision(self) -> Supervision:
-        """Return `oracle-folds`: it learns from the target's labels."""
+        """Labels that the method learns from: `oracle-folds`."""
         return "oracle-folds"

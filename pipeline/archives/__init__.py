@@ -1,4 +1,4 @@
-"""Roots: where a corpus's files lie, in a folder, a ZIP or a tar."""
+"""Open the root of a corpus: a folder, a ZIP or a tar file."""
 
 import os
 import zipfile
@@ -9,17 +9,24 @@ from emodna.pipeline.archives.base import ARCHIVE_SUFFIXES, Stamp, Tree, is_hidd
 from emodna.pipeline.archives.folder import FolderTree
 from emodna.pipeline.archives.tar import TarTree, is_tar
 from emodna.pipeline.archives.zip import ZipTree
-from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.errors import CorpusError, Remedy
 
 __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "TarTree", "Tree", "ZipTree", "open_tree"]
 
 
 def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> Tree:
-    """Open a root: a folder, an archive, or a folder with nothing of the kind but one archive, as downloads leave it.
+    """Open a folder, an archive, or the only archive in a folder without files of `suffixes`.
 
-    It is opened for files with the lower-case `suffixes`. Files with those of `also` will be asked for, too; a readme
-    beside an archive may have one of these. Raises `CorpusError`: no such root, neither folder nor archive, or several
-    archives to choose from.
+    Parameters
+    ----------
+    root
+        Path of the folder or archive.
+    suffixes
+        Lower-case suffixes of the files to read.
+    also
+        Suffixes of further files to read, such as labels. A readme beside an archive may have one of them.
+
+    Raises `CorpusError`: root not found, not a folder or archive, or several archives.
     """
     if not root.is_dir():
         return _open_archive(root, (*suffixes, *also))
@@ -28,33 +35,32 @@ def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> 
         return tree
     archives = [path for path in tree.list_files(ARCHIVE_SUFFIXES) if "/" not in path]
     if len(archives) > 1:
-        raise CorpusError(f"root {root}: {len(archives)} archives: choose one by --root: {', '.join(archives)}")
+        raise CorpusError("several archives", where=root, valid=archives, remedy=Remedy("choose one with {root}"))
     return _open_archive(root / archives[0], (*suffixes, *also)) if archives else tree
 
 
 def _open_archive(root: Path, suffixes: Sequence[str]) -> Tree:
     try:
         if not root.is_file():
-            found = "neither folder nor file" if root.exists() else "no such folder or file"
-            raise CorpusError(f"root {root}: {found}")
-        if is_tar(root):  # asked first: a tar that holds a ZIP may end as one
+            raise CorpusError("neither a folder nor a file" if root.exists() else "not found", where=root)
+        if is_tar(root):  # before ZIP: a tar that holds a ZIP may end like one
             return TarTree(root, suffixes)
         if zipfile.is_zipfile(root) or root.suffix.lower() == ".zip":
             return ZipTree(root)
         if root.name.lower().endswith(ARCHIVE_SUFFIXES):
-            return TarTree(root, suffixes)  # tells what is wrong with it
+            return TarTree(root, suffixes)  # raises the reason
     except OSError as error:
-        raise CorpusError(f"root {root}: cannot be read: {error.strerror or error}") from error
-    raise CorpusError(f"root {root}: neither a folder nor a ZIP or tar file")
+        raise CorpusError(f"cannot be read: {error.strerror or error}", where=root) from error
+    raise CorpusError("neither a folder nor a ZIP or tar file", where=root)
 
 
 def get_data_root() -> Path:
-    """Return the folder of all corpora: $EMODNA_DATA, else ./data."""
+    """Return the folder of all corpora: $EMODNA_DATA, or ./data."""
     return Path(os.environ.get("EMODNA_DATA") or "data")
 
 
 def find_default_root(corpus: str) -> Path:
-    """Return the root of a corpus: its folder below `get_data_root`, or an archive of its name there."""
+    """Return the folder of a corpus in `get_data_root`, or the archive with its name."""
     folder = get_data_root() / corpus
     if folder.is_dir():
         return folder
@@ -63,7 +69,7 @@ def find_default_root(corpus: str) -> Path:
 
 
 def list_contents(root: Path) -> list[str]:
-    """List what lies in a folder, or the file that a root is; no hidden ones, as unfinished downloads are."""
+    """Return the names of the visible files in a root folder; the name of a root file; nothing if there is neither."""
     if not root.is_dir():
         return [root.name] if root.exists() else []
     return sorted(path.name for path in root.iterdir() if not is_hidden(path.name))

@@ -1,6 +1,6 @@
-"""Files of a root by relative path, wherever they lie, and what ZIP and tar share.
+"""Interface to the files of a root, and the base class of ZIP and tar roots.
 
-Members of archives are read in place, into memory, and never extracted to a name of their choosing.
+Members of archives are read into memory. They are never extracted to a path that the archive names.
 """
 
 import os
@@ -16,58 +16,58 @@ from typing import Final, NamedTuple
 
 from emodna.pipeline.errors import AudioError
 
-#: Endings of what `open_tree` takes for an archive.
+#: Suffixes of the archives that `open_tree` recognises.
 ARCHIVE_SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
-#: Larger members are refused: each is held in memory while it is decoded.
+#: Maximum size of a member in bytes; members are decoded in memory.
 MEMBER_BYTES: Final = 2**30
-#: What expands further than this is no speech, once it is larger than `_SMALL`: even lossless silence is rarely longer.
+#: Maximum expansion of a member larger than `_SMALL`. Even losslessly packed silence rarely expands further.
 RATIO: Final = 200
 _SMALL: Final = 2**24
 
 
 class Stamp(NamedTuple):
-    """Size in bytes and time in ns by which a file is known to be the one that it was."""
+    """Size in bytes and modification time in ns, which show if a file has changed."""
 
     size: int
     mtime_ns: int
 
 
 class Tree(ABC):
-    """Files below a root, for several threads; pickled, it is opened anew. `CorpusError` if they cannot be listed."""
+    """Files below a root. Thread-safe; reopened when unpickled. Raises `CorpusError`: files cannot be listed."""
 
     root: Path
-    """Absolute, links resolved."""
+    """Absolute path with links resolved."""
 
     @property
     def skip_counts(self) -> Mapping[str, int]:
-        """Numbers of files that `files` leaves out, by reason."""
+        """Number of files by reason that `list_files` skips."""
         return {}
 
     @property
     def is_quick_to_open(self) -> bool:
-        """True if another process opens it without delay, where it is unpickled."""
+        """True if it can be unpickled without unpacking an archive."""
         return True
 
     @abstractmethod
     def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
-        """List the relative POSIX paths of visible files with one of these lower-case suffixes, in order of names."""
+        """Return the relative POSIX paths of visible files with one of these lower-case suffixes, sorted."""
 
     @abstractmethod
     def open(self, path: str) -> BufferedReader | BytesIO:
-        """Open a file, seekable, by its relative path; raises `OSError`, or `AudioError` for an unusable member."""
+        """Open a file for seekable reading. Raises `OSError`, or `AudioError` for an unusable member."""
 
     @abstractmethod
     def read_stamp(self, path: str) -> Stamp | None:
-        """Return size and time of a file; None if there is none."""
+        """Return the size and time of a file; None if there is no such file."""
 
     @abstractmethod
     def make_relative(self, path: str) -> str | None:
-        """Spell a user's path as `files` would; None if it leads out of the root."""
+        """Return a user's path in the form of `list_files`; None if it is outside the root."""
 
 
 def is_hidden(name: str) -> bool:
-    """Return True if a file or folder is none of the user's: hidden, or left by macOS."""
+    """Return True if a file or folder is hidden or made by macOS."""
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -76,15 +76,15 @@ class Member:
     """One file of an archive."""
 
     size: int
-    """Bytes, as the archive declares them."""
-    place: int
-    """Offset or number, as the kind of archive needs it."""
+    """Size in bytes, as the archive declares it."""
+    position: int
+    """Offset of the content in a tar, number of the member in a ZIP."""
     refusal: str | None = None
-    """Reason why its content cannot be used, if so."""
+    """Reason why its content cannot be read; None if it can."""
 
 
 class ArchiveTree(Tree):
-    """The members of one archive file; names that lead out of it, links and devices are left out and counted."""
+    """Members of an archive file. Links, devices and names outside the archive are skipped and counted."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -94,11 +94,11 @@ class ArchiveTree(Tree):
 
     @property
     def skip_counts(self) -> dict[str, int]:
-        """Numbers of members that no unpacking should create, by reason."""
+        """Number of skipped members by reason."""
         return dict(self._skip_counts)
 
     def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
-        """List the visible members, in sorted order."""
+        """Return the visible members, sorted."""
         paths = (path for path in self._members if path.lower().endswith(tuple(suffixes)))
         return iter(sorted(path for path in paths if not any(map(is_hidden, path.split("/")))))
 
@@ -115,11 +115,11 @@ class ArchiveTree(Tree):
         return BytesIO(content)
 
     def read_stamp(self, path: str) -> Stamp | None:
-        """Return size of the member, time of the archive: whoever writes into it changes that."""
+        """Return the size of the member and the time of the archive."""
         return Stamp(self._members[path].size, self._mtime_ns) if path in self._members else None
 
     def make_relative(self, path: str) -> str | None:
-        """Spell a member's path; members have no other place than below the root."""
+        """Return the normalised path of a member."""
         return _normalise_path(path)
 
     @abstractmethod
@@ -127,7 +127,7 @@ class ArchiveTree(Tree):
         """Read the content of a member."""
 
     def _add(self, name: str, member: Member) -> None:
-        """Note a member under its name, if that is one a file below the root could have."""
+        """Add a member, unless its name leads out of the archive."""
         path = _normalise_path(name)
         if path is None:
             self._skip_counts["name that leads out of the archive"] += 1
@@ -137,17 +137,17 @@ class ArchiveTree(Tree):
         self._members[path] = member
 
 
-def refusal(size: int, packed: int) -> str | None:
-    """Return the reason not to read a member of this size, packed into so many bytes; None if there is none."""
+def check_size(size: int, packed: int) -> str | None:
+    """Return the reason not to read a member with this size and packed size in bytes; None if there is none."""
     if size > MEMBER_BYTES:
-        return f"{size} bytes in an archive, at most {MEMBER_BYTES}: unpack it"
+        return f"{size} bytes, at most {MEMBER_BYTES} can be read from an archive; unpack it"
     if size > _SMALL and size > RATIO * packed:
-        return f"{packed} bytes that expand to {size}: not read out of an archive"
+        return f"{packed} bytes that expand to {size}, too far to be read from an archive"
     return None
 
 
 def _normalise_path(name: str) -> str | None:
-    """Return a member's name as a relative POSIX path; None if it is absolute, leads upwards or is no name."""
+    """Return a member's name as a relative POSIX path; None if it is absolute, leads upwards or is invalid."""
     path = posixpath.normpath(name.replace("\\", "/"))  # some Windows archivers write backslashes
     outside = path.startswith(("/", "../")) or path in ("..", ".") or re.match("[A-Za-z]:", path) or "\0" in path
     return None if outside else path

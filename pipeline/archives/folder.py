@@ -1,4 +1,4 @@
-"""A folder as a root."""
+"""Read the files of a folder."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,27 +11,27 @@ from emodna.pipeline.errors import CorpusError
 
 
 class FolderTree(Tree):
-    """The files below a folder; links are followed, but not in a circle."""
+    """Files below a folder. Links are followed, but not in circles."""
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise CorpusError(f"root {root}: {'not a folder' if root.exists() else 'no such folder'}")
+            raise CorpusError("not a folder" if root.exists() else "not found", where=root)
         self.root = root.resolve()
 
     def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
-        """Walk the folder."""
+        """Return the relative paths of visible files, depth first, links to folders last."""
 
-        def refuse(error: OSError) -> None:
-            raise CorpusError(f"root {self.root}: cannot list {error.filename}: {error.strerror}") from error
+        def fail(error: OSError) -> None:
+            raise CorpusError(f"cannot be listed: {error.strerror}", where=error.filename) from error
 
         endings = tuple(suffixes)
         seen: set[str] = set()
-        for folder, subfolders, names in os.walk(self.root, onerror=refuse, followlinks=True):
-            if (real := os.path.realpath(folder)) in seen:  # links that lead in a circle
+        for folder, subfolders, names in os.walk(self.root, onerror=fail, followlinks=True):
+            if (real := os.path.realpath(folder)) in seen:  # a circle of links
                 subfolders.clear()
                 continue
             seen.add(real)
-            # A folder counts under its own name, not under that of a link to it.
+            # A folder comes before links to it, which are then skipped as seen.
             subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
             subfolders.sort(key=[name for name in subfolders if Path(folder, name).is_symlink()].count)
             below = "".join(f"{part}/" for part in Path(folder).relative_to(self.root).parts)
@@ -40,24 +40,24 @@ class FolderTree(Tree):
                     yield below + name
 
     def open(self, path: str) -> BufferedReader:
-        """Open a file by its relative path."""
+        """Open a file."""
         return (self.root / path).open("rb")
 
     def read_stamp(self, path: str) -> Stamp | None:
-        """Size and modification time."""
+        """Return the size and modification time of a file."""
         try:
-            status = os.stat(f"{self.root}/{path}")  # noqa: PTH116 (there may be a million, and a Path costs more than this)
-        except (OSError, ValueError):  # ValueError: a path that no file can have
+            status = os.stat(f"{self.root}/{path}")  # noqa: PTH116 (a Path is slower, and there may be a million files)
+        except (OSError, ValueError):  # ValueError: impossible path
             return None
         return Stamp(status.st_size, status.st_mtime_ns)
 
     def make_relative(self, path: str) -> str | None:
-        """Relative to the root, or absolute below it. Links inside the root are the user's choice."""
+        """Return a path relative to the root. Links inside the root may lead out of it."""
         lexical = Path(os.path.normpath(self.root / path))
-        if not lexical.is_relative_to(self.root):  # the same place by another name, as where a part of it is a link
+        if not lexical.is_relative_to(self.root):  # perhaps below the root through a link
             try:
                 lexical = lexical.parent.resolve() / lexical.name
-            except (ValueError, RuntimeError):  # a path that no file can have; links in a circle
+            except (ValueError, RuntimeError):  # impossible path; circle of links
                 return None
         return lexical.relative_to(self.root).as_posix() if lexical.is_relative_to(self.root) else None
 

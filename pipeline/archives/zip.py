@@ -1,4 +1,4 @@
-"""A ZIP file as a root."""
+"""Read the members of a ZIP file."""
 
 import errno
 import stat
@@ -9,22 +9,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from emodna.pipeline.archives.base import ArchiveTree, Member, refusal
+from emodna.pipeline.archives.base import ArchiveTree, Member, check_size
 from emodna.pipeline.errors import AudioError, CorpusError
 
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
-#: Python reads bzip2 and LZMA, too, but without a limit to what a few bytes of them become.
+#: Supported methods. Python also reads bzip2 and LZMA, but cannot limit their expansion.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-#: RuntimeError: of a member that says it is encrypted in one of its two places only.
+#: Errors of damaged files. RuntimeError: a member is encrypted by only one of its two headers.
 _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
 _LINK: Final = stat.S_IFLNK
 
 
 class ZipTree(ArchiveTree):
-    """The members of a ZIP file, each unpacked into memory when it is opened.
+    """Members of a ZIP file, each unpacked into memory when it is opened.
 
-    Raises `CorpusError`: not a ZIP file, incomplete, or one whose members share bytes, to overwhelm their reader.
+    Raises `CorpusError`: not a ZIP file, incomplete, or with overlapping members, as in a ZIP bomb.
     """
 
     def __init__(self, root: Path) -> None:
@@ -32,34 +32,34 @@ class ZipTree(ArchiveTree):
         try:
             self._archive = zipfile.ZipFile(self.root)
         except _BROKEN as error:
-            raise CorpusError(f"root {root}: not readable as a ZIP file ({error}): incomplete?") from error
+            raise CorpusError(f"not a ZIP file, or an incomplete one: {error}", where=root) from error
         self._infos = self._archive.infolist()
-        places = sorted((info.header_offset, info.compress_size) for info in self._infos)
-        if any(start + packed > following for (start, packed), (following, _) in pairwise(places)):
-            raise CorpusError(f"root {self.root}: its members overlap: not a sound ZIP file")
+        extents = sorted((info.header_offset, info.compress_size) for info in self._infos)
+        if any(start + packed > following for (start, packed), (following, _) in pairwise(extents)):
+            raise CorpusError("damaged: the members of this ZIP file overlap", where=self.root)
         for number, info in enumerate(self._infos):
-            if info.filename.endswith("/"):  # its is_dir() fails at a name of no letters
+            if info.filename.endswith("/"):  # ZipInfo.is_dir() fails on an empty name
                 continue
             mode = stat.S_IFMT(info.external_attr >> 16)
             if mode not in (0, stat.S_IFREG):
                 self._skip_counts["link in an archive" if mode == _LINK else "neither a file nor a folder"] += 1
                 continue
-            why = refusal(info.file_size, info.compress_size)
+            refusal = check_size(info.file_size, info.compress_size)
             if info.flag_bits & _ENCRYPTED:
-                why = "encrypted in its archive: unpack it first"
+                refusal = "encrypted in its archive; unpack it first"
             elif info.compress_type not in _METHODS:
-                why = f"packed by method {info.compress_type} of ZIP, not read here: unpack it first"
-            self._add(_decode_name(info), Member(info.file_size, number, why))
+                refusal = f"packed by ZIP method {info.compress_type}, which is not supported; unpack it first"
+            self._add(_decode_name(info), Member(info.file_size, number, refusal))
 
     def _read(self, member: Member) -> bytes:
-        info = self._infos[member.place]
+        info = self._infos[member.position]
         try:
             with self._archive.open(info) as stream:
                 return stream.read(member.size)  # also checks its CRC
         except _BROKEN as error:
             raise AudioError(f"damaged in its archive: {error}") from error
         except OSError as error:
-            if error.errno in (None, errno.EINVAL):  # of a decompressor, or a place before the file's beginning
+            if error.errno in (None, errno.EINVAL):  # of a decompressor, or a negative offset
                 raise AudioError(f"damaged in its archive: {error}") from error
             raise
 
@@ -68,7 +68,7 @@ class ZipTree(ArchiveTree):
 
 
 def _decode_name(info: zipfile.ZipInfo) -> str:
-    """Return the name of a member; macOS writes UTF-8 without saying so."""
+    """Return the name of a member. macOS writes UTF-8 names without the flag for it."""
     if info.flag_bits & _UTF8:
         return info.orig_filename
     try:

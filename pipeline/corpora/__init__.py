@@ -1,4 +1,4 @@
-"""The corpora, by name. A new one is one file here and one line below, or comes with another package."""
+"""Registry of the corpora. A new one is a file here and a line below, or a plug-in of another package."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -19,35 +19,36 @@ from emodna.pipeline.errors import CorpusError, PluginError
 CORPORA: Final[Mapping[str, type[Corpus]]] = MappingProxyType(
     {kind.name: kind for kind in (Casia, Emodb, Emovo, Iemocap, Ravdess, Savee)}
 )
-"""The corpora of this package. An entry point cannot replace one."""
+"""Corpora of this package by name. A plug-in cannot replace one."""
 
 ENTRY_POINTS: Final = "emodna.corpora"
-"""Group of entry points by which other packages add theirs."""
+"""Group of entry points for the corpora of other packages."""
 
 
 def load_corpus(name: str, subset: str | None = None) -> Corpus:
-    """Import and return the corpus of this name, or a subset of it.
+    """Return the corpus of this name, or a subset of it.
 
-    Raises `CorpusError`: unknown name or subset. Raises `PluginError`: that of another package cannot be used.
+    Raises `CorpusError`: unknown name or subset. Raises `PluginError`: broken plug-in.
     """
     entry = None if name in CORPORA else plugins.find_entry_points(ENTRY_POINTS).get(name)
     if name not in CORPORA and entry is None:
-        raise CorpusError(f"corpus {name}: unknown; valid: {', '.join(list_corpus_names())}")
+        raise CorpusError("unknown corpus", where=name, valid=list_corpus_names())
     kind = CORPORA[name] if entry is None else _load(entry)
     if subset is not None and subset not in kind.subsets:
-        raise CorpusError(f"--subset {subset}: {name} has {', '.join(kind.subsets) or 'no subsets'}")
+        problem = "unknown subset" if kind.subsets else "this corpus has no subsets"
+        raise CorpusError(problem, where=name, field="subset", value=subset, valid=kind.subsets)
     arguments = () if subset is None else (subset,)
     with nullcontext() if entry is None else plugins.wrap_plugin_errors(entry, f"{entry.value}()"):
         return kind(*arguments)
 
 
 def list_corpus_names() -> list[str]:
-    """Return the names of all corpora, those of other packages among them, in order. Imports nothing."""
+    """Return the names of all corpora, sorted, including plug-ins. Imports nothing."""
     return sorted({*CORPORA, *plugins.find_entry_points(ENTRY_POINTS)})
 
 
 def load_corpora() -> Mapping[str, type[Corpus] | PluginError]:
-    """Return all corpora by name, in order; in place of one that cannot be used, the reason. Imports them all."""
+    """Import and return all corpora by name, sorted; a broken plug-in is replaced by its error."""
     found: dict[str, type[Corpus] | PluginError] = dict(CORPORA)
     for name, entry in plugins.find_entry_points(ENTRY_POINTS).items():
         if name not in CORPORA:
@@ -61,12 +62,12 @@ def load_corpora() -> Mapping[str, type[Corpus] | PluginError]:
 def _load(entry: EntryPoint) -> type[Corpus]:
     kind = plugins.load(entry, Corpus)  # type: ignore[type-abstract]
     if not isinstance(getattr(kind, "info", None), CorpusInfo):
-        raise plugins.make_plugin_error(entry, f"{entry.value} has no `info`, a CorpusFacts")
+        raise plugins.make_plugin_error(entry, f"{entry.value} has no `info` of type CorpusInfo")
     return kind
 
 
 def find_selection(name: str) -> tuple[str, str | None] | None:
-    """Return the corpus and the subset whose store has this name; None if no registered corpus has it."""
+    """Return the corpus and subset whose store has this name; None if no corpus does."""
     if name in list_corpus_names():
         return name, None
     subsets = ((corpus, subset) for corpus, kind in CORPORA.items() for subset in kind.subsets)

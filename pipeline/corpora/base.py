@@ -1,6 +1,6 @@
-"""Base classes of the corpora: facts about one, and a reader that tells what each of its files holds.
+"""Base classes of the corpora: published information, and a scan that turns files into utterances.
 
-A corpus names its utterances from their paths (and label files) alone; no audio is opened here.
+A scan reads paths and label files. It opens no audio.
 """
 
 from __future__ import annotations
@@ -28,50 +28,50 @@ Gender = Literal["f", "m"]
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One recording, as its corpus describes it."""
+    """One utterance, as its corpus describes it."""
 
     id: str
-    """Unique in the corpus, from its file grammar: never from the content, never dependent on where the corpus lies."""
+    """Identifier from the file name or label file, unique in the corpus, independent of the corpus's location."""
     path: str
-    """Relative to the root, POSIX."""
+    """POSIX path relative to the root."""
     speaker: str | None = None
     gender: Gender | None = None
     language: str | None = None
-    """ISO 639-1."""
+    """ISO 639-1 code."""
     text: str | None = None
-    """Sentence id."""
+    """Id of the spoken sentence."""
     intensity: str | None = None
     emotion_code: str | None = None
-    """Code in the corpus."""
+    """Emotion as the corpus writes it."""
     emotion: str | None = None
-    """One of `emotions.EMOTIONS`; None if unlabelled."""
+    """Category, one of `emotions.EMOTIONS`; None if unlabelled."""
     extra: Mapping[str, object] = field(default_factory=dict)
-    """Further columns of the corpus's own, the same for all its utterances."""
+    """The corpus's own columns, the same ones for all its utterances."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A file that is left out, and why. Reasons are counted, so they name no file."""
+    """A skipped file with its reason. Reasons are counted, so they name no file."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Utterances that a corpus found under a root."""
+    """The utterances of a corpus below a root."""
 
     table: pa.Table
-    """A row per utterance, in order of id: `layout.SCAN_SCHEMA`, then the corpus's own columns."""
+    """One row per utterance, sorted by id: `layout.SCAN_SCHEMA`, then the corpus's own columns."""
     skipped: Mapping[str, int]
-    """Files left out, counted by reason."""
+    """Number of skipped files by reason."""
 
     def __len__(self) -> int:
-        """Number of utterances."""
+        """Return the number of utterances."""
         return len(self.table)
 
     @property
     def utterances(self) -> Sequence[Utterance]:
-        """Return the utterances as objects, made anew each time."""
+        """Return the utterances as objects. Each call makes new ones."""
         own = self.select_own_columns().to_pylist() or [{}] * len(self)
         rows = self.table.select(layout.SCAN_SCHEMA.names).to_pylist()
         return [Utterance(**row, extra=extra) for row, extra in zip(rows, own, strict=True)]
@@ -83,54 +83,54 @@ class Scan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusInfo:
-    """Published facts about a corpus; None where nothing is published."""
+    """Published information about a corpus; None for values that are not published."""
 
     title: str
     language: str | None = None
     utterances: int | None = None
     speakers: int | None = None
     sample_rate: int | None = None
-    """Native, in Hz."""
+    """Native sample rate in Hz."""
     licence: str
     citation: str = ""
     layout: str
-    """The file grammar, as a user sees it."""
+    """File names and folders, as shown in error messages."""
     emotions: Mapping[str, str]
-    """Code in the corpus -> category."""
+    """Emotion code of the corpus -> category."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Category -> published number of utterances."""
     homepage: str = ""
     obtain: str = ""
-    """Instructions to get it, in a few sentences."""
+    """Where to get the corpus, in a few sentences that name no command."""
     download: Download | None = None
-    """File that `emodna-prep --download` gets; None for a corpus behind a form or a counter."""
+    """File that holds the whole corpus; None if it cannot be downloaded freely."""
 
 
 class Corpus(ABC):
-    """A corpus: its `info`, and `scan`, which says what each of its files holds.
+    """A corpus: its published `info`, and a `scan` for its utterances.
 
-    Most corpora tell everything in their file names, and are a `PathCorpus`; one with label files reads those first,
-    and then has its files `scan_files`.
+    A corpus whose file names hold all labels is a `PathCorpus`. One with label files reads those in `scan`, then calls
+    `scan_files`.
     """
 
     name: str
     info: CorpusInfo
     suffixes: Sequence[str] = (".wav",)
-    """Endings of its audio files, lower case."""
+    """Lower-case suffixes of its audio files."""
     label_suffixes: Sequence[str] = ()
-    """Endings of its label files, lower case, if it has any."""
+    """Lower-case suffixes of its label files."""
     subsets: ClassVar[Mapping[str, str]] = {}
-    """Other selections of the corpus than the usual one: name -> what it holds. Its constructor takes the name."""
+    """Further selections of utterances: name -> description. The constructor takes the name."""
 
     @abstractmethod
     def scan(self, tree: Tree) -> Scan:
-        """Describe every file of a tree; a second copy of an utterance is counted, not used.
+        """Describe every file of a tree. A second copy of an utterance is counted and skipped.
 
-        Raises `CorpusError`: nothing belongs to this corpus; says the layout expected and what was found instead.
+        Raises `CorpusError`: no file belongs to this corpus.
         """
 
     def open(self, root: Path) -> Tree:
-        """Open a root with all files that a scan needs, as `open_tree` does."""
+        """Open a root by `open_tree`, for all files that a scan needs."""
         return open_tree(root, self.suffixes, self.label_suffixes)
 
     def scan_files(
@@ -139,11 +139,11 @@ class Corpus(ABC):
         describe: Callable[[PurePosixPath], Utterance | Skip | None],
         skipped: Mapping[str, int] | None = None,
     ) -> Scan:
-        """Describe every audio file by a function like `PathCorpus.describe`; `skipped` counts what is left out."""
+        """Describe every audio file by a function like `PathCorpus.describe`; add to the counts in `skipped`."""
         skip_counts = Counter(skipped or {})
         unknown_paths: list[str] = []
 
-        def utterances() -> Iterator[Utterance]:
+        def describe_all() -> Iterator[Utterance]:
             for path in _sort_by_depth(tree.list_files(self.suffixes), skip_counts):
                 match describe(PurePosixPath(path)):
                     case None:
@@ -153,15 +153,15 @@ class Corpus(ABC):
                     case Utterance() as utterance:
                         yield utterance
 
-        table = make_utterance_table(utterances())
+        table = make_utterance_table(describe_all())
         if not len(table):
             found = f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
             if skips := {**skip_counts, **tree.skip_counts}:
                 reasons = ", ".join(f"{count} x {reason}" for reason, count in skips.items())
-                found = f"no usable {self.name} file ({reasons})"
+                found = f"no usable file of {self.name} ({reasons})"
             elif unknown_paths:
-                found = f"none of the {len(unknown_paths)} audio files is {self.name}'s (the first: {unknown_paths[0]})"
-            raise CorpusError(f"root {tree.root}: {found}; expected {self.info.layout}")
+                found = f"{len(unknown_paths)} audio files, none of {self.name} (the first: {unknown_paths[0]})"
+            raise CorpusError(f"{found}; expected {self.info.layout}", where=tree.root)
         nearest = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
         rows = nearest.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]
         if copies := len(table) - len(rows):
@@ -171,11 +171,11 @@ class Corpus(ABC):
         return Scan(table.take(rows), dict(skip_counts))
 
     def find_emotion(self, code: str) -> str | None:
-        """Return the category of one of the corpus's emotion codes; None if unknown: never guessed."""
+        """Return the category of an emotion code of the corpus; None if the code is unknown."""
         return self.info.emotions.get(code)
 
     def find_differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
-        """Return the differences from the published corpus, a line each; `sample_rates` are numbers of files by Hz."""
+        """Return the differences from the published corpus, one per line; `sample_rates`: Hz -> number of files."""
         info = self.info
         lines = []
         if info.utterances is not None and len(scan) != info.utterances:
@@ -198,18 +198,18 @@ class Corpus(ABC):
 
 
 class PathCorpus(Corpus):
-    """A corpus whose file names (and folders) tell everything."""
+    """A corpus whose file and folder names hold all labels."""
 
     @abstractmethod
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        """Tell what the file at a relative path is; None for a file outside the corpus's grammar."""
+        """Return the utterance of a relative path, or a `Skip`; None if the path is not in the corpus's grammar."""
 
     def scan(self, tree: Tree) -> Scan:
         """Describe every file."""
         return self.scan_files(tree, self.describe)
 
     def find_unknown(self, code: str, **values: tuple[str, Container[str]]) -> Skip | None:
-        """Return a Skip of an unknown emotion code, or of the first unknown of `values` (value, valid ones)."""
+        """Return a `Skip` for an unknown emotion code or the first unknown of `values`: (value, valid values)."""
         if self.find_emotion(code) is None:
             return Skip(f"unknown emotion code {code}")
         unknown = (Skip(f"unknown {kind} {value}") for kind, (value, valid) in values.items() if value not in valid)
@@ -222,7 +222,7 @@ class PathCorpus(Corpus):
 
 
 def _sort_by_depth(paths: Iterator[str], skip_counts: Counter[str]) -> Iterator[str]:
-    """Paths in order of their depth, then of themselves; those that no table can hold are left out."""
+    """Sort paths by depth, then by name. Skip and count paths that are not UTF-8: no table can hold them."""
     chunks = []
     while chunk := list(islice(paths, ROWS_PER_BATCH)):
         usable = [path for path in chunk if path.encode(errors="replace").decode() == path]
@@ -235,21 +235,21 @@ def _sort_by_depth(paths: Iterator[str], skip_counts: Counter[str]) -> Iterator[
 
 
 def make_utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
-    """Turn utterances into a table, in their order; few are objects at a time.
+    """Turn utterances into a table, in order, some at a time.
 
-    Raises `CorpusError`: columns that differ or have values of different types, or a name that the store has taken.
+    Raises `CorpusError`: utterances differ in their own columns or types, or use a column name of the store.
     """
     parts = list(_make_tables(iter(utterances)))
     try:
         return pa.concat_tables(parts, promote_options="permissive") if parts else layout.SCAN_SCHEMA.empty_table()
     except pa.ArrowException as error:
-        raise CorpusError(f"columns with values of no common type ({error})") from error
+        raise CorpusError(f"own columns: values of different types ({error})") from error
 
 
 def check_column_names(columns: Iterable[str]) -> None:
-    """Refuse columns of a corpus's own that are named like one of the store's. Raises `CorpusError`: names them."""
+    """Raise a `CorpusError` if a corpus's own column has the name of a column of the store."""
     if reserved := sorted(set(columns) & set(layout.INDEX_SCHEMA.names)):
-        raise CorpusError(f"the store has columns {', '.join(reserved)} of its own: rename yours")
+        raise CorpusError(f"reserved column names: {', '.join(reserved)}", remedy="rename these columns")
 
 
 def _make_tables(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
@@ -259,11 +259,11 @@ def _make_tables(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
             first = rows[0]
             check_column_names(first.extra)
         if odd := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
-            raise CorpusError(f"{odd.id!r} has columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}")
+            raise CorpusError(f"own columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}", where=odd.id)
         columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.SCAN_SCHEMA}
         for name in first.extra:
             try:
                 columns[name] = pa.array([each.extra[name] for each in rows])
             except (pa.ArrowException, OverflowError) as error:
-                raise CorpusError(f"column {name}: values of no common type ({error})") from error
+                raise CorpusError(f"values of different types ({error})", where=f"column {name}") from error
         yield pa.table(columns)

@@ -1,4 +1,4 @@
-"""CASIA, the Chinese emotional speech corpus: its free part."""
+"""CASIA, the Chinese emotional speech corpus: the free part."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Final
 
 from emodna.pipeline.corpora.base import CorpusInfo, Gender, PathCorpus, Scan, Skip, Utterance
 
-# Many copies are sorted by emotion alone, and carry emotion and speaker in the name: angry/201-angry-liuchanhg.wav.
+# Many copies have a folder per emotion, and emotion and speaker in the file name: angry/201-angry-liuchanhg.wav.
 _NAME = re.compile(
     r"(?P<number>[0-9]{1,3})(?:-(?P<emotion>[a-z]+)-(?P<speaker>[a-z]+))?\.wav", re.IGNORECASE | re.ASCII
 )
@@ -19,19 +19,18 @@ _EMOTIONS: Final = {
     "sad": "sadness",
     "surprise": "surprise",
 }
-#: The free part, fifty sentences that all speakers read in all emotions; the full corpus has 9600 utterances.
+#: Numbers of the free part: fifty sentences that all speakers read in all emotions. The full corpus has 9600.
 _FREE: Final = range(201, 251)
 _NOT_FREE: Final = "number outside 201 to 250, the free part"
-#: Copies spell the fourth speaker in two ways.
+#: Copies differ in the name of the fourth speaker.
 _SPELLINGS: Final = {"zhaoziwen": "zhaozuoxiang"}
-# The corpus's publication does not say who is a woman. A public speaker-recognition program keeps voice models of
-# these speakers under file names that begin with the word for woman (liuchang, zhaoquanyin) or man (wangzhe,
-# zhaozuoxiang), which agrees with the published two and two.
+# The publication counts two women and two men, and names neither. A public speaker-recognition program names its voice
+# models of these speakers "woman" (liuchang, zhaoquanyin) and "man" (wangzhe, zhaozuoxiang).
 _GENDERS: Final[Mapping[str, Gender]] = {"liuchanhg": "f", "zhaoquanyin": "f", "wangzhe": "m", "zhaozuoxiang": "m"}
 
 
 class Casia(PathCorpus):
-    """Names are a number in <speaker>/<emotion>, or number-emotion-speaker in any folder."""
+    """CASIA: a number in the folders <speaker>/<emotion>, or number-emotion-speaker in any folder."""
 
     name = "casia"
     info = CorpusInfo(
@@ -47,13 +46,13 @@ class Casia(PathCorpus):
         counts=dict.fromkeys(_EMOTIONS.values(), 200),
         homepage="http://www.chineseldc.org/resource_info.php?rid=76",
         obtain=(
-            "Bought from ChineseLDC, http://www.chineseldc.org/resource_info.php?rid=76. The literature uses its free "
-            "part of 1200 utterances; copies of it hold a folder per speaker, with a folder per emotion below."
+            "Buy it from ChineseLDC, http://www.chineseldc.org/resource_info.php?rid=76. The literature uses the free "
+            "part of 1200 utterances. Copies have a folder per speaker and in it a folder per emotion."
         ),
     )
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        """Read one name, and the two folders above it where the name is a number alone."""
+        """Parse a file name, and the two folders above it if the name is only a number."""
         match = _NAME.fullmatch(path.name)
         if match is None:
             return None
@@ -74,12 +73,12 @@ class Casia(PathCorpus):
         )
 
     def find_differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
-        """Return the differences from the published corpus; name the full one."""
+        """Return the differences from the published corpus, the full CASIA first."""
         lines = super().find_differences(scan, sample_rates)
         if beyond := scan.skipped.get(_NOT_FREE):
             lines.insert(
                 0,
-                f"{beyond} utterances beyond the free 1200, as in the full CASIA of 9600, were left out: "
-                "the literature means numbers 201 to 250",
+                f"skipped {beyond} utterances outside the free part (numbers 201 to 250): this is the full CASIA, "
+                "and the literature uses the 1200 of the free part",
             )
         return lines

@@ -11,12 +11,12 @@ _NAME = re.compile(r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<emotion>[A-Z])(?P<ve
 _MALE = frozenset({"03", "10", "11", "12", "15"})
 _FEMALE = frozenset({"08", "09", "13", "14", "16"})
 _TEXTS = frozenset({"a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10"})
-#: EMODB 2.0 adds 281 clips whose emotion is ambiguous; the literature means the 535.
+#: EMODB 2.0 adds 281 utterances of ambiguous emotion; the literature uses the 535 of 1.x.
 _UTTERANCES_2_0 = 816
 
 
 class Emodb(PathCorpus):
-    """Names are SSTTTEv: speaker, text, emotion (a German initial), version."""
+    """EMODB: file names SSTTTEv, for speaker, text, emotion (a German initial), version."""
 
     name = "emodb"
     info = CorpusInfo(
@@ -47,9 +47,8 @@ class Emodb(PathCorpus):
             "neutral": 79,
         },
         homepage="https://zenodo.org/records/7447302",
-        obtain="Free: emodna-prep --corpus emodb --download. By hand: emodb.zip of version 1.3.0 from the homepage, or "
-        "http://emodb.bilderbar.info/download/download.zip, the same 535 recordings. Version 2.0 holds 816: another "
-        "corpus than the literature's.",
+        obtain="Free: emodb.zip of version 1.3.0 from the homepage, or the same 535 recordings from "
+        "http://emodb.bilderbar.info/download/download.zip. The 816 of version 2.0 are not the literature's corpus.",
         download=Download(
             url="https://zenodo.org/records/7447302/files/emodb.zip?download=1",
             file="emodb.zip",
@@ -60,7 +59,7 @@ class Emodb(PathCorpus):
     )
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        """Read one name."""
+        """Parse a file name."""
         match = _NAME.fullmatch(path.name)
         if match is None:
             return None
@@ -76,8 +75,8 @@ class Emodb(PathCorpus):
         )
 
     def find_differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
-        """Return the differences from the published corpus; name EMODB 2.0."""
+        """Return the differences from the published corpus, EMODB 2.0 first."""
         lines = super().find_differences(scan, sample_rates)
         if len(scan) == _UTTERANCES_2_0:
-            lines.insert(0, "this is EMODB 2.0, with 281 ambiguous clips; the literature means the 535 of 1.x")
+            lines.insert(0, "this is EMODB 2.0, with 281 ambiguous utterances; the literature uses the 535 of 1.x")
         return lines

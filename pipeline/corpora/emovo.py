@@ -1,4 +1,4 @@
-"""EMOVO, Italian."""
+"""EMOVO, the Italian emotional speech database."""
 
 import re
 from pathlib import PurePosixPath
@@ -22,7 +22,7 @@ _SENTENCES = frozenset({"b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n
 
 
 class Emovo(PathCorpus):
-    """Names are emotion-speaker-sentence; features come from the first of two microphones that stand apart."""
+    """EMOVO: file names emotion-speaker-sentence. Features use the first of two channels, one per microphone."""
 
     name = "emovo"
     info = CorpusInfo(
@@ -38,13 +38,13 @@ class Emovo(PathCorpus):
         counts=dict.fromkeys(_EMOTIONS.values(), 84),
         homepage="http://voice.fub.it/activities/corpora/emovo/index.html",
         obtain=(
-            "Ask the authors through http://voice.fub.it/activities/corpora/emovo/index.html; no address of a file "
-            "has lasted. It unpacks to EMOVO/ with a folder per speaker: f1 to f3, m1 to m3."
+            "Ask the authors through http://voice.fub.it/activities/corpora/emovo/index.html; no download link "
+            "has lasted. The archive unpacks to EMOVO/ with a folder per speaker: f1 to f3, m1 to m3."
         ),
     )
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        """Read one name."""
+        """Parse a file name."""
         match = _NAME.fullmatch(path.name)
         if match is None:
             return None

@@ -19,14 +19,14 @@ _LABEL = re.compile(
     r"\[(?P<valence>[0-9]+\.[0-9]+), (?P<arousal>[0-9]+\.[0-9]+), (?P<dominance>[0-9]+\.[0-9]+)\]",
     re.ASCII,
 )
-# The letter behind the session names the dialog (whose motion was captured); the last one tells who speaks.
+# The letter after the session is the speaker with motion capture; the last letter is the speaker of the turn.
 _TURN = re.compile(
     r"(?P<dialog>(?P<session>Ses0[1-5])[FM]_(?:impro|script)\w+)_(?P<speaker>[FM])[0-9A-Z]+",
     re.IGNORECASE | re.ASCII,
 )
 _DIALOG = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\w+", re.IGNORECASE | re.ASCII)
 _LABEL_FOLDER: Final = ("dialog", "emoevaluation")
-#: A dialog's has some 100 kB.
+#: Limit; the file of a dialog has about 100 kB.
 _LABEL_FILE_BYTES: Final = 4_000_000
 
 _FOUR: Final[Mapping[str, str]] = {
@@ -37,7 +37,7 @@ _FOUR: Final[Mapping[str, str]] = {
     "sad": "sadness",
 }
 _SEVEN: Final[Mapping[str, str]] = {**_FOUR, "dis": "disgust", "fea": "fear", "sur": "surprise"}
-#: How often each code occurs. The last three are no category of ours: frustration, other, and no majority.
+#: Number of turns per code. The last three have no category: frustration, other, no majority.
 _TURNS: Final = {
     "ang": 1103,
     "exc": 1041,
@@ -53,7 +53,7 @@ _TURNS: Final = {
 }
 
 
-#: Code -> category of the turns that are utterances; None for those that are kept without an emotion.
+#: Subset -> code -> category; None keeps a turn unlabelled. Turns of other codes are skipped.
 _SELECTIONS: Final[Mapping[str | None, Mapping[str, str | None]]] = {
     None: _FOUR,
     "happiness-only": {code: emotion for code, emotion in _FOUR.items() if code != "exc"},
@@ -63,7 +63,7 @@ _SELECTIONS: Final[Mapping[str | None, Mapping[str, str | None]]] = {
 
 
 def _add_counts(info: CorpusInfo, selection: Mapping[str, str | None]) -> CorpusInfo:
-    """Return the corpus's facts, with the numbers of a selection."""
+    """Return the information with the emotions and counts of a selection."""
     emotions = {code: emotion for code, emotion in selection.items() if emotion is not None}
     counts = dict.fromkeys(emotions.values(), 0)
     for code, emotion in emotions.items():
@@ -72,7 +72,7 @@ def _add_counts(info: CorpusInfo, selection: Mapping[str, str | None]) -> Corpus
 
 
 class Iemocap(Corpus):
-    """Names are turns of a dialog, described in label files; without a subset, the usual four emotions."""
+    """IEMOCAP: turns of dialogs, labelled in files of their own; four emotions unless a subset is chosen."""
 
     name = "iemocap"
     info = _add_counts(
@@ -81,7 +81,7 @@ class Iemocap(Corpus):
             language="en",
             speakers=10,
             sample_rate=16000,
-            licence="internal research after a signed form, no passing on",
+            licence="internal research after a signed form, no redistribution",
             citation=(
                 "Busso et al. 2008, Language Resources and Evaluation 42(4):335-359, doi:10.1007/s10579-008-9076-6"
             ),
@@ -92,8 +92,8 @@ class Iemocap(Corpus):
             emotions={},
             homepage="https://sail.usc.edu/iemocap/",
             obtain=(
-                "Start at https://sail.usc.edu/iemocap/iemocap_release.htm: sign the form "
-                "https://sail.usc.edu/iemocap/Data_Release_Form_IEMOCAP.pdf, and a link comes by mail within days. "
+                "Sign the form https://sail.usc.edu/iemocap/Data_Release_Form_IEMOCAP.pdf, as described at "
+                "https://sail.usc.edu/iemocap/iemocap_release.htm; a link arrives by mail within days. "
                 "The archive of 17.7 GB unpacks to IEMOCAP_full_release/ with Session1 to Session5."
             ),
         ),
@@ -110,12 +110,12 @@ class Iemocap(Corpus):
 
     def __init__(self, subset: str | None = None) -> None:
         self._selection = _SELECTIONS[subset]
-        if subset is not None:  # a name of its own gives it a store of its own
+        if subset is not None:  # its own name gives it its own store
             self.name = f"{self.name}-{subset}"
             self.info = _add_counts(self.info, self._selection)
 
     def scan(self, tree: Tree) -> Scan:
-        """Describe every WAV by the label line of its turn, and count what is left out or occurs twice."""
+        """Describe every WAV by the label line of its turn; count WAVs and lines without the other."""
         skipped: Counter[str] = Counter()
         labels = _read_labels(tree, skipped)
         seen_turns: set[str] = set()
@@ -124,7 +124,7 @@ class Iemocap(Corpus):
             if not _TURN.fullmatch(path.stem):
                 return Skip("recording of a whole dialog") if _DIALOG.fullmatch(path.stem) else None
             turn = path.stem.lower()
-            if turn in seen_turns:  # looked at before its emotion, so that it is no further one of another emotion
+            if turn in seen_turns:  # before its emotion: a second copy is counted as such only
                 return Skip("second copy of an utterance")
             seen_turns.add(turn)
             return self._utterance(path, labels[turn]) if turn in labels else Skip("WAV without a label line")
@@ -141,9 +141,9 @@ class Iemocap(Corpus):
 
 
 def _read_labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:
-    """Label of each turn by its name in lower case; of several copies of a label file, the one nearest to the root."""
+    """Read the label of each turn, by lower-case name. Of several copies of a file, the one nearest the root counts."""
     labels: dict[str, Utterance] = {}
-    # Only direct children: the folders below hold the votes of single raters.
+    # Only direct children: the subfolders hold the votes of single raters.
     files = [p for p in tree.list_files((".txt",)) if PurePosixPath(p.lower()).parent.parts[-2:] == _LABEL_FOLDER]
     for path in sorted(files, key=lambda path: (path.count("/"), path)):
         stamp = tree.read_stamp(path)
@@ -151,9 +151,9 @@ def _read_labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:
             skipped["label file larger than 4 MB"] += 1
             continue
         try:
-            # Any byte is a character in Latin-1: a rater's comment in another encoding is no reason to lose the labels.
+            # Latin-1 decodes any byte: raters' comments in other encodings must not lose the labels.
             with io.TextIOWrapper(tree.open(path), "latin-1") as file:
-                lines = [line.rstrip() for line in file if line.startswith("[")]  # no header, nor what one rater said
+                lines = [line.rstrip() for line in file if line.startswith("[")]  # no header, no single raters
         except (AudioError, OSError):
             skipped["label file that cannot be read"] += 1
             continue
@@ -166,7 +166,7 @@ def _read_labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:
 
 
 def _parse_label(line: str) -> Utterance | None:
-    """Return the utterance of a label line, which still lacks its path and emotion; None outside the grammar."""
+    """Return the utterance of a label line, without path and emotion; None if the line is not in the grammar."""
     match = _LABEL.fullmatch(line)
     turn = match and _TURN.fullmatch(match["turn"])
     if match is None or turn is None:

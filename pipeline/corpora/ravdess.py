@@ -1,4 +1,4 @@
-"""RAVDESS, the speech part."""
+"""RAVDESS, the Ryerson Audio-Visual Database of Emotional Speech and Song: the speech part."""
 
 import re
 from pathlib import PurePosixPath
@@ -27,7 +27,7 @@ _EMOTIONS = {
 
 
 class Ravdess(PathCorpus):
-    """Names are MM-VC-EE-II-SS-RR-AA: modality, vocal channel, emotion, intensity, statement, repetition, actor."""
+    """RAVDESS: modality, vocal channel, emotion, intensity, statement, repetition and actor in the file name."""
 
     name = "ravdess"
     info = CorpusInfo(
@@ -42,9 +42,8 @@ class Ravdess(PathCorpus):
         emotions=_EMOTIONS,
         counts=dict.fromkeys(_EMOTIONS.values(), 192) | {"neutral": 96},  # neutral speech has no strong intensity
         homepage="https://zenodo.org/records/1188976",
-        obtain="Free for non-commercial use: emodna-prep --corpus ravdess --download. By hand: the file "
-        "Audio_Speech_Actors_01-24.zip from the homepage, 1440 spoken utterances; the songs and videos beside it are "
-        "not used.",
+        obtain="Free for non-commercial use: Audio_Speech_Actors_01-24.zip from the homepage, with 1440 spoken "
+        "utterances. The songs and videos on that page are not used.",
         download=Download(
             url="https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
             file="Audio_Speech_Actors_01-24.zip",
@@ -55,7 +54,7 @@ class Ravdess(PathCorpus):
     )
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        """Read one name; songs and the sound of videos are not part of the benchmark."""
+        """Parse a file name. Songs and the sound of videos are skipped."""
         match = _NAME.fullmatch(path.name)
         if match is None:
             return None

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from emodna.pipeline.corpora.base import CorpusInfo, PathCorpus, Skip, Utterance
 
-# Taking both letters where there are two reads sa (sadness) and su (surprise) before any single letter.
+# Greedy {1,2} matches sa (sadness) and su (surprise) before a single letter.
 _NAME = re.compile(
     r"(?:(?P<speaker>[A-Z]{2})_)?(?P<emotion>[A-Z]{1,2})(?P<number>[0-9]{2})\.wav", re.IGNORECASE | re.ASCII
 )
@@ -19,13 +19,13 @@ _EMOTIONS = {
     "su": "surprise",
 }
 _SPEAKERS = frozenset({"DC", "JE", "JK", "KL"})
-#: Fifteen sentences per emotion, thirty of them neutral.
+#: Sentences per speaker and emotion.
 _SENTENCES = 15
 _NEUTRAL_SENTENCES = 30
 
 
 class Savee(PathCorpus):
-    """Names are an emotion code and a number, below a folder per speaker or behind the speaker's initials."""
+    """SAVEE: an emotion code and a number, in a folder per speaker or after the speaker's initials."""
 
     name = "savee"
     info = CorpusInfo(
@@ -41,13 +41,13 @@ class Savee(PathCorpus):
         counts=dict.fromkeys(_EMOTIONS.values(), 60) | {"neutral": 120},
         homepage="http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/",
         obtain=(
-            "Register at http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/Register.html, then fetch "
+            "Register at http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/Register.html, then download "
             "AudioData.zip. It unpacks to AudioData/ with a folder per speaker: DC, JE, JK, KL."
         ),
     )
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
-        """Read one name, and its folder where the name tells no speaker."""
+        """Parse a file name, and its folder if the name has no speaker."""
         match = _NAME.fullmatch(path.name)
         if match is None:
             return None
@@ -65,6 +65,6 @@ class Savee(PathCorpus):
             code,
             id=f"{speaker}_{sentence}",
             speaker=speaker,
-            gender="m",  # all four are men
-            text=sentence,  # most sentences belong to one emotion
+            gender="m",  # all four speakers are men
+            text=sentence,  # most sentences are read in one emotion only
         )

@@ -1,4 +1,4 @@
-"""Get a published corpus from where its authors put it. A download that was cut off goes on where it ended."""
+"""Download published corpora, verify their checksums, and continue interrupted downloads."""
 
 import os
 import shutil
@@ -8,35 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from emodna.pipeline.errors import DownloadError
+from emodna.pipeline.errors import DownloadError, Remedy
 from emodna.pipeline.files import flush_folder
 
-#: Hidden folder beside the file, for all that is not yet known to be the published one.
+#: Hidden folder beside the file, for unfinished downloads.
 UNFINISHED_FOLDER: Final = ".download"
 
-#: Tries in a row that bring nothing, and the pause in s after the first one; each further pause is twice as long.
+#: Maximum number of tries in a row without new bytes, and the pause in s after the first; each pause is twice the last.
 _TRIES: Final = 5
 _PAUSE: Final = 1.0
-#: Seconds to wait for a connection, and for the next bytes.
+#: Timeouts in s for a connection and for the next bytes.
 _TIMEOUT: Final = (20.0, 30.0)
-#: Bytes that are written at a time: of a cut, so many are lost at most.
+#: Bytes that are written at a time; at most these are lost in an interruption.
 _CHUNK: Final = 1 << 14
-#: Answers below 500 after which another try makes sense. 416: the part that is here is none of this file.
+#: Statuses below 500 that are tried again. 416: the downloaded part does not belong to this file.
 _RETRIED_STATUSES: Final = (408, 416, 425, 429)
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """One file that holds a whole corpus."""
+    """A published file that holds a whole corpus."""
 
     url: str
     file: str
-    """Name under which it is kept."""
+    """File name on this machine."""
     bytes: int
     checksum: str
-    """Algorithm and hexadecimal digest, such as sha256:1234..., as pooch writes it."""
+    """Algorithm and hexadecimal digest in the form of pooch: sha256:1234..."""
     confirmed: bool
-    """True if a second, independent source gives the same checksum."""
+    """True if a second, independent source publishes the same checksum."""
 
 
 def fetch(
@@ -47,24 +47,31 @@ def fetch(
     *,
     homepage: str = "",
 ) -> Path:
-    """Get a file into a folder, verified by its checksum, unless it is there already.
+    """Download a file into a folder, unless it is there, and return its path.
 
-    What an interrupted run has got is kept, and continued. The file gets its name when it is the published one.
-    `on_progress` is called with the number of bytes that are there, `on_message` with lines about waits and failed tries. At the
-    homepage a user can look if the server has not got the file (any more).
+    An interrupted download is kept and continued. The file gets its name once its checksum is verified.
 
-    Raises `DownloadError`: it could not be got, in one line that names its address; or another file has its name.
+    Parameters
+    ----------
+    on_progress
+        Called with the number of bytes downloaded so far.
+    on_message
+        Called with a line about a wait or a failed try.
+    homepage
+        Page to look at if the server no longer has the file.
+
+    Raises `DownloadError`: the download failed, or the folder holds another file of this name.
     """
     import filelock
 
     file = folder / download.file
-    unfinished = folder / UNFINISHED_FOLDER
-    part = unfinished / f"{download.file}.part"
+    hidden = folder / UNFINISHED_FOLDER
+    part = hidden / f"{download.file}.part"
     try:
         if _is_downloaded(download, file):
             return file
-        unfinished.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(unfinished / "lock")  # the kernel's: it dies with its holder
+        hidden.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(hidden / "lock")  # the kernel frees it if this process dies
         try:
             held = lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -76,36 +83,34 @@ def fetch(
                 _download_rest(download, part, on_progress, on_message, homepage)
                 if not _is_published(download, part):
                     part.unlink()
-                    wrong = f"not the published file: its checksum is not {download.checksum}"
-                    raise DownloadError(f"{download.url}: {wrong}; the same command gets it anew")
+                    problem = f"not the published file: its checksum is not {download.checksum}"
+                    raise DownloadError(problem, where=download.url, remedy="download it again")
                 part.replace(file)
                 flush_folder(folder)
     except OSError as error:
-        raise DownloadError(f"{download.url}: cannot be kept in {folder}: {error.strerror or error}") from error
+        raise DownloadError(f"cannot be saved in {folder}: {error.strerror or error}", where=download.url) from error
     return file
 
 
 def _check_space(download: Download, part: Path) -> None:
-    """Refuse to begin what the disk cannot hold."""
+    """Raise a `DownloadError` if the disk has too little space."""
     missing = download.bytes - (part.stat().st_size if part.exists() else 0)
     free = shutil.disk_usage(part.parent).free
     if missing > free:
-        raise DownloadError(
-            f"{download.url}: {missing / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free in {part.parent.parent}; "
-            "make room, or choose another place by --root or $EMODNA_DATA"
-        )
+        problem = f"needs {missing / 1e6:.0f} MB, but {part.parent.parent} has {free / 1e6:.0f} MB free"
+        remedy = Remedy("free some space, or choose another folder with {root} or $EMODNA_DATA")
+        raise DownloadError(problem, where=download.url, remedy=remedy)
 
 
 def _is_downloaded(download: Download, file: Path) -> bool:
-    """Return True if the published file has its final name already."""
+    """Return True if the published file is in place. Raises `DownloadError`: another file is."""
     if not file.exists():
         return False
     if not _is_published(download, file):
-        # It may be all that a user has of another edition: not ours to remove.
-        raise DownloadError(
-            f"{file}: not the published file of {download.url} (its checksum is not {download.checksum}); "
-            "move it away to get that one, or give it by --root to use it as it is"
-        )
+        # Do not delete it: it may be another edition that the user needs.
+        problem = f"not the published file {download.url}: its checksum is not {download.checksum}"
+        remedy = Remedy("move it away to download that one, or choose it with {root} to use it as it is")
+        raise DownloadError(problem, where=file, remedy=remedy)
     return True
 
 
@@ -118,39 +123,40 @@ def _is_published(download: Download, file: Path) -> bool:
 def _download_rest(
     download: Download, part: Path, on_progress: Callable[[int], None], on_message: Callable[[str], None], homepage: str
 ) -> None:
-    """Bring a part to its full size, from however much of it is there. Its content is for the checksum to judge."""
+    """Download the missing bytes of a part, with several tries. Does not check its content."""
     import requests
 
     failures = 0
     part.touch()
-    while (held := part.stat().st_size) < download.bytes:
-        on_progress(held)
+    while (size := part.stat().st_size) < download.bytes:
+        on_progress(size)
         try:
-            _request_rest(download, part, held, on_progress)
+            _request_rest(download, part, size, on_progress)
         except requests.RequestException as error:
             now = part.stat().st_size
-            failures = 1 if now > held else failures + 1
+            failures = 1 if now > size else failures + 1
             status = None if error.response is None else error.response.status_code
             if status is not None and status < 500 and status not in _RETRIED_STATUSES:
-                look = f"see {homepage} for where it is now" if homepage else "look for it elsewhere"
-                then = f"{look}, and say by --root where you put what you got"
+                page = f" (homepage: {homepage})" if homepage else ""
+                problem = f"{_describe_cause(error)}{page}"
+                remedy = Remedy("download it by hand, and choose it with {root}")
             elif failures == _TRIES:
-                here = f"{now / 1e6:.1f} of {download.bytes / 1e6:.1f} MB are here"
-                then = f"{here}, and the same command goes on from there"
+                problem = f"{_describe_cause(error)}, after {now / 1e6:.1f} of {download.bytes / 1e6:.1f} MB"
+                remedy = Remedy("download again to continue")
             else:
                 pause = _PAUSE * 2 ** (failures - 1)
                 on_message(f"{_describe_cause(error)}; trying again in {pause:.0f} s")
                 time.sleep(pause)
                 continue
-            raise DownloadError(f"{download.url}: {_describe_cause(error)}; {then}") from error
+            raise DownloadError(problem, where=download.url, remedy=remedy) from error
 
 
-def _request_rest(download: Download, part: Path, held: int, on_progress: Callable[[int], None]) -> None:
-    """Ask for the file from byte `held` on, and write what comes."""
+def _request_rest(download: Download, part: Path, size: int, on_progress: Callable[[int], None]) -> None:
+    """Request the file from byte `size` on, and append it to the part."""
     import requests
 
-    # Compressed on the way, a part could not be continued.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={held}-"} if held else {})
+    # A part that is compressed in transfer could not be continued.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
     with (
         requests.get(download.url, headers=headers, stream=True, timeout=_TIMEOUT) as response,
         part.open("ab") as file,
@@ -161,19 +167,20 @@ def _request_rest(download: Download, part: Path, held: int, on_progress: Callab
         total = response.headers.get("Content-Range", response.headers.get("Content-Length", "")).rpartition("/")[2]
         kind = response.headers.get("Content-Type", "unknown type")
         if kind.startswith("text/html") or (total.isdecimal() and int(total) != download.bytes):
-            raise DownloadError(
-                f"{download.url}: the server sends {total or 'some'} bytes ({kind}), the published file has "
-                f"{download.bytes}: it has changed, or a login page is in the way"
+            problem = (
+                f"the server sends {kind} of {total or 'unknown'} bytes, but the published file has {download.bytes}"
             )
-        if response.status_code == 200:  # the whole file, whatever was asked for
+            raise DownloadError(problem, where=download.url, remedy="it may have changed, or need a login")
+        if response.status_code == 200:  # the whole file, whatever the request
             file.truncate(0)
-        elif not response.headers.get("Content-Range", "").startswith(f"bytes {held}-"):
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {size}-"):
             file.truncate(0)
-            raise requests.ConnectionError("the server sent another part of the file than was asked for")
+            raise requests.ConnectionError("the server sent another part of the file than requested")
         for chunk in response.iter_content(_CHUNK):
             if file.tell() + len(chunk) > download.bytes:
                 file.truncate(0)
-                raise DownloadError(f"{download.url}: the server sends more than the {download.bytes} bytes published")
+                problem = f"the server sends more than the {download.bytes} bytes of the published file"
+                raise DownloadError(problem, where=download.url)
             file.write(chunk)
             on_progress(file.tell())
         file.flush()
@@ -183,7 +190,7 @@ def _request_rest(download: Download, part: Path, held: int, on_progress: Callab
 
 
 def _describe_cause(error: BaseException) -> str:
-    """Return what an error of the network comes down to, in one line: its wrappings say no more, at length."""
+    """Return the innermost cause of a network error, in one line."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

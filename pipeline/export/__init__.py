@@ -1,4 +1,4 @@
-"""Stores in the formats of other tools. The registry: one module per format, loaded when it is asked for."""
+"""Export feature stores to the formats of other tools; the registry loads one module per format on demand."""
 
 import importlib
 from collections.abc import Callable
@@ -8,39 +8,41 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from emodna.pipeline.files import replace_atomically
 
 if TYPE_CHECKING:
-    from emodna.pipeline.export.base import Format
+    from emodna.pipeline.export.base import ExportFormat
     from emodna.pipeline.store import FeatureStore
 
 FORMATS: Final = ("parquet", "npz", "webdataset", "hf")
 
 
-class Exported(NamedTuple):
-    """Size of an export."""
+class ExportSize(NamedTuple):
+    """Number of files and bytes of an export."""
 
     files: int
     bytes: int
 
 
-def export_format(name: str) -> "Format":
-    """Load one of `FORMATS`."""
-    found: Format = importlib.import_module(f"emodna.pipeline.export.{name}").FORMAT
+def load_format(name: str) -> "ExportFormat":
+    """Return one of `FORMATS`; import its module."""
+    found: ExportFormat = importlib.import_module(f"emodna.pipeline.export.{name}").FORMAT
     return found
 
 
-def default_place(store: "FeatureStore", name: str) -> Path:
-    """Return the default place of an export: here, by the names of the corpus and the features."""
-    return Path(f"{store.snapshot.corpus}-{store.path.name}{export_format(name).suffix}")
+def make_default_path(store: "FeatureStore", name: str) -> Path:
+    """Return the default path of an export: corpus and feature set, in the current folder."""
+    return Path(f"{store.snapshot.corpus}-{store.path.name}{load_format(name).suffix}")
 
 
-def export(store: "FeatureStore", name: str, place: Path, *, force: bool, told: Callable[[int], None]) -> Exported:
-    """Write all of a store in one of `FORMATS`, to a file or folder; it is whole when it appears at its place.
+def export_store(
+    store: "FeatureStore", name: str, place: Path, *, force: bool, on_progress: Callable[[int], None]
+) -> ExportSize:
+    """Write a store to a file or folder in one of `FORMATS`; a failed export leaves nothing behind.
 
     The same store gives the same bytes with the same versions of libraries. Memory holds the index and one shard.
-    `told` is called with the number of further utterances that have been written. Raises `ExportError`: the place is
-    taken, or is none for this format. Raises `StoreError`: features are damaged.
+    `on_progress` is called with the number of utterances written since its last call. Raises `ExportError` if `place`
+    exists without `force` or does not fit the format, and `StoreError` if features are damaged.
     """
-    chosen = export_format(name)
+    chosen = load_format(name)
     with replace_atomically(place, own_files=chosen.own_files, always=chosen.always, force=force) as fresh:
-        chosen.write(store, fresh, told)
+        chosen.write(store, fresh, on_progress)
         files = [path for path in fresh.rglob("*") if path.is_file()] if chosen.own_files else [fresh]
-        return Exported(len(files), sum(path.stat().st_size for path in files))
+        return ExportSize(len(files), sum(path.stat().st_size for path in files))

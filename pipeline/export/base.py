@@ -1,4 +1,4 @@
-"""Shared by the formats: the columns that go along, the origin that a file names, the split into files."""
+"""Share code between the export formats: columns, origin, and the split into files."""
 
 import json
 import re
@@ -15,58 +15,58 @@ from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import Snapshot
 from emodna.pipeline.tables import choose_column_names
 
-#: Columns of the index that say where in the store an utterance lies: not where it lies in an export.
-_PLACES: Final = ("shard", "offset")
-#: Values of features that are held in memory at a time, unless one utterance has more (64 MiB).
-BLOCK_VALUES: Final = 1 << 24
-#: Bytes of features after which a format of several files begins the next one.
-FILE_BYTES: Final = 256 << 20
+#: Index columns that locate an utterance in the store; meaningless in an export.
+_POSITION_COLUMNS: Final = ("shard", "offset")
+#: Feature values to hold in memory at a time (64 MiB); one utterance may exceed it.
+MAX_BLOCK_VALUES: Final = 1 << 24
+#: Largest size of the features of one file, for formats of several files.
+MAX_FILE_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """One format."""
+class ExportFormat:
+    """An export format."""
 
     suffix: str
-    """End of the name that an export gets by default."""
+    """End of the default name of an export."""
     own_files: re.Pattern[str] | None
-    """Paths of the files of an export that is a folder; None if it is a single file."""
+    """Pattern of the paths in an exported folder; None if an export is a single file."""
     write: Callable[[FeatureStore, Path, Callable[[int], None]], None]
-    """Writes a store to a new file, or into a new folder; calls with the number of utterances it has written."""
+    """Function of (store, new file or folder, progress function)."""
     load: str
-    """Python that opens an export at {place}."""
+    """Python statement that opens an export at {place}."""
     always: frozenset[str] = frozenset()
-    """Those of `own_files` that every export has: a folder without them was not written here."""
+    """Files that every export has; a folder without them is not an export."""
 
 
-def columns(store: FeatureStore, *, taken: Collection[str] = ()) -> pa.Table:
-    """Return the columns of the index that go along, in order; those with a taken name get `own_` before it."""
-    table = store.table.drop_columns(list(_PLACES))
+def select_columns(store: FeatureStore, *, taken: Collection[str] = ()) -> pa.Table:
+    """Return the index columns to export, in order; names in `taken` get the prefix `own_`."""
+    table = store.table.drop_columns(list(_POSITION_COLUMNS))
     return table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
 
 
-def plain(table: pa.Table) -> pa.Table:
-    """Turn columns that are neither numbers, truth values nor text, as a user's own table may have, into text."""
-    return pa.table({name: _plain(table[name]) for name in table.column_names})
+def simplify_columns(table: pa.Table) -> pa.Table:
+    """Convert columns that are neither numbers, booleans nor text to text; a user's table may have any type."""
+    return pa.table({name: _simplify_column(table[name]) for name in table.column_names})
 
 
-def about_json(snapshot: Snapshot) -> str:
-    """Return a store's origin as JSON, but not where on this machine it was made, or when."""
+def format_origin(snapshot: Snapshot) -> str:
+    """Return a store's origin as JSON, without paths and times."""
     names = ("corpus", "feature_set", "parameters", "segmentation", "licence", "citation", "libraries", "fingerprint")
     return json.dumps({name: getattr(snapshot, name) for name in names}, indent=1)
 
 
-def numbered_blocks(store: FeatureStore) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
-    """Yield the blocks of a store (number of the file that takes it, rows, features): `FILE_BYTES` to a file."""
+def number_blocks(store: FeatureStore) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
+    """Yield blocks of a store as (file number, rows, features); a file holds up to `MAX_FILE_BYTES`."""
     number, size = 0, 0
-    for rows, features in store.blocks(BLOCK_VALUES):
-        if size and size + features.nbytes > FILE_BYTES:
+    for rows, features in store.blocks(MAX_BLOCK_VALUES):
+        if size and size + features.nbytes > MAX_FILE_BYTES:
             number, size = number + 1, 0
         size += features.nbytes
         yield number, rows, features
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _simplify_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if kind == pa.float16():
         return column.cast(pa.float32())
@@ -74,6 +74,6 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
     try:
         return column.cast(pa.string())
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, bytes and the like
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, bytes etc.
         texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.string())])

@@ -1,4 +1,4 @@
-"""A folder for Hugging Face datasets: Parquet files, and the card that tells what their columns are."""
+"""Write a folder for Hugging Face datasets: Parquet files and a dataset card."""
 
 import re
 from collections.abc import Callable
@@ -13,25 +13,25 @@ import pyarrow.compute as pc
 
 from emodna.pipeline.cards import quote_yaml
 from emodna.pipeline.export import base
-from emodna.pipeline.export.base import Format, about_json, columns, plain
+from emodna.pipeline.export.base import ExportFormat, format_origin, select_columns, simplify_columns
 from emodna.pipeline.export.parquet import open_writer
 from emodna.pipeline.store import FeatureStore
 
 _TAKEN: Final = ("features",)
-_CARD: Final = "README.md"
-#: Licences that the hub knows by a name of its own.
+_CARD_FILE: Final = "README.md"
+#: Licences that have an identifier on the hub.
 _CREATIVE_COMMONS: Final = re.compile(r"CC (BY(-NC)?(-SA|-ND)?) (\d\.\d)")
-#: Arrow's names of types where the hub's are others.
+#: Arrow type -> name of that type on the hub, if it differs.
 _TYPES: Final = {"float": "float32", "double": "float64"}
 
 
-def _write(store: FeatureStore, folder: Path, told: Callable[[int], None]) -> None:
-    table = plain(columns(store, taken=_TAKEN))
-    (folder / _CARD).write_text(_card(store, table), encoding="utf-8")
+def _write(store: FeatureStore, folder: Path, on_progress: Callable[[int], None]) -> None:
+    table = simplify_columns(select_columns(store, taken=_TAKEN))
+    (folder / _CARD_FILE).write_text(_format_card(store, table), encoding="utf-8")
     data = folder / "data"
     data.mkdir()
     schema = table.schema.append(pa.field("features", pa.list_(pa.list_(pa.float32()))))
-    for number, blocks in groupby(base.numbered_blocks(store), key=itemgetter(0)):
+    for number, blocks in groupby(base.number_blocks(store), key=itemgetter(0)):
         file = data / f"train-{number:05}.parquet"
         with open_writer(file, schema, "features.list.element.list.element") as writer:
             for _, rows, features in blocks:
@@ -41,11 +41,11 @@ def _write(store: FeatureStore, folder: Path, told: Callable[[int], None]) -> No
                 ends = pa.array(np.cumsum([0, *store.frames[rows]]), pa.int32())
                 lists = pa.ListArray.from_arrays(ends, frames)
                 writer.write_table(pa.table([*part.columns, lists], schema=schema))
-                told(len(part))
+                on_progress(len(part))
 
 
-def _card(store: FeatureStore, table: pa.Table) -> str:
-    """Write the card: YAML for the hub and its library, and a text for people."""
+def _format_card(store: FeatureStore, table: pa.Table) -> str:
+    """Return the dataset card: YAML for the hub, then text for readers."""
     snapshot = store.snapshot
     if known := _CREATIVE_COMMONS.fullmatch(snapshot.licence):
         licence = f"license: cc-{known[1].lower()}-{known[4]}\n"
@@ -83,17 +83,17 @@ configs:
 {len(store)} utterances, {snapshot.counts["seconds"] / 3600:.2f} hours, extracted by emodna as \
 `{snapshot.feature_set}`: `features` is float32 (frames, {store.dim}) of each.
 
-{_counts(table)}
+{_format_counts(table)}
 ## Licence and citation
 
-{_block(snapshot.licence, "", snapshot.citation)}
+{_indent(snapshot.licence, "", snapshot.citation)}
 ## How it was made
 
-{_block(about_json(snapshot))}"""
+{_indent(format_origin(snapshot))}"""
 
 
-def _counts(table: pa.Table) -> str:
-    """Count each label, as tables in Markdown."""
+def _format_counts(table: pa.Table) -> str:
+    """Return the counts of each label as Markdown tables."""
     tables = ""
     for column in ("emotion", "arousal", "valence", "gender"):
         counts = sorted((str(row["values"]), row["counts"]) for row in pc.value_counts(table[column]).to_pylist())
@@ -103,15 +103,15 @@ def _counts(table: pa.Table) -> str:
     return tables
 
 
-def _block(*lines: str) -> str:
-    """Indent text from outside: Markdown takes nothing in it for its own."""
+def _indent(*lines: str) -> str:
+    """Indent outside text, so that Markdown does not interpret it."""
     return "".join(f"    {line}\n" for text in lines for line in text.splitlines() or [""])
 
 
-FORMAT: Final = Format(
+FORMAT: Final = ExportFormat(
     suffix="-hf",
-    own_files=re.compile(r"data/train-\d{5}\.parquet|" + re.escape(_CARD)),
-    always=frozenset({_CARD, "data/train-00000.parquet"}),
+    own_files=re.compile(r"data/train-\d{5}\.parquet|" + re.escape(_CARD_FILE)),
+    always=frozenset({_CARD_FILE, "data/train-00000.parquet"}),
     write=_write,
     load='dataset = datasets.load_dataset({place!r}, split="train")',
 )

@@ -1,4 +1,4 @@
-"""One uncompressed .npz: all features end to end, where each utterance begins, and an array per column."""
+"""Write one uncompressed .npz: concatenated features, the offset of each utterance, and an array per column."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,63 +11,63 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.export import base
-from emodna.pipeline.export.base import Format, about_json, columns, plain
+from emodna.pipeline.export.base import ExportFormat, format_origin, select_columns, simplify_columns
 from emodna.pipeline.store import FeatureStore
 
 _TAKEN: Final = ("features", "offsets", "about")
-#: Before the name of a column, the array that says where it has no value.
-_MISSING: Final = "missing_"
-#: Strings that are converted at a time.
+#: Prefix of the array that marks missing values of a column.
+_MISSING_PREFIX: Final = "missing_"
+#: Number of strings to convert at a time.
 _ROWS: Final = 1 << 16
 
 
-def _write(store: FeatureStore, file: Path, told: Callable[[int], None]) -> None:
-    """Stream array by array; a column with missing values has a second array, `missing_<column>`, true where they are.
+def _write(store: FeatureStore, file: Path, on_progress: Callable[[int], None]) -> None:
+    """Write array by array; a column with missing values gets a boolean array `missing_<column>`.
 
-    There stand -1 (0 where unsigned), NaN, false and "" in the column itself.
+    The column itself then holds -1 (0 if unsigned), NaN, false or "".
     """
     names = store.table.column_names
-    table = plain(columns(store, taken=[*_TAKEN, *(_MISSING + name for name in names)]))
+    table = simplify_columns(select_columns(store, taken=[*_TAKEN, *(_MISSING_PREFIX + name for name in names)]))
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         offsets = np.cumsum([0, *store.frames], dtype=np.int64)
-        with _array(archive, "features", "<f4", (int(offsets[-1]), store.dim)) as stream:
-            for rows, features in store.blocks(base.BLOCK_VALUES):
+        with _open_array(archive, "features", "<f4", (int(offsets[-1]), store.dim)) as stream:
+            for rows, features in store.blocks(base.MAX_BLOCK_VALUES):
                 stream.write(features.data.cast("B"))
-                told(rows.stop - rows.start)
-        _whole(archive, "offsets", offsets)
+                on_progress(rows.stop - rows.start)
+        _write_array(archive, "offsets", offsets)
         for name in table.column_names:
-            _column(archive, name, table[name])
-        _whole(archive, "about", np.array(about_json(store.snapshot)))
+            _write_column(archive, name, table[name])
+        _write_array(archive, "about", np.array(format_origin(store.snapshot)))
 
 
-def _column(archive: zipfile.ZipFile, name: str, column: pa.ChunkedArray) -> None:
+def _write_column(archive: zipfile.ZipFile, name: str, column: pa.ChunkedArray) -> None:
     if column.null_count:
-        _whole(archive, f"{_MISSING}{name}", column.is_null().to_numpy())
+        _write_array(archive, f"{_MISSING_PREFIX}{name}", column.is_null().to_numpy())
     if not pa.types.is_string(column.type):
-        filled = column.fill_null(_stand_in(column.type)) if column.null_count else column
-        _whole(archive, name, filled.to_numpy())
+        filled = column.fill_null(_choose_fill_value(column.type)) if column.null_count else column
+        _write_array(archive, name, filled.to_numpy())
         return
     filled = column.fill_null("")
     width = max(pc.max(pc.utf8_length(filled)).as_py() or 0, 1)
-    with _array(archive, name, f"<U{width}", (len(filled),)) as stream:
+    with _open_array(archive, name, f"<U{width}", (len(filled),)) as stream:
         for start in range(0, len(filled), _ROWS):
             stream.write(np.array(filled.slice(start, _ROWS).to_pylist(), dtype=f"<U{width}").tobytes())
 
 
-def _stand_in(kind: pa.DataType) -> pa.Scalar:
+def _choose_fill_value(kind: pa.DataType) -> pa.Scalar:
     if pa.types.is_floating(kind):
         return pa.scalar(np.nan, kind)
     return pa.scalar(-1 if pa.types.is_signed_integer(kind) else 0).cast(kind)
 
 
-def _whole(archive: zipfile.ZipFile, name: str, values: np.ndarray[Any, Any]) -> None:
-    with _array(archive, name, values.dtype.str, values.shape) as stream:
+def _write_array(archive: zipfile.ZipFile, name: str, values: np.ndarray[Any, Any]) -> None:
+    with _open_array(archive, name, values.dtype.str, values.shape) as stream:
         stream.write(values.tobytes())
 
 
 @contextmanager
-def _array(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
-    """Open a member of the archive behind its header, to write values into; its time is always the same."""
+def _open_array(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
+    """Open a new array in the archive for writing values; its time stamp is constant."""
     member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
     with archive.open(member, "w", force_zip64=True) as stream:
         header = {"descr": kind, "fortran_order": False, "shape": shape}
@@ -75,4 +75,4 @@ def _array(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...
         yield stream
 
 
-FORMAT: Final = Format(suffix=".npz", own_files=None, write=_write, load="arrays = numpy.load({place!r})")
+FORMAT: Final = ExportFormat(suffix=".npz", own_files=None, write=_write, load="arrays = numpy.load({place!r})")

@@ -1,4 +1,4 @@
-"""One Parquet file: the index with the features beside it, a row group per shard."""
+"""Write one Parquet file: the index columns and the features, one row group per block."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,37 +9,37 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emodna.pipeline.export import base
-from emodna.pipeline.export.base import Format, about_json, columns
+from emodna.pipeline.export.base import ExportFormat, format_origin, select_columns
 from emodna.pipeline.store import FeatureStore
 
 _TAKEN: Final = ("dim", "features")
 
 
 def open_writer(file: Path, schema: pa.Schema, features: str) -> pq.ParquetWriter:
-    """Open a Parquet file to write; `features` is the path of the column of their values.
+    """Open a Parquet file for writing; `features` is the path of the column of feature values.
 
-    Their bytes are laid out by significance, as which they compress best; only text is worth a dictionary.
+    Feature bytes are split by significance, which compresses best; only text columns use a dictionary.
     """
     text = [field.name for field in schema if pa.types.is_string(field.type)]
     return pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=text, use_byte_stream_split=[features])
 
 
-def _write(store: FeatureStore, file: Path, told: Callable[[int], None]) -> None:
-    table = columns(store, taken=_TAKEN)
+def _write(store: FeatureStore, file: Path, on_progress: Callable[[int], None]) -> None:
+    table = select_columns(store, taken=_TAKEN)
     schema = pa.schema(
         [*table.schema, pa.field("dim", pa.int32()), pa.field("features", pa.list_(pa.float32()))],
-        metadata={"emodna": about_json(store.snapshot)},
+        metadata={"emodna": format_origin(store.snapshot)},
     )
     with open_writer(file, schema, "features.list.element") as writer:
-        for rows, features in store.blocks(base.BLOCK_VALUES):
+        for rows, features in store.blocks(base.MAX_BLOCK_VALUES):
             part = table.slice(rows.start, rows.stop - rows.start)
             ends = np.cumsum([0, *store.frames[rows]]) * features.shape[1]
             lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(features.ravel()))
             dim = pa.array(np.full(len(part), features.shape[1], np.int32))
             writer.write_table(pa.table([*part.columns, dim, lists], schema=schema))
-            told(len(part))
+            on_progress(len(part))
 
 
-FORMAT: Final = Format(
+FORMAT: Final = ExportFormat(
     suffix=".parquet", own_files=None, write=_write, load="table = pyarrow.parquet.read_table({place!r})"
 )

@@ -1,4 +1,4 @@
-"""A folder of tar files for WebDataset: of each utterance its features as .npy and its row as .json."""
+"""Write a folder of tar files for WebDataset: per utterance its features as .npy and its row as .json."""
 
 import hashlib
 import io
@@ -16,61 +16,61 @@ from urllib.parse import quote
 import numpy as np
 
 from emodna.pipeline.export import base
-from emodna.pipeline.export.base import Format, about_json, columns, plain
+from emodna.pipeline.export.base import ExportFormat, format_origin, select_columns, simplify_columns
 from emodna.pipeline.store import FeatureStore
 
-#: A key has no more characters, so that it stays a file's name wherever the tar is unpacked.
-_LONGEST_KEY: Final = 120
-_ABOUT: Final = "about.json"
+#: Largest length of a key, so that it is a valid file name on every system.
+_MAX_KEY_LENGTH: Final = 120
+_ORIGIN_FILE: Final = "about.json"
 
 
-def key_of(utterance_id: str) -> str:
-    """Return the key of an utterance: its id with all but ASCII letters, digits, `_`, `-` and `~` as %XX.
+def make_key(utterance_id: str) -> str:
+    """Return the key of an utterance: its id, with all but ASCII letters, digits, `_`, `-` and `~` as %XX.
 
-    WebDataset takes all behind the first dot of a name for its suffix. An id too long for a file's name is cut, with a
-    hash of the whole behind it.
+    Dots are encoded, too, since WebDataset reads the name from its first dot on as a suffix. A long id is cut, and its
+    hash appended.
     """
     key = quote(utterance_id, safe="", errors="surrogatepass").replace(".", "%2E")
-    if len(key) > _LONGEST_KEY:
+    if len(key) > _MAX_KEY_LENGTH:
         digest = hashlib.sha256(utterance_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        key = f"{key[: _LONGEST_KEY - len(digest) - 1]}-{digest}"
+        key = f"{key[: _MAX_KEY_LENGTH - len(digest) - 1]}-{digest}"
     return key
 
 
-def _write(store: FeatureStore, folder: Path, told: Callable[[int], None]) -> None:
-    table = plain(columns(store))
-    (folder / _ABOUT).write_text(about_json(store.snapshot), encoding="utf-8")
-    for number, blocks in groupby(base.numbered_blocks(store), key=itemgetter(0)):
+def _write(store: FeatureStore, folder: Path, on_progress: Callable[[int], None]) -> None:
+    table = simplify_columns(select_columns(store))
+    (folder / _ORIGIN_FILE).write_text(format_origin(store.snapshot), encoding="utf-8")
+    for number, blocks in groupby(base.number_blocks(store), key=itemgetter(0)):
         with tarfile.open(folder / f"{number:06}.tar", "w") as tar:
             for _, rows, features in blocks:
                 start = 0
                 for row in table.slice(rows.start, rows.stop - rows.start).to_pylist():
-                    key, stop = key_of(row["id"]), start + row["frames"]
+                    key, stop = make_key(row["id"]), start + row["frames"]
                     content = io.BytesIO()
                     np.save(content, features[start:stop], allow_pickle=False)
-                    _add(tar, f"{key}.npy", content.getvalue())
-                    known = {name: None if _is_no_number(value) else value for name, value in row.items()}
-                    _add(tar, f"{key}.json", json.dumps(known).encode())
+                    _add_file(tar, f"{key}.npy", content.getvalue())
+                    known = {name: None if _is_not_finite(value) else value for name, value in row.items()}
+                    _add_file(tar, f"{key}.json", json.dumps(known).encode())
                     start = stop
-                told(rows.stop - rows.start)
+                on_progress(rows.stop - rows.start)
 
 
-def _is_no_number(value: object) -> bool:
-    """Return True if JSON has no word for a value."""
+def _is_not_finite(value: object) -> bool:
+    """Return True for NaN and infinity, which JSON does not have."""
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Add a file whose owner and time are always the same."""
+def _add_file(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file with constant owner and time stamp."""
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
 
 
-FORMAT: Final = Format(
+FORMAT: Final = ExportFormat(
     suffix="-webdataset",
-    own_files=re.compile(rf"\d{{6}}\.tar|{re.escape(_ABOUT)}"),
-    always=frozenset({_ABOUT, "000000.tar"}),
+    own_files=re.compile(rf"\d{{6}}\.tar|{re.escape(_ORIGIN_FILE)}"),
+    always=frozenset({_ORIGIN_FILE, "000000.tar"}),
     write=_write,
     load="samples = webdataset.WebDataset(sorted(glob.glob({place!r} + '/*.tar')), shardshuffle=False).decode()",
 )

@@ -1,1 +1,1 @@
-"""Figures of a store that a careful researcher looks at before training, and the difference of two stores."""
+"""Statistics, anomalies and duplicates of a feature store, and the differences between two stores."""

@@ -10,55 +10,60 @@ from numpy.typing import NDArray
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.store import FeatureStore
 
-#: Key of what is not known.
+#: Key that stands for missing values.
 UNKNOWN: Final = "unknown"
 _QUARTILES: Final = ("min", "q1", "median", "q3", "max")
 
 
-def quartiles(values: NDArray[Any]) -> dict[str, float] | None:
-    """Return least, quartiles and greatest of some values; None of no values."""
+def compute_quartiles(values: NDArray[Any]) -> dict[str, float] | None:
+    """Return minimum, quartiles and maximum; None if there are no values."""
     if not len(values):
         return None
     return dict(zip(_QUARTILES, np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist(), strict=True))
 
 
-def counts(column: pa.ChunkedArray) -> dict[str, int]:
-    """Count each value, the most frequent first; null under `unknown`."""
-    found = column.value_counts()
+def count_values(column: pa.ChunkedArray) -> dict[str, int]:
+    """Count each value, the most frequent first; null counts as `unknown`."""
+    counted = column.value_counts()
     numbers: Counter[str] = Counter()
-    for value, number in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):
-        numbers[UNKNOWN if value is None else str(value)] += number  # a user's table may say "unknown", too
+    for value, number in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
+        numbers[UNKNOWN if value is None else str(value)] += number  # a user's table may contain "unknown" itself
     return dict(sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def encode_names(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """Encode a column of names as numbers into a list of them, null as the name `unknown`."""
+    """Return indices (n,) into a list of distinct names, and that list; null becomes the name `unknown`."""
     encoded = column.fill_null(UNKNOWN).combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def labels(store: FeatureStore) -> dict[str, Any]:
-    """Count each task's classes: in all, by gender, and their share over speakers."""
+def count_labels(store: FeatureStore) -> dict[str, Any]:
+    """Count the classes of each task: in total, by gender and by speaker."""
     table = store.columns(["speaker", "gender"])
     speaker, speakers = encode_names(table["speaker"])
     gender, genders = encode_names(table["gender"])
-    return {task: _balance(store.labels(task), (speaker, speakers), (gender, genders)) for task in TASKS}
+    return {task: _summarise_labels(store.labels(task), (speaker, speakers), (gender, genders)) for task in TASKS}
 
 
-def _balance(
+def _summarise_labels(
     label: NDArray[np.int8], speaker: tuple[NDArray[np.int64], list[str]], gender: tuple[NDArray[np.int64], list[str]]
 ) -> dict[str, Any]:
-    by_speaker = _crossed(label, *speaker)
+    by_speaker = _cross_tabulate(label, *speaker)
     shares = {name: each["share"] for name, each in by_speaker.items() if name != UNKNOWN and each["share"] is not None}
-    spread: dict[str, Any] | None = quartiles(np.array(list(shares.values())))
+    spread: dict[str, Any] | None = compute_quartiles(np.array(list(shares.values())))
     if spread is not None:
         spread |= {"least": min(shares, key=shares.__getitem__), "most": max(shares, key=shares.__getitem__)}
-    (whole,) = _crossed(label, np.zeros(len(label), np.int64), ["all"]).values()
-    return {**whole, "by_gender": _crossed(label, *gender), "share_over_speakers": spread, "by_speaker": by_speaker}
+    (whole,) = _cross_tabulate(label, np.zeros(len(label), np.int64), ["all"]).values()
+    return {
+        **whole,
+        "by_gender": _cross_tabulate(label, *gender),
+        "share_over_speakers": spread,
+        "by_speaker": by_speaker,
+    }
 
 
-def _crossed(label: NDArray[np.int8], group: NDArray[np.int64], names: list[str]) -> dict[str, dict[str, Any]]:
-    """Count each group's labels: `0`, `1`, `unlabelled`, and `share`, that of 1 among the labelled."""
+def _cross_tabulate(label: NDArray[np.int8], group: NDArray[np.int64], names: list[str]) -> dict[str, dict[str, Any]]:
+    """Count the labels of each group: `0`, `1` and `unlabelled`; `share` is that of 1 among the labelled."""
     table = np.bincount(group * 3 + label + 1, minlength=3 * len(names)).reshape(-1, 3)
     return {
         name: {"0": low, "1": high, "unlabelled": none, "share": high / (low + high) if low + high else None}
@@ -66,8 +71,8 @@ def _crossed(label: NDArray[np.int8], group: NDArray[np.int64], names: list[str]
     }
 
 
-def speakers(store: FeatureStore) -> dict[str, Any]:
-    """Count the speakers, and utterances and s of each."""
+def count_speakers(store: FeatureStore) -> dict[str, Any]:
+    """Count the speakers, and the utterances and seconds of each."""
     table = store.columns(["speaker", "duration"])
     code, names = encode_names(table["speaker"])
     utterances = np.bincount(code, minlength=len(names))
@@ -78,15 +83,15 @@ def speakers(store: FeatureStore) -> dict[str, Any]:
     }
     unknown = each.pop(UNKNOWN, {"utterances": 0})["utterances"]
     known = np.array([speaker["utterances"] for speaker in each.values()])
-    return {"known": len(each), "without": unknown, "utterances": quartiles(known), "each": each}
+    return {"known": len(each), "without": unknown, "utterances": compute_quartiles(known), "each": each}
 
 
-def durations(store: FeatureStore, window: float) -> dict[str, Any]:
-    """Describe the durations in s, and how a training window fits them."""
+def summarise_durations(store: FeatureStore, window: float) -> dict[str, Any]:
+    """Summarise the durations in s, and what a training window of `window` s cuts off or pads."""
     duration = store.columns(["duration"])["duration"].to_numpy()
     beyond, spare = np.maximum(duration - window, 0), np.maximum(window - duration, 0)
     return {
-        **(quartiles(duration) or {}),
+        **(compute_quartiles(duration) or {}),
         "mean": float(duration.mean()),
         "total": float(duration.sum()),
         "window": window,

@@ -1,4 +1,4 @@
-"""Compare two feature stores: their content, and how they were made."""
+"""Compare two feature stores: their content, parameters and origin."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -8,56 +8,58 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emodna.pipeline.errors import StoreError
+from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import has_content
 from emodna.pipeline.tables import to_python
 
-#: Columns of the index that are compared otherwise, or say nothing of an utterance but where its features lie.
-_APART: Final = ["audio_sha256", "feature_crc", "shard", "offset"]
+#: Index columns that are compared separately or only locate features.
+_NOT_COMPARED: Final = ["audio_sha256", "feature_crc", "shard", "offset"]
 _ORIGIN: Final = ("root", "created")
 _DESCRIPTION: Final = ("corpus", "feature_set", "licence", "citation", "segmentation")
 
 
-def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Callable[[int], None]]) -> dict[str, Any]:
-    """Compare two stores; return what `emodna-cache diff --json` prints.
+def compare_stores(
+    a: FeatureStore, b: FeatureStore, on_begin: Callable[[int], Callable[[int], None]]
+) -> dict[str, Any]:
+    """Compare two stores; return the differences as one JSON document.
 
-    Python looks only at what differs. Features are read where their checksums differ while audio and parameters are
-    the same, as with other versions of a library. `told` is called with the number of utterances to be read; it returns
-    a function that is called with the number of further utterances that have been.
+    Features are read only where their checksums differ but audio and parameters are equal, e.g. after an update of a
+    library. `on_begin` is called with the number of utterances to read; the function that it returns is called with
+    the number of utterances read since its last call.
 
-    In the result `origin`, `libraries`, `description` and `parameters` map a key to its values under `a` and `b`; a key
-    that one side does not have is missing there. `columns` maps a column to its rows that differ. `features` has the
-    largest absolute differences: None for unlike numbers of frames, infinite if a value is not a number. Origin and
-    libraries make no difference to `same`. Raises `StoreError`: a shard or an utterance that is read is damaged.
+    In the result, `origin`, `libraries`, `description` and `parameters` map a key to its values under `a` and `b`; a
+    side without the key has no value. `columns` maps a column to the rows that differ. `features` lists the largest
+    absolute differences: None if the numbers of frames differ, infinite if a value is NaN. `same` ignores origin and
+    libraries. Raises `StoreError` if a shard is missing or damaged.
     """
-    files = [(each.path / file.name, file.size) for each in (a, b) for file in each.snapshot.shards.values()]
-    for path, size in files:  # an index has checksums also of features that are gone
-        if not has_content(path, size, None):
-            raise StoreError(f"{path}: missing or damaged; run emodna-prep --rehash")
+    for store, file in [(each, file) for each in (a, b) for file in each.snapshot.shards.values()]:
+        if not has_content(store.path / file.name, file.size, None):  # the index keeps checksums of lost features
+            remedy = Remedy("read its recordings again", PrepareCorpus.of_store(store.path, reread=True))
+            raise StoreError("missing or damaged", where=store.path / file.name, remedy=remedy)
 
-    def changed(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    def compare_fields(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         sides = ({name: getattr(store.snapshot, name) for name in names} for store in (a, b))
-        return changed_values(*sides)
+        return compare_mappings(*sides)
 
-    parameters = changed_values(a.snapshot.parameters, b.snapshot.parameters)
+    parameters = compare_mappings(a.snapshot.parameters, b.snapshot.parameters)
     table_a, table_b = a.table, b.table
-    rows_a, rows_b = _common(table_a["id"], table_b["id"])
-    other_audio = _differs(table_a["audio_sha256"].take(rows_a), table_b["audio_sha256"].take(rows_b))
+    rows_a, rows_b = _match_rows(table_a["id"], table_b["id"])
+    other_audio = _mark_differences(table_a["audio_sha256"].take(rows_a), table_b["audio_sha256"].take(rows_b))
     features = []
     if not parameters:
-        other = _differs(table_a["feature_crc"].take(rows_a), table_b["feature_crc"].take(rows_b))
-        due = pc.indices_nonzero(pc.and_not(other, other_audio))
-        due_a, due_b = rows_a.take(due), rows_b.take(due)
-        ids = table_a["id"].take(due_a).to_pylist()
-        read = told(len(due))
-        for id, row_a, row_b in zip(ids, due_a.to_pylist(), due_b.to_pylist(), strict=True):
+        other = _mark_differences(table_a["feature_crc"].take(rows_a), table_b["feature_crc"].take(rows_b))
+        matches = pc.indices_nonzero(pc.and_not(other, other_audio))
+        unlike_a, unlike_b = rows_a.take(matches), rows_b.take(matches)
+        ids = table_a["id"].take(unlike_a).to_pylist()
+        on_progress = on_begin(len(matches))
+        for id, row_a, row_b in zip(ids, unlike_a.to_pylist(), unlike_b.to_pylist(), strict=True):
             one, two = a[row_a], b[row_b]
-            features.append({"id": id, "frames": [len(one), len(two)], "largest": _largest_difference(one, two)})
-            read(1)
-    table = compare_tables(table_a.drop_columns(_APART), table_b.drop_columns(_APART), "id")
+            features.append({"id": id, "frames": [len(one), len(two)], "largest": _measure_difference(one, two)})
+            on_progress(1)
+    table = compare_tables(table_a.drop_columns(_NOT_COMPARED), table_b.drop_columns(_NOT_COMPARED), "id")
     rejected = compare_tables(a.rejected(), b.rejected(), "path")
-    recipe = {"description": changed(_DESCRIPTION), "parameters": parameters}
+    recipe = {"description": compare_fields(_DESCRIPTION), "parameters": parameters}
     content = {
         **{key: table[key] for key in ("only_a", "only_b", "columns_only_a", "columns_only_b")},
         "audio": sorted(table_a["id"].take(rows_a).filter(other_audio).to_pylist()),
@@ -71,8 +73,8 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Callable[[in
         "b": str(b.path),
         "same": not any((*recipe.values(), *content.values(), *refused.values())),
         "fingerprints": {"a": a.fingerprint, "b": b.fingerprint},
-        "origin": changed(_ORIGIN),
-        "libraries": changed_values(a.snapshot.libraries, b.snapshot.libraries),
+        "origin": compare_fields(_ORIGIN),
+        "libraries": compare_mappings(a.snapshot.libraries, b.snapshot.libraries),
         **recipe,
         "utterances": {"a": len(a), "b": len(b), "both": len(rows_a)},
         **content,
@@ -81,63 +83,63 @@ def compare(a: FeatureStore, b: FeatureStore, told: Callable[[int], Callable[[in
 
 
 def compare_tables(a: pa.Table, b: pa.Table, key: str) -> dict[str, Any]:
-    """Compare two tables row by row; a row is known by its key, which occurs once.
+    """Compare two tables row by row; the column `key` identifies a row.
 
-    Keys and columns of one table alone are listed in order; `columns` maps each shared column to its rows that differ.
+    Keys and columns of only one table are listed in order; `columns` maps each shared column to its rows that differ.
     """
-    rows_a, rows_b = _common(a[key], b[key])
+    rows_a, rows_b = _match_rows(a[key], b[key])
     columns = {}
     for name in a.column_names:
         if name == key or name not in b.column_names:
             continue
         old, new = a[name].take(rows_a), b[name].take(rows_b)
-        differs = _differs(old, new)
+        differs = _mark_differences(old, new)
         if pc.any(differs).as_py():
             values = (a[key].take(rows_a).filter(differs), old.filter(differs), new.filter(differs))
             rows = sorted(zip(*map(to_python, values), strict=True), key=lambda row: str(row[0]))
             columns[name] = [dict(zip((key, "a", "b"), row, strict=True)) for row in rows]
     return {
-        "only_a": _only(a[key], b[key]),
-        "only_b": _only(b[key], a[key]),
+        "only_a": _list_unmatched(a[key], b[key]),
+        "only_b": _list_unmatched(b[key], a[key]),
         "columns_only_a": [name for name in a.column_names if name not in b.column_names],
         "columns_only_b": [name for name in b.column_names if name not in a.column_names],
         "columns": columns,
     }
 
 
-def _common(a: pa.ChunkedArray, b: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
-    """Return the rows, in both, of the keys that both have."""
+def _match_rows(a: pa.ChunkedArray, b: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
+    """Return the rows, in a and in b, of the keys that both contain."""
     places = pc.index_in(a, value_set=b.combine_chunks())
     places = places.combine_chunks() if isinstance(places, pa.ChunkedArray) else places
     return pc.indices_nonzero(places.is_valid()), places.drop_null()
 
 
-def _only(here: pa.ChunkedArray, there: pa.ChunkedArray) -> list[str]:
-    """Return the keys that are here and not there, in order."""
+def _list_unmatched(here: pa.ChunkedArray, there: pa.ChunkedArray) -> list[str]:
+    """Return the keys that are in `here` but not in `there`, sorted."""
     keys: list[str] = here.filter(pc.invert(pc.is_in(here, value_set=there.combine_chunks()))).to_pylist()
     return sorted(keys)
 
 
-def _differs(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return True for each row where two columns differ; missing is equal to missing, and NaN to NaN."""
+def _mark_differences(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return True for each row where two columns differ; null equals null, and NaN equals NaN."""
     try:
         unequal = pc.fill_null(pc.not_equal(a, b), fill_value=False)
         if pa.types.is_floating(a.type) and pa.types.is_floating(b.type):
             unequal = pc.and_not(unequal, pc.fill_null(pc.and_(pc.is_nan(a), pc.is_nan(b)), fill_value=False))
         return pc.or_(unequal, pc.xor(a.is_null(), b.is_null()))
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, say, or types that have nothing in common
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, or types that cannot be compared
         return pa.chunked_array([[x != y for x, y in zip(to_python(a), to_python(b), strict=True)]], pa.bool_())
 
 
-def _largest_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
+def _measure_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
     if a.shape != b.shape:
         return None
     distance = np.abs(a.astype(np.float64) - b)
     return float("inf") if np.isnan(distance).any() else float(distance.max(initial=0))
 
 
-def changed_values(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Map each key whose values differ to them, under `a` and `b`."""
+def compare_mappings(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Map each key whose values differ to its values under `a` and `b`."""
     sides = {"a": a, "b": b}
     return {
         key: {side: values[key] for side, values in sides.items() if key in values}

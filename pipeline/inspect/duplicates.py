@@ -1,9 +1,9 @@
-"""Find recordings that a store holds more than once: byte for byte, number for number, or altered.
+"""Find duplicate recordings in a store: equal bytes, equal features, or altered copies.
 
-An altered copy has another level, format, sample rate, start or some noise. It is looked for in two steps. First, the
-nearest few of each utterance are found by a sketch of it (mean and deviation of the shape of its voice's spectrum).
-Then each utterance is laid over these and moved in time until they fit best: only a copy of the same recording goes
-along in every syllable, a second recording of the same sentence by the same speaker does not.
+An altered copy differs in level, format, sample rate, start or noise. The search has two steps. First, a sketch (mean
+and deviation of the voice's cepstrum) finds the few nearest utterances of each. Then the cepstral contours of each pair
+are cross-correlated over all shifts in time. Only copies of one recording correlate in every syllable; two recordings
+of one sentence by one speaker do not.
 """
 
 from collections.abc import Sequence
@@ -15,77 +15,79 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.audio.segment import get_recording_ids
 from emodna.pipeline.features import rebuild_feature_set
-from emodna.pipeline.inspect.spectra import Spectra
-from emodna.pipeline.inspect.survey import Utterances, voice_weights
+from emodna.pipeline.inspect.spectra import SpectrumAnalyser
+from emodna.pipeline.inspect.survey import UtteranceStatistics, compute_voice_weights
 from emodna.pipeline.store import FeatureStore
 
-#: Correlation from which on two utterances are one recording. docs/STATISTICS.md has what copies and others reach.
+#: Least correlation of two copies of one recording. docs/STATISTICS.md lists measured correlations.
 SAME_RECORDING: Final = 0.94
-#: Largest distance of the sketches of two utterances that are compared, as a share of the spread among utterances.
+#: Largest distance between the sketches of a compared pair, relative to the spread among utterances.
 _MAX_DISTANCE: Final = 0.5
-#: Nearest by sketch that an utterance is compared with.
+#: Number of nearest utterances, by sketch, to compare with.
 _NEAREST: Final = 3
-#: dB and s: an utterance that varies less over time, or has less voice (each frame by its weight), has no course to be
-#: recognised by.
+#: Least variation of the level over time (dB) and least weighted duration of voice (s): below these, an utterance has
+#: no contour to compare.
 _MIN_SPREAD: Final = 0.5
 _MIN_VOICE: Final = 0.05
-#: Places between two frames at which a fit is looked for.
-_FINE: Final = 4
+#: Shifts per frame at which the correlation is evaluated.
+_SHIFTS_PER_FRAME: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Utterances that are one recording."""
+class DuplicateGroup:
+    """Utterances that contain one recording."""
 
     rows: tuple[int, ...]
     similarity: float
-    """The smallest by which one of them was found, 1 of equal ones."""
+    """Smallest correlation that links them; 1 if they are equal."""
 
 
-def same_audio(store: FeatureStore) -> list[Group]:
-    """Find recordings whose files are equal byte for byte; the pieces of one recording are none."""
+def find_equal_audio(store: FeatureStore) -> list[DuplicateGroup]:
+    """Find files with equal bytes; segments of one recording do not count."""
     table = store.columns(["id", "audio_sha256"])
     recordings = table["id"] if store.snapshot.segmentation is None else get_recording_ids(table["id"])
-    found = []
-    for rows in _equal(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()):
+    groups = []
+    for rows in _group_equal_values(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()):
         first: dict[str, int] = {}
         for row, recording in zip(rows, recordings.take(rows).to_pylist(), strict=True):
             first.setdefault(recording, row)
         if len(first) > 1:
-            found.append(Group(tuple(first.values()), 1.0))
-    return found
+            groups.append(DuplicateGroup(tuple(first.values()), 1.0))
+    return groups
 
 
-def same_features(store: FeatureStore, silent: NDArray[np.bool_]) -> list[Group]:
-    """Find utterances with equal features in unequal files; of silent ones (n,) that says nothing."""
+def find_equal_features(store: FeatureStore, silent: NDArray[np.bool_]) -> list[DuplicateGroup]:
+    """Find utterances with equal features from different files, except silent ones (n,)."""
     table = store.columns(["audio_sha256", "feature_crc", "frames"])
     checksum = table["feature_crc"].to_numpy().astype(np.int64) << 31 | table["frames"].to_numpy()
     audio = table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()
     groups = []
-    for rows in _equal(checksum):
+    for rows in _group_equal_values(checksum):
         rows = [row for row in rows if not silent[row]]
-        rows = [row for row in rows if np.array_equal(store[row], store[rows[0]])]  # a checksum may be chance
+        rows = [row for row in rows if np.array_equal(store[row], store[rows[0]])]  # checksums may collide
         if len({audio[row] for row in rows}) > 1:
-            groups.append(Group(tuple(rows), 1.0))
+            groups.append(DuplicateGroup(tuple(rows), 1.0))
     return groups
 
 
-def altered_copies(store: FeatureStore, found: Utterances, equal: Sequence[Group]) -> list[Group]:
-    """Find recordings that occur again, altered; of groups that are known to be equal, one stands for all."""
-    usable = found.spread >= _MIN_SPREAD
+def find_altered_copies(
+    store: FeatureStore, utterances: UtteranceStatistics, equal: Sequence[DuplicateGroup]
+) -> list[DuplicateGroup]:
+    """Find altered copies; one member represents each group of equal ones."""
+    usable = utterances.spread >= _MIN_SPREAD
     for group in equal:
         usable[list(group.rows[1:])] = False
     rows = np.flatnonzero(usable)
     if len(rows) < 2:
         return []
-    pairs = rows[_candidates(found.sketch[rows])]
-    courses = _Courses(store, found)
-    links = [(int(i), int(j), courses.similarity(int(i), int(j))) for i, j in pairs]
-    return _groups([link for link in links if link[2] >= SAME_RECORDING])
+    pairs = rows[_find_candidates(utterances.sketch[rows])]
+    matcher = _ContourMatcher(store, utterances)
+    links = [(int(i), int(j), matcher.compute_similarity(int(i), int(j))) for i, j in pairs]
+    return _group_links([link for link in links if link[2] >= SAME_RECORDING])
 
 
-def _equal(values: NDArray[np.integer]) -> list[list[int]]:
-    """Return the rows of each value that occurs more than once, in order of the first."""
+def _group_equal_values(values: NDArray[np.integer]) -> list[list[int]]:
+    """Return the rows of each repeated value, ordered by first row."""
     _, value, counts = np.unique(values, return_inverse=True, return_counts=True)
     rows = np.flatnonzero(counts[value] > 1)
     order = rows[np.argsort(value[rows], kind="stable")]
@@ -93,54 +95,54 @@ def _equal(values: NDArray[np.integer]) -> list[list[int]]:
     return sorted(group.tolist() for group in groups)
 
 
-def _candidates(sketch: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the pairs (m, 2) of rows whose sketches (n, d) are near each other: of each row its nearest few."""
+def _find_candidates(sketch: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the pairs of rows (m, 2) where the sketch (n, d) of one is among the nearest of the other."""
     from sklearn.neighbors import NearestNeighbors
 
     scaled = (sketch - sketch.mean(axis=0)) / np.maximum(sketch.std(axis=0), 1e-6)
     nearest = NearestNeighbors(n_neighbors=min(_NEAREST, len(scaled) - 1), algorithm="brute").fit(scaled)
-    distances, neighbours = nearest.kneighbors()  # of each row; not itself
+    distances, neighbours = nearest.kneighbors()  # a row is not its own neighbour
     near = distances < _MAX_DISTANCE * np.sqrt(sketch.shape[1])
     pairs = np.column_stack([np.nonzero(near)[0], neighbours[near]])
     return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
-class _Courses:
-    """Compare the course of the voice in two utterances."""
+class _ContourMatcher:
+    """Correlate the cepstral contours of two utterances."""
 
-    def __init__(self, store: FeatureStore, found: Utterances) -> None:
+    def __init__(self, store: FeatureStore, utterances: UtteranceStatistics) -> None:
         self._store = store
-        self._spectra = Spectra(rebuild_feature_set(store.snapshot.parameters))
-        deviations = found.sketch[:, found.sketch.shape[1] // 2 :].astype(np.float64)
+        self._analyse = SpectrumAnalyser(rebuild_feature_set(store.snapshot.parameters))
+        deviations = utterances.sketch[:, utterances.sketch.shape[1] // 2 :].astype(np.float64)
         self._scale = np.maximum(np.sqrt(np.mean(deviations**2, axis=0)), 1e-6)
 
-    def similarity(self, one: int, other: int) -> float:
-        """Return the largest correlation of c1 to c12 of two rows over all moves in time, in fractions of a frame."""
+    def compute_similarity(self, one: int, other: int) -> float:
+        """Return the largest correlation of c1 to c12 of two rows over all shifts by fractions of a frame."""
         import scipy.fft
 
-        first, second = self._course(one), self._course(other)
+        first, second = self._compute_contour(one), self._compute_contour(other)
         length = np.sqrt(np.square(first).sum() * np.square(second).sum())
         if not length:
             return 0.0
         size = scipy.fft.next_fast_len(len(first) + len(second), real=True)
         spectrum = scipy.fft.rfft(first, size, axis=0).conj() * scipy.fft.rfft(second, size, axis=0)
-        correlation = scipy.fft.irfft(spectrum.sum(axis=1), size * _FINE) * _FINE
+        correlation = scipy.fft.irfft(spectrum.sum(axis=1), size * _SHIFTS_PER_FRAME) * _SHIFTS_PER_FRAME
         return min(float(correlation.max() / length), 1.0)
 
-    def _course(self, row: int) -> NDArray[np.float64]:
-        """Return c1 to c12 (frames, 12) of the voice about its mean; 0 where there is none."""
+    def _compute_contour(self, row: int) -> NDArray[np.float64]:
+        """Return c1 to c12 (frames, 12) of the voice minus their mean; zeros if there is no voice."""
         rows = slice(row, row + 1)
-        frames = self._spectra(self._store[row], self._store.frames[rows], self._store.peak_db[rows])
-        weights = voice_weights(frames)[:, None]
-        if weights.sum() < _MIN_VOICE * self._spectra.frame_rate:
+        frames = self._analyse(self._store[row], self._store.frames[rows], self._store.peak_db[rows])
+        weights = compute_voice_weights(frames)[:, None]
+        if weights.sum() < _MIN_VOICE * self._analyse.frame_rate:
             return np.zeros((1, len(self._scale)))
         shape = frames.voice[:, 1:]
-        course: NDArray[np.float64] = (shape - (weights * shape).sum(axis=0) / weights.sum()) * weights / self._scale
-        return course
+        contour: NDArray[np.float64] = (shape - (weights * shape).sum(axis=0) / weights.sum()) * weights / self._scale
+        return contour
 
 
-def _groups(links: Sequence[tuple[int, int, float]]) -> list[Group]:
-    """Group rows that hang together by links (row, later row, similarity)."""
+def _group_links(links: Sequence[tuple[int, int, float]]) -> list[DuplicateGroup]:
+    """Return the connected components of links (row, later row, similarity), the most similar first."""
     import scipy.sparse
     import scipy.sparse.csgraph
 
@@ -152,5 +154,5 @@ def _groups(links: Sequence[tuple[int, int, float]]) -> list[Group]:
     count, member = scipy.sparse.csgraph.connected_components(graph, directed=False)
     weakest = np.ones(count)
     np.minimum.at(weakest, member[list(ones)], similarities)
-    groups = [Group(tuple(rows), float(weakest[member[rows[0]]])) for rows in _equal(member)]
+    groups = [DuplicateGroup(tuple(rows), float(weakest[member[rows[0]]])) for rows in _group_equal_values(member)]
     return sorted(groups, key=lambda group: -group.similarity)

@@ -1,4 +1,4 @@
-"""All statistics of a store as one document."""
+"""Collect the statistics of a store in one document."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -8,29 +8,31 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect import anomalies, balance, duplicates
-from emodna.pipeline.inspect.anomalies import OFFSET, ZEROS, Waveform
-from emodna.pipeline.inspect.survey import Utterances, survey
+from emodna.pipeline.inspect.anomalies import MIN_OFFSET, MIN_ZEROS, WaveformStatistics
+from emodna.pipeline.inspect.survey import UtteranceStatistics, survey_store
 from emodna.pipeline.store import FeatureStore
 
-#: Columns in which copies of one recording should not differ.
+#: Columns that should be equal in copies of one recording.
 _SHOULD_AGREE = ("speaker", "gender", "text", "emotion", "arousal", "valence")
-#: Returns the ids of some rows.
+#: A function that returns the ids of rows.
 _Ids = Callable[[Sequence[int] | NDArray[np.integer]], list[str]]
 
 
-def statistics(store: FeatureStore, *, window: float, waveforms: Iterable[Waveform] | None = None) -> dict[str, Any]:
-    """Describe a store, and name what in it should be looked at; docs/STATISTICS.md says what each key means.
+def compute_statistics(
+    store: FeatureStore, *, window: float, waveforms: Iterable[WaveformStatistics] | None = None
+) -> dict[str, Any]:
+    """Return statistics and anomalies of a store; docs/STATISTICS.md explains each key.
 
-    `window` is the length in s of the window that training uses; `waveforms` are facts of the audio itself, if it is to
-    be judged, too. Raises `StoreError`: damaged features.
+    `window` is the length of the training window in s; `waveforms` are measurements of the audio, if any. Raises
+    `StoreError` if features are damaged.
     """
     features = rebuild_feature_set(store.snapshot.parameters)
-    moments, found = survey(store)
+    moments, utterances = survey_store(store)
     table = store.columns(["id", "gender", "emotion", "language", "text", "sample_rate", "channels"])
     silent = anomalies.is_silent(store)
-    limits = anomalies.band_limits(store, found, features)
+    limits = anomalies.find_band_limits(store, utterances, features)
     limited = np.flatnonzero(np.isfinite(limits))
-    far = list(anomalies.outliers(store, found))
+    outliers = list(anomalies.find_outliers(store, utterances))
 
     def ids(rows: Sequence[int] | NDArray[np.integer]) -> list[str]:
         names: list[str] = table["id"].take(np.asarray(rows, np.int64)).to_pylist()
@@ -43,17 +45,17 @@ def statistics(store: FeatureStore, *, window: float, waveforms: Iterable[Wavefo
         "fingerprint": store.fingerprint,
         "utterances": len(store),
         "rejected": int(store.snapshot.counts["rejected"]),
-        "labels": balance.labels(store),
-        "emotions": balance.counts(table["emotion"]),
-        "gender": balance.counts(table["gender"]),
-        "language": balance.counts(table["language"]),
+        "labels": balance.count_labels(store),
+        "emotions": balance.count_values(table["emotion"]),
+        "gender": balance.count_values(table["gender"]),
+        "language": balance.count_values(table["language"]),
         "texts": len(table["text"].unique().drop_null()),
-        "speakers": balance.speakers(store),
-        "durations": balance.durations(store, window),
-        "sample_rate": balance.counts(table["sample_rate"]),
-        "channels": balance.counts(table["channels"]),
-        "peak_db": balance.quartiles(store.peak_db[~silent]),
-        "silent_share": balance.quartiles(found.silent_share),
+        "speakers": balance.count_speakers(store),
+        "durations": balance.summarise_durations(store, window),
+        "sample_rate": balance.count_values(table["sample_rate"]),
+        "channels": balance.count_values(table["channels"]),
+        "peak_db": balance.compute_quartiles(store.peak_db[~silent]),
+        "silent_share": balance.compute_quartiles(utterances.silent_share),
         "features": {
             "value": features.value,
             "unit": features.unit,
@@ -64,20 +66,24 @@ def statistics(store: FeatureStore, *, window: float, waveforms: Iterable[Wavefo
             "max": moments.high.tolist(),
         },
         "silent": ids(np.flatnonzero(silent)),
-        "flat": ids(np.flatnonzero(anomalies.is_flat(store, found))),
+        "flat": ids(np.flatnonzero(anomalies.is_flat(store, utterances))),
         "band_limited": [{"id": id, "hz": hz} for id, hz in zip(ids(limited), limits[limited].tolist(), strict=True)],
-        "other_sample_rate": ids(anomalies.exceptions(table["sample_rate"].to_numpy())),
-        "other_channels": ids(anomalies.exceptions(table["channels"].to_numpy())),
-        "outliers": [{"id": id, **figure} for id, (_, figure) in zip(ids([row for row, _ in far]), far, strict=True)],
-        "duplicates": _duplicates(store, found, silent, ids),
-        "audio": None if waveforms is None else _audio(waveforms, ids),
+        "other_sample_rate": ids(anomalies.find_rare_values(table["sample_rate"].to_numpy())),
+        "other_channels": ids(anomalies.find_rare_values(table["channels"].to_numpy())),
+        "outliers": [
+            {"id": id, **figure} for id, (_, figure) in zip(ids([row for row, _ in outliers]), outliers, strict=True)
+        ],
+        "duplicates": _list_duplicates(store, utterances, silent, ids),
+        "audio": None if waveforms is None else _summarise_waveforms(waveforms, ids),
     }
 
 
-def _duplicates(store: FeatureStore, found: Utterances, silent: NDArray[np.bool_], ids: _Ids) -> dict[str, Any]:
-    audio = duplicates.same_audio(store)
-    features = duplicates.same_features(store, silent)
-    altered = duplicates.altered_copies(store, found, [*audio, *features])
+def _list_duplicates(
+    store: FeatureStore, utterances: UtteranceStatistics, silent: NDArray[np.bool_], ids: _Ids
+) -> dict[str, Any]:
+    audio = duplicates.find_equal_audio(store)
+    features = duplicates.find_equal_features(store, silent)
+    altered = duplicates.find_altered_copies(store, utterances, [*audio, *features])
     facts = store.columns(_SHOULD_AGREE)
     return {
         kind: [
@@ -92,8 +98,8 @@ def _duplicates(store: FeatureStore, found: Utterances, silent: NDArray[np.bool_
     }
 
 
-def _audio(waveforms: Iterable[Waveform], ids: _Ids) -> dict[str, Any]:
-    """Name what was found in the audio; recordings are named by their first utterance."""
+def _summarise_waveforms(waveforms: Iterable[WaveformStatistics], ids: _Ids) -> dict[str, Any]:
+    """List anomalies of the audio; the id of its first utterance names a recording."""
     document: dict[str, Any] = {"recordings": 0, "clipped": [], "offset": [], "zeros": [], "unusable": []}
     for each in waveforms:
         document["recordings"] += 1
@@ -102,9 +108,9 @@ def _audio(waveforms: Iterable[Waveform], ids: _Ids) -> dict[str, Any]:
             document["unusable"].append({"id": id, "reason": each.problem})
         if each.clipped:
             document["clipped"].append({"id": id, "samples": each.clipped})
-        if abs(each.offset) >= OFFSET:
+        if abs(each.offset) >= MIN_OFFSET:
             document["offset"].append({"id": id, "mean": each.offset})
-        if max(each.zeros_before, each.zeros_behind) >= ZEROS:
+        if max(each.zeros_before, each.zeros_behind) >= MIN_ZEROS:
             document["zeros"].append({"id": id, "before": each.zeros_before, "behind": each.zeros_behind})
-    document["clipped"].sort(key=lambda found: -found["samples"])
+    document["clipped"].sort(key=lambda entry: -entry["samples"])
     return document

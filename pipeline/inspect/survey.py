@@ -1,4 +1,4 @@
-"""Read all features of a store once, in memory that does not grow with their number; compare two stores by it."""
+"""Summarise all features of a store in one pass and constant memory, and compare stores by the result."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -7,38 +7,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.features import rebuild_feature_set
-from emodna.pipeline.inspect.spectra import Frames, Spectra
+from emodna.pipeline.inspect.spectra import FrameStatistics, SpectrumAnalyser
 from emodna.pipeline.store import FeatureStore
 
-#: Values that are looked at together: some MB as float64.
-BLOCK: Final = 1 << 20
-#: Frames at each end of an utterance that reach beyond it: half a window of four hops.
+#: Values that are processed together: 8 MiB as float64.
+BLOCK_VALUES: Final = 1 << 20
+#: Frames at each end of an utterance whose window reaches beyond the audio: half a window of four hops.
 _EDGE: Final = 2
-#: dB below an utterance's loudest frame at which its frames count nothing; between, in proportion. The quiet ones are
-#: the room's and the codec's, not the voice's.
+#: dB below an utterance's loudest frame at which the weight of a frame reaches 0. Quiet frames contain room and codec
+#: rather than voice.
 VOICE_RANGE: Final = 20.0
-#: Utterances of a store that are shown as points.
-_POINTS: Final = 2000
+#: Largest number of utterances of a store to show as points.
+_MAX_POINTS: Final = 2000
 
 
 @dataclass(slots=True)
 class Moments:
-    """Mean, deviation and range of each value of a frame, (dim,) each, over all frames so far; in float64."""
+    """Running mean, deviation and range (dim,) of the values of a frame, in float64."""
 
     frames: int
     mean: NDArray[np.float64]
     squares: NDArray[np.float64]
-    """Sum of squared differences from the mean."""
+    """Sum of squared deviations from the mean."""
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
     @classmethod
-    def none(cls, dim: int) -> "Moments":
-        """Return the moments of no frame."""
+    def empty(cls, dim: int) -> "Moments":
+        """Return the moments of zero frames."""
         return cls(0, np.zeros(dim), np.zeros(dim), np.full(dim, np.inf), np.full(dim, -np.inf))
 
     def add(self, features: NDArray[np.float32]) -> None:
-        """Add some frames (n, dim): merged by means (Chan, Golub & LeVeque 1983), since sums of squares lose digits."""
+        """Add frames (n, dim) by merging means (Chan, Golub & LeVeque 1983): sums of squares would lose digits."""
         block = features.astype(np.float64)
         mean = block.mean(axis=0)
         total = self.frames + len(block)
@@ -56,63 +56,65 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class Utterances:
-    """Figures of each utterance, in the store's order."""
+class UtteranceStatistics:
+    """Statistics of each utterance, in the store's order."""
 
     cepstra: NDArray[np.float32]
-    """(n, 13) mean of c0 to c12."""
+    """Mean of c0 to c12 (n, 13)."""
     sketch: NDArray[np.float32]
-    """(n, 24) mean and deviation over its voice of c1 to c12 of the voice band: no level changes them."""
+    """Voice-weighted mean and deviation of c1 to c12 of the voice band (n, 24); they do not depend on the level."""
     beyond: NDArray[np.float32]
-    """(n, 3) level of its voice beyond each of `BAND_LIMITS`, in dB above the floor."""
+    """Level of the voice above each of `BAND_LIMITS`, in dB over the floor (n, 3)."""
     spread: NDArray[np.float32]
-    """(n,) deviation of its level over time, in dB."""
+    """Deviation of the level over time in dB (n,)."""
     silent_share: NDArray[np.float32]
-    """(n,) share of its frames that are what digital silence would be beside its peak."""
+    """Share of frames that equal digital silence (n,)."""
     headroom: NDArray[np.float32]
-    """(n,) from the floor of its spectrum to the peak, in dB."""
+    """Distance from floor to peak of the spectrum in dB (n,)."""
 
 
-def overall(store: FeatureStore) -> Moments:
-    """Return mean, deviation and range of all frames of a store. Raises `StoreError`: damaged features."""
-    moments = Moments.none(store.dim)
-    for _, features in store.blocks(BLOCK):
+def compute_moments(store: FeatureStore) -> Moments:
+    """Return the moments of all frames of a store. Raises `StoreError` if features are damaged."""
+    moments = Moments.empty(store.dim)
+    for _, features in store.blocks(BLOCK_VALUES):
         moments.add(features)
     return moments
 
 
-def survey(store: FeatureStore) -> tuple[Moments, Utterances]:
-    """Read all features of a store once. Raises `StoreError`: damaged features."""
-    spectra = Spectra(rebuild_feature_set(store.snapshot.parameters))
-    moments = Moments.none(store.dim)
+def survey_store(store: FeatureStore) -> tuple[Moments, UtteranceStatistics]:
+    """Return the moments of all frames and the statistics of each utterance. Raises `StoreError` if damaged."""
+    analyse = SpectrumAnalyser(rebuild_feature_set(store.snapshot.parameters))
+    moments = Moments.empty(store.dim)
     blocks = []
-    for rows, features in store.blocks(BLOCK):
+    for rows, features in store.blocks(BLOCK_VALUES):
         moments.add(features)
-        blocks.append(_figures(spectra(features, store.frames[rows], store.peak_db[rows])))
-    names = [field.name for field in fields(Utterances)]
-    return moments, Utterances(**{name: np.concatenate([block[name] for block in blocks]) for name in names})
+        blocks.append(_summarise_utterances(analyse(features, store.frames[rows], store.peak_db[rows])))
+    names = [field.name for field in fields(UtteranceStatistics)]
+    return moments, UtteranceStatistics(**{name: np.concatenate([block[name] for block in blocks]) for name in names})
 
 
-def mean_difference(one: Moments, other: Moments) -> NDArray[np.float64]:
-    """Return Cohen's d (dim,) of groups of one size: how many mean deviations the second store lies above the first."""
+def standardise_difference(one: Moments, other: Moments) -> NDArray[np.float64]:
+    """Return Cohen's d (dim,) of `other` minus `one`, for groups of equal size."""
     pooled = np.sqrt((one.std**2 + other.std**2) / 2)
     return np.divide(other.mean - one.mean, pooled, out=np.zeros_like(pooled), where=pooled > 0)
 
 
-def plane(parts: list[Utterances]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]], list[float]]:
-    """Project the utterances of some stores, each as its mean c0 to c12, onto their principal plane.
+def project_utterances(
+    parts: list[UtteranceStatistics],
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]], list[float]]:
+    """Project the mean c0 to c12 of the utterances of several stores onto their first two principal axes.
 
-    The coefficients are standardised over all of them, so that c0 does not drown the others. Of a large store some
-    utterances are drawn by lot, the same each time. Returns, for each store, the rows of the utterances shown and their
-    points (rows, 2), then the shares of the variance along the two axes.
+    The coefficients are standardised over all stores, so that c0 does not dominate. Large stores are subsampled with a
+    fixed seed. Returns, for each store, the rows and points (rows, 2) of the utterances, then the shares of the
+    variance along the two axes.
     """
     from sklearn.decomposition import PCA
 
     random = np.random.default_rng(0)
-    rows = [np.sort(random.permutation(len(part.cepstra))[:_POINTS]) for part in parts]
+    rows = [np.sort(random.permutation(len(part.cepstra))[:_MAX_POINTS]) for part in parts]
     values = np.vstack([part.cepstra[chosen] for part, chosen in zip(parts, rows, strict=True)]).astype(np.float64)
     scaled = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
-    if not scaled.any():  # also of a single utterance
+    if not scaled.any():  # also for a single utterance
         return rows, [np.zeros((len(chosen), 2)) for chosen in rows], [0.0, 0.0]
     fitted = PCA(2, svd_solver="full").fit(scaled)
     points = np.split(fitted.transform(scaled), np.cumsum([len(chosen) for chosen in rows])[:-1])
@@ -120,43 +122,43 @@ def plane(parts: list[Utterances]) -> tuple[list[NDArray[np.int64]], list[NDArra
     return rows, points, explained
 
 
-def described(rows: NDArray[np.int64], points: NDArray[np.float64], ids: list[str]) -> dict[str, Any]:
-    """Return the points of one store as plain values."""
+def list_points(rows: NDArray[np.int64], points: NDArray[np.float64], ids: list[str]) -> dict[str, Any]:
+    """Return the points of one store as JSON values."""
     return {"ids": [ids[row] for row in rows], "x": points[:, 0].tolist(), "y": points[:, 1].tolist()}
 
 
-def voice_weights(frames: Frames) -> NDArray[np.float64]:
-    """Weigh frames (frames,) by the voice in them: 1 the loudest of an utterance, 0 from `VOICE_RANGE` below it on."""
+def compute_voice_weights(frames: FrameStatistics) -> NDArray[np.float64]:
+    """Return weights (frames,) from 1, the loudest frame of an utterance, to 0, `VOICE_RANGE` below it."""
     loudest = np.repeat(np.maximum.reduceat(frames.level, frames.starts), frames.frames)
     weights: NDArray[np.float64] = np.clip((frames.level - loudest + VOICE_RANGE) / VOICE_RANGE, 0.0, 1.0)
     return weights
 
 
-def _inner(frames: Frames) -> NDArray[np.float64]:
-    """Return 0 where a frame (frames,) reaches beyond the ends of the audio, so that its level falls; else 1."""
+def _mark_inner_frames(frames: FrameStatistics) -> NDArray[np.float64]:
+    """Return 0 for frames (frames,) whose window reaches beyond the audio, which lowers their level; else 1."""
     counts = np.repeat(frames.frames, frames.frames)
     place = np.arange(len(counts)) - np.repeat(frames.starts, frames.frames)
     within = (place >= _EDGE) & (place < counts - _EDGE)
     return (within | (counts <= 4 * _EDGE)).astype(np.float64)
 
 
-def _figures(frames: Frames) -> dict[str, NDArray[np.float32]]:
-    """Return the fields of `Utterances` of some utterances, summed over their frames."""
+def _summarise_utterances(frames: FrameStatistics) -> dict[str, NDArray[np.float32]]:
+    """Return the fields of `UtteranceStatistics`, averaged over the frames of each utterance."""
 
     def per_utterance(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums: NDArray[np.float64] = np.add.reduceat(values, frames.starts, axis=0)
         return sums
 
-    weights = voice_weights(frames)[:, None]
+    weights = compute_voice_weights(frames)[:, None]
     weight = per_utterance(weights)
     shape = frames.voice[:, 1:]
     mean = per_utterance(weights * shape) / weight
     apart = shape - np.repeat(mean, frames.frames, axis=0)
     deviation = np.sqrt(per_utterance(weights * apart**2) / weight)
-    inner = _inner(frames)
+    inner = _mark_inner_frames(frames)
     level = per_utterance(inner * frames.level) / per_utterance(inner)
     unlike = frames.level - np.repeat(level, frames.frames)
-    figures = {
+    statistics = {
         "cepstra": per_utterance(frames.cepstra) / frames.frames[:, None],
         "sketch": np.hstack([mean, deviation]),
         "beyond": per_utterance(weights * frames.beyond) / weight,
@@ -164,4 +166,4 @@ def _figures(frames: Frames) -> dict[str, NDArray[np.float32]]:
         "silent_share": per_utterance(frames.silent.astype(np.float64)) / frames.frames,
         "headroom": frames.headroom,
     }
-    return {name: values.astype(np.float32) for name, values in figures.items()}
+    return {name: values.astype(np.float32) for name, values in statistics.items()}

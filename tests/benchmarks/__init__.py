@@ -1,1 +1,1 @@
-"""Measurements that a reader can rerun; each module is a command, none is part of the test suite."""
+"""Benchmarks; each module is a command, and none is part of the test suite."""

@@ -1,4 +1,4 @@
-"""A training step of CAAM against the same network written down layer by layer, in one process, one after the other."""
+"""Compare a training step of CAAM with the same network written layer by layer, in one process."""
 
 from functools import partial
 from pathlib import Path
@@ -8,33 +8,33 @@ import torch
 
 from emodna.model.methods.caam import Caam
 from emodna.model.training.acceleration import keep_freed_memory
-from tests.benchmarks.inputs import Inputs, Step, store_options
-from tests.benchmarks.timing import Rounds, cpu_seconds
+from tests.benchmarks.inputs import Inputs, Step, add_store_options
+from tests.benchmarks.timing import Rounds, measure_cpu_time
 from tests.model.plain_capsules import PlainCapsules
 
 
 def steps(inputs: Inputs, *, plain: bool) -> Step:
-    """Return the trainer's step, with one encoder or the other of the same weights."""
+    """Return the trainer's step with the plain or the fast encoder, of equal weights."""
     method = Caam(inputs.source.dim, Caam.defaults, 0).train()
     if plain:
         encoder = PlainCapsules()
         encoder.load_state_dict(method.encoder.state_dict())
         method.encoder = encoder  # type: ignore[assignment]
-    return inputs.steps_of(method)
+    return inputs.make_steps(method)
 
 
 @click.command()
-@store_options
+@add_store_options
 @click.option("--threads", default=1, show_default=True)
-@click.option("--rounds", default=7, show_default=True, help="Of one step of each.")
+@click.option("--rounds", default=7, show_default=True, help="Rounds of one step of each.")
 def main(cache: Path, src: str, tgt: str, threads: int, rounds: int) -> None:
-    """Time both in turn."""
+    """Time both by turns."""
     torch.set_num_threads(threads)
     keep_freed_memory()
     inputs = Inputs(cache, src, tgt)
     plain, ours = steps(inputs, plain=True), steps(inputs, plain=False)
     torch.manual_seed(0)
-    works = {"plain": partial(cpu_seconds, plain), "ours": partial(cpu_seconds, ours)}
+    works = {"plain": partial(measure_cpu_time, plain), "ours": partial(measure_cpu_time, ours)}
     taken = Rounds(works, rounds, warm_up=True)
     click.echo(f"caam, {src} -> {tgt}, 64 + 64 utterances, {threads} thread(s), CPU time, median of {rounds} steps")
     click.echo(

@@ -1,4 +1,4 @@
-"""emodna-prep on a Dask cluster of this machine against processes of its own, in the same run."""
+"""Compare emodna-prep on a local Dask cluster with local worker processes."""
 
 import itertools
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tests.benchmarks.inputs import corpus_option, root_option
-from tests.benchmarks.prep import prep_seconds
+from tests.benchmarks.prep import time_prep
 from tests.benchmarks.timing import Rounds
 from tests.pipeline.clusters import cluster
 
@@ -17,14 +17,14 @@ from tests.pipeline.clusters import cluster
 @corpus_option
 @click.option("--rounds", default=3, show_default=True)
 def main(root: Path, corpus: str, rounds: int) -> None:
-    """Time whole first runs, in turn: two processes, and a cluster of two workers of one thread that runs already."""
+    """Time first runs by turns: with two processes, and on a running cluster of two workers of one thread."""
     with tempfile.TemporaryDirectory() as scratch, cluster(Path(scratch, "cluster")) as running:
         for _ in range(2):
             running.add_worker(threads=1)
         caches = (Path(scratch, f"cache{number}") for number in itertools.count())
 
         def prep(*options: object) -> float:
-            return prep_seconds(corpus, root, next(caches), *options)
+            return time_prep(corpus, root, next(caches), *options)
 
         prep("--scheduler", running.file)  # the workers of a cluster load their libraries once
         works = {"local": lambda: prep("--workers", 2), "remote": lambda: prep("--scheduler", running.file)}

@@ -1,9 +1,9 @@
-"""The trainer's step against the loop that one would write first: plain torch modules, one after the other.
+"""Compare the trainer's step with a plain loop over torch modules.
 
-Same networks, weights, batches, losses and optimiser; before the timing, both compute the same loss. The plain loop
-does what textbooks and tutorials do: `nn.Conv1d`, `nn.BatchNorm1d`, `nn.Dropout`, `nn.MaxPool1d`; an exponential
+Networks, weights, batches, losses and optimiser are equal; both compute the same loss before the timing. The plain
+loop follows textbooks and tutorials: `nn.Conv1d`, `nn.BatchNorm1d`, `nn.Dropout`, `nn.MaxPool1d`; an exponential
 for each kernel; indices of the confident rows; `.item()` of the loss at each step; batches from a `DataLoader`.
-Like ours, it passes both corpora through the networks at once.
+Both pass the two corpora through the networks at once.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from emodna.model.data.stream import SourceStream, TargetStream
 from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
 from emodna.pipeline.store import FeatureStore
-from tests.benchmarks.inputs import Inputs, Step, store_options
+from tests.benchmarks.inputs import Inputs, Step, add_store_options
 from tests.benchmarks.threads import NAMES, Training, our_steps
 from tests.benchmarks.timing import Rounds
 
@@ -27,8 +27,8 @@ DROPOUT = 0.1
 DIM, CHANNELS, PROJECTION = 40, 64, 128
 
 
-def convolution(inputs: int) -> list[nn.Module]:
-    """A block of the backbone."""
+def make_convolution(inputs: int) -> list[nn.Module]:
+    """Return the layers of a block of the backbone."""
     return [
         nn.Conv1d(inputs, CHANNELS, 3, padding=1),
         nn.BatchNorm1d(CHANNELS),
@@ -69,7 +69,7 @@ class PlainNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(*convolution(DIM), *convolution(CHANNELS), *convolution(CHANNELS))
+        self.backbone = nn.Sequential(*make_convolution(DIM), *make_convolution(CHANNELS), *make_convolution(CHANNELS))
         self.encoder = nn.Sequential(*(Residual(2**i) for i in range(5)))
         self.classifier = nn.Linear(CHANNELS, 2)
 
@@ -99,7 +99,7 @@ class PlainSourceOnly(nn.Module):
 
 
 class PlainEmoDna(PlainSourceOnly):
-    """The whole of Eq. 12."""
+    """All losses of Eq. 12."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,21 +129,21 @@ class PlainEmoDna(PlainSourceOnly):
             F.cross_entropy(logits[:n], labels),
             F.cross_entropy(self.corpus_classifier(corpus), is_source),
             decouple,
-            discrepancy(emotion, n),
-            0.1 * contrastive(g_emotion[kept], torch.cat([labels, guessed])[kept]),
+            mk_mmd(emotion, n),
+            0.1 * supervised_contrastive(g_emotion[kept], torch.cat([labels, guessed])[kept]),
         ]
 
 
-def discrepancy(x: Tensor, n: int) -> Tensor:
-    """MK-MMD with five Gaussian kernels around the mean distance."""
+def mk_mmd(x: Tensor, n: int) -> Tensor:
+    """Return the MK-MMD with five Gaussian kernels around the mean distance."""
     distances = (x.unsqueeze(0) - x.unsqueeze(1)).square().sum(2)
     mean = distances.detach().sum() / (len(x) * (len(x) - 1))
     kernel = torch.stack([torch.exp(-distances / (mean * 2.0**k)) for k in range(-2, 3)]).mean(0)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
 
 
-def contrastive(z: Tensor, labels: Tensor) -> Tensor:
-    """Supervised contrastive loss at temperature 0.01."""
+def supervised_contrastive(z: Tensor, labels: Tensor) -> Tensor:
+    """Return the supervised contrastive loss at temperature 0.01."""
     z = F.normalize(z, dim=1)
     own = torch.eye(len(z), dtype=torch.bool)
     similarity = (z @ z.T / 0.01).masked_fill(own, -torch.inf)
@@ -169,14 +169,14 @@ class Utterances(Dataset[tuple[Tensor, int]]):
         return window.T, int(self._labels[row])
 
 
-def cycle(dataset: Utterances) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches without end."""
+def iterate_batches(dataset: Utterances) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches without end."""
     while True:
         yield from DataLoader(dataset, batch_size=64, shuffle=True, drop_last=True)
 
 
-def check(ours: nn.Module, plain: PlainSourceOnly, sources: SourceStream, targets: TargetStream) -> None:
-    """Both are the same model: without dropout they compute the same loss."""
+def check_losses(ours: nn.Module, plain: PlainSourceOnly, sources: SourceStream, targets: TargetStream) -> None:
+    """Assert that both models compute the same loss without dropout."""
     source, target = sources.batch(0), targets.batch(0)
     dropouts = [layer for layer in [*ours.modules(), *plain.modules()] if isinstance(layer, nn.Dropout)]
     for layer in dropouts:
@@ -188,14 +188,14 @@ def check(ours: nn.Module, plain: PlainSourceOnly, sources: SourceStream, target
         layer.p = DROPOUT
 
 
-def plain_steps(inputs: Inputs, name: str) -> Step:
-    """Return the body of the plain loop."""
+def make_plain_steps(inputs: Inputs, name: str) -> Step:
+    """Return the step of the plain loop."""
     plain = (PlainEmoDna if name == "emo-dna" else PlainSourceOnly)().train()
     method = METHODS[name](DIM, METHODS[name].defaults, 0).train()
     plain.load_state_dict(method.state_dict(), strict=False)
-    check(method, plain, inputs.sources, inputs.targets)
+    check_losses(method, plain, inputs.sources, inputs.targets)
     optimizer = torch.optim.RAdam(plain.parameters(), lr=1e-3)
-    loaders = [cycle(Utterances(store, inputs.framer)) for store in (inputs.source, inputs.target)]
+    loaders = [iterate_batches(Utterances(store, inputs.framer)) for store in (inputs.source, inputs.target)]
 
     def step() -> None:
         (source, labels), (target, _) = (next(loader) for loader in loaders)
@@ -209,16 +209,16 @@ def plain_steps(inputs: Inputs, name: str) -> Step:
 
 
 @click.command()
-@store_options
+@add_store_options
 @click.option("--threads", default=1, show_default=True)
-@click.option("--rounds", default=25, show_default=True, help="Of 4 steps of each.")
+@click.option("--rounds", default=25, show_default=True, help="Rounds of 4 steps of each.")
 def main(cache: Path, src: str, tgt: str, threads: int, rounds: int) -> None:
-    """Time both in turn, each in a process of its own."""
+    """Time both by turns, each in its own process."""
     click.echo(
         f"{src} -> {tgt}, 64 + 64 utterances, {threads} thread(s), CPU time, median of {rounds} rounds of 4 steps"
     )
     for name in NAMES:
-        plain, ours = (Training(build, cache, src, tgt, name, threads) for build in (plain_steps, our_steps))
+        plain, ours = (Training(build, cache, src, tgt, name, threads) for build in (make_plain_steps, our_steps))
         works = {"plain": plain, "ours": ours}
         taken = Rounds({loop: lambda each=each: each.take(4).cpu for loop, each in works.items()}, rounds)
         plain_ms, ours_ms = (1e3 * taken.median(loop) / 4 for loop in ("plain", "ours"))

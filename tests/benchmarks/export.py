@@ -1,4 +1,4 @@
-"""Each export of a store against writing what the store holds with nothing done to it, in the same run."""
+"""Compare each export of a store with a plain copy of its files."""
 
 import shutil
 import subprocess
@@ -11,25 +11,25 @@ import click
 
 from emodna.pipeline.export import FORMATS
 from emodna.pipeline.store import FeatureStore
-from tests.benchmarks.timing import timed
+from tests.benchmarks.timing import measure_time
 
-#: A process that exports, and says what it took: seconds, bytes, and MB at the peak that are its own, not mapped files.
+#: A process that exports and prints seconds, bytes, and peak MB of memory without mapped files.
 _EXPORT = """
 import re, sys, threading, time
 from pathlib import Path
-from emodna.pipeline.export import export, export_format
+from emodna.pipeline.export import export_store, load_format
 from emodna.pipeline.store import FeatureStore
 
 def own_mb():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
 
 store, name, place = FeatureStore(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-export_format(name)
+load_format(name)
 before, peak = own_mb(), [0.0]
-def told(_):
+def count(_):
     peak[0] = max(peak[0], own_mb())
 began = time.perf_counter()
-done = export(store, name, place, force=False, told=told)
+done = export_store(store, name, place, force=False, on_progress=count)
 print(time.perf_counter() - began, done.bytes, max(peak[0], own_mb()) - before)
 """
 
@@ -38,7 +38,7 @@ print(time.perf_counter() - began, done.bytes, max(peak[0], own_mb()) - before)
 @click.argument("stores", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--rounds", default=3, show_default=True)
 def main(stores: tuple[Path, ...], rounds: int) -> None:
-    """Export each of STORES in each format, in turn with a plain copy of its folder (Linux)."""
+    """Export each of STORES in each format, by turns with a plain copy of its folder (Linux)."""
     for path in stores:
         store = FeatureStore(path)
         size = int(store.frames.sum(dtype="int64")) * store.dim * 4
@@ -49,7 +49,7 @@ def main(stores: tuple[Path, ...], rounds: int) -> None:
                 with tempfile.TemporaryDirectory() as scratch:
                     place = Path(scratch, "export")
                     if name == "copy":
-                        rows[name].append((timed(shutil.copytree, path, place).wall, size, 0.0))
+                        rows[name].append((measure_time(shutil.copytree, path, place).wall, size, 0.0))
                         continue
                     command = [sys.executable, "-c", _EXPORT, str(path), name, str(place)]
                     done = subprocess.run(command, check=True, capture_output=True, text=True)

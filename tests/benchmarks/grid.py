@@ -1,4 +1,4 @@
-"""What a grid costs as a whole: emodna-bench run against the same cells one after another.
+"""Compare emodna-bench run with the same runs one after another.
 
 python -m tests.benchmarks.grid --help
 """
@@ -18,21 +18,21 @@ from typing import Any
 import click
 
 from emodna.model.bench.spec import Experiment
-from tests.benchmarks.timing import Rounds, run_seconds
+from tests.benchmarks.timing import Rounds, time_process
 
 
-def bench_run(options: Sequence[str], out: Path, workers: int, threads: int) -> dict[str, Any]:
-    """Run the grid: the JSON of emodna-bench run, with the wall time as seen from outside."""
+def run_grid(options: Sequence[str], out: Path, workers: int, threads: int) -> dict[str, Any]:
+    """Run the grid; return the JSON of emodna-bench run with the wall time of the process."""
     command = [str(Path(sys.executable).with_name("emodna-bench")), "run", *options, "--out", str(out)]
     command += ["--workers", str(workers), "--threads", str(threads), "--json", "--quiet"]
     shutil.rmtree(out, ignore_errors=True)
     began = time.perf_counter()
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment(threads))
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=limit_threads(threads))
     return {**json.loads(done.stdout), "seconds": time.perf_counter() - began}
 
 
-def one_by_one(bench: Experiment, cache: Path, out: Path, threads: int) -> float:
-    """Run the same cells by emodna-fit, one after another: seconds."""
+def run_one_by_one(bench: Experiment, cache: Path, out: Path, threads: int) -> float:
+    """Run the same runs with emodna-fit, one after another; return the seconds."""
     shutil.rmtree(out, ignore_errors=True)
     seconds = 0.0
     for number, cell in enumerate(bench.runs):
@@ -41,12 +41,12 @@ def one_by_one(bench: Experiment, cache: Path, out: Path, threads: int) -> float
         command += ["--task", cell.task, "--method", cell.method.name, "--seed", cell.seed, *settings]
         command += ["--steps", bench.arguments(cell)["steps"], "--threads", threads, "--device", "cpu"]
         command += ["--cache", cache, "--out", out / str(number), "--json", "--quiet"]
-        seconds += run_seconds(*command, env=environment(threads))
+        seconds += time_process(*command, env=limit_threads(threads))
     return seconds
 
 
-def environment(threads: int) -> dict[str, str]:
-    """That of a process with so many threads."""
+def limit_threads(threads: int) -> dict[str, str]:
+    """Return the environment of a process with this number of threads."""
     return {**os.environ, "OMP_NUM_THREADS": str(threads)}
 
 
@@ -57,8 +57,8 @@ def environment(threads: int) -> dict[str, str]:
 @click.option("--tasks", multiple=True, default=("arousal",), show_default=True)
 @click.option("--seeds", default=1, show_default=True)
 @click.option("--steps", default=100, show_default=True)
-@click.option("--rounds", default=3, show_default=True, help="Each runs all ways, in turns.")
-@click.option("--cores", default=2, show_default=True, help="So many runs of one thread, or one of so many threads.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of all ways.")
+@click.option("--cores", default=2, show_default=True, help="Number of one-thread runs, or of threads of one run.")
 def main(
     cache: Path,
     corpora: tuple[str, ...],
@@ -69,7 +69,7 @@ def main(
     rounds: int,
     cores: int,
 ) -> None:
-    """Compare ways to run a grid on prepared stores, and say what the harness costs per cell."""
+    """Compare ways to run a grid on prepared stores, and print the overhead per run."""
     lists = {"--corpora": corpora, "--methods": methods, "--tasks": tasks}
     options = [part for option, values in lists.items() for value in values for part in (option, value)]
     options += ["--seeds", str(seeds), "--steps", str(steps), "--cache", str(cache), "--device", "cpu"]
@@ -77,27 +77,27 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
 
-        def side_by_side() -> float:
-            ran = bench_run(options, out / "side", cores, 1)
+        def run_side_by_side() -> float:
+            ran = run_grid(options, out / "side", cores, 1)
             costs.append((cores * ran["seconds"] - ran["cell_seconds"]) / ran["cells"])
             return float(ran["seconds"])
 
         ways: dict[str, Callable[[], float]] = {
-            f"emodna-bench run --workers {cores} --threads 1": side_by_side,
+            f"emodna-bench run --workers {cores} --threads 1": run_side_by_side,
             f"emodna-bench run --workers 1 --threads {cores}": lambda: float(
-                bench_run(options, out / "threads", 1, cores)["seconds"]
+                run_grid(options, out / "threads", 1, cores)["seconds"]
             ),
-            f"emodna-fit --threads {cores}, one after another": lambda: one_by_one(
+            f"emodna-fit --threads {cores}, one after another": lambda: run_one_by_one(
                 Experiment.read(out / "threads"), cache, out / "fit", cores
             ),
         }
         taken = Rounds(ways, rounds)
         cells = len(Experiment.read(out / "side").runs)
     first, *others = ways
-    click.echo(f"{cells} cells of {steps} steps, {rounds} rounds")
+    click.echo(f"{cells} runs of {steps} steps, {rounds} rounds")
     for way in others:
         click.echo(f"{way}: {taken.ratio(way, first):.2f} times the seconds of {first} (median of the rounds)")
-    click.echo(f"harness: {median(costs):.2f} s a cell (workers x wall - the runs' own seconds, per cell)")
+    click.echo(f"harness: {median(costs):.2f} s per run (workers x wall - the runs' own seconds)")
 
 
 if __name__ == "__main__":

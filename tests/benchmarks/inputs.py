@@ -1,4 +1,4 @@
-"""Inputs of the benchmarks: recordings below a root, and batches out of two stores; with the options that name them."""
+"""Provide recordings, batches from two stores, and their options to the benchmarks."""
 
 import itertools
 from collections.abc import Callable
@@ -30,8 +30,8 @@ root_option = click.option(
 corpus_option = click.option("--corpus", default="ravdess", show_default=True)
 
 
-def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --cache, --src and --tgt."""
+def add_store_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --cache, --src and --tgt to a command."""
     for option, default in (("--tgt", "emodb"), ("--src", "ravdess")):
         command = click.option(option, default=default, show_default=True)(command)
     return click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)(command)
@@ -50,7 +50,7 @@ def read_at(path: Path, rate: int, channel: int = 0) -> NDArray[np.float32]:
 
 
 class Inputs:
-    """Batches of 64 from two real stores, as a run has them."""
+    """Batches of 64 utterances from two stores, like in a run."""
 
     def __init__(self, cache: Path, src: str, tgt: str) -> None:
         config = TrainConfig()
@@ -65,8 +65,8 @@ class Inputs:
         self.sources = SourceStream([(self.mine, labels)], batch_size=64, seed=0)
         self.targets = TargetStream(other, batch_size=64, seed=0)
 
-    def steps_of(self, method: Method) -> Step:
-        """Return a function that takes the trainer's next step with a method, batches included."""
+    def make_steps(self, method: Method) -> Step:
+        """Return a function that does the trainer's next step with a method, including its batches."""
         update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), torch.device("cpu"))
         numbers = itertools.count()
 

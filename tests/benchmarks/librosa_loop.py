@@ -1,4 +1,4 @@
-"""What one would write without this project: python -m tests.benchmarks.librosa_loop ROOT DEST."""
+"""Extract MFCCs in a plain loop over librosa: python -m tests.benchmarks.librosa_loop ROOT DEST."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import librosa
 import numpy as np
 
 
-def loop(root: Path, dest: Path) -> None:
+def extract_with_librosa(root: Path, dest: Path) -> None:
     """Write the MFCCs of each recording."""
     for path in sorted(root.rglob("*.wav")):
         samples, rate = librosa.load(path)
@@ -15,4 +15,4 @@ def loop(root: Path, dest: Path) -> None:
 
 
 if __name__ == "__main__":
-    loop(*map(Path, sys.argv[1:]))
+    extract_with_librosa(*map(Path, sys.argv[1:]))

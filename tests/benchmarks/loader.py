@@ -1,8 +1,8 @@
-"""What batches cost a training: python -m tests.benchmarks.loader [--cache DIR] [--device cuda].
+"""Measure the cost of loading batches: python -m tests.benchmarks.loader [--cache DIR] [--device cuda].
 
-First real trainings by the product's own loop, which tells the share of its time for which it waited for batches, then
-batches alone: utterances per second of this loader and of a `DataLoader` over h5py with 0, 1 and 2 workers. Rounds are
-interleaved, and the median counts.
+First come real trainings, with the share of time that they wait for batches; then batches alone, in utterances per
+second of this loader and of a `DataLoader` over h5py with 0, 1 and 2 workers. Rounds are interleaved; the results are
+medians.
 """
 
 import tempfile
@@ -27,15 +27,15 @@ from emodna.model.methods import METHODS
 from emodna.model.run_folder import RunFolder
 from emodna.model.training.loop import Timing, train
 from emodna.pipeline.store import FeatureStore
-from tests.benchmarks.inputs import Inputs, store_options
+from tests.benchmarks.inputs import Inputs, add_store_options
 from tests.benchmarks.timing import Rounds
 from tests.model.small import SilentCallback
 
 CONFIG = TrainConfig(checkpoint_seconds=1e9)
 
 
-class OverHdf5(Dataset[dict[str, torch.Tensor]]):
-    """The usual way: a map-style dataset that reads, crops or pads, and normalises one utterance at a time."""
+class Hdf5Dataset(Dataset[dict[str, torch.Tensor]]):
+    """A map-style dataset that reads, crops or pads, and normalises one utterance at a time."""
 
     def __init__(self, store: FeatureStore, values: Statistics) -> None:
         table = store.columns(["shard", "offset", "frames", "arousal"]).to_pydict()
@@ -49,7 +49,7 @@ class OverHdf5(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         shard, offset, frames, label = self._rows[index]
-        if shard not in self._open:  # in the worker, as h5py asks for
+        if shard not in self._open:  # h5py files must be opened in the worker
             self._open[shard] = h5py.File(self._files[shard], "r")["features"]
         features = self._open[shard][offset : offset + frames]
         features = (features - self._values.mean) / self._values.std
@@ -69,7 +69,7 @@ def training(
     device: torch.device,
     steps: int,
 ) -> Timing:
-    """Train for some steps on features of `dim` coefficients."""
+    """Train for `steps` steps on features of `dim` coefficients."""
     kind = METHODS[method]
     with tempfile.TemporaryDirectory() as folder:
         return train(
@@ -85,30 +85,30 @@ def training(
         )
 
 
-def by_loader(inputs: Inputs, residency: Residency, device: torch.device, batches: int) -> Iterator[object]:
-    """Pairs of batches by this project's loader."""
+def iterate_loader(inputs: Inputs, residency: Residency, device: torch.device, batches: int) -> Iterator[object]:
+    """Return pairs of batches from this project's loader."""
     with Loader(inputs.sources, inputs.targets, range(batches), device, residency) as loader:
         for _ in range(batches):
             yield next(loader)
 
 
-def by_dataloader(inputs: Inputs, workers: int, device: torch.device, batches: int) -> Iterator[object]:
-    """Pairs of batches by torch's, with workers for each of the two corpora."""
+def iterate_dataloader(inputs: Inputs, workers: int, device: torch.device, batches: int) -> Iterator[object]:
+    """Yield pairs of batches from torch's loader, with `workers` workers per corpus."""
     pinned, statistics = device.type == "cuda", inputs.framer.statistics
     assert statistics is not None
 
-    def endless(store: FeatureStore) -> Iterator[dict[str, torch.Tensor]]:
-        dataset = OverHdf5(store, statistics)
+    def repeat_batches(store: FeatureStore) -> Iterator[dict[str, torch.Tensor]]:
+        dataset = Hdf5Dataset(store, statistics)
         sampler = RandomSampler(dataset, num_samples=CONFIG.batch_size * batches, replacement=True)
         loader = DataLoader(dataset, CONFIG.batch_size, sampler=sampler, num_workers=workers, pin_memory=pinned)
         for batch in loader:
             yield {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
-    yield from zip(endless(inputs.source), endless(inputs.target), strict=True)
+    yield from zip(repeat_batches(inputs.source), repeat_batches(inputs.target), strict=True)
 
 
-def rate(loaded: Iterator[object], batches: int) -> float:
-    """Utterances per second, from the second pair of batches on: workers have started, files are open."""
+def measure_rate(loaded: Iterator[object], batches: int) -> float:
+    """Return utterances per second, without the first pair of batches, which starts workers and opens files."""
     next(loaded)
     began = time.perf_counter()
     for _ in loaded:
@@ -117,12 +117,12 @@ def rate(loaded: Iterator[object], batches: int) -> float:
 
 
 @click.command()
-@store_options
+@add_store_options
 @click.option("--method", "methods", multiple=True, default=["source-only", "emo-dna"], show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--steps", default=40, show_default=True, help="Of each training and round.")
-@click.option("--batches", default=100, show_default=True, help="Pairs of batches of each loader and round.")
+@click.option("--steps", default=40, show_default=True, help="Steps per training and round.")
+@click.option("--batches", default=100, show_default=True, help="Pairs of batches per loader and round.")
 @click.option("--rounds", default=3, show_default=True)
 def main(
     cache: Path,
@@ -154,10 +154,13 @@ def main(
         click.echo(f"{f'{method}, resident {way}':28} {1e3 * step:10.1f} {1e3 * blocked:11.2f} {blocked / step:7.2%}")
 
     loaders: dict[str, Callable[[], float]] = {
-        f"this, resident {way}": lambda way=way: rate(by_loader(inputs, way, where, batches), batches) for way in ways
+        f"this, resident {way}": lambda way=way: measure_rate(iterate_loader(inputs, way, where, batches), batches)
+        for way in ways
     }
     for n in (0, 1, 2):
-        loaders[f"DataLoader, {n} workers"] = lambda n=n: rate(by_dataloader(inputs, n, where, batches), batches)
+        loaders[f"DataLoader, {n} workers"] = lambda n=n: measure_rate(
+            iterate_dataloader(inputs, n, where, batches), batches
+        )
     rates = Rounds(loaders, rounds)
     click.echo(f"\n{'batches alone':28} {'utterances/s':>12} {'off / this':>11}")
     off = rates.median("this, resident off")

@@ -1,4 +1,4 @@
-"""Milliseconds of CPU time per training step of every method, beside each other in one process.
+"""Measure the CPU time of a training step of every method, in one process.
 
 python -m tests.benchmarks.methods_step --help
 """
@@ -19,15 +19,15 @@ from emodna.model.methods.base import Phase
 from emodna.model.training.acceleration import keep_freed_memory
 from emodna.model.training.loop import Update
 from emodna.model.training.state import make_optimizers
-from tests.benchmarks.inputs import Inputs, store_options
-from tests.benchmarks.timing import Rounds, cpu_seconds
+from tests.benchmarks.inputs import Inputs, add_store_options
+from tests.benchmarks.timing import Rounds, measure_cpu_time
 
 
-def steps_of(name: str, inputs: Inputs) -> dict[str, Callable[[], float]]:
+def make_steps(name: str, inputs: Inputs) -> dict[str, Callable[[], float]]:
     """Return the timed step of each phase of a method, at its defaults, on the inputs."""
     kind = METHODS[name]
     defaults = kind.defaults
-    if hasattr(defaults, "languages"):  # that of the corpora at hand, as a run would fill in
+    if hasattr(defaults, "languages"):  # as a run fills it in
         defaults = replace(defaults, languages=len(inputs.languages))
     method = kind(inputs.source.dim, defaults, 0).train()
     update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), torch.device("cpu"))
@@ -38,7 +38,7 @@ def steps_of(name: str, inputs: Inputs) -> dict[str, Callable[[], float]]:
 
     def take(phase: Phase, numbers: "itertools.count[int]") -> float:
         number = next(numbers)
-        return cpu_seconds(lambda: update(labelled.batch(number), inputs.targets.batch(number), phase))
+        return measure_cpu_time(lambda: update(labelled.batch(number), inputs.targets.batch(number), phase))
 
     several = len(method.phases) > 1
     return {
@@ -47,14 +47,14 @@ def steps_of(name: str, inputs: Inputs) -> dict[str, Callable[[], float]]:
 
 
 @click.command()
-@store_options
+@add_store_options
 @click.option("--rounds", default=7, show_default=True)
 def main(cache: Path, src: str, tgt: str, rounds: int) -> None:
-    """Take one step of each method in turn, round after round, on one thread, and print the medians."""
+    """Time one step of each method by turns on one thread, and print the medians."""
     torch.set_num_threads(1)
     keep_freed_memory()
     inputs = Inputs(cache, src, tgt)
-    steps = {label: step for name in METHODS for label, step in steps_of(name, inputs).items()}
+    steps = {label: step for name in METHODS for label, step in make_steps(name, inputs).items()}
     taken = Rounds(steps, rounds, warm_up=True)
     floor = taken.median("source-only")
     click.echo("| method | ms per step | of source-only's |\n|---|---:|---:|")

@@ -1,4 +1,4 @@
-"""MFCCs per core against librosa.feature.mfcc, on the same decoded audio in the same run."""
+"""Compare MFCCs per core with librosa.feature.mfcc, on the same decoded audio."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,29 +12,29 @@ from threadpoolctl import threadpool_limits
 
 from emodna.pipeline.features import MfccSet
 from tests.benchmarks.inputs import read_at, root_option
-from tests.benchmarks.timing import Rounds, cpu_seconds
+from tests.benchmarks.timing import Rounds, measure_cpu_time
 
 
 @click.command()
 @root_option
 @click.option("--files", default=120, show_default=True)
-@click.option("--rounds", default=7, show_default=True, help="Both in turn, so that a noisy machine slows both.")
+@click.option("--rounds", default=7, show_default=True, help="Rounds of both, by turns.")
 def main(root: Path, files: int, rounds: int) -> None:
     """Time both with one thread, and compare their output."""
     features = MfccSet()
     audio = [read_at(path, features.sample_rate) for path in sorted(root.rglob("*.wav"))[:files]]
     duration = sum(map(len, audio)) / features.sample_rate
 
-    def reference(samples: Any) -> Any:
+    def compute_reference(samples: Any) -> Any:
         return librosa.feature.mfcc(y=samples, sr=features.sample_rate, n_mfcc=features.n_mfcc)
 
-    def all_of_it(extract: Callable[[Any], object]) -> float:
-        return cpu_seconds(lambda: [extract(samples) for samples in audio])
+    def extract_all(extract: Callable[[Any], object]) -> float:
+        return measure_cpu_time(lambda: [extract(samples) for samples in audio])
 
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        worst = max(float(np.abs(features.extract(each)[0].T - reference(each)).max()) for each in audio)
-        works = {"emodna": lambda: all_of_it(features.extract), "librosa": lambda: all_of_it(reference)}
+        worst = max(float(np.abs(features.extract(each)[0].T - compute_reference(each)).max()) for each in audio)
+        works = {"emodna": lambda: extract_all(features.extract), "librosa": lambda: extract_all(compute_reference)}
         taken = Rounds(works, rounds)
     least = taken.best("librosa") / taken.best("emodna")
     click.echo(

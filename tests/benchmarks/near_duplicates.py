@@ -1,4 +1,4 @@
-"""How well `emodna-cache stats` finds altered copies of recordings, what else it takes for copies, and what it costs.
+"""Measure recall, false positives and cost of the search for altered copies in `emodna-cache stats`.
 
 python -m tests.benchmarks.near_duplicates --root data/ravdess --root data/emodb
 """
@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import MfccSet, feature_set
-from emodna.pipeline.inspect.anomalies import band_limits
-from emodna.pipeline.inspect.duplicates import altered_copies, same_audio
-from emodna.pipeline.inspect.survey import survey
+from emodna.pipeline.inspect.anomalies import find_band_limits
+from emodna.pipeline.inspect.duplicates import find_altered_copies, find_equal_audio
+from emodna.pipeline.inspect.survey import survey_store
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
 from emodna.pipeline.store.snapshot import Snapshot, compute_checksum
@@ -39,19 +39,19 @@ Samples = NDArray[np.float32]
 Alteration = Callable[[Samples, int, np.random.Generator], tuple[Samples, int]]
 
 
-def _coded(samples: Samples, rate: int, **how: object) -> tuple[Samples, int]:
+def _encode(samples: Samples, rate: int, **how: object) -> tuple[Samples, int]:
     stream = io.BytesIO()
     soundfile.write(stream, samples, rate, **how)
     recording = decode(stream)
     return recording.samples, recording.sample_rate
 
 
-def _noisy(samples: Samples, snr: float, random: np.random.Generator) -> Samples:
+def _add_noise(samples: Samples, snr: float, random: np.random.Generator) -> Samples:
     level = np.sqrt(np.mean(samples**2)) * 10 ** (-snr / 20)
     return (samples + level * random.standard_normal(len(samples))).astype(np.float32)
 
 
-def _to(rate: int) -> Alteration:
+def _resample_to(rate: int) -> Alteration:
     return lambda x, s, _: (resample(x, s, rate), rate)
 
 
@@ -59,26 +59,26 @@ ALTERATIONS: dict[str, Alteration] = {
     "20 dB quieter, 16 bits": lambda x, s, _: ((np.round(0.1 * x * 32767) / 32767).astype(np.float32), s),
     "to full scale": lambda x, s, _: (x * (0.99 / np.abs(x).max()), s),
     "6 dB louder, clipped": lambda x, s, _: (np.clip(2 * x, -1, 1), s),
-    "FLAC, half as loud": lambda x, s, _: _coded(0.5 * x, s, format="FLAC", subtype="PCM_16"),
-    "MP3, libsndfile's default": lambda x, s, _: _coded(x, s, format="MP3", subtype="MPEG_LAYER_III"),
-    "MP3, its smallest": lambda x, s, _: _coded(
+    "FLAC, half as loud": lambda x, s, _: _encode(0.5 * x, s, format="FLAC", subtype="PCM_16"),
+    "MP3, libsndfile's default": lambda x, s, _: _encode(x, s, format="MP3", subtype="MPEG_LAYER_III"),
+    "MP3, its smallest": lambda x, s, _: _encode(
         x, s, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.95, bitrate_mode="CONSTANT"
     ),
-    "OGG Vorbis, default": lambda x, s, _: _coded(x, s, format="OGG", subtype="VORBIS"),
-    "OGG Vorbis, its smallest": lambda x, s, _: _coded(x, s, format="OGG", subtype="VORBIS", compression_level=1.0),
-    "to 44.1 kHz": _to(44_100),
-    "to 16 kHz": _to(16_000),
-    "to 8 kHz": _to(8_000),
+    "OGG Vorbis, default": lambda x, s, _: _encode(x, s, format="OGG", subtype="VORBIS"),
+    "OGG Vorbis, its smallest": lambda x, s, _: _encode(x, s, format="OGG", subtype="VORBIS", compression_level=1.0),
+    "to 44.1 kHz": _resample_to(44_100),
+    "to 16 kHz": _resample_to(16_000),
+    "to 8 kHz": _resample_to(8_000),
     "to 8 kHz and back to 48": lambda x, s, _: (resample(resample(x, s, 8_000), 8_000, 48_000), 48_000),
     "first 6 ms cut": lambda x, s, _: (x[round(0.0058 * s) :], s),
     "first 12 ms cut (half a hop)": lambda x, s, _: (x[round(0.0116 * s) :], s),
     "50 and 30 ms cut": lambda x, s, _: (x[round(0.05 * s) : -round(0.03 * s)], s),
     "200 and 100 ms cut": lambda x, s, _: (x[round(0.2 * s) : -round(0.1 * s)], s),
     "300 and 200 ms of zeros": lambda x, s, _: (np.pad(x, (round(0.3 * s), round(0.2 * s))), s),
-    "noise, 40 dB below": lambda x, s, r: (_noisy(x, 40, r), s),
-    "noise, 30 dB below": lambda x, s, r: (_noisy(x, 30, r), s),
-    "noise, 20 dB below": lambda x, s, r: (_noisy(x, 20, r), s),
-    "52 ms cut, 10 dB quieter, 16 kHz, OGG": lambda x, s, _: _coded(
+    "noise, 40 dB below": lambda x, s, r: (_add_noise(x, 40, r), s),
+    "noise, 30 dB below": lambda x, s, r: (_add_noise(x, 30, r), s),
+    "noise, 20 dB below": lambda x, s, r: (_add_noise(x, 20, r), s),
+    "52 ms cut, 10 dB quieter, 16 kHz, OGG": lambda x, s, _: _encode(
         resample(0.3 * x[round(0.0516 * s) :], s, 16_000), 16_000, format="OGG", subtype="VORBIS"
     ),
 }
@@ -87,40 +87,40 @@ ALTERATIONS: dict[str, Alteration] = {
 @click.command()
 @click.option(
     "--root", "roots", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, multiple=True,
-    help="WAVs; several may be given.",
+    help="Folder of WAVs; repeatable.",
 )  # fmt: skip
 @click.option("--feature-set", "name", default="mfcc40", show_default=True)
 @click.option("--scale", default="1440,5760,23040", show_default=True, help="Sizes of synthetic stores; empty: none.")
 def main(roots: tuple[Path, ...], name: str, scale: str) -> None:
-    """Print recall by alteration, what else was taken for a copy, and time and memory by size."""
+    """Print recall by alteration, false positives, and time and memory by size of the store."""
     files = [path for root in roots for path in sorted(root.rglob("*.wav"))]
     with tempfile.TemporaryDirectory() as folder:
-        plain = _store(Path(folder) / "plain", name, ((path.name, *read_recording(path)) for path in files))
-        originals, equal = survey(plain)[1], same_audio(plain)
-        found = altered_copies(plain, originals, equal)
-        click.echo(f"{len(plain)} recordings as they are, {name}: {len(equal)} groups equal byte for byte, "
-                   f"{len(found)} taken for altered copies")  # fmt: skip
+        plain = _make_store(Path(folder) / "plain", name, ((path.name, *read_recording(path)) for path in files))
+        originals, equal = survey_store(plain)[1], find_equal_audio(plain)
+        found = find_altered_copies(plain, originals, equal)
+        click.echo(f"{len(plain)} recordings as they are, {name}: {len(equal)} groups of equal files, "
+                   f"{len(found)} groups of altered copies")  # fmt: skip
         for group in found:
             click.echo(f"  {group.similarity:.3f} {' '.join(plain.ids[row] for row in group.rows)}")
         twins = {plain.ids[row] for group in equal for row in group.rows[1:]}
-        _recall(Path(folder) / "copies", name, [path for path in files if path.name not in twins])
+        _measure_recall(Path(folder) / "copies", name, [path for path in files if path.name not in twins])
         if scale:
             click.echo(
                 "utterances | survey, CPU s | altered copies, CPU s | planted of 100 found | largest resident MB"
             )
         for size in map(int, filter(None, scale.split(","))):
-            store = _chimeras(Path(folder) / str(size), plain, size)
+            store = _make_chimeras(Path(folder) / str(size), plain, size)
             command = [sys.executable, "-m", "tests.benchmarks.near_duplicates", "--cost", str(store)]
             click.echo(
                 f"{size:10} | {subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout}", nl=False
             )
 
 
-def _store(folder: Path, name: str, recordings: Iterator[tuple[str, Samples, int]]) -> FeatureStore:
+def _make_store(folder: Path, name: str, recordings: Iterator[tuple[str, Samples, int]]) -> FeatureStore:
     folder.mkdir()
     ids = []
     for id, samples, rate in recordings:
-        # 24 bits: what an alteration left is not to be rounded away.
+        # 24 bits keep small alterations.
         soundfile.write(folder / f"{len(ids)}.wav", np.clip(samples, -1, 1), rate, format="WAV", subtype="PCM_24")
         ids.append(id)
     table = folder / "table.csv"
@@ -129,8 +129,8 @@ def _store(folder: Path, name: str, recordings: Iterator[tuple[str, Samples, int
     return FeatureStore(report.store)
 
 
-def _recall(folder: Path, name: str, files: list[Path]) -> None:
-    """Every recording beside one altered copy of itself, the alterations in turn."""
+def _measure_recall(folder: Path, name: str, files: list[Path]) -> None:
+    """Print the recall for a store of every recording and one altered copy of it."""
     random = np.random.default_rng(0)
     order = random.permutation(len(files))
     altered = {files[number].name: turn % len(ALTERATIONS) for turn, number in enumerate(order.tolist())}
@@ -143,32 +143,32 @@ def _recall(folder: Path, name: str, files: list[Path]) -> None:
             kind = kinds[altered[path.name]]
             yield f"copy {path.name}", *ALTERATIONS[kind](samples, rate, random)
 
-    store = _store(folder, name, recordings())
-    figures, equal = survey(store)[1], same_audio(store)
-    groups = [*equal, *altered_copies(store, figures, equal)]  # an alteration may change nothing
+    store = _make_store(folder, name, recordings())
+    figures, equal = survey_store(store)[1], find_equal_audio(store)
+    groups = [*equal, *find_altered_copies(store, figures, equal)]  # some alterations change nothing
     right, wrong, together = defaultdict(int), [], set()
     for group in groups:
         originals = {store.ids[row].removeprefix("copy ") for row in group.rows}
         together |= originals if len(originals) == 1 else set()
         wrong += [sorted(originals)] if len(originals) > 1 else []
-    limited = np.isfinite(band_limits(store, figures, feature_set(name)))
+    limited = np.isfinite(find_band_limits(store, figures, feature_set(name)))
     cut = defaultdict(int)
     for id, limit in zip(store.ids, limited, strict=True):
         cut[kinds[altered[id.removeprefix("copy ")]] if id.startswith("copy ") else "(originals)"] += int(limit)
     for path, kind in altered.items():
         right[kinds[kind]] += path in together
-    click.echo("alteration | copies | found % | said to be cut off in frequency")
+    click.echo("alteration | copies | found % | band-limited")
     for kind in kinds:
         copies = sum(kinds[each] == kind for each in altered.values())
         click.echo(f"{kind} | {copies} | {100 * right[kind] / copies:.1f} | {cut[kind]}")
-    click.echo(f"originals said to be cut off in frequency: {cut['(originals)']} of {len(files)}")
+    click.echo(f"band-limited originals: {cut['(originals)']} of {len(files)}")
     click.echo(f"groups of different recordings: {len(wrong)}")
     for each in wrong:
         click.echo(f"  {' '.join(each)}")
 
 
-def _chimeras(folder: Path, source: FeatureStore, size: int, planted: int = 100) -> Path:
-    """A store of utterances that begin as one recording and end as another, stretched and tilted; some twice."""
+def _make_chimeras(folder: Path, source: FeatureStore, size: int, planted: int = 100) -> Path:
+    """Write a store of utterances joined from two recordings, stretched and tilted, with `planted` altered copies."""
     random = np.random.default_rng(size)
     parameters, features = MfccSet().parameters(), []
     for _ in range(size - planted):
@@ -206,25 +206,25 @@ def _chimeras(folder: Path, source: FeatureStore, size: int, planted: int = 100)
     return folder
 
 
-def cost(store: FeatureStore) -> None:
-    """Time of the two long parts, planted copies that were found, and memory of this process."""
+def measure_cost(store: FeatureStore) -> None:
+    """Print the time of the two long parts, the number of planted copies found, and the memory of this process."""
     began = time.process_time()
-    figures = survey(store)[1]
+    figures = survey_store(store)[1]
     surveyed = time.process_time()
-    groups = altered_copies(store, figures, [])
+    groups = find_altered_copies(store, figures, [])
     done = time.process_time()
     found = sum(int(store.ids[row]) >= len(store) - 100 for group in groups for row in group.rows)
-    click.echo(f"{surveyed - began:13.1f} | {done - surveyed:21.1f} | {found:20} | {_peak_mb():.0f}")
+    click.echo(f"{surveyed - began:13.1f} | {done - surveyed:21.1f} | {found:20} | {_read_peak_mb():.0f}")
 
 
-def _peak_mb() -> float:
-    """Return the largest resident memory of this process (Linux); getrusage counts that of its parent, too."""
+def _read_peak_mb() -> float:
+    """Return the largest resident memory of this process (Linux); getrusage includes that of its parent."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--cost"]:
-        cost(FeatureStore(sys.argv[2]))
+        measure_cost(FeatureStore(sys.argv[2]))
     else:
         main()

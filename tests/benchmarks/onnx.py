@@ -1,6 +1,6 @@
-"""A run exported to ONNX against emodna itself, on real recordings: largest difference, size, and rate.
+"""Compare a run exported to ONNX with emodna on real recordings: largest difference, size and rate.
 
-The two take turns on each recording, decoded and resampled beforehand, one thread each.
+Both predict each recording by turns, decoded and resampled beforehand, with one thread.
 """
 
 import tempfile
@@ -19,10 +19,10 @@ from tests.benchmarks.inputs import read_at
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--every", default=1, show_default=True, help="Take every so many-th WAV of each folder.")
-@click.option("--rounds", default=3, show_default=True, help="Times that each recording is answered for.")
+@click.option("--every", default=1, show_default=True, help="Use every n-th WAV of each folder.")
+@click.option("--rounds", default=3, show_default=True, help="Predictions of each recording.")
 def main(run: Path, folders: tuple[Path, ...], every: int, rounds: int) -> None:
-    """Export RUN, and compare it with the original on all WAVs below FOLDERS."""
+    """Export RUN, and compare it with the original on all WAVs in FOLDERS."""
     import onnxruntime
 
     torch.set_num_threads(1)

@@ -1,11 +1,11 @@
-"""Compare this checkout with another one, on the same machine and in the same run.
+"""Compare this checkout with another one on the same machine.
 
     python -m tests.benchmarks.other_checkout results OTHER_PYTHON --data DIR
     python -m tests.benchmarks.other_checkout speed OTHER_PYTHON --data DIR
 
-OTHER_PYTHON is the interpreter of the environment in which the other checkout is installed, such as
-`../other/.venv/bin/python`; DIR holds `ravdess/` and `emodb/`. Both sides are driven by what every version has: the
-commands, `FeatureStore` and `MfccSet`.
+OTHER_PYTHON is the interpreter of the other checkout's environment, such as `../other/.venv/bin/python`; DIR contains
+`ravdess/` and `emodb/`. Both sides are used through the interface of every version: the commands, `FeatureStore` and
+`MfccSet`.
 """
 
 import json
@@ -66,13 +66,13 @@ def main() -> None:
     """Compare this checkout with another one."""
 
 
-def _interpreters(other: Path) -> dict[str, Path]:
-    """Return the interpreter of each side. Neither path is resolved: a link into an environment stands for it."""
+def _find_interpreters(other: Path) -> dict[str, Path]:
+    """Return the interpreter of each side, unresolved: a link belongs to an environment."""
     return {"other": other.absolute(), "this": Path(sys.executable)}
 
 
 def _run(python: Path, command: str, *arguments: object) -> str:
-    """Run one of the checkout's commands, or `python`; return its standard output."""
+    """Run a command of the checkout, or `python`; return its standard output."""
     program = python if command == "python" else python.with_name(command)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("EMODNA_", "PYTHONPATH"))}
     done = subprocess.run(
@@ -99,7 +99,7 @@ def _fit(python: Path, cache: Path, method: str, steps: int, out: Path) -> dict[
     return result
 
 
-def _store_differences(paths: Sequence[Path]) -> Iterator[str]:
+def _find_store_differences(paths: Sequence[Path]) -> Iterator[str]:
     """Yield each difference between two stores: names, index columns, feature bytes, shard files."""
     a, b = (FeatureStore(path) for path in paths)
     if paths[0].name != paths[1].name:
@@ -117,7 +117,7 @@ def _store_differences(paths: Sequence[Path]) -> Iterator[str]:
         yield f"shard files {sorted(files[0] ^ files[1])[:4]}"
 
 
-def _weight_differences(paths: Sequence[Path]) -> tuple[int, list[str]]:
+def _find_weight_differences(paths: Sequence[Path]) -> tuple[int, list[str]]:
     """Return the number of tensors, and the names of those that differ in any bit."""
     a, b = (load_file(path / "model.safetensors") for path in paths)
     if a.keys() != b.keys():
@@ -132,13 +132,13 @@ def _weight_differences(paths: Sequence[Path]) -> tuple[int, list[str]]:
 @click.option("--method", "methods", multiple=True, default=tuple(METHODS), help="By default, every method.")
 @click.option("--jobs", default=2, show_default=True, help="Trainings at a time, one thread each.")
 def results(other: Path, data: Path, steps: int, methods: Sequence[str], jobs: int) -> None:
-    """Compare stores and trained weights, byte by byte. Exits 1 at any difference."""
-    pythons, different = _interpreters(other), 0
+    """Compare stores and trained weights byte by byte; exit 1 if they differ."""
+    pythons, different = _find_interpreters(other), 0
     with tempfile.TemporaryDirectory() as scratch:
         caches = {side: Path(scratch, side) for side in SIDES}
         for corpus in CORPORA:
             stores = [_prepare(pythons[side], data.absolute(), corpus, caches[side]) for side in SIDES]
-            found = list(_store_differences(stores))
+            found = list(_find_store_differences(stores))
             different += bool(found)
             store = FeatureStore(stores[1])
             columns = len(store.table.column_names)
@@ -152,7 +152,7 @@ def results(other: Path, data: Path, steps: int, methods: Sequence[str], jobs: i
         with ThreadPoolExecutor(jobs) as pool:
             runs = {method: [pool.submit(train, method, side) for side in SIDES] for method in methods}
             for method, pair in runs.items():
-                tensors, names = _weight_differences([run.result() for run in pair])
+                tensors, names = _find_weight_differences([run.result() for run in pair])
                 different += bool(names)
                 verdict = f"{len(names)} differ: {', '.join(names[:3])}" if names else "equal"
                 click.echo(f"{method}: {steps} steps, {tensors} tensors: {verdict}", nl=True)
@@ -163,25 +163,25 @@ def results(other: Path, data: Path, steps: int, methods: Sequence[str], jobs: i
 @main.command()
 @click.argument("other", type=click.Path(path_type=Path, exists=True))
 @click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
-@click.option("--rounds", default=5, show_default=True, help="Both sides in turn, so that a noisy machine slows both.")
-@click.option("--large", default=100_000, show_default=True, help="Utterances of the store that is opened; 0: none.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds of both sides, by turns.")
+@click.option("--large", default=100_000, show_default=True, help="Utterances of the store to open; 0: none.")
 def speed(other: Path, data: Path, rounds: int, large: int) -> None:
-    """Time both sides in turn: MFCCs, preparation, training steps, opening a large store."""
-    pythons = _interpreters(other)
+    """Time both sides by turns: MFCCs, preparation, training steps, opening a large store."""
+    pythons = _find_interpreters(other)
     with tempfile.TemporaryDirectory() as scratch:
         caches = {side: Path(scratch, side) for side in SIDES}
         for side in SIDES:
             for corpus in CORPORA:
                 _prepare(pythons[side], data.absolute(), corpus, caches[side])
 
-        def whole_preparation(side: str, number: int) -> float:
+        def prepare_once(side: str, number: int) -> float:
             fresh = Path(scratch, f"fresh-{side}-{number}")
-            return _seconds(lambda: _prepare(pythons[side], data.absolute(), "ravdess", fresh))
+            return _measure_time(lambda: _prepare(pythons[side], data.absolute(), "ravdess", fresh))
 
-        def second_preparation(side: str, _number: int) -> float:
-            return _seconds(lambda: _prepare(pythons[side], data.absolute(), "ravdess", caches[side]))
+        def prepare_again(side: str, _number: int) -> float:
+            return _measure_time(lambda: _prepare(pythons[side], data.absolute(), "ravdess", caches[side]))
 
-        def step_of(method: str) -> Callable[[str, int], float]:
+        def make_step(method: str) -> Callable[[str, int], float]:
             def step(side: str, number: int) -> float:
                 out = Path(scratch, f"{method}-{side}-{number}")
                 return 1 / _fit(pythons[side], caches[side], method, 40, out)["steps_per_second"]
@@ -192,10 +192,10 @@ def speed(other: Path, data: Path, rounds: int, large: int) -> None:
             "MFCCs of 150 recordings, one core, CPU time": lambda side, _: float(
                 _run(pythons[side], "python", "-c", MFCC_RATE, data.absolute() / "ravdess")
             ),
-            "emodna-prep of RAVDESS, whole process": whole_preparation,
-            "the same again, nothing to do": second_preparation,
-            "a step of emo-dna": step_of("emo-dna"),
-            "a step of source-only": step_of("source-only"),
+            "emodna-prep of RAVDESS, whole process": prepare_once,
+            "the same again, nothing to do": prepare_again,
+            "a step of emo-dna": make_step("emo-dna"),
+            "a step of source-only": make_step("source-only"),
         }
         if large:
             from tests.benchmarks.scale import Place
@@ -208,7 +208,7 @@ def speed(other: Path, data: Path, rounds: int, large: int) -> None:
             )
         click.echo(f"median of {rounds} rounds, both sides in turn; ratio: this / other, median of the rounds' ratios")
         for name, measure in figures.items():
-            rows = [{side: measure(side, number) for side in _order(number)} for number in range(rounds)]
+            rows = [{side: measure(side, number) for side in _order_sides(number)} for number in range(rounds)]
             medians = {side: statistics.median(row[side] for row in rows) for side in SIDES}
             ratios = np.array([row["this"] / row["other"] for row in rows])
             least = min(row["this"] for row in rows) / min(row["other"] for row in rows)
@@ -218,15 +218,15 @@ def speed(other: Path, data: Path, rounds: int, large: int) -> None:
             )
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    """Return the wall time of some work in s."""
+def _measure_time(work: Callable[[], object]) -> float:
+    """Return the wall time of `work` in s."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-def _order(number: int) -> Sequence[str]:
-    """Return both sides, each of them first in every other round."""
+def _order_sides(number: int) -> Sequence[str]:
+    """Return both sides; each is first in every other round."""
     return SIDES if number % 2 else SIDES[::-1]
 
 

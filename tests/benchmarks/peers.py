@@ -1,7 +1,7 @@
-"""What people would use instead: how fast other extractors are on the same recordings in the same run, per core.
+"""Compare the speed of other feature extractors on the same recordings, per core.
 
-They do not compute the same: each row says what. Where a package lets one choose, frames, bands and coefficients are as
-many as here. It needs the extra packages of `pip install -c constraints.txt -e '.[benchmarks]'`.
+They compute different features, which each row names; frames, bands and coefficients are as many as here where the
+package allows it. Needs the extra packages of `pip install -c constraints.txt -e '.[benchmarks]'`.
 """
 
 import tempfile
@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_limits
 from emodna.pipeline import corpora
 from emodna.pipeline.features import MfccSet
 from tests.benchmarks.inputs import corpus_option, read_at, root_option
-from tests.benchmarks.profile import prepared
-from tests.benchmarks.timing import Rounds, cpu_seconds
+from tests.benchmarks.profile import prepare_once
+from tests.benchmarks.timing import Rounds, measure_cpu_time
 
 try:
     import kaldi_native_fbank
@@ -38,16 +38,16 @@ EMODNA, LIBROSA = "emodna", "librosa.feature.mfcc"
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to features."""
+    """A feature extractor."""
 
     name: str
     computes: str
     extract: Callable[[Any], Any]
-    """(n,) samples -> features."""
+    """Function from samples (n,) to features."""
 
 
-def kaldi() -> Callable[[Any], Any]:
-    """kaldi-native-fbank, whose frames are fetched one by one."""
+def make_kaldi() -> Callable[[Any], Any]:
+    """Return the extractor of kaldi-native-fbank, which yields frame by frame."""
     options = kaldi_native_fbank.MfccOptions()
     frames, mels = options.frame_opts, options.mel_opts
     frames.samp_freq, frames.frame_length_ms, frames.frame_shift_ms = RATE, 1000 * N_FFT / RATE, 1000 * HOP / RATE
@@ -64,13 +64,13 @@ def kaldi() -> Callable[[Any], Any]:
     return extract
 
 
-def smile(features: Any, level: Any) -> Callable[[Any], Any]:
-    """openSMILE, without the table that its Python package makes of the features."""
+def make_smile(features: Any, level: Any) -> Callable[[Any], Any]:
+    """Return openSMILE's extractor, without the data frame of its Python package."""
     return partial(opensmile.Smile(features, level), sampling_rate=RATE)
 
 
-def peers() -> list[Peer]:
-    """All of them, this project first."""
+def list_peers() -> list[Peer]:
+    """Return all extractors, this project's first."""
     return [
         Peer(EMODNA, "40 MFCCs, librosa's", MfccSet().extract),
         Peer(
@@ -78,7 +78,7 @@ def peers() -> list[Peer]:
             "40 MFCCs",
             lambda samples: librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=COEFFICIENTS),
         ),
-        Peer("kaldi-native-fbank", "40 MFCCs, Kaldi's mel scale, no top_db", kaldi()),
+        Peer("kaldi-native-fbank", "40 MFCCs, Kaldi's mel scale, no top_db", make_kaldi()),
         Peer(
             "python_speech_features",
             "40 MFCCs, HTK mel scale, no top_db",
@@ -99,18 +99,18 @@ def peers() -> list[Peer]:
         Peer(
             "opensmile, mfcc40.conf",
             "40 MFCCs, HTK mel scale, no top_db",
-            smile(str(Path(__file__).with_name("mfcc40.conf")), "lld"),
+            make_smile(str(Path(__file__).with_name("mfcc40.conf")), "lld"),
         ),
         Peer(
             "opensmile, eGeMAPSv02",
             "25 descriptors (pitch, formants, ...) every 10 ms",
-            smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors),
+            make_smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors),
         ),
     ]
 
 
-def write_all(peer: Peer, paths: Sequence[Path]) -> None:
-    """The plain loop: load, extract, save."""
+def extract_all(peer: Peer, paths: Sequence[Path]) -> None:
+    """Load, extract and save in a plain loop."""
     with tempfile.TemporaryDirectory() as dest:
         for path in paths:
             samples, _ = librosa.load(path, sr=RATE)
@@ -118,14 +118,14 @@ def write_all(peer: Peer, paths: Sequence[Path]) -> None:
 
 
 def prepare_all(corpus: str, root: Path) -> None:
-    """What this project does instead of that loop: hashes, shards, index and all."""
+    """Prepare the corpus as a feature store."""
     with tempfile.TemporaryDirectory() as cache:
-        prepared(corpora.load_corpus(corpus), root, Path(cache), workers=1)
+        prepare_once(corpora.load_corpus(corpus), root, Path(cache), workers=1)
 
 
-def table(title: str, works: dict[str, tuple[str, Callable[[], object]]], duration: float, rounds: int) -> None:
-    """Time some works in turn, and print a line for each."""
-    taken = Rounds({name: partial(cpu_seconds, work) for name, (_, work) in works.items()}, rounds, warm_up=True)
+def print_table(title: str, works: dict[str, tuple[str, Callable[[], object]]], duration: float, rounds: int) -> None:
+    """Time several works by turns, and print a line for each."""
+    taken = Rounds({name: partial(measure_cpu_time, work) for name, (_, work) in works.items()}, rounds, warm_up=True)
     click.echo(f"\n{title:24} {'x real time':>11} {'of librosa':>11}   computes")
     for name, (computes, _) in works.items():
         click.echo(f"{name:24} {duration / taken.median(name):11.0f} {taken.ratio(LIBROSA, name):11.2f}   {computes}")
@@ -134,10 +134,10 @@ def table(title: str, works: dict[str, tuple[str, Callable[[], object]]], durati
 @click.command()
 @root_option
 @corpus_option
-@click.option("--files", default=120, show_default=True, help="Evenly chosen.")
-@click.option("--rounds", default=5, show_default=True, help="All in turn, so that a noisy machine slows all.")
+@click.option("--files", default=120, show_default=True, help="Number of files.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds of all, by turns.")
 def main(root: Path, corpus: str, files: int, rounds: int) -> None:
-    """Show the speed of each peer on decoded audio, and from files to files."""
+    """Print the speed of each peer on decoded audio, and from files to files."""
     found = sorted(root.rglob("*.wav"))
     paths = found[:: max(1, len(found) // files)][:files]
     audio = [read_at(path, RATE) for path in paths]
@@ -149,16 +149,16 @@ def main(root: Path, corpus: str, files: int, rounds: int) -> None:
         click.echo(f"{len(audio)} files of {root}, {duration:.0f} s of audio, CPU time, median of {rounds} rounds")
         in_memory: dict[str, tuple[str, Callable[[], object]]] = {
             peer.name: (peer.computes, lambda peer=peer: [peer.extract(samples) for samples in audio])
-            for peer in peers()
+            for peer in list_peers()
         }
-        table("decoded audio", in_memory, duration, rounds)
+        print_table("decoded audio", in_memory, duration, rounds)
         from_files: dict[str, tuple[str, Callable[[], object]]] = {
             EMODNA: ("emodna-prep: hashes, store, index", lambda: prepare_all(corpus, Path(chosen)))
         } | {
-            peer.name: (f"librosa.load, {peer.computes}, np.save", lambda peer=peer: write_all(peer, paths))
-            for peer in peers()[1:]
+            peer.name: (f"librosa.load, {peer.computes}, np.save", lambda peer=peer: extract_all(peer, paths))
+            for peer in list_peers()[1:]
         }
-        table("files to files", from_files, duration, rounds)
+        print_table("files to files", from_files, duration, rounds)
 
 
 if __name__ == "__main__":

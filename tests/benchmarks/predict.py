@@ -1,4 +1,4 @@
-"""How fast a trained model answers, against a loop over the files; what an hour in windows takes; what cuts do.
+"""Measure the speed of predictions: against a loop over files, on an hour of windows, and by way of windowing.
 
 python -m tests.benchmarks.predict RUN --root data/ravdess
 """
@@ -23,10 +23,10 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows
 from emodna.pipeline.audio.decode import resample
 from tests.benchmarks.inputs import read_at, root_option
-from tests.benchmarks.timing import Rounds, run_seconds, timed
+from tests.benchmarks.timing import Rounds, measure_time, time_process
 
 _WINDOWS = Windows(4.0, 2.0)
-#: Runs the command in a process whose peak of memory is its own.
+#: A process that runs the command and prints its peak memory.
 _MEASURED = """
 import json, resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
@@ -34,8 +34,8 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platfor
 """
 
 
-def loop(model: TrainedModel, files: list[Path]) -> list[float]:
-    """One file after the other, each alone through the network: what a user's own script does."""
+def predict_one_by_one(model: TrainedModel, files: list[Path]) -> list[float]:
+    """Predict file by file, like a user's own script."""
     found = []
     for file in files:
         features, peak_db = model.features.extract(read_at(file, model.features.sample_rate))
@@ -46,33 +46,33 @@ def loop(model: TrainedModel, files: list[Path]) -> list[float]:
     return found
 
 
-def ahead(model: TrainedModel, files: list[Path], threads: int) -> list[float]:
-    """The same by `predict`."""
-    answers = predict([model], find_inputs(map(str, files)), threads=threads)
-    return [answer.probability for _, answer in answers if answer.probability is not None]
+def predict_together(model: TrainedModel, files: list[Path], threads: int) -> list[float]:
+    """Predict all files with `predict`."""
+    predictions = predict([model], find_inputs(map(str, files)), threads=threads)
+    return [each.probability for _, each in predictions if each.probability is not None]
 
 
-def rates(model: TrainedModel, files: list[Path], rounds: int) -> None:
-    """Time all in turn, start-up left out."""
+def print_rates(model: TrainedModel, files: list[Path], rounds: int) -> None:
+    """Time all ways by turns, without start-up."""
     seconds = sum(soundfile.info(file).duration for file in files)
-    works = {"loop": lambda: loop(model, files)} | {
-        f"{threads} thread(s)": lambda threads=threads: ahead(model, files, threads) for threads in (1, 2)
+    works = {"loop": lambda: predict_one_by_one(model, files)} | {
+        f"{threads} thread(s)": lambda threads=threads: predict_together(model, files, threads) for threads in (1, 2)
     }
-    answers = {name: np.array(work()) for name, work in works.items()}  # libraries are loaded from here on
-    rows = [{name: timed(work) for name, work in works.items()} for _ in range(rounds)]
-    click.echo(f"{len(files)} files, {seconds:.0f} s of audio, start-up left out, median of {rounds} rounds")
+    predictions = {name: np.array(work()) for name, work in works.items()}  # also loads libraries
+    rows = [{name: measure_time(work) for name, work in works.items()} for _ in range(rounds)]
+    click.echo(f"{len(files)} files, {seconds:.0f} s of audio, without start-up, median of {rounds} rounds")
     for name in works:
         wall, cpu = (statistics.median(row[name][at] for row in rows) for at in (0, 1))
         ratio, of_cpu = (statistics.median(row["loop"][at] / row[name][at] for row in rows) for at in (0, 1))
         says = f"{wall:7.2f} s wall {cpu:7.2f} s CPU {seconds / wall:7.0f} x real time"
         click.echo(f"{name:12} {says}   loop / this: wall {ratio:.2f}, CPU {of_cpu:.2f}")
-    found = list(answers.values())
+    found = list(predictions.values())
     click.echo(f"largest difference: to the loop {abs(found[0] - found[1]).max():.1e}, of 1 and 2 threads ", nl=False)
     click.echo(f"{abs(found[1] - found[2]).max():.1e}")
 
 
-def an_hour(run: Path, files: list[Path], minutes: int) -> None:
-    """Time the command on long recordings, and see its peak of memory."""
+def print_long_recordings(run: Path, files: list[Path], minutes: int) -> None:
+    """Time the command on long recordings, and measure its peak memory."""
     command = [str(Path(sys.executable).with_name("emodna-predict")), str(run), "--threads", "1", "-q"]
 
     def cost(*arguments: str) -> tuple[float, float]:
@@ -87,7 +87,7 @@ def an_hour(run: Path, files: list[Path], minutes: int) -> None:
             long = Path(folder) / f"{length}.wav"
             rate = soundfile.info(files[0]).samplerate
             with soundfile.SoundFile(long, "w", rate, 1, "PCM_16", format="WAV") as out:
-                for block in islice(endless(files, rate), length):
+                for block in islice(repeat_audio(files, rate), length):
                     out.write(block)
             cells = [f"{length:4} min of {rate} Hz"]
             for name, options in (("windows of 4 s, hop 2 s", ("--windows", "4", "--hop", "2")), ("whole", ())):
@@ -99,15 +99,15 @@ def an_hour(run: Path, files: list[Path], minutes: int) -> None:
             click.echo("   ".join(cells))
 
 
-def endless(files: list[Path], rate: int) -> Iterator[np.ndarray]:
-    """Minutes of the files, one behind the other, over and over."""
+def repeat_audio(files: list[Path], rate: int) -> Iterator[np.ndarray]:
+    """Yield the concatenated files in minutes, without end."""
     samples = chain.from_iterable(soundfile.read(file, dtype="int16", always_2d=True)[0][:, 0] for file in cycle(files))
     while True:
         yield np.fromiter(samples, np.int16, 60 * rate)
 
 
-def cuts(model: TrainedModel, files: list[Path]) -> None:
-    """Compare two ways to make a window's features: of its own samples, or out of the whole recording's frames."""
+def compare_windows(model: TrainedModel, files: list[Path]) -> None:
+    """Compare features of a window's own samples with frames of the whole recording."""
     features, differences, changed = model.features, [], 0
     for start in range(0, len(files) - 20, 20):
         parts = [soundfile.read(file, dtype="float32", always_2d=True) for file in files[start : start + 20]]
@@ -135,13 +135,13 @@ def cuts(model: TrainedModel, files: list[Path]) -> None:
     click.echo(f"{changed / len(all_of_them):.1%} of the labels")
 
 
-def start_up(run: Path, file: Path, rounds: int) -> None:
-    """Time the whole command on one file, beside an interpreter that imports torch and nothing else."""
+def print_start_up(run: Path, file: Path, rounds: int) -> None:
+    """Time the whole command on one file, and an interpreter that only imports torch."""
     works = {
         "emodna-predict RUN one.wav": [Path(sys.executable).with_name("emodna-predict"), run, file, "-q"],
         "python -c 'import torch'": [sys.executable, "-c", "import torch"],
     }
-    taken = Rounds({name: lambda words=words: run_seconds(*words) for name, words in works.items()}, rounds)
+    taken = Rounds({name: lambda words=words: time_process(*words) for name, words in works.items()}, rounds)
     click.echo("")
     for name in works:
         click.echo(f"{name:28} {taken.median(name):.2f} s, fastest {taken.best(name):.2f} s")
@@ -151,15 +151,15 @@ def start_up(run: Path, file: Path, rounds: int) -> None:
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @root_option
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--minutes", default=60, show_default=True, help="Of the long recording.")
+@click.option("--minutes", default=60, show_default=True, help="Minutes of the long recording.")
 def main(run: Path, root: Path, rounds: int, minutes: int) -> None:
-    """Time a run's model on the WAVs below a root."""
+    """Time the model of RUN on the WAVs of a folder."""
     torch.set_num_threads(1)
     model, files = TrainedModel.load(run), sorted(root.rglob("*.wav"))
-    start_up(run, files[0], rounds)
-    cuts(model, files)
-    rates(model, files, rounds)
-    an_hour(run, files, minutes)
+    print_start_up(run, files[0], rounds)
+    compare_windows(model, files)
+    print_rates(model, files, rounds)
+    print_long_recordings(run, files, minutes)
 
 
 if __name__ == "__main__":

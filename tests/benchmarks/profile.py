@@ -1,4 +1,4 @@
-"""Where the CPU time of a first preparation goes, step by step, in a real run of it."""
+"""Measure the CPU time of each step of a first preparation."""
 
 import functools
 import tempfile
@@ -26,7 +26,7 @@ from emodna.pipeline.store import shards
 from tests.benchmarks.inputs import corpus_option, root_option
 from tests.model.small import SilentCallback
 
-#: Step -> the functions that do it. What one of them calls of another step counts there.
+#: Step -> its functions. Calls of functions of another step count for that step.
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "hash": [(extract.hashlib, "file_digest"), (extract.hashlib, "sha256")],
     "decode": [
@@ -48,31 +48,31 @@ STEPS: dict[str, list[tuple[Any, str]]] = {
     "writing files": [(shards, "_write_named_by_content")],
     "a recording's rest": [(extract, "examine")],
 }
-#: The libraries' own work, which no rewriting around them could spare.
+#: Steps that are work of the libraries.
 CORE = ("decode", "resample", "FFT", "hash")
 
 
-def prepared(corpus: Corpus, root: Path, cache: Path, workers: int) -> PrepareReport:
-    """Prepare a corpus with the default features, in this process, whose libraries are loaded."""
+def prepare_once(corpus: Corpus, root: Path, cache: Path, workers: int) -> PrepareReport:
+    """Prepare a corpus with the default features in this process."""
     return prepare(
         corpus, root, cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=make_local_factory(workers)
     )
 
 
 class Stopwatch:
-    """CPU time by step, of all threads, while it is entered; what it takes itself is left out."""
+    """A context manager that measures CPU time by step, of all threads, without its own overhead."""
 
     def __init__(self) -> None:
         self._spent: list[tuple[str, float]] = []
         self._thread = threading.local()
         self._originals: list[tuple[Any, str, Any]] = []
-        self._cost_inside, self._cost_outside = self._costs()
+        self._cost_inside, self._cost_outside = self._measure_overhead()
 
     def __enter__(self) -> Self:
         for step, functions in STEPS.items():
             for owner, name in functions:
                 self._originals.append((owner, name, getattr(owner, name)))
-                setattr(owner, name, self._timed(step, getattr(owner, name)))
+                setattr(owner, name, self._wrap(step, getattr(owner, name)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,7 +80,7 @@ class Stopwatch:
             setattr(owner, name, original)
 
     def seconds(self) -> Counter[str]:
-        """CPU time of each step in s."""
+        """Return the CPU time of each step in s."""
         total: Counter[str] = Counter()
         for step, spent in self._spent:
             total[step] += spent
@@ -88,12 +88,12 @@ class Stopwatch:
 
     @property
     def overhead(self) -> float:
-        """CPU time in s that the reading of clocks took."""
+        """Return the CPU time of the clocks in s."""
         return len(self._spent) * (self._cost_inside + self._cost_outside)
 
-    def _timed(self, step: str, function: Any) -> Any:
+    def _wrap(self, step: str, function: Any) -> Any:
         @functools.wraps(function)
-        def timed(*args: Any, **options: Any) -> Any:
+        def wrapper(*args: Any, **options: Any) -> Any:
             outside, self._thread.inside = getattr(self._thread, "inside", 0.0), 0.0
             began = time.thread_time()
             try:
@@ -103,15 +103,15 @@ class Stopwatch:
                 self._spent.append((step, spent - self._thread.inside - self._cost_inside))
                 self._thread.inside = outside + spent + self._cost_outside
 
-        return timed
+        return wrapper
 
-    def _costs(self, calls: int = 20_000) -> tuple[float, float]:
-        """What timing a call adds to its own time, and to that of its caller."""
+    def _measure_overhead(self, calls: int = 20_000) -> tuple[float, float]:
+        """Return the overhead of timing a call on its own time and on that of its caller."""
         self._cost_inside = self._cost_outside = 0.0
-        timed = self._timed("nothing", lambda: None)
+        wrapper = self._wrap("nothing", lambda: None)
         began = time.thread_time()
         for _ in range(calls):
-            timed()
+            wrapper()
         spent = time.thread_time() - began
         inside = self.seconds()["nothing"]
         self._spent.clear()
@@ -125,17 +125,17 @@ class Stopwatch:
 @click.option("--workers", default=1, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 def main(root: Path, corpus: str, workers: int, rounds: int) -> None:
-    """Prepare a corpus some times, and show the round that took the least CPU time."""
+    """Prepare a corpus several times, and print the round of least CPU time."""
     runs = []
-    for _ in range(1 + rounds):  # the first loads libraries and makes filters
+    for _ in range(1 + rounds):  # the first one loads libraries
         with tempfile.TemporaryDirectory() as cache, Stopwatch() as stopwatch:
             began = time.process_time()
-            report = prepared(corpora.load_corpus(corpus), root, Path(cache), workers)
+            report = prepare_once(corpora.load_corpus(corpus), root, Path(cache), workers)
             runs.append((time.process_time() - began - stopwatch.overhead, stopwatch.seconds()))
     total, seconds = min(runs[1:], key=lambda run: run[0])
     seconds["everything else"] = total - sum(seconds.values())
     files, duration = report.extracted, report.audio_seconds
-    click.echo(f"{root}, {files} files, {duration:.0f} s of audio, {workers} worker(s), start-up left out")
+    click.echo(f"{root}, {files} files, {duration:.0f} s of audio, {workers} worker(s), without start-up")
     click.echo(f"{'CPU time':22} {'us per file':>11} {'share':>7} {'x real time':>12}")
     for step, spent in [*seconds.most_common(), ("all", total)]:
         click.echo(f"{step:22} {1e6 * spent / files:11.0f} {spent / total:7.1%} {duration / spent:12.0f}")

@@ -1,8 +1,7 @@
-"""How the cost of a store grows with its utterances: python -m tests.benchmarks.scale [--sizes N,N...].
+"""Measure the cost of a store by number of utterances: python -m tests.benchmarks.scale [--sizes N,N...].
 
-The stores are written by the product's own preparation; only the audio is imagined: files of no bytes, whose features,
-a few frames of noise, come from here. Each figure is that of a process of its own. Memory is what the process has
-allocated at its highest, beyond what its imports take; pages of the mapped shards are the system's and not counted.
+The preparation writes the stores, from empty files with synthetic features of a few frames. Each value is from its own
+process. Memory is the peak of what the process allocates beyond its imports, without mapped shards.
 """
 
 import hashlib
@@ -40,16 +39,16 @@ _STEPS = 60
 
 
 @cache
-def _features(frames: int) -> tuple["np.ndarray[tuple[int, int], np.dtype[np.float32]]", int]:
+def _make_features(frames: int) -> tuple["np.ndarray[tuple[int, int], np.dtype[np.float32]]", int]:
     array = np.random.default_rng(frames).standard_normal((frames, 40), np.float32)
     return array, feature_crc(array)
 
 
-def _imagined(jobs: Sequence[Job]) -> list[ExtractionResult]:
-    """Features without audio: 4 to 11 frames each."""
+def _make_results(jobs: Sequence[Job]) -> list[ExtractionResult]:
+    """Return results with synthetic features of 4 to 11 frames."""
     results = []
     for job in jobs:
-        array, crc = _features(4 + len(job.id) % 2 + int(job.id[-5]) % 7)
+        array, crc = _make_features(4 + len(job.id) % 2 + int(job.id[-5]) % 7)
         sha256 = hashlib.sha256(job.id.encode()).hexdigest()
         facts = UtteranceInfo(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, 0, sha256, crc, "")
         state = AudioState(0, LONG_AGO * 10**9, sha256)
@@ -58,20 +57,20 @@ def _imagined(jobs: Sequence[Job]) -> list[ExtractionResult]:
 
 
 @contextmanager
-def _imagining(_tree: Tree, _extraction: ExtractionConfig, _due: int) -> Iterator[Executor]:
+def _open_executor(_tree: Tree, _extraction: ExtractionConfig, _due: int) -> Iterator[Executor]:
     with ThreadPoolExecutor(2) as pool:
-        yield Executor(pool, 4, _imagined)
+        yield Executor(pool, 4, _make_results)
 
 
-class Place:
-    """A corpus of files of no bytes, and its store."""
+class SyntheticStore:
+    """A corpus of empty files, and its store."""
 
     def __init__(self, folder: Path) -> None:
         self.root, self.cache = folder / "root", folder / "cache"
         self.store = self.cache / "scale" / MfccSet().name
 
     def fill(self, files: range) -> None:
-        """Make the files of these numbers."""
+        """Write the files of these numbers."""
         for number in files:
             folder = self.root / f"{number // _IN_A_FOLDER:05d}"
             if number % _IN_A_FOLDER == 0:
@@ -81,10 +80,10 @@ class Place:
             os.utime(path, (LONG_AGO, LONG_AGO))
 
     def prepare(self) -> str:
-        """Bring the store up to date."""
+        """Prepare the store."""
         corpus = Recordings(self.root, "scale")
         report = prepare(
-            corpus, self.root, self.cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=_imagining
+            corpus, self.root, self.cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=_open_executor
         )
         return f"{report.extracted} new"
 
@@ -93,7 +92,7 @@ class Place:
         return f"{len(FeatureStore(self.store))} utterances"
 
     def random_reads(self) -> str:
-        """Read utterances in random order, each for the first time and so with its check."""
+        """Read utterances in random order, each once, with its checksum."""
         store = FeatureStore(self.store)
         rows = np.random.default_rng(0).integers(0, len(store), _READS).tolist()
         began = time.perf_counter()
@@ -107,7 +106,7 @@ class Place:
         return f"{first / _READS * 1e6:.0f} us each, again {again / _READS * 1e6:.1f} us"
 
     def sequential_reads(self) -> str:
-        """Read all utterances in order, with their checks."""
+        """Read all utterances in order, with their checksums."""
         began, size = time.perf_counter(), 0
         store = FeatureStore(self.store)
         for features in store:
@@ -120,8 +119,8 @@ class Place:
         return f"{len(problems)} problems"
 
     def train(self) -> str:
-        """Train for some steps, with this store as source, of imagined labels, and as target."""
-        import torch  # not for the other figures, whose memory it would be
+        """Train for some steps with this store as source, with synthetic labels, and as target."""
+        import torch  # here, because its memory must not count elsewhere
 
         from emodna.model.data.normalisation import Statistics
         from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
@@ -146,39 +145,39 @@ class Place:
         )
 
 
-MEASURES: dict[str, tuple[str, Callable[[Place], str]]] = {
-    "first": ("first preparation, extraction apart", Place.prepare),
-    "nothing": ("preparation, nothing to do", Place.prepare),
-    "one": ("preparation, one new file", Place.prepare),
-    "open": ("open", Place.open),
-    "random": (f"{_READS} random reads", Place.random_reads),
-    "sequential": ("all reads in order", Place.sequential_reads),
-    "verify": ("verify", Place.verify),
-    "train": (f"{_STEPS} training steps", Place.train),
+MEASURES: dict[str, tuple[str, Callable[[SyntheticStore], str]]] = {
+    "first": ("first preparation, extraction apart", SyntheticStore.prepare),
+    "nothing": ("preparation, nothing to do", SyntheticStore.prepare),
+    "one": ("preparation, one new file", SyntheticStore.prepare),
+    "open": ("open", SyntheticStore.open),
+    "random": (f"{_READS} random reads", SyntheticStore.random_reads),
+    "sequential": ("all reads in order", SyntheticStore.sequential_reads),
+    "verify": ("verify", SyntheticStore.verify),
+    "train": (f"{_STEPS} training steps", SyntheticStore.train),
 }
 
 
 @contextmanager
-def highest_memory() -> Iterator[Callable[[], float]]:
-    """Watch what this process has allocated; the yielded function tells the growth of its peak in MB."""
-    stop, peak, before = threading.Event(), 0, _allocated()
+def track_peak_memory() -> Iterator[Callable[[], float]]:
+    """Track the memory of this process; yield a function that returns the growth of its peak in MB."""
+    stop, peak, before = threading.Event(), 0, _read_allocated()
 
     def watch() -> None:
         nonlocal peak
         while not stop.wait(0.02):
-            peak = max(peak, _allocated())
+            peak = max(peak, _read_allocated())
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield lambda: (max(peak, _allocated()) - before) / 1e6
+        yield lambda: (max(peak, _read_allocated()) - before) / 1e6
     finally:
         stop.set()
         thread.join()
 
 
-def _allocated() -> int:
-    """Resident memory that no file backs, in bytes."""
+def _read_allocated() -> int:
+    """Return the resident anonymous memory in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
@@ -186,10 +185,10 @@ def _allocated() -> int:
 
 
 def measure(name: str, folder: Path) -> dict[str, object]:
-    """Take one figure, in this process."""
-    with highest_memory() as peak:
+    """Measure one operation in this process."""
+    with track_peak_memory() as peak:
         began = time.perf_counter()
-        what = MEASURES[name][1](Place(folder))
+        what = MEASURES[name][1](SyntheticStore(folder))
         seconds = time.perf_counter() - began
         return {"seconds": seconds, "megabytes": peak(), "what": what}
 
@@ -197,11 +196,11 @@ def measure(name: str, folder: Path) -> dict[str, object]:
 @click.command()
 @click.option("--sizes", default="10000,100000,1000000", show_default=True, help="Utterances of each store.")
 @click.option(
-    "--folder", type=click.Path(path_type=Path), help="Where the files go: 3 GB for 10^6 utterances. [default: $TMPDIR]"
+    "--folder", type=click.Path(path_type=Path), help="Scratch folder: 3 GB for 10^6 utterances. [default: $TMPDIR]"
 )
 @click.option("--measure", "name", type=click.Choice(list(MEASURES)), hidden=True)
 def main(sizes: str, folder: Path | None, name: str | None) -> None:
-    """Write stores of several sizes, and measure what people do with them."""
+    """Write stores of several sizes, and measure operations on them."""
     if name is not None and folder is not None:
         click.echo(json.dumps(measure(name, folder)))
         return
@@ -209,7 +208,7 @@ def main(sizes: str, folder: Path | None, name: str | None) -> None:
         scratch = Path(tempfile.mkdtemp(dir=folder))
         try:
             click.echo(f"{size} utterances")
-            place = Place(scratch)
+            place = SyntheticStore(scratch)
             place.fill(range(size))
             for name, (title, _) in MEASURES.items():
                 if name == "one":

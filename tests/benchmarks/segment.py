@@ -1,4 +1,4 @@
-"""How well `--segment energy` finds utterances: real ones, joined by pauses, in noise.
+"""Measure `--segment energy` on real utterances joined by pauses, in noise.
 
 python -m tests.benchmarks.segment --root data/emodb
 """
@@ -17,10 +17,10 @@ from tests.benchmarks.inputs import read_at
 _RATE = 22_050
 
 
-def joined(
+def join_utterances(
     utterances: list[NDArray[np.float32]], snr: float, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:
-    """Utterances with pauses of 0.7 to 3 s between them, in pink noise at this signal-to-noise ratio in dB."""
+    """Join utterances with pauses of 0.7 to 3 s, in pink noise at this signal-to-noise ratio in dB."""
     parts, places, at = [], [], 0
     for utterance in utterances:
         pause = round(random.uniform(0.7, 3.0) * _RATE)
@@ -39,16 +39,16 @@ def joined(
 @click.option("--recordings", default=20, show_default=True)
 @click.option("--each", default=20, show_default=True, help="Utterances per recording.")
 def main(root: Path, recordings: int, each: int) -> None:
-    """Print, for several levels of noise, how the pieces found lie to the utterances."""
+    """Compare segments with utterances at several levels of noise."""
     random = np.random.default_rng(0)
     files = sorted(root.rglob("*.wav"))
-    click.echo("SNR dB | speech kept % | pause in pieces % | utterances in one piece of their own % | x real time")
+    click.echo("SNR dB | speech kept % | pause in segments % | utterances in a segment of their own % | x real time")
     for snr in (60, 30, 20, 10, 5):
         kept, pause, alone, speeds = [], [], [], []
         for _ in range(recordings):
             chosen = random.choice(np.array(files, object), each, replace=False)
             utterances = [read_at(path, _RATE) for path in chosen]
-            samples, places = joined(utterances, snr, random)
+            samples, places = join_utterances(utterances, snr, random)
             began = time.perf_counter()
             found_at = EnergySegmenter().pieces(samples, _RATE)
             speeds.append(len(samples) / _RATE / (time.perf_counter() - began))

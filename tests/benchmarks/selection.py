@@ -1,7 +1,9 @@
-"""How label-free criteria track the truth on real RAVDESS and EMODB: python -m tests.benchmarks.selection --help.
+"""Compare label-free selection criteria with target scores on RAVDESS and EMODB.
 
-Every run holds out a tenth of its source, takes snapshots, lets all criteria judge each, and only then scores each by
-the target's labels (the oracle analysis). Nothing is chosen here: the table says what each criterion would have chosen.
+python -m tests.benchmarks.selection --help
+
+Every run holds out a tenth of its source, and evaluates each of its snapshots by all criteria and by the target labels
+(oracle analysis). The table lists the snapshot that each criterion selects.
 """
 
 import json
@@ -28,8 +30,8 @@ METHODS = ("emo-dna", "source-only")
 HELD_OUT = 0.1
 
 
-class Cell(NamedTuple):
-    """One run."""
+class Run(NamedTuple):
+    """A run of the comparison."""
 
     src: str
     tgt: str
@@ -38,22 +40,21 @@ class Cell(NamedTuple):
     seed: int
 
 
-class Chosen(NamedTuple):
-    """What one way to choose does in one run."""
+class Choice(NamedTuple):
+    """The snapshot that a criterion selects in a run."""
 
     uar: float
-    """Percent, of the snapshot it chooses."""
+    """UAR of the selected snapshot in percent."""
     regret: float
-    """Points of UAR below the best snapshot."""
+    """Difference to the UAR of the best snapshot in points."""
     correlation: float | None
-    """Spearman's, of the criterion (turned so that more is better) with the true UAR over the snapshots; None where
-    one of the two does not vary, or there is no criterion."""
+    """Spearman correlation of the criterion (higher is better) with the UAR; None if one of them is constant."""
     late: float | None
-    """The same over the second half of the snapshots: what grows with the step is not enough there."""
+    """The same correlation over the second half of the snapshots, without the trend of early steps."""
 
 
-def run(cell: Cell, steps: int, every: int, cache: Path, out: Path) -> Path:
-    """Run one cell with one thread, or go on with it, or find it done; return its folder."""
+def run(cell: Run, steps: int, every: int, cache: Path, out: Path) -> Path:
+    """Do or resume a run with one thread, unless it is finished; return its folder."""
     folder = out / "-".join(map(str, cell))
     command = [
         str(Path(sys.executable).with_name("emodna-fit")),
@@ -68,8 +69,8 @@ def run(cell: Cell, steps: int, every: int, cache: Path, out: Path) -> Path:
     return folder
 
 
-def judged(folder: Path) -> dict[str, Chosen]:
-    """What each criterion, the last step, the oracle and a random choice do in a finished run."""
+def read_choices(folder: Path) -> dict[str, Choice]:
+    """Return the choices of each criterion, the last step, the oracle and a random choice in a finished run."""
     rows = json.loads((folder / "selection.json").read_text())["snapshots"]
     truth = {row["step"]: row["uar"] for row in json.loads((folder / "oracle.json").read_text())["oracle"]["snapshots"]}
     uars = [truth[row["step"]] for row in rows]
@@ -78,16 +79,16 @@ def judged(folder: Path) -> dict[str, Chosen]:
     for name, criterion in CRITERIA.items():
         step = find_best_step(rows, name, higher_is_better=criterion.higher_is_better)
         values = [row[name] if criterion.higher_is_better else -row[name] for row in rows]
-        found[name] = Chosen(truth[step], best - truth[step], *_correlations(values, uars))
+        found[name] = Choice(truth[step], best - truth[step], *_compute_correlations(values, uars))
     steps = [row["step"] for row in rows]
-    found["last step (default)"] = Chosen(uars[-1], best - uars[-1], *_correlations(steps, uars))
-    found["any snapshot (mean)"] = Chosen(mean(uars), best - mean(uars), None, None)
-    found["oracle: best snapshot"] = Chosen(best, 0.0, None, None)
+    found["last step (default)"] = Choice(uars[-1], best - uars[-1], *_compute_correlations(steps, uars))
+    found["any snapshot (mean)"] = Choice(mean(uars), best - mean(uars), None, None)
+    found["oracle: best snapshot"] = Choice(best, 0.0, None, None)
     return found
 
 
-def table(runs: dict[Cell, dict[str, Chosen]]) -> Iterator[str]:
-    """Markdown: for each method and task, and over all, a row per way to choose."""
+def format_table(runs: dict[Run, dict[str, Choice]]) -> Iterator[str]:
+    """Yield a Markdown table: for each method and task, and for all, a row per criterion."""
     columns = ("Spearman, mean (range)", "in the second half", "UAR, mean (range)", "regret, mean (worst)")
     yield f"| method, task (runs) | chosen by | {' | '.join(columns)} |"
     yield "|---|---|---:|---:|---:|---:|"
@@ -99,31 +100,31 @@ def table(runs: dict[Cell, dict[str, Chosen]]) -> Iterator[str]:
         if not mine:
             continue
         for name in mine[0]:
-            yield f"| {title} ({len(mine)}) | {name} | {_row([judgement[name] for judgement in mine])} |"
-        yield f"| {title} ({len(mine)}) | *every constant answer* | | | 50.0 | |"
+            yield f"| {title} ({len(mine)}) | {name} | {_format_row([judgement[name] for judgement in mine])} |"
+        yield f"| {title} ({len(mine)}) | *every constant predictor* | | | 50.0 | |"
 
 
-def _row(chosen: Sequence[Chosen]) -> str:
+def _format_row(chosen: Sequence[Choice]) -> str:
     uars, regrets = [each.uar for each in chosen], [each.regret for each in chosen]
-    correlations = [_mean_and_range([getattr(each, key) for each in chosen]) for key in ("correlation", "late")]
+    correlations = [_format_mean_and_range([getattr(each, key) for each in chosen]) for key in ("correlation", "late")]
     found = [f"{mean(uars):.1f} ({min(uars):.1f} to {max(uars):.1f})", f"{mean(regrets):.1f} ({max(regrets):.1f})"]
     return " | ".join([*correlations, *found])
 
 
-def _mean_and_range(correlations: Sequence[float | None]) -> str:
+def _format_mean_and_range(correlations: Sequence[float | None]) -> str:
     known = [each for each in correlations if each is not None]
     undefined = f", {len(correlations) - len(known)} undefined" if 0 < len(known) < len(correlations) else ""
     return f"{mean(known):+.2f} ({min(known):+.2f} to {max(known):+.2f}){undefined}" if known else ""
 
 
-def _correlations(values: Sequence[float], truth: Sequence[float]) -> tuple[float | None, float | None]:
+def _compute_correlations(values: Sequence[float], truth: Sequence[float]) -> tuple[float | None, float | None]:
     half = len(values) // 2
-    return _spearman(values, truth), _spearman(values[half:], truth[half:])
+    return _compute_spearman(values, truth), _compute_spearman(values[half:], truth[half:])
 
 
-def _spearman(values: Sequence[float], truth: Sequence[float]) -> float | None:
+def _compute_spearman(values: Sequence[float], truth: Sequence[float]) -> float | None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a constant input: its correlation is not a number
+        warnings.simplefilter("ignore")  # a constant input has correlation NaN
         found: Any = spearmanr(values, truth).statistic
     return None if found != found else float(found)
 
@@ -140,13 +141,11 @@ def _spearman(values: Sequence[float], truth: Sequence[float]) -> float | None:
 def main(
     cache: Path, out: Path, steps: int, every: int, seeds: int, jobs: int, tasks: Sequence[str], methods: Sequence[str]
 ) -> None:
-    """Fit every cell on prepared stores of real RAVDESS and EMODB, and print the table. Killed, it goes on."""
-    todo = [
-        Cell(*pair, task, method, seed) for seed, pair, task, method in product(range(seeds), PAIRS, tasks, methods)
-    ]
+    """Fit all runs on prepared stores of RAVDESS and EMODB, and print the table; resumes after an interrupt."""
+    todo = [Run(*pair, task, method, seed) for seed, pair, task, method in product(range(seeds), PAIRS, tasks, methods)]
     with ThreadPoolExecutor(jobs) as pool:
         folders = list(pool.map(lambda cell: run(cell, steps, every, cache, out), todo))
-    for line in table({cell: judged(folder) for cell, folder in zip(todo, folders, strict=True)}):
+    for line in format_table({cell: read_choices(folder) for cell, folder in zip(todo, folders, strict=True)}):
         click.echo(line)
     click.echo(
         f"\n{len(todo)} runs ({', '.join(' -> '.join(pair) for pair in PAIRS)}; {seeds} seeds) of {steps} steps, "

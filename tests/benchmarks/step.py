@@ -1,4 +1,4 @@
-"""Milliseconds and share of each part of a training step, full size: 64 + 64 utterances of 188 frames."""
+"""Measure each part of a full-size training step of 64 + 64 utterances of 188 frames."""
 
 import time
 from collections import defaultdict
@@ -13,11 +13,11 @@ from torch import nn
 
 from emodna.model.methods import METHODS
 from emodna.model.training.acceleration import compile_losses, keep_freed_memory
-from tests.benchmarks.inputs import Inputs, store_options
+from tests.benchmarks.inputs import Inputs, add_store_options
 
 
 class Clock:
-    """Adds up the time spent in named parts."""
+    """A clock that adds up the time of named parts."""
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -25,7 +25,7 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time what happens in here, the device's work included."""
+        """Time the body, including work of the device."""
         self._wait()
         began = time.perf_counter()
         yield
@@ -36,11 +36,11 @@ class Clock:
         """Time every call of a module."""
         forward: Callable[..., Any] = module.forward
 
-        def timed(*args: Any, **kwargs: Any) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             with self.part(name):
                 return forward(*args, **kwargs)
 
-        module.forward = timed  # type: ignore[method-assign]
+        module.forward = wrapper  # type: ignore[method-assign]
 
     def _wait(self) -> None:
         if self._device.type == "cuda":
@@ -48,16 +48,16 @@ class Clock:
 
 
 @click.command()
-@store_options
+@add_store_options
 @click.option("--method", "method_name", type=click.Choice(list(METHODS)), default="emo-dna", show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--steps", default=20, show_default=True)
-@click.option("--compile", is_flag=True, help="Put the losses through torch.compile; the networks are not timed apart.")
+@click.option("--compile", is_flag=True, help="Compile the losses; networks are then not timed separately.")
 def main(
     cache: Path, src: str, tgt: str, method_name: str, threads: int, device: str, steps: int, compile: bool
 ) -> None:
-    """Time real steps on real stores."""
+    """Time the parts of training steps on prepared stores."""
     torch.set_num_threads(threads)
     where = torch.device(device)
     if where.type == "cpu":

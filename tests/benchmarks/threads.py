@@ -1,6 +1,6 @@
-"""Two trainings of one thread each, beside each other, against one training of two threads.
+"""Compare two parallel trainings of one thread with one training of two threads.
 
-`Training` is a training in a process of its own, which takes steps when it is told to.
+`Training` is a training in its own process that does steps on request.
 """
 
 import multiprocessing
@@ -13,16 +13,16 @@ import torch
 
 from emodna.model.methods import METHODS
 from emodna.model.training.acceleration import keep_freed_memory
-from tests.benchmarks.inputs import Inputs, Step, store_options
-from tests.benchmarks.timing import Seconds, timed
+from tests.benchmarks.inputs import Inputs, Step, add_store_options
+from tests.benchmarks.timing import Seconds, measure_time
 
 STEPS = 10
-#: The methods that are timed.
+#: Methods to time.
 NAMES = ("emo-dna", "source-only")
 
 
 class Training:
-    """A process with the inputs and a step function made of them; it has taken three steps when it is there."""
+    """A process that trains on request; it has done three steps when the constructor returns."""
 
     def __init__(
         self, build: Callable[[Inputs, str], Step], cache: Path, src: str, tgt: str, method: str, threads: int
@@ -35,20 +35,20 @@ class Training:
         self._pipe.recv()
 
     def begin(self, steps: int) -> None:
-        """Let it take steps."""
+        """Start some steps."""
         self._pipe.send(steps)
 
     def finish(self) -> Seconds:
-        """Wait for them."""
+        """Wait for the steps; return their time."""
         taken: Seconds = self._pipe.recv()
         return taken
 
     def take(self, steps: int) -> Seconds:
-        """Let it take steps and wait for them."""
+        """Do some steps; return their time."""
         self.begin(steps)
         return self.finish()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """End the process."""
         self.begin(0)
         self._process.join()
@@ -61,7 +61,7 @@ def _serve(
     step = build(Inputs(*corpora), method)
 
     def take(steps: int) -> Seconds:
-        return timed(lambda: [step() for _ in range(steps)])
+        return measure_time(lambda: [step() for _ in range(steps)])
 
     take(3)
     pipe.send(None)
@@ -70,16 +70,16 @@ def _serve(
 
 
 def our_steps(inputs: Inputs, name: str) -> Step:
-    """Return the body of the trainer's loop."""
+    """Return the step of the trainer's loop."""
     keep_freed_memory()
-    return inputs.steps_of(METHODS[name](inputs.source.dim, METHODS[name].defaults, 0).train())
+    return inputs.make_steps(METHODS[name](inputs.source.dim, METHODS[name].defaults, 0).train())
 
 
 @click.command()
-@store_options
+@add_store_options
 @click.option("--rounds", default=10, show_default=True)
 def main(cache: Path, src: str, tgt: str, rounds: int) -> None:
-    """Wall time of the fastest round, in turn."""
+    """Print the wall time of the fastest round of each."""
     for name in NAMES:
         one, other, wide = (Training(our_steps, cache, src, tgt, name, threads) for threads in (1, 1, 2))
         seconds = []
@@ -87,16 +87,16 @@ def main(cache: Path, src: str, tgt: str, rounds: int) -> None:
             alone = one.take(STEPS).wall
             for each in (one, other):
                 each.begin(STEPS)
-            beside = max(each.finish().wall for each in (one, other)) / 2  # for as many steps as the others
+            beside = max(each.finish().wall for each in (one, other)) / 2  # per number of steps of the others
             seconds.append((alone, beside, wide.take(STEPS).wall))
-        # The fastest round of each: what else the machine does only adds, and two threads wait for each other besides.
+        # The fastest round is the least disturbed by other processes.
         alone_ms, beside_ms, wide_ms = (1e3 * min(each) / STEPS for each in zip(*seconds, strict=True))
         click.echo(
             f"{name:12} ms a step: one thread {alone_ms:6.1f}   two runs of one thread {beside_ms:6.1f}   "
             f"two threads {wide_ms:6.1f}   two runs are {wide_ms / beside_ms:.2f} times as fast"
         )
         for training in (one, other, wide):
-            training.end()
+            training.stop()
 
 
 if __name__ == "__main__":

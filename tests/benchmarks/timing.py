@@ -1,4 +1,4 @@
-"""Fair timings: all works in turn, round after round, so that a busy machine slows all of them alike."""
+"""Time several works by turns, so that a busy machine slows all of them alike."""
 
 import subprocess
 import time
@@ -8,47 +8,47 @@ from typing import Any, NamedTuple
 
 
 class Seconds(NamedTuple):
-    """Time of some work, in s; CPU time is that of the whole process."""
+    """Wall time, and CPU time of the whole process, in s."""
 
     wall: float
     cpu: float
 
 
-def timed(work: Callable[..., object], *arguments: object) -> Seconds:
-    """Return the time of some work."""
+def measure_time(work: Callable[..., object], *arguments: object) -> Seconds:
+    """Return the time of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     work(*arguments)
     return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def cpu_seconds(work: Callable[..., object], *arguments: object) -> float:
-    """Return the CPU time of some work: the machine may have other work, too."""
-    return timed(work, *arguments).cpu
+def measure_cpu_time(work: Callable[..., object], *arguments: object) -> float:
+    """Return the CPU time of a call, which other processes do not change."""
+    return measure_time(work, *arguments).cpu
 
 
-def run_seconds(*command: object, **options: Any) -> float:
-    """Return the wall time of a whole process, which must succeed."""
+def time_process(*command: object, **options: Any) -> float:
+    """Return the wall time of a process; raise an error if it fails."""
     words = list(map(str, command))
-    return timed(lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL, **options)).wall
+    return measure_time(lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL, **options)).wall
 
 
 class Rounds:
-    """Figures of several works, by name, one of each per round."""
+    """Times of several works, one of each per round."""
 
     def __init__(self, works: Mapping[str, Callable[[], float]], rounds: int, *, warm_up: bool = False) -> None:
-        if warm_up:  # libraries, caches and compiled code are there for all rounds alike
+        if warm_up:  # load libraries, fill caches and compile before the first round
             for work in works.values():
                 work()
         self.rows = [{name: work() for name, work in works.items()} for _ in range(rounds)]
 
     def median(self, name: str) -> float:
-        """Return the median of a work's figures."""
+        """Return the median time of a work."""
         return median(row[name] for row in self.rows)
 
     def ratio(self, name: str, other: str) -> float:
-        """Return the median over the rounds of a work's figure divided by that of another."""
+        """Return the median ratio of the time of a work to that of another in the same round."""
         return median(row[name] / row[other] for row in self.rows)
 
     def best(self, name: str) -> float:
-        """Return the least of a work's figures."""
+        """Return the least time of a work."""
         return min(row[name] for row in self.rows)

@@ -1,4 +1,4 @@
-"""emodna-cache: looking at stores, and finding damage."""
+"""Tests of emodna-cache ls, show and verify."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.pipeline.making import flip, noise, prepare_corpus, wav
 
 @pytest.fixture
 def copied(cache: Path, tmp_path: Path) -> Path:
-    """A copy of the cache to do harm to."""
+    """Return a copy of the cache that a test may damage."""
     return Path(shutil.copytree(cache, tmp_path / "copied"))
 
 
@@ -42,7 +42,7 @@ class TestLs:
         assert emodb[1:4] == [MfccSet().name, str(len(FeatureStore(store_of(cache, "emodb")))), "0"]
         assert "ravdess" in ran.out
 
-    def test_json_says_the_same_to_a_script(self, emodna_cache: Command, cache: Path) -> None:
+    def test_json_lists_the_same_stores(self, emodna_cache: Command, cache: Path) -> None:
         rows = emodna_cache("ls", "--cache", cache, "--json").json
         assert [row["corpus"] for row in rows] == ["emodb", "ravdess"]
         for row in rows:
@@ -58,9 +58,9 @@ class TestLs:
             assert emodna_cache("ls", "--cache", place, "--json").json == []
             ran = emodna_cache("ls", "--cache", place)
             assert ran.code == 0
-            assert ran.out == f"no stores in {place}; fill it by emodna-prep\n"
+            assert f"no stores in {place}" in ran.out
 
-    def test_a_damaged_store_is_listed_as_such_beside_the_others(self, emodna_cache: Command, copied: Path) -> None:
+    def test_a_damaged_store_is_listed_as_damaged(self, emodna_cache: Command, copied: Path) -> None:
         store = store_of(copied, "emodb")
         flip(store / "store.json", 100)
         emodb, ravdess = emodna_cache("ls", "--cache", copied, "--json").json
@@ -69,7 +69,7 @@ class TestLs:
         assert ravdess["error"] is None
         assert "damaged" in emodna_cache("ls", "--cache", copied).out
 
-    def test_the_default_cache_is_that_of_prep(
+    def test_the_default_cache_is_that_of_emodna_prep(
         self, emodna_cache: Command, cache: Path, here: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert emodna_cache("ls", "--json").json == []
@@ -80,7 +80,7 @@ class TestLs:
 
 
 class TestShow:
-    def test_a_store_is_described(self, emodna_cache: Command, cache: Path, emodb_root: Path) -> None:
+    def test_json_summarises_a_store(self, emodna_cache: Command, cache: Path, emodb_root: Path) -> None:
         document = emodna_cache("show", "emodb", "--cache", cache, "--json").json
         store = FeatureStore(store_of(cache, "emodb"))
         assert document["store"] == str(store.path)
@@ -95,7 +95,7 @@ class TestShow:
         assert document["rejected"] == []
         assert document["citation"].startswith("Burkhardt")
 
-    def test_the_same_is_printed_for_people(self, emodna_cache: Command, cache: Path) -> None:
+    def test_a_summary_is_printed(self, emodna_cache: Command, cache: Path) -> None:
         ran = emodna_cache("show", "emodb", "--cache", cache)
         assert (ran.code, ran.err) == (0, "")
         facts = dict(line.split(maxsplit=1) for line in ran.out.splitlines())
@@ -103,12 +103,12 @@ class TestShow:
         assert "anger" in facts["emotions"]
         assert "n_mfcc 40" in facts["parameters"]
 
-    def test_an_utterance_is_its_row(self, emodna_cache: Command, cache: Path) -> None:
+    def test_json_of_an_utterance_is_its_row(self, emodna_cache: Command, cache: Path) -> None:
         store = FeatureStore(store_of(cache, "emodb"))
         row = emodna_cache("show", "emodb", "08b03Wa", "--cache", cache, "--json").json
         assert row == store.table.slice(store.find_row("08b03Wa"), 1).to_pylist()[0]
 
-    def test_an_utterance_is_a_picture_for_people(self, emodna_cache: Command, cache: Path) -> None:
+    def test_an_utterance_is_drawn(self, emodna_cache: Command, cache: Path) -> None:
         ran = emodna_cache("show", "emodb", "08b03Wa", "--cache", cache)
         assert ran.code == 0
         lines = ran.out.splitlines()
@@ -133,11 +133,11 @@ class TestShow:
 
 
 class TestVerify:
-    def test_an_intact_store_is_said_to_be(self, emodna_cache: Command, cache: Path) -> None:
+    def test_an_intact_store_exits_0(self, emodna_cache: Command, cache: Path) -> None:
         ran = emodna_cache("verify", "emodb", "--cache", cache)
         size = len(FeatureStore(store_of(cache, "emodb")))
         assert ran.code == 0
-        assert ran.out == f"{store_of(cache, 'emodb')}: {size} utterances, every byte as it was written\n"
+        assert ran.out == f"{store_of(cache, 'emodb')}: {size} utterances, no damage found\n"
         document = emodna_cache("verify", "emodb", "--cache", cache, "--json").json
         assert document == {"store": str(store_of(cache, "emodb")), "utterances": size, "problems": []}
 
@@ -163,12 +163,15 @@ class TestVerify:
 
 class TestErrors:
     @pytest.mark.parametrize("command", ["show", "verify"])
-    def test_an_unknown_store_names_those_that_exist(self, emodna_cache: Command, cache: Path, command: str) -> None:
+    def test_an_unknown_store_is_an_error_that_names_the_others(
+        self, emodna_cache: Command, cache: Path, command: str
+    ) -> None:
         line = emodna_cache(command, "savee", "--cache", cache).error()
-        assert f"savee: neither a store's path nor a corpus prepared in {cache}; there are: emodb, ravdess" in line
+        assert "savee" in line
+        assert "emodb, ravdess" in line
 
     def test_a_png_needs_an_utterance(self, emodna_cache: Command, cache: Path) -> None:
-        assert "--png goes with the ID" in emodna_cache("show", "emodb", "--png", "a.png", "--cache", cache).usage()
+        assert "--png needs the ID" in emodna_cache("show", "emodb", "--png", "a.png", "--cache", cache).usage()
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),
@@ -182,7 +185,7 @@ class TestOptions:
     COMMANDS = sorted(cache_command.cache.commands)
 
     @pytest.mark.parametrize("name", COMMANDS)
-    def test_every_command_explains_itself_and_its_defaults(self, emodna_cache: Command, name: str) -> None:
+    def test_help_names_options_and_defaults(self, emodna_cache: Command, name: str) -> None:
         ran = emodna_cache(name, "--help")
         assert (ran.code, ran.err) == (0, "")
         text = " ".join(ran.out.split())
@@ -194,7 +197,7 @@ class TestOptions:
                 assert parameter.help
                 assert all(option in text for option in parameter.opts)
 
-    def test_a_process_without_unicode_gets_escapes(self, tmp_path: Path) -> None:
+    def test_output_is_escaped_without_unicode(self, tmp_path: Path) -> None:
         (tmp_path / "a.wav").write_bytes(wav(noise()))
         (tmp_path / "own.csv").write_text("path,speaker\na.wav,Łódź\n", encoding="utf-8")
         prepare_corpus(tmp_path, tmp_path / "cache", Manifest(tmp_path / "own.csv", "own"))

@@ -1,4 +1,4 @@
-"""emodna-cache gc: says what can go, and removes it when told to."""
+"""Tests of emodna-cache gc."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HALF = "index-0123456789abcdef.parquet.4711.tmp"
 
 @pytest.fixture
 def stores(cache: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """Copies of two stores, EMODB's with two files left over."""
+    """Return copies of two stores, EMODB's with two leftovers."""
     copied = Path(shutil.copytree(cache, tmp_path / "copied"))
     emodb, ravdess = (next((copied / corpus).iterdir()) for corpus in ("emodb", "ravdess"))
     (emodb / OLD).write_bytes(bytes(2_000_000))
@@ -24,13 +24,13 @@ def stores(cache: Path, tmp_path: Path) -> tuple[Path, Path]:
     return emodb, ravdess
 
 
-def test_by_default_it_only_tells(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+def test_leftovers_are_only_listed_by_default(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, _ = stores
     ran = emodna_cache("gc", "--cache", emodb.parents[1])
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         f"{emodb}: 2 files, 2.0 MB: 1 old, 1 temporary",
-        "2 files, 2.0 MB can be removed by --delete; nothing was changed",
+        "2 files, 2.0 MB can be deleted; add --delete to do so",
     ]
     assert (emodb / OLD).exists()
     assert (emodb / HALF).exists()
@@ -39,16 +39,16 @@ def test_by_default_it_only_tells(emodna_cache: Command, stores: tuple[Path, Pat
     assert f"  {HALF}: 500 bytes\n" in verbose
 
 
-def test_delete_removes_and_says_how_much(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+def test_delete_deletes_leftovers(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, _ = stores
     ran = emodna_cache("gc", "--delete", "--cache", emodb.parents[1])
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.splitlines()[-1] == "removed 2 files, 2.0 MB"
+    assert ran.out.splitlines()[-1] == "deleted 2 files, 2.0 MB"
     assert not (emodb / OLD).exists()
     assert not (emodb / HALF).exists()
     for store in stores:
         assert FeatureStore(store).verify() == []
-    assert emodna_cache("gc", "--delete", "--cache", emodb.parents[1]).out == "nothing to remove\n"
+    assert emodna_cache("gc", "--delete", "--cache", emodb.parents[1]).out == "nothing to delete\n"
 
 
 def test_json_lists_every_file(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
@@ -73,40 +73,39 @@ def test_json_lists_every_file(emodna_cache: Command, stores: tuple[Path, Path])
     assert emodna_cache("gc", "--json", "--delete", "--cache", emodb.parents[1]).json == expected | {"deleted": True}
 
 
-def test_stores_can_be_named(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+def test_only_the_given_stores_are_cleaned(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, _ = stores
     options = ("--json", "--cache", emodb.parents[1])
     assert [each["corpus"] for each in emodna_cache("gc", "ravdess", *options).json["stores"]] == ["ravdess"]
     assert [each["corpus"] for each in emodna_cache("gc", emodb, "emodb", *options).json["stores"]] == ["emodb"]
-    assert "savee: neither a store's path nor a corpus" in emodna_cache("gc", "savee", *options).error()
+    assert "savee" in emodna_cache("gc", "savee", *options).error()
 
 
-def test_finished_work_is_told_apart(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+def test_finished_shards_of_interrupted_runs_are_kept(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, ravdess = stores
     (ravdess / OLD).write_bytes(bytes(300))
     (ravdess / "journal" / f"{OLD}.sealed").write_bytes(bytes(30))
     ran = emodna_cache("gc", "ravdess", "--cache", emodb.parents[1])
-    assert ran.out.splitlines() == [
-        f"{ravdess}: kept 2 files, 330 bytes: finished work of an interrupted run, which the next one uses",
-        "nothing to remove",
-    ]
+    kept, total = ran.out.splitlines()
+    assert kept.startswith(f"{ravdess}: kept 2 files, 330 bytes: ")
+    assert total == "nothing to delete"
     (entry,) = emodna_cache("gc", "ravdess", "--cache", emodb.parents[1], "--json").json["stores"]
     assert [(each["file"], each["kind"]) for each in entry["kept"]] == [
         (f"journal/{OLD}.sealed", "unfinished"),
         (OLD, "unfinished"),
     ]
     ran = emodna_cache("gc", "ravdess", "--unfinished", "--delete", "--cache", emodb.parents[1])
-    assert ran.out.splitlines()[-1] == "removed 2 files, 330 bytes"
+    assert ran.out.splitlines()[-1] == "deleted 2 files, 330 bytes"
 
 
-def test_what_is_left_alone_is_said_and_the_rest_goes_on(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
+def test_skipped_stores_are_reported_and_the_others_cleaned(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, ravdess = stores
     (ravdess / OLD).write_bytes(bytes(300))
     with shards.hold_writer_lock(emodb, wait=False, on_wait=pytest.fail):
         ran = emodna_cache("gc", "--delete", "--cache", emodb.parents[1])
     assert ran.code == 0
-    assert ran.err == f"left alone: {emodb}: another process is writing it\n"
-    assert ran.out.splitlines()[-1] == "removed 1 file, 300 bytes"
+    assert ran.err.startswith(f"skipped: {emodb}: ")
+    assert ran.out.splitlines()[-1] == "deleted 1 file, 300 bytes"
     (emodb / "store.json").write_text("[red]")
     ran = emodna_cache("gc", "--delete", "--json", "--cache", emodb.parents[1])
     assert ran.code == 0
@@ -115,7 +114,7 @@ def test_what_is_left_alone_is_said_and_the_rest_goes_on(emodna_cache: Command, 
     assert emodna_cache("gc", "-q", "--cache", emodb.parents[1]).err == ""
 
 
-def test_what_cannot_be_removed_is_exit_1(
+def test_files_that_cannot_be_deleted_exit_1(
     emodna_cache: Command, stores: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unlink(self: Path, *, missing_ok: bool = False) -> None:
@@ -126,7 +125,7 @@ def test_what_cannot_be_removed_is_exit_1(
         patch.setattr(Path, "unlink", unlink)
         ran = emodna_cache("gc", "--delete", "--cache", emodb.parents[1])
     assert ran.code == 1
-    assert ran.out.splitlines() == [
-        f"{emodb}: kept 2 files, 2.0 MB: cannot be removed: Permission denied",
-        "nothing to remove",
-    ]
+    kept, total = ran.out.splitlines()
+    assert kept.startswith(f"{emodb}: kept 2 files, 2.0 MB: ")
+    assert kept.endswith("Permission denied")
+    assert total == "nothing to delete"

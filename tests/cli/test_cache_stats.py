@@ -1,4 +1,4 @@
-"""emodna-cache stats: what is printed, every key of the JSON, and its mistakes."""
+"""Tests of emodna-cache stats: output, JSON keys and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLASSES = ("0", "1", "unlabelled", "share")
 
 @pytest.fixture
 def own(tmp_path: Path, here: Path) -> Path:
-    """Two recordings that are equal and unequally labelled, silence, and one with a name like markup."""
+    """Return a store of two equal recordings with different labels, a silent one, and one named like markup."""
     for name, content in (
         ("a.wav", wav(noise(0.5))),
         ("b.wav", wav(noise(0.5))),
@@ -59,7 +59,7 @@ def test_the_json_has_every_key(emodna_cache: Command, cache: Path) -> None:
     assert document["audio"] is None
 
 
-def test_the_audio_adds_its_keys(emodna_cache: Command, own: Path) -> None:
+def test_audio_adds_keys(emodna_cache: Command, own: Path) -> None:
     document = emodna_cache("stats", "own", "--audio", "--json").json
     assert tuple(document["audio"]) == ("recordings", "clipped", "offset", "zeros", "unusable")
     (clipped,) = document["audio"]["clipped"]
@@ -73,32 +73,32 @@ def test_the_audio_adds_its_keys(emodna_cache: Command, own: Path) -> None:
     assert document["silent"] == ["c.wav"]
 
 
-def test_what_should_be_looked_at_comes_first(emodna_cache: Command, own: Path) -> None:
+def test_anomalies_are_printed_first(emodna_cache: Command, own: Path) -> None:
     ran = emodna_cache("stats", "own", "--audio")
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
     assert lines[0].startswith("own  mfcc40-22050hz-")
     assert "4 utterances, 0 rejected" in lines[0]
-    assert lines[2] == "Look at these"
+    assert lines[2] == "Anomalies"
     findings = "\n".join(lines[3 : lines.index("", 3)])
-    assert "byte for byte the same: " in findings
+    assert "equal files: " in findings
     assert "they differ in emotion, arousal" in findings
-    assert "all samples zero: c.wav" in findings
+    assert "silent (all samples are zero): c.wav" in findings
     assert "clipped: [red]d.wav" in findings
     assert len(lines) < 40
     assert "4 16000 Hz" in ran.out
 
 
-def test_the_window_is_the_users(emodna_cache: Command, cache: Path) -> None:
+def test_the_window_can_be_set(emodna_cache: Command, cache: Path) -> None:
     document = emodna_cache("stats", "ravdess", "--cache", cache, "--window", "0.5", "--json").json
     assert document["durations"]["window"] == 0.5
     assert document["durations"]["longer"] == document["utterances"]
 
 
-def test_a_root_without_audio_is_a_wrong_usage(emodna_cache: Command, cache: Path) -> None:
-    assert "--root goes with --audio" in emodna_cache("stats", "emodb", "--cache", cache, "--root", "x").usage()
+def test_root_needs_audio(emodna_cache: Command, cache: Path) -> None:
+    assert "--root needs --audio" in emodna_cache("stats", "emodb", "--cache", cache, "--root", "x").usage()
 
 
 @pytest.mark.parametrize("window", ["0", "nan", "inf"])
-def test_a_window_without_a_length_is_refused(emodna_cache: Command, window: str) -> None:
+def test_an_invalid_window_is_refused(emodna_cache: Command, window: str) -> None:
     assert "Invalid value for '--window'" in emodna_cache("stats", "emodb", "--window", window).usage()

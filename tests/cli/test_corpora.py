@@ -1,4 +1,4 @@
-"""emodna-corpora: what there is, where it is, and what comes next."""
+"""Tests of emodna-corpora: corpora, their roots and stores, and the next command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEYS = [
 
 
 class TestLs:
-    def test_every_corpus_is_listed_with_what_is_published(self, emodna_corpora: Command, here: Path) -> None:
+    def test_every_corpus_is_listed(self, emodna_corpora: Command, here: Path) -> None:
         rows = emodna_corpora("--json").json
         assert [row["corpus"] for row in rows] == sorted(CORPORA)
         for row in rows:
@@ -30,11 +30,11 @@ class TestLs:
             assert row["root"] == str(here / "data" / row["corpus"])
             assert (row["found"], row["stores"], row["error"]) == (False, [], None)
 
-    def test_it_is_what_comes_without_a_command(self, emodna_corpora: Command) -> None:
+    def test_ls_is_the_default_command(self, emodna_corpora: Command) -> None:
         assert emodna_corpora().out == emodna_corpora("ls").out
         assert emodna_corpora("--cache", "other").out == emodna_corpora("ls", "--cache", "other").out
 
-    def test_each_has_its_next_step(self, emodna_corpora: Command, here: Path, cache: Path) -> None:
+    def test_each_corpus_has_its_next_command(self, emodna_corpora: Command, here: Path, cache: Path) -> None:
         def steps(*options: object) -> dict[str, str]:
             return {row["corpus"]: row["next"] for row in emodna_corpora("ls", "--json", *options).json}
 
@@ -53,14 +53,14 @@ class TestLs:
         assert steps()["emodb"] == "emodna-fit --src emodb --tgt ravdess"
         assert steps()["ravdess"] == "emodna-fit --src ravdess --tgt emodb"
 
-    def test_prepared_stores_are_counted(self, emodna_corpora: Command, cache: Path, emodb_store: Path) -> None:
+    def test_stores_are_listed(self, emodna_corpora: Command, cache: Path, emodb_store: Path) -> None:
         (row,) = [row for row in emodna_corpora("--json", "--cache", cache).json if row["corpus"] == "emodb"]
         store = {"corpus": "emodb", "feature_set": emodb_store.name, "store": str(emodb_store)}
         assert row["stores"] == [store | {"utterances": len(FeatureStore(emodb_store)), "error": None}]
         assert emodna_corpora("show", "emodb", "--cache", cache, "--json").json["stores"] == row["stores"]
         assert f"{emodb_store} (" in emodna_corpora("show", "emodb", "--cache", cache).out
 
-    def test_a_damaged_store_is_not_prepared(
+    def test_a_damaged_store_does_not_count_as_prepared(
         self, emodna_corpora: Command, here: Path, cache: Path, emodb_store: Path
     ) -> None:
         copied = Path(shutil.copytree(cache, here / "cache")) / "emodb" / emodb_store.name
@@ -71,7 +71,7 @@ class TestLs:
         assert other["next"] == "emodna-fit --src ravdess --tgt CORPUS"
         assert "damaged" in emodna_corpora().out
 
-    def test_a_terminal_of_80_columns_is_enough(self, emodna_corpora: Command, here: Path) -> None:
+    def test_tables_fit_80_columns(self, emodna_corpora: Command, here: Path) -> None:
         (here / "data" / "emodb" / "wav").mkdir(parents=True)
         ran = emodna_corpora()
         assert (ran.code, ran.err) == (0, "")
@@ -79,7 +79,7 @@ class TestLs:
         for whole in ("data/emodb", "emodna-prep --corpus emodb", "emodna-prep --corpus ravdess --download", "1440"):
             assert whole in ran.out
 
-    def test_a_broken_plug_in_is_listed_with_its_reason(
+    def test_a_broken_plug_in_is_listed_with_its_error(
         self, emodna_corpora: Command, emodna_prep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.syspath_prepend(
@@ -87,19 +87,19 @@ class TestLs:
         )
         rows = {row["corpus"]: row for row in emodna_corpora("--json").json}
         assert list(rows["broken"]) == KEYS
-        assert rows["broken"]["error"].startswith("broken: the plug-in of emodna-studio 1.0 is broken: ")
+        assert "emodna-studio 1.0" in rows["broken"]["error"]
         assert rows["emodb"]["error"] is None
         assert "emodna-studio" in emodna_corpora().out
         line = emodna_prep("--corpus", "broken").error()
         assert line == f"error: {rows['broken']['error']}"
         assert emodna_corpora("show", "broken").error() == line
         (Path("data") / "broken" / "wav").mkdir(parents=True)
-        assert "left out: broken: the plug-in of emodna-studio" in emodna_prep("--corpus", "all").err
+        assert "warning: broken: the plug-in of emodna-studio" in emodna_prep("--corpus", "all").err
 
 
 class TestShow:
     @pytest.mark.parametrize("name", sorted(CORPORA))
-    def test_all_that_is_published(self, emodna_corpora: Command, here: Path, name: str) -> None:
+    def test_published_facts_are_shown(self, emodna_corpora: Command, here: Path, name: str) -> None:
         document = emodna_corpora("show", name, "--json").json
         info = CORPORA[name].info
         assert document["title"] == info.title
@@ -112,10 +112,12 @@ class TestShow:
         assert list(printed) == list(document)
         assert printed["sample_rate"] == f"{info.sample_rate} Hz"
 
-    def test_a_download_says_how_sure_it_is(self, emodna_corpora: Command) -> None:
-        for name, caution in (("emodb", True), ("ravdess", False)):
-            assert emodna_corpora("show", name, "--json").json["download"]["confirmed"] is not caution
-            assert ("confirmed by one source only" in emodna_corpora("show", name).out) is caution
+    def test_an_unconfirmed_checksum_is_marked(self, emodna_corpora: Command) -> None:
+        for name, is_unconfirmed in (("emodb", True), ("ravdess", False)):
+            assert emodna_corpora("show", name, "--json").json["download"]["confirmed"] is not is_unconfirmed
+            assert ("confirmed by only one source" in emodna_corpora("show", name).out) is is_unconfirmed
 
-    def test_an_unknown_corpus_is_one_line(self, emodna_corpora: Command) -> None:
-        assert "corpus berlin: unknown; valid: casia, emodb" in emodna_corpora("show", "berlin").error()
+    def test_an_unknown_corpus_is_an_error_that_names_the_others(self, emodna_corpora: Command) -> None:
+        line = emodna_corpora("show", "berlin").error()
+        assert "berlin" in line
+        assert "casia, emodb" in line

@@ -101,7 +101,7 @@ class TestScreen:
         assert "[red]x\\x1b[2J" in answer.out
         assert "\x1b" not in answer.out
         assert "gender" not in answer.out  # the corpus says nothing of it, and one row is no breakdown
-        assert "no labels of arousal: nothing to score" in evaluate(run, own, "--corpus", "calls").out
+        assert "no arousal labels: nothing to score" in evaluate(run, own, "--corpus", "calls").out
 
     def test_says_what_was_seen_unless_quiet(self, run: Path, cache: Path) -> None:
         assert "without its labels" in evaluate(run, cache, "--corpus", "emodb").err
@@ -155,6 +155,6 @@ class TestMistakes:
         (store,) = (cache / "emodb").iterdir()
         arguments = ("--corpus", "emodb", "--corpus", store)
         answer = evaluate(run, cache, *arguments, "--out", tmp_path / "out")
-        assert_one_line_error(answer, "--out: --corpus names emodb 2 times")
+        assert_one_line_error(answer, "--corpus emodb: given more than once")
         assert not (tmp_path / "out").exists()
         assert len(documents(evaluate(run, cache, *arguments, "--json"))) == 2

@@ -132,7 +132,7 @@ class TestOnnx:
     def test_a_place_that_is_taken_is_refused_before_any_work(self, run: Path, tmp_path: Path) -> None:
         (tmp_path / "mine").write_text("mine")
         assert_one_line_error(export(run, "--to", "onnx", "--out", tmp_path / "mine"), "mine", "--force")
-        assert_one_line_error(export(run, "--to", "onnx", "--out", tmp_path / "no" / "mine"), "there is no folder")
+        assert_one_line_error(export(run, "--to", "onnx", "--out", tmp_path / "no" / "mine"), "not found")
         assert (tmp_path / "mine").read_text() == "mine"
 
 

@@ -1,4 +1,4 @@
-"""Every feature set through every command: prepared, looked at, trained on, predicted with."""
+"""Test every feature set with every command: prepare, show, fit and predict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.cli.running import Command
 from tests.model.small import assert_one_line_error, run_command
 from tests.pipeline.making import prepare_corpus
 
-#: Half a second of each: about as long as the utterances, so that some are cropped and some padded.
+#: Frames of half a second: about as long as the utterances, so that some are cropped and some padded.
 FRAMES = {"mfcc40": 22, "mfcc39": 22, "logmel": 22, "wave16k": 8000}
 OTHERS = [name for name in FEATURE_SETS if name != "mfcc40"]
 ID = "08b03Wa"
@@ -27,7 +27,7 @@ ID = "08b03Wa"
 
 @pytest.fixture(scope="session")
 def caches(tmp_path_factory: pytest.TempPathFactory, emodb_root: Path, ravdess_root: Path, cache: Path) -> Path:
-    """A cache that holds two small corpora in all feature sets but the default, and a link to those in that."""
+    """Return a cache of two small corpora in all feature sets; those of the default one are links."""
     folder = tmp_path_factory.mktemp("caches")
     for name in OTHERS:
         prepare_corpus(ravdess_root, folder, load_corpus("ravdess"), features=feature_set(name))
@@ -37,13 +37,13 @@ def caches(tmp_path_factory: pytest.TempPathFactory, emodb_root: Path, ravdess_r
     return folder
 
 
-def test_all_are_known_here() -> None:
+def test_every_feature_set_is_tested() -> None:
     assert set(FRAMES) == set(FEATURE_SETS)
 
 
 @pytest.mark.parametrize("name", ["mfcc40", pytest.param("mfcc39", marks=pytest.mark.slow), "logmel", "wave16k"])
 class TestFromPrepToPredict:
-    def test_prep_writes_a_store_that_is_found_by_the_sets_name(
+    def test_a_store_is_found_by_the_name_of_its_feature_set(
         self, name: str, emodna_prep: Command, emodb_root: Path, here: Path
     ) -> None:
         ran = emodna_prep("--corpus", "emodb", "--root", emodb_root, "--feature-set", name, "--json")
@@ -69,14 +69,14 @@ class TestFromPrepToPredict:
         assert 0 <= json.loads(fitted.out)["uar"] <= 100
         predicted = run_command(predict_command.main, tmp_path / "run", emodb_root / "wav" / f"{ID}.wav", "--json")
         assert predicted.code == 0, predicted.err
-        (answer,) = json.loads(predicted.out)
-        looked_at = FRAMES[name] * FEATURE_SETS[name].hop_length / FEATURE_SETS[name].sample_rate
-        assert 0 < answer["probability"] < 1
+        (prediction,) = json.loads(predicted.out)
+        window = FRAMES[name] * FEATURE_SETS[name].hop_length / FEATURE_SETS[name].sample_rate
+        assert 0 < prediction["probability"] < 1
         store = FeatureStore(find_store(caches, "emodb", name))
         duration = store.column("duration")[store.find_row(ID)]
-        assert answer["end"] - answer["start"] == pytest.approx(min(looked_at, duration), abs=0.03)
+        assert prediction["end"] - prediction["start"] == pytest.approx(min(window, duration), abs=0.03)
 
-    def test_an_utterance_can_be_looked_at(self, name: str, caches: Path, emodna_cache: Command, here: Path) -> None:
+    def test_an_utterance_is_shown(self, name: str, caches: Path, emodna_cache: Command, here: Path) -> None:
         store = find_store(caches, "emodb", name)
         ran = emodna_cache("show", store, ID, "--png", "picture.png")
         assert (ran.code, ran.err) == (0, "wrote picture.png\n")
@@ -87,9 +87,7 @@ class TestFromPrepToPredict:
         assert (here / "picture.png").read_bytes().endswith(b"IEND\xaeB`\x82")
 
 
-def test_help_names_the_sets_that_there_are_whenever_it_is_asked_for(
-    emodna_prep: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_names_all_feature_sets(emodna_prep: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for text in (emodna_prep("--help").out, run_command(fit_command.main, "--help").out):
         for name in FEATURE_SETS:
             assert name in text.split("--feature-set")[1].split("--channel")[0].split("--out")[0]
@@ -98,7 +96,7 @@ def test_help_names_the_sets_that_there_are_whenever_it_is_asked_for(
 
 
 @pytest.mark.parametrize("name", ["mfcc40", "wave16k"])
-def test_prep_with_a_fixed_length_makes_all_equally_long(name: str, emodna_prep: Command, emodb_root: Path) -> None:
+def test_a_fixed_length_makes_all_utterances_equally_long(name: str, emodna_prep: Command, emodb_root: Path) -> None:
     options = ("--corpus", "emodb", "--root", emodb_root, "--feature-set", name)
     (report,) = emodna_prep(*options, "--fixed-samples", 12_000, "--json").json
     assert Path(report["store"]).name == feature_set(name, fixed_samples=12_000).name
@@ -116,7 +114,7 @@ def test_the_default_window_is_too_short_for_a_waveform(caches: Path, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_corpus_with_several_stores_is_shown_by_its_usual_features(caches: Path, emodna_cache: Command) -> None:
+def test_show_chooses_the_default_feature_set(caches: Path, emodna_cache: Command) -> None:
     shown = emodna_cache("show", "emodb", "--cache", caches, "--json").json
     assert shown["feature_set"] == "mfcc40-22050hz-1d163ad7"
     other = next(path.name for path in (caches / "emodb").iterdir() if path.name.startswith("logmel"))

@@ -100,7 +100,7 @@ class TestText:
         for word in ("emo-dna", "always high", "always low", "majority", "UAR", "WAR", "F1", "macro-F1"):
             assert word in answer.out
         assert "ravdess -> emodb, arousal, 2 steps, seed 0" in answer.out
-        assert "chosen" not in answer.out
+        assert "selected by" not in answer.out
         assert str(tmp_path / "run") in answer.out
 
     def test_is_silent_on_stderr_if_quiet(self, asked: list[object]) -> None:
@@ -130,7 +130,7 @@ class TestChoosing:
         answer = fit(*asked, "--select", "pseudo-label-agreement")
         assert answer.code == 0
         result = json.loads((tmp_path / "run" / "result.json").read_text())
-        assert f"chosen by pseudo-label-agreement: step {result['selected_step']} of 2" in answer.out
+        assert f"selected by pseudo-label-agreement: step {result['selected_step']} of 2" in answer.out
         assert "oracle" not in answer.out
 
     def test_marks_the_oracle_on_every_line_and_gives_it_a_key_of_its_own(
@@ -178,8 +178,8 @@ class TestMistakes:
             (["--method", "source-only", "--set", "scl_weight=1"], ["--set scl_weight", "tcn_blocks"]),
             (["--set", "batch_size=1"], ["--set batch_size=1", "at least 2"]),
             (["--add", "scl"], ["--add scl: not for emo-dna", "dann, dan, jan, cdan, cdan+e, bsp, mdd"]),
-            (["--method", "dan", "--add", "scl", "--set", "add=none"], ["--add scl and --set add=none: give one"]),
-            (["--method", "dan", "--set", "scl_weight=0.5"], ["scl_weight=0.5: only with --add scl"]),
+            (["--method", "dan", "--add", "scl", "--set", "add=none"], ["--add scl: conflicts with --set add=none"]),
+            (["--method", "dan", "--set", "scl_weight=0.5"], ["--set scl_weight=0.5: has no effect", "--add scl"]),
             (["--set", "threshold=0.9"], ["--set threshold=0.9", "adaptive, fixed:P (P from 0 to 1), none"]),
             (["--method", "dann", "--set", "discriminator_hidden=1000000000000"], ["must be from 1 to 1048576"]),
             (["--method", "caam", "--set", "frames=30"], ["--set frames=30: caam needs at least 38"]),

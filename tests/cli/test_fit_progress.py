@@ -32,21 +32,21 @@ class TestFacts:
 
     def test_count_steps_and_utterances_and_say_how_long_it_takes(self, clock: Clock) -> None:
         display = FitDisplay(100, 128, clock)
-        assert display.facts() == ["elapsed 0:00"]
+        assert display.format_pace() == ["elapsed 0:00"]
         display.on_start(0)
         clock.now += 5
         display.on_log(20, {})
-        assert display.facts() == ["4.0 steps/s", "512 utterances/s", "ETA 0:20", "elapsed 0:05"]
+        assert display.format_pace() == ["4.0 steps/s", "512 utterances/s", "ETA 0:20", "elapsed 0:05"]
         clock.now += 3
-        assert display.facts()[2:] == ["ETA 0:17", "elapsed 0:08"]
+        assert display.format_pace()[2:] == ["ETA 0:17", "elapsed 0:08"]
 
     def test_of_a_resumed_run_count_this_session_alone(self, clock: Clock) -> None:
         display = FitDisplay(1000, 2, clock)
         display.on_start(900)
-        assert display.facts() == ["elapsed 0:00"]  # no division by zero
+        assert display.format_pace() == ["elapsed 0:00"]  # no division by zero
         clock.now += 10
         display.on_log(910, {})
-        assert display.facts() == ["1.0 steps/s", "2.0 utterances/s", "ETA 1:30", "elapsed 0:10"]
+        assert display.format_pace() == ["1.0 steps/s", "2.0 utterances/s", "ETA 1:30", "elapsed 0:10"]
 
 
 Watched = Callable[..., str]
@@ -88,7 +88,7 @@ def test_on_a_terminal_the_display_fits(width: int, watched: Watched) -> None:
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
     assert max(map(len, plain.splitlines())) <= width
     for part in (
-        "goes on from step 40",
+        "resuming from step 40",
         "100/100",
         "steps/s",
         "utterances/s",

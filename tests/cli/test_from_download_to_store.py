@@ -1,4 +1,4 @@
-"""A corpus that nobody here has: got from its server as a ZIP, and prepared without unpacking it."""
+"""Test that a corpus is downloaded as a ZIP and prepared without unpacking it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_download_is_prepared_in_place(
     (report,) = ran.json
     expected = FeatureStore(prepare_corpus(emodb_root, tmp_path / "cache").store)
     assert FeatureStore(report["store"]).fingerprint == expected.fingerprint
-    assert f"{len(expected)} utterances, 535 published" in ran.err  # no second source confirms the checksum
+    assert f"{len(expected)} utterances, 535 published" in ran.err  # the checksum is confirmed by one source only
     assert [path.name for path in (here / "data" / "emodb").glob("[!.]*")] == ["emodb.zip"]
-    again = emodna_prep("--corpus", "emodb", "--json")  # the folder that holds nothing else is as good as the ZIP
+    again = emodna_prep("--corpus", "emodb", "--json")  # a folder with only a ZIP is read like the ZIP
     assert again.json[0]["reused"] == len(expected)

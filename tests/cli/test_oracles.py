@@ -107,7 +107,7 @@ def test_an_evaluation_marks_them_and_says_what_they_have_seen(folder: Path, cac
     answer = run_command(eval_command.main, folder / "bound", *corpora)
     assert answer.code == 0, answer.err
     assert answer.out.count("upper-bound (oracle)") == 4
-    assert "oracle: the run was trained on it, with its labels" in answer.err
+    assert "oracle: the run was trained on it with its labels" in answer.err
     assert "without its labels" not in answer.err
     found = answered(eval_command.main, folder / "labels", *corpora)
     assert [each["supervision"] for each in found] == ["oracle-labels"] * 2

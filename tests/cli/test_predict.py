@@ -127,10 +127,10 @@ class TestManifest:
         ]
 
     def test_that_cannot_be_used_is_a_mistake(self, run: Path, table: Path, files: list[Path], tmp_path: Path) -> None:
-        assert_one_line_error(predict(run, "--manifest", tmp_path / "absent.csv"), "absent.csv: no such file")
-        assert_one_line_error(predict(run, "--manifest", table, "--root", tmp_path / "gone"), "gone: no such folder")
+        assert_one_line_error(predict(run, "--manifest", tmp_path / "absent.csv"), "absent.csv: not found")
+        assert_one_line_error(predict(run, "--manifest", table, "--root", tmp_path / "gone"), "gone: not found")
         (tmp_path / "x.csv").write_text("file\na.wav\n")
-        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path'; its columns: file")
+        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path' (its columns: file")
 
         for arguments in ((files[0], "--manifest", table), (), (files[0], "--root", ".")):
             answer = predict(run, *arguments)
@@ -166,7 +166,7 @@ class TestOverTime:
 
     def test_too_long_or_too_short_is_told(self, run: Path, files: list[Path]) -> None:
         answer = run_command(predict_command.main, run, files[0], "--windows", 4, "--threads", 1)
-        assert "windows of 4 s are longer than what the model of arousal hears, 0.74 s" in answer.err
+        assert "windows of 4 s are longer than the arousal model's window of 0.74 s" in answer.err
         assert_one_line_error(predict(run, files[0], "--windows", 0.2), "--windows 0.2: at least 0.25 s")
         assert_one_line_error(predict(run, files[0], "--windows", 1, "--hop", 0.001), "--hop 0.001", "0.01 s")
         for options in (("--hop", 1), ("--windows", "nan"), ("--windows", -1), ("--windows", 1, "--csv", "--json")):
@@ -246,9 +246,9 @@ class TestTables:
     def test_that_cannot_be_written_are_one_line(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.csv")
         for name, says in (
-            ("a.txt", "must end in .csv, .parquet, .json"),
-            ("no/a.csv", "no such folder"),
-            ("pipe.csv", "something else than a file"),
+            ("a.txt", "valid: .csv, .parquet, .json"),
+            ("no/a.csv", "folder not found"),
+            ("pipe.csv", "not a file"),
         ):
             assert_one_line_error(predict(run, files[0], "--out", tmp_path / name), name, says)
 

@@ -96,7 +96,7 @@ class TestLs:
 
     def test_looks_below_runs_by_default(self, made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.chdir(tmp_path)
-        assert runs("ls") == CommandResult(0, "no such runs below runs\n", "")
+        assert runs("ls") == CommandResult(0, "no matching runs below runs\n", "")
         (tmp_path / "runs").symlink_to(made)
         assert len(answer_json("ls")) == 4
 
@@ -135,7 +135,7 @@ class TestShow:
         places = [next(n for n, line in enumerate(lines) if part in line) for part in ("set: frames", "by default")]
         assert places == sorted(places)
         assert "32 (default 188)" in lines[places[0]]
-        for part in ("as the run found it", "torch ", "always high", "steps 1 to 3", "model.safetensors"):
+        for part in ("unchanged since the run", "torch ", "always high", "steps 1 to 3", "model.safetensors"):
             assert part in answer.out
 
     def test_of_a_run_without_log_and_stores_shows_the_rest(self, copy: Path) -> None:
@@ -145,7 +145,7 @@ class TestShow:
         (copy / "one" / "metrics.jsonl").write_text("\x00{")
         answer = runs("show", copy / "one")
         assert (answer.code, answer.err) == (0, "")
-        for part in ("no line of metrics.jsonl", "no longer there", "does not say which", "always high"):
+        for part in ("metrics.jsonl has no line", "not found", "not in the configuration", "always high"):
             assert part in answer.out
 
     def test_of_no_run_is_one_line(self, tmp_path: Path) -> None:
@@ -184,4 +184,4 @@ class TestCompare:
     def test_wants_two_runs(self, made: Path) -> None:
         answer = runs("compare", made / "one")
         assert answer.code == 2
-        assert "two runs at least" in answer.err
+        assert "at least two runs" in answer.err

@@ -24,21 +24,22 @@ from tests.pipeline.archives.packing import (
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
 @pytest.mark.parametrize(("compression", "first"), [("", True), ("", False), ("gz", True)])
-def test_a_tar_of_thousands_of_attribute_headers_is_refused(
+def test_a_tar_of_thousands_of_attribute_headers_is_an_error(
     kind: bytes, compression: str, first: bool, tmp_path: Path
 ) -> None:
-    """tarfile calls itself for each such header, until Python's recursion limit."""
+    """tarfile reads each such header by recursion, up to Python's limit."""
     info = tarfile.TarInfo("x")
     info.type, info.size = kind, 12
     header = info.tobuf(tarfile.USTAR_FORMAT) + b"12 a=bcdefg\n".ljust(512, b"\0")
     content = (b"" if first else make_tar({"b.wav": b"b"})[:1024]) + header * 3000 + make_tar({"a.wav": b"a"})
     (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](content))
-    with pytest.raises(CorpusError, match="not readable as a tar file"):
+    with pytest.raises(CorpusError) as caught:
         open_tree(tmp_path / "x.tar", (".wav",))
+    assert caught.value.where == tmp_path / "x.tar"
 
 
 def test_attributes_before_the_first_member_of_a_tar_are_limited(tmp_path: Path) -> None:
-    """Half a GB of them took 42 s and as much memory, only to recognise a tar."""
+    """Recognising a tar with half a GB of them took 42 s and as much memory."""
     info = tarfile.TarInfo("x")
     info.type, info.size = tarfile.XHDTYPE, 2**31
     path = tmp_path / "x.tar"
@@ -46,12 +47,12 @@ def test_attributes_before_the_first_member_of_a_tar_are_limited(tmp_path: Path)
     with path.open("r+b") as file:
         file.truncate(2**31 + 1024)
     began = time.process_time()
-    with pytest.raises(CorpusError, match="not readable as a tar file"):
+    with pytest.raises(CorpusError):
         open_tree(path, (".wav",))
     assert time.process_time() - began < 30
 
 
-def test_headers_of_a_tar_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_of_a_tar_are_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """tarfile keeps all headers: a million took 0.6 GB."""
     kept: list[int] = []
     after = tarfile.TarFile.next
@@ -61,7 +62,7 @@ def test_headers_of_a_tar_are_not_kept(tmp_path: Path, monkeypatch: pytest.Monke
     assert max(kept) <= 1
 
 
-def test_a_zip_member_without_a_name_is_left_out(tmp_path: Path) -> None:
+def test_a_zip_member_without_a_name_is_skipped(tmp_path: Path) -> None:
     """Fuzzing found a traceback."""
     content = patch_zip(
         make_zip({"a": b"x", "b.wav": b"b"}), "a", local={26: b"\0\0"}, central={28: b"\0\0", 30: b"\1\0"}
@@ -71,7 +72,7 @@ def test_a_zip_member_without_a_name_is_left_out(tmp_path: Path) -> None:
     assert tree.skip_counts == {"name that leads out of the archive": 1}
 
 
-def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
+def test_a_path_through_a_circle_of_links_is_outside_the_root(tmp_path: Path) -> None:
     """Resolving such a path ended in a traceback."""
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     (tmp_path / "root").mkdir()

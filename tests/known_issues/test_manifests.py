@@ -24,8 +24,8 @@ def write_table(folder: Path, columns: dict[str, object]) -> Path:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_table_may_be_separated_as_spreadsheets_do(tmp_path: Path, delimiter: str) -> None:
-    """Spreadsheets also write semicolons and tabs, which newcomers stumbled over."""
+def test_a_table_may_have_the_separators_of_spreadsheets(tmp_path: Path, delimiter: str) -> None:
+    """Spreadsheets also write semicolons and tabs, which were not read."""
     (root,) = {path.parent for path in write_tiny_emodb(tmp_path, make_emodb_names(2))}
     rows = [["path", "emotion"], *([path.name, "fear"] for path in sorted(root.iterdir()))]
     (root / "table.csv").write_text("".join(delimiter.join(row) + "\n" for row in rows))
@@ -37,20 +37,21 @@ def test_a_table_may_be_separated_as_spreadsheets_do(tmp_path: Path, delimiter: 
     ("file", "name"),
     [("My Calls.csv", "my-calls"), ("Übung 2.parquet", "bung-2"), ("calls_1.csv", "calls_1"), ("日.csv", "own")],
 )
-def test_a_corpus_is_named_after_any_table(file: str, name: str) -> None:
-    """Newcomers' tables have names with capitals, spaces and other letters."""
+def test_a_corpus_is_named_after_its_table(file: str, name: str) -> None:
+    """Users' tables have names with capitals, spaces and letters outside ASCII."""
     assert derive_name(Path(file)) == name
 
 
-def test_a_nul_in_a_path_outside_the_root_is_refused_with_its_row(tmp_path: Path) -> None:
-    """A path that no file can have ended the run with a traceback."""
+def test_a_nul_in_a_path_outside_the_root_is_an_error_with_its_row(tmp_path: Path) -> None:
+    """An impossible path ended in a traceback."""
     table = write_table(tmp_path, {"path": ["../a\0/b.wav"]})
-    with pytest.raises(CorpusError, match=r"row 1: .* lies outside the root"):
+    with pytest.raises(CorpusError) as caught:
         prepare_corpus(tmp_path, tmp_path / "cache", Manifest(table, "t"))
+    assert caught.value.where == f"{table}: row 1"
 
 
 def test_a_nul_in_a_path_below_the_root_is_rejected_with_its_file(tmp_path: Path) -> None:
-    """As above, at another place."""
+    """An impossible path ended in a traceback."""
     table = write_table(tmp_path, {"path": ["a\0b.wav", "c.wav"]})
     (tmp_path / "c.wav").write_bytes(wav(noise()))
     report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(table, "t"))
@@ -58,7 +59,7 @@ def test_a_nul_in_a_path_below_the_root_is_rejected_with_its_file(tmp_path: Path
 
 
 def test_the_columns_of_a_table_keep_their_types(tmp_path: Path) -> None:
-    """They went through Python: times in ns and numbers from 2^63 on ended the run after the extraction."""
+    """Conversion to Python failed after the extraction for times in ns and numbers from 2^63 on."""
     columns = {
         "path": ["b.wav", "a.wav"],
         "hash": pa.array([2**64 - 1, 1], pa.uint64()),
@@ -75,7 +76,7 @@ def test_the_columns_of_a_table_keep_their_types(tmp_path: Path) -> None:
         assert stored[name].combine_chunks().equals(columns[name].take(pa.array(rows)))
 
 
-#: A command, in a process where pandas cannot be loaded.
+#: Program that runs a command without pandas.
 WITHOUT_PANDAS = """
 import sys
 class Missing:
@@ -95,7 +96,7 @@ main()
     [("show",), ("show", "--json"), pytest.param(("plot", "--out", "a.png", "--json"), marks=pytest.mark.slow)],
 )
 def test_times_in_nanoseconds_are_shown_without_pandas(command: tuple[str, ...], tmp_path: Path) -> None:
-    """`show` and `plot` ended in a traceback where pandas is missing."""
+    """`show` and `plot` ended in a traceback without pandas."""
     (tmp_path / "a.wav").write_bytes(wav(noise(0.5)))
     times = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
     table = write_table(tmp_path, {"path": ["a.wav"], "recorded": times})
@@ -107,14 +108,14 @@ def test_times_in_nanoseconds_are_shown_without_pandas(command: tuple[str, ...],
     assert "2023-11-14 22:13:20.123456789" in done.stdout
 
 
-def test_a_table_whose_text_is_not_utf_8_is_refused(tmp_path: Path) -> None:
-    """Arrow does not check what it reads, and a traceback came later."""
+def test_a_table_with_text_other_than_utf_8_is_an_error(tmp_path: Path) -> None:
+    """Arrow does not check the text that it reads; a traceback came later."""
     text = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("<ii", 0, 2)), pa.py_buffer(b"\xff\xb3"))
-    with pytest.raises(CorpusError, match=r"t\.parquet: not readable as CSV .* UTF8"):
+    with pytest.raises(CorpusError, match=r"t\.parquet: .* UTF8"):
         Manifest(write_table(tmp_path, {"path": ["a.wav"], "note": text}), "mine")
 
 
-def test_types_that_arrow_does_not_know_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_types_that_arrow_does_not_support_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fuzzing found a traceback."""
 
     def unknown(*_: object) -> None:

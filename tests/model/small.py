@@ -20,8 +20,7 @@ from torch import Tensor
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.errors import RunError
 from emodna.model.fit import fit
-from emodna.model.methods import METHODS
-from emodna.model.methods import method as method_named
+from emodna.model.methods import METHODS, get_method
 from emodna.model.methods.base import Method, Supervision
 from emodna.model.request import FitRequest
 from emodna.model.training.log import FitCallback
@@ -43,7 +42,7 @@ SETTINGS: Mapping[str, str] = {"batch_size": "8", "frames": "32", "channels": "8
 
 def get_supervision(name: str) -> Supervision:
     """Whose labels a method learns from, as it is by default."""
-    kind = method_named(name)
+    kind = get_method(name)
     return kind(max(6, kind.min_dim), replace(kind.defaults, channels=8), 0).supervision
 
 
@@ -141,7 +140,7 @@ def fit_small(
 ) -> dict[str, Any]:
     """Run a short training of small networks."""
     sources = [source] if isinstance(source, FeatureStore) else source
-    frames = max(int(SETTINGS["frames"]), method_named(request.get("method", "emo-dna")).min_frames)
+    frames = max(int(SETTINGS["frames"]), get_method(request.get("method", "emo-dna")).min_frames)
     together = {**SETTINGS, "frames": str(frames), **(settings or {})}
     asked = FitRequest(sources, target, out=out, settings=together, **{"steps": 4, **request})
     return fit(asked, callback or SilentCallback())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
-from emodna.model.evaluation.calibration import BINS, calibration, reliability
+from emodna.model.evaluation.calibration import BINS, bin_probabilities, compute_calibration
 
 answers = st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40)
 
@@ -18,7 +18,7 @@ answers = st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, ma
 def test_by_hand() -> None:
     # Confidences .9 .9 .8 .6, of which the answers are right, wrong, right, right: bins (13/15, 14/15], (11/15, 12/15],
     # (8/15, 9/15] hold 2, 1, 1 with gaps |.5 - .9|, |1 - .8|, |1 - .6|.
-    found = calibration(np.array([1, 0, 0, 1]), np.array([0.9, 0.9, 0.2, 0.6]))
+    found = compute_calibration(np.array([1, 0, 0, 1]), np.array([0.9, 0.9, 0.2, 0.6]))
     assert found["ece"] == pytest.approx((2 * 0.4 + 0.2 + 0.4) / 4)
     assert found["mce"] == pytest.approx(0.4)
     assert found["brier"] == pytest.approx((0.01 + 0.81 + 0.04 + 0.16) / 4)
@@ -43,7 +43,7 @@ def test_against_naive_loops_and_scikit_learn(pairs: list[tuple[int, float]]) ->
             confidences, right = zip(*inside, strict=True)
             gaps.append(abs(sum(right) / len(right) - sum(confidences) / len(confidences)))
             sizes.append(len(inside))
-    found = calibration(truth, probability)
+    found = compute_calibration(truth, probability)
     assert sum(sizes) == len(pairs)
     assert found["ece"] == pytest.approx(sum(g * n for g, n in zip(gaps, sizes, strict=True)) / len(pairs))
     assert found["mce"] == pytest.approx(max(gaps))
@@ -54,7 +54,7 @@ def test_against_naive_loops_and_scikit_learn(pairs: list[tuple[int, float]]) ->
 @given(answers)
 def test_bins_hold_everything_once(pairs: list[tuple[int, float]]) -> None:
     truth, probability = (np.array(column) for column in zip(*pairs, strict=True))
-    found = calibration(truth, probability)
+    found = compute_calibration(truth, probability)
     assert 0 <= found["ece"] <= found["mce"] <= 1
     for kind in ("confidence", "probability"):
         rows = found[kind]
@@ -69,15 +69,15 @@ def test_bins_hold_everything_once(pairs: list[tuple[int, float]]) -> None:
 
 def test_an_edge_belongs_to_the_bin_below() -> None:
     edges = np.linspace(0, 1, BINS + 1)
-    rows = reliability(edges, np.ones(len(edges), bool))
+    rows = bin_probabilities(edges, np.ones(len(edges), bool))
     assert [row["count"] for row in rows] == [2] + [1] * (BINS - 1)
 
 
 def test_of_answers_that_are_sure() -> None:
-    found = calibration(np.array([0, 1]), np.array([0.0, 1.0]))
+    found = compute_calibration(np.array([0, 1]), np.array([0.0, 1.0]))
     assert (found["ece"], found["mce"], found["brier"]) == (0, 0, 0)
     assert found["nll"] == pytest.approx(0, abs=1e-15)
-    wrong = calibration(np.array([1, 0]), np.array([0.0, 1.0]))
+    wrong = compute_calibration(np.array([1, 0]), np.array([0.0, 1.0]))
     assert (wrong["ece"], wrong["mce"], wrong["brier"]) == (1, 1, 1)
     assert 30 < wrong["nll"] < 40
 
@@ -86,5 +86,5 @@ def test_probabilities_that_are_true_have_next_to_no_error() -> None:
     rng = np.random.default_rng(0)
     probability = rng.random(200_000)
     truth = (rng.random(200_000) < probability).astype(np.int64)
-    assert calibration(truth, probability)["mce"] < 0.02
-    assert calibration(truth, probability**3)["ece"] > 0.1
+    assert compute_calibration(truth, probability)["mce"] < 0.02
+    assert compute_calibration(truth, probability**3)["ece"] > 0.1

@@ -116,7 +116,9 @@ class TestSoftNeighbourhoodDensity:
 
     def test_of_many_is_that_of_a_sample_which_the_seed_decides(self) -> None:
         probabilities = softmaxed(400, 2, 0)
-        first, again, other = (soft_neighbourhood_density(probabilities, seed=seed, most=100) for seed in (3, 3, 4))
+        first, again, other = (
+            soft_neighbourhood_density(probabilities, seed=seed, max_utterances=100) for seed in (3, 3, 4)
+        )
         assert first == again != other
         # As many neighbours as the sample has, spread as the whole.
         assert first == pytest.approx(soft_neighbourhood_density(probabilities) - math.log(4), abs=0.2)

@@ -106,7 +106,7 @@ class TestEvaluation:
         found, _ = evaluate_run(
             finished(trained_run), make_manifest_store(roots["emodb"], emotions, tmp_path, speaker=speakers), FEW
         )
-        nothing = {"n": 1, **dict.fromkeys(SCORES), "why": "of 3 utterances nobody knows the speaker"}
+        nothing = {"n": 1, **dict.fromkeys(SCORES), "why": "the speaker of 3 utterances is unknown"}
         assert found["intervals"]["speakers"] == nothing
 
     def test_is_read_piece_by_piece(

@@ -112,7 +112,7 @@ class TestInvariances:
         counts = confusions(truth, predicted, speaker, 6)
         expected = resample_speakers(counts, FEW)
         assert resample_speakers(counts, Resampling(200, seed=4)) != expected
-        monkeypatch.setattr(intervals, "_AT_A_TIME", 50)
+        monkeypatch.setattr(intervals, "_CHUNK", 50)
         assert resample_speakers(counts, FEW) == expected
 
 
@@ -122,7 +122,7 @@ class TestTooFew:
     def test_one_alone_has_no_interval(self, found: dict[str, Any]) -> None:
         assert found["n"] == 1
         assert [found[name] for name in SCORES] == [None] * 4
-        assert "one " in found["why"]
+        assert "only one " in found["why"]
 
     def test_a_class_that_few_have_leaves_uar_without_one(self) -> None:
         # Of two speakers one is always high, the other always low: every second resample lacks a class.

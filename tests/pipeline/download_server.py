@@ -1,4 +1,4 @@
-"""A web server for one file, on this machine, that behaves as badly as it is told to."""
+"""A local web server for one file, with replies that a test chooses."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ Reply = Callable[["Request"], None]
 
 @dataclass
 class Server:
-    """What the server does, and what it was asked."""
+    """Content and replies of the server, and its requests so far."""
 
     url: str = ""
     content: bytes = CONTENT
     replies: list[Reply] = field(default_factory=list)
-    """To the next requests, one each; the last one stays."""
+    """Replies to the next requests, one each; the last one is repeated."""
     ranges: list[str | None] = field(default_factory=list)
-    """Range of each request so far."""
+    """Range header of each request so far."""
 
     def next_reply(self) -> Reply:
         return (self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]) if self.replies else serve_file
 
 
 class Request(BaseHTTPRequestHandler):
-    """One request, with what an answer is made of."""
+    """One request, from which replies are made."""
 
     timeout = 10
     corpus: Server
 
     def do_GET(self) -> None:
         self.corpus.ranges.append(self.headers["Range"])
-        # A client that has had enough is no failure.
+        # The client may end the connection.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.corpus.next_reply()(self)
 
@@ -54,7 +54,7 @@ class Request(BaseHTTPRequestHandler):
 
 
 def serve_file(request: Request, *, sent: int | None = None) -> None:
-    """All that was asked for, or its first `sent` bytes."""
+    """Send the requested range, or its first `sent` bytes."""
     content = request.corpus.content
     match = re.fullmatch(r"bytes=(\d+)-", request.headers["Range"] or "")
     first = int(match[1]) if match else 0
@@ -74,7 +74,7 @@ def serve_start(sent: int) -> Reply:
 
 
 def send_nothing(request: Request) -> None:
-    """The connection stands, and nothing comes before the client has had enough."""
+    """Send nothing until the client ends the connection."""
     request.rfile.read(1)
 
 
@@ -99,7 +99,7 @@ def serve_web_page_without_length(request: Request) -> None:
 
 
 def serve_wrong_part(request: Request) -> None:
-    """The first bytes, whatever was asked for."""
+    """Send the file from its first byte as a reply to any range."""
     content = request.corpus.content
     request.begin(206, Content_Length=len(content), Content_Range=f"bytes 0-{len(content) - 1}/{len(content)}")
     request.wfile.write(content)
@@ -107,7 +107,7 @@ def serve_wrong_part(request: Request) -> None:
 
 @contextlib.contextmanager
 def run_server() -> Iterator[Server]:
-    """Run a server for as long as the context lasts."""
+    """Run a server in this block."""
     corpus = Server()
 
     class Handler(Request):

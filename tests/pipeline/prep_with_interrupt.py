@@ -1,8 +1,10 @@
-"""Run emodna-prep and interrupt it at one exact point: `python -m tests.pipeline.prep_with_interrupt POINT SIGNAL OPTION...`.
+"""Run emodna-prep and interrupt it at one point.
 
-POINT is `before:NAME:N` or `after:NAME:N`, the N-th call of a function of preparation, or `before:store.json` or
-`after:store.json`, which is the renaming of the new store.json into place: the commit. Shards are small here, so that a
-few files make several.
+Usage: `python -m tests.pipeline.prep_with_interrupt POINT SIGNAL OPTION...`
+
+POINT is `before:NAME:N` or `after:NAME:N`, for the N-th call of a function of preparation, or `before:store.json` or
+`after:store.json`, for the commit: the renaming of the new store.json. Shards are small, so that a few files make
+several.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from emodna.pipeline.prepare import extract
 from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import layout
 
-#: Where the functions are looked up when they are called.
+#: Function -> module in which its callers look it up.
 PLACES = {"decode": extract, "write_shard": prepare, "write_journal": prepare}
 
 
@@ -31,7 +33,7 @@ def interrupt_at(point: str, interrupt: Callable[[], None]) -> None:
     original = getattr(place, function)
     calls = count(1)
 
-    def interrupted(*args: Any, **options: Any) -> Any:
+    def call_and_interrupt(*args: Any, **options: Any) -> Any:
         now = Path(args[-1]).name == layout.STORE_JSON if renaming else next(calls) == int(number[0])
         if now and moment == "before":
             interrupt()
@@ -40,7 +42,7 @@ def interrupt_at(point: str, interrupt: Callable[[], None]) -> None:
             interrupt()
         return result
 
-    setattr(place, function, interrupted)
+    setattr(place, function, call_and_interrupt)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The map from emotions to the two tasks: Table 1 of the paper."""
+"""Tests of the labels of the two tasks: Table 1 of the paper."""
 
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, TASKS, VALENCE
 
@@ -8,14 +8,14 @@ NEGATIVE = {"anger", "boredom", "disgust", "fear", "sadness"}
 POSITIVE = {"calm", "happiness", "neutral", "surprise"}
 
 
-def test_both_tasks_are_those_of_table_1() -> None:
+def test_labels_of_both_tasks_are_those_of_table_1() -> None:
     assert {emotion for emotion, label in AROUSAL.items() if label == 1} == HIGH_AROUSAL
     assert {emotion for emotion, label in AROUSAL.items() if label == 0} == LOW_AROUSAL
     assert {emotion for emotion, label in VALENCE.items() if label == 1} == POSITIVE
     assert {emotion for emotion, label in VALENCE.items() if label == 0} == NEGATIVE
 
 
-def test_class_1_is_the_one_whose_f1_is_reported() -> None:
+def test_class_1_is_high_or_positive() -> None:
     assert TASKS == ("arousal", "valence")
     assert CLASS_NAMES["arousal"] == ("low", "high")
     assert CLASS_NAMES["valence"] == ("negative", "positive")

@@ -1,4 +1,4 @@
-"""Exports are loaded back by the tools that they are for."""
+"""Tests of exports: the target tools load them back."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import ExportError, StoreError
-from emodna.pipeline.export import FORMATS, Exported, base, export
-from emodna.pipeline.export.webdataset import key_of
+from emodna.pipeline.export import FORMATS, ExportSize, base, export_store
+from emodna.pipeline.export.webdataset import make_key
 from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import age, find_features_offset, flip, noise, prepare_corpus, wav
 
-#: Ids that are no file's names, or are markup somewhere.
+#: Ids that are not valid file names, or markup in some format.
 IDS = ("a.b/c d", "../../x", "日本 ü", "[red]|x", '"q" \\ #', "y" * 200 + "1", "y" * 200 + "2", "-1")
 LABELS = ("anger", None, "fear", None, "sadness", "boredom", "neutral", "happiness")
-#: Columns of a user's own table, of any type, and named as the exports name what is theirs.
+#: Columns of a user's table, of many types, some with names that exports use.
 OWN: dict[str, pa.Array] = {
     "features": pa.array(list("abcdefgh")),
     "offsets": pa.array(range(8), pa.int64()),
@@ -46,7 +46,7 @@ OWN: dict[str, pa.Array] = {
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """Eight utterances of a user's own in two shards, with all that can be awkward. Only for reading."""
+    """Return a store of eight utterances in two shards with difficult ids and columns; tests must not change it."""
     root = tmp_path_factory.mktemp("own")
     paths = [f"{number}.wav" for number in range(8)]
     for number, path in enumerate(paths):
@@ -68,45 +68,45 @@ def store(request: pytest.FixtureRequest, own: FeatureStore, emodb_store: Path) 
 
 @pytest.fixture(params=[False, True], ids=["one-file", "many-files"])
 def split(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether formats of several files begin a new one for each block; blocks are small then, too."""
+    """Return True if blocks are small and formats of several files write one file per block."""
     if request.param:
-        monkeypatch.setattr(base, "FILE_BYTES", 1)
-        monkeypatch.setattr(base, "BLOCK_VALUES", 1000)
+        monkeypatch.setattr(base, "MAX_FILE_BYTES", 1)
+        monkeypatch.setattr(base, "MAX_BLOCK_VALUES", 1000)
     return bool(request.param)
 
 
-def written(store: FeatureStore, name: str, place: Path, *, force: bool = False) -> Exported:
+def write(store: FeatureStore, name: str, place: Path, *, force: bool = False) -> ExportSize:
     counted: list[int] = []
-    exported = export(store, name, place, force=force, told=counted.append)
+    exported = export_store(store, name, place, force=force, on_progress=counted.append)
     assert sum(counted) == len(store)
     return exported
 
 
-def rows(store: FeatureStore) -> list[dict[str, Any]]:
-    """What the index says of each utterance, except for its place in the store."""
+def read_rows(store: FeatureStore) -> list[dict[str, Any]]:
+    """Return the index rows without the position in the store."""
     return store.table.drop_columns(["shard", "offset"]).to_pylist()
 
 
-def same(one: Any, other: Any) -> bool:
+def is_same(one: Any, other: Any) -> bool:
     return one == other or (one != one and other != other)
 
 
 class TestParquet:
     @pytest.mark.usefixtures("split")
-    def test_pyarrow_reads_it(self, store: FeatureStore, tmp_path: Path) -> None:
-        written(store, "parquet", tmp_path / "x.parquet")
+    def test_pyarrow_reads_the_export(self, store: FeatureStore, tmp_path: Path) -> None:
+        write(store, "parquet", tmp_path / "x.parquet")
         table = pq.read_table(tmp_path / "x.parquet")
         assert table.schema.field("features").type == pa.list_(pa.float32())
         assert table.column_names[-2:] == ["dim", "features"]
         for row, utterance in enumerate(table.select(["frames", "dim", "features"]).to_pylist()):
             features = np.array(utterance["features"], np.float32).reshape(utterance["frames"], utterance["dim"])
             assert np.array_equal(features, store[row])
-        for row, expected in zip(table.drop_columns(["dim", "features"]).to_pylist(), rows(store), strict=True):
+        for row, expected in zip(table.drop_columns(["dim", "features"]).to_pylist(), read_rows(store), strict=True):
             assert list(row) == [f"own_{name}" if name == "features" else name for name in expected]
-            assert all(same(value, other) for value, other in zip(row.values(), expected.values(), strict=True))
+            assert all(is_same(value, other) for value, other in zip(row.values(), expected.values(), strict=True))
 
     def test_columns_keep_their_types(self, own: FeatureStore, tmp_path: Path) -> None:
-        written(own, "parquet", tmp_path / "x.parquet")
+        write(own, "parquet", tmp_path / "x.parquet")
         schema = pq.read_schema(tmp_path / "x.parquet")
         for name in set(own.table.column_names) - {"shard", "offset", "features"}:
             assert schema.field(name).type == own.table.schema.field(name).type
@@ -117,8 +117,8 @@ class TestParquet:
 
 
 class TestNpz:
-    def test_numpy_reads_it_without_pickle(self, store: FeatureStore, tmp_path: Path) -> None:
-        written(store, "npz", tmp_path / "x.npz")
+    def test_numpy_reads_the_export_without_pickle(self, store: FeatureStore, tmp_path: Path) -> None:
+        write(store, "npz", tmp_path / "x.npz")
         with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
             offsets = arrays["offsets"]
             assert (arrays["features"].dtype, offsets.dtype) == (np.float32, np.int64)
@@ -131,8 +131,8 @@ class TestNpz:
                 assert values == store.column(name)
             assert arrays["frames"].dtype == np.int32
 
-    def test_missing_values_and_odd_types(self, own: FeatureStore, tmp_path: Path) -> None:
-        written(own, "npz", tmp_path / "x.npz")
+    def test_missing_values_and_unusual_types_are_exported(self, own: FeatureStore, tmp_path: Path) -> None:
+        write(own, "npz", tmp_path / "x.npz")
         by_id = np.argsort([IDS.index(id) for id in own.ids])
         with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
             found = {
@@ -157,30 +157,30 @@ class TestNpz:
 
 
 class TestWebDataset:
-    def test_webdataset_reads_it(self, store: FeatureStore, tmp_path: Path, split: bool) -> None:
+    def test_webdataset_reads_the_export(self, store: FeatureStore, tmp_path: Path, split: bool) -> None:
         import webdataset
 
-        exported = written(store, "webdataset", tmp_path / "x")
+        exported = write(store, "webdataset", tmp_path / "x")
         tars = sorted(map(str, (tmp_path / "x").glob("*.tar")))
         assert exported.files == len(tars) + 1
         assert (len(tars) > 1) == split
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # it leaves closing its files to the garbage collector
+            warnings.simplefilter("ignore", ResourceWarning)  # webdataset does not close its files
             samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode())
             gc.collect()
         assert [sample["json"]["id"] for sample in samples] == store.ids
         for row, sample in enumerate(samples):
-            assert sample["__key__"] == key_of(store.ids[row])
+            assert sample["__key__"] == make_key(store.ids[row])
             assert sample["npy"].dtype == np.float32
             assert np.array_equal(sample["npy"], store[row])
-            expected = rows(store)[row]
+            expected = read_rows(store)[row]
             for name in ("speaker", "gender", "emotion", "arousal", "valence", "frames", "duration", "feature_crc"):
                 assert sample["json"][name] == expected[name]
         about = json.loads((tmp_path / "x" / "about.json").read_text())
         assert about["fingerprint"] == store.fingerprint
 
-    def test_what_json_has_no_word_for(self, own: FeatureStore, tmp_path: Path) -> None:
-        written(own, "webdataset", tmp_path / "x")
+    def test_values_that_json_lacks_become_null(self, own: FeatureStore, tmp_path: Path) -> None:
+        write(own, "webdataset", tmp_path / "x")
         with tarfile.open(tmp_path / "x" / "000000.tar") as tar:
             files = {name: tar.extractfile(name) for name in tar.getnames() if name.endswith(".json")}
             found = {row["id"]: row for row in (json.load(file) for file in files.values() if file)}
@@ -190,21 +190,21 @@ class TestWebDataset:
         assert found[IDS[0]]["tags"] == '["x", null]'
 
     @given(st.lists(st.text(min_size=1), unique=True))
-    def test_keys_of_different_ids_differ(self, ids: list[str]) -> None:
-        keys = [key_of(id) for id in ids]
+    def test_keys_are_unique(self, ids: list[str]) -> None:
+        keys = [make_key(id) for id in ids]
         assert len(set(keys)) == len(ids)
         assert all(re.fullmatch(r"[A-Za-z0-9_%~-]{1,120}", key) for key in keys)
 
 
 class TestHuggingFace:
-    def test_datasets_reads_it(
+    def test_datasets_reads_the_export(
         self, store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool
     ) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
         import datasets
 
-        exported = written(store, "hf", tmp_path / "x")
+        exported = write(store, "hf", tmp_path / "x")
         files = list((tmp_path / "x" / "data").iterdir())
         assert exported.files == len(files) + 1
         assert (len(files) > 1) == split
@@ -223,9 +223,9 @@ class TestHuggingFace:
             assert (found["own_features"][place], found["tags"][place]) == ("a", '["x", null]')
             assert list(found["nothing: [x]"]) == [None] * 8
 
-    def test_the_card_tells_licence_citation_and_counts(self, emodb_store: Path, tmp_path: Path) -> None:
+    def test_the_card_contains_licence_citation_and_counts(self, emodb_store: Path, tmp_path: Path) -> None:
         store = FeatureStore(emodb_store)
-        written(store, "hf", tmp_path / "x")
+        write(store, "hf", tmp_path / "x")
         card = (tmp_path / "x" / "README.md").read_text(encoding="utf-8")
         assert store.snapshot.licence in card
         assert store.snapshot.citation in card
@@ -238,13 +238,13 @@ class TestHuggingFace:
         ("licence", "expected"),
         [("CC BY-NC-SA 4.0", "license: cc-by-nc-sa-4.0"), ("ask: #1", 'license: other\nlicense_name: "ask: #1"')],
     )
-    def test_a_licence_is_named_as_the_hub_does(
+    def test_the_card_uses_licence_names_of_the_hub(
         self, own: FeatureStore, tmp_path: Path, licence: str, expected: str
     ) -> None:
         copy = Path(shutil.copytree(own.path, tmp_path / "copy"))
         store = FeatureStore(copy)
         object.__setattr__(store.snapshot, "licence", licence)
-        written(store, "hf", tmp_path / "x")
+        write(store, "hf", tmp_path / "x")
         assert f"\n{expected}\n" in (tmp_path / "x" / "README.md").read_text(encoding="utf-8")
 
 
@@ -253,77 +253,79 @@ class TestEveryFormat:
     def name(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 
-    def test_the_same_store_gives_the_same_bytes(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
+    def test_exports_are_deterministic(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
         contents = []
         for place in (tmp_path / "a", tmp_path / "b"):
-            exported = written(FeatureStore(own.path), name, place)
+            exported = write(FeatureStore(own.path), name, place)
             files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
             contents.append([(path.relative_to(place), path.read_bytes()) for path in files])
-            assert exported == Exported(len(files), sum(path.stat().st_size for path in files))
+            assert exported == ExportSize(len(files), sum(path.stat().st_size for path in files))
         assert contents[0] == contents[1]
 
-    def test_other_feature_sets_fit(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
+    def test_other_feature_sets_are_exported(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
         """A waveform has one value per frame."""
         root = own.path.parents[2]
         store = prepare_corpus(root, root / "cache", Manifest(root / "own.parquet", "own"), features=WaveSet()).store
-        assert written(FeatureStore(store), name, tmp_path / "x").bytes > 0
+        assert write(FeatureStore(store), name, tmp_path / "x").bytes > 0
 
-    def test_a_place_that_is_taken_is_kept_unless_forced(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
+    def test_an_existing_export_is_only_replaced_with_force(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
         place = tmp_path / "x"
-        written(own, name, place)
+        write(own, name, place)
         before = sorted((path, path.stat().st_ino) for path in [place, *place.rglob("*")])
-        with pytest.raises(ExportError, match="replace it by --force"):
-            written(own, name, place)
+        with pytest.raises(ExportError, match=str(place)):
+            write(own, name, place)
         assert sorted((path, path.stat().st_ino) for path in [place, *place.rglob("*")]) == before
-        written(own, name, place, force=True)
+        write(own, name, place, force=True)
         assert sorted(path for path in [place, *place.rglob("*")]) == [path for path, _ in before]
         assert list(tmp_path.iterdir()) == [place]
 
-    def test_an_export_that_fails_leaves_nothing(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
+    def test_a_failed_export_leaves_no_files(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
         store = Path(shutil.copytree(own.path, tmp_path / "store"))
         shard = FeatureStore(store).snapshot.shards[1].name
         flip(store / shard, find_features_offset(store / shard) + 4001)
         (tmp_path / "out").mkdir()
         place = tmp_path / "out" / "x"
         with pytest.raises(StoreError, match=shard):
-            written(FeatureStore(store), name, place)
+            write(FeatureStore(store), name, place)
         assert list((tmp_path / "out").iterdir()) == []
-        written(own, name, place)
+        write(own, name, place)
         before = [path.stat().st_ino for path in [place, *place.rglob("*")]]
         with pytest.raises(StoreError, match=shard):
-            written(FeatureStore(store), name, place, force=True)
+            write(FeatureStore(store), name, place, force=True)
         assert [path.stat().st_ino for path in [place, *place.rglob("*")]] == before
         assert list((tmp_path / "out").iterdir()) == [place]
 
 
-class TestPlace:
-    def test_a_folder_with_anything_else_is_never_replaced(self, own: FeatureStore, tmp_path: Path) -> None:
+class TestDestination:
+    def test_a_folder_with_other_files_is_never_replaced(self, own: FeatureStore, tmp_path: Path) -> None:
         for name in ("webdataset", "hf"):
             place = tmp_path / name
-            written(own, name, place)
+            write(own, name, place)
             (place / "mine").mkdir()
             (place / "mine" / "thesis.txt").write_text("years")
             for force in (False, True):
-                with pytest.raises(ExportError, match=r"holds files that no export wrote, such as mine/thesis\.txt"):
-                    written(own, name, place, force=force)
+                with pytest.raises(ExportError, match="mine/thesis"):
+                    write(own, name, place, force=force)
             assert (place / "mine" / "thesis.txt").read_text() == "years"
 
     @pytest.mark.parametrize(("name", "mine"), [("hf", "README.md"), ("webdataset", "000000.tar")])
-    def test_what_is_only_named_like_an_export_is_never_replaced(
+    def test_files_named_like_an_export_are_never_replaced(
         self, own: FeatureStore, tmp_path: Path, name: str, mine: str
     ) -> None:
         (tmp_path / mine).write_text("mine")
         for force in (False, True):
-            with pytest.raises(ExportError, match=f"holds files that no export wrote, such as {mine}"):
-                written(own, name, tmp_path, force=force)
+            with pytest.raises(ExportError, match=mine):
+                write(own, name, tmp_path, force=force)
         assert (tmp_path / mine).read_text() == "mine"
 
     @pytest.mark.parametrize("force", [False, True])
-    def test_a_file_is_no_folder_nor_the_other_way_round(self, own: FeatureStore, tmp_path: Path, force: bool) -> None:
+    def test_a_file_never_replaces_a_folder_or_a_folder_a_file(
+        self, own: FeatureStore, tmp_path: Path, force: bool
+    ) -> None:
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").write_text("mine")
-        with pytest.raises(ExportError, match="is a folder; this format is a single file"):
-            written(own, "npz", tmp_path / "folder", force=force)
-        with pytest.raises(ExportError, match="is no folder; this format is one"):
-            written(own, "hf", tmp_path / "file", force=force)
+        with pytest.raises(ExportError, match="folder"):
+            write(own, "npz", tmp_path / "folder", force=force)
+        with pytest.raises(ExportError, match="file"):
+            write(own, "hf", tmp_path / "file", force=force)
         assert (tmp_path / "file").read_text() == "mine"

@@ -1,4 +1,4 @@
-"""Runs that are killed: the next run comes to the same bytes."""
+"""Tests of killed preparations: the next one gives the same bytes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _small_shards() -> object:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root, its store in `expected`, and in `cache` that of other audio under the same names. Only for reading."""
-    folder = tmp_path_factory.mktemp("place")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root, its store in `expected`, and a store of other audio with the same names in `cache`. Read-only."""
+    folder = tmp_path_factory.mktemp("folders")
     write_tiny_emodb(folder / "root", NAMES, variant="old")
     prepare_corpus(folder / "root", folder / "cache")
     shutil.rmtree(folder / "root")
@@ -52,15 +52,19 @@ def store_in(cache: Path) -> Path:
         pytest.param("after:store.json", 4, True, marks=pytest.mark.slow),
     ],
 )
-def test_a_killed_run_harms_nothing_and_its_finished_work_is_used(
-    place: Path, tmp_path: Path, point: str, finished_shards: int, committed: bool
+def test_a_killed_preparation_keeps_the_store_and_its_finished_shards_are_used(
+    folders: Path, tmp_path: Path, point: str, finished_shards: int, committed: bool
 ) -> None:
-    cache = Path(shutil.copytree(place / "cache", tmp_path / "cache"))
-    store, old, expected = store_in(cache), content(store_in(place / "cache")), content(store_in(place / "expected"))
-    sizes = Counter(FeatureStore(store_in(place / "expected")).column("shard")).values()
+    cache = Path(shutil.copytree(folders / "cache", tmp_path / "cache"))
+    store, old, expected = (
+        store_in(cache),
+        content(store_in(folders / "cache")),
+        content(store_in(folders / "expected")),
+    )
+    sizes = Counter(FeatureStore(store_in(folders / "expected")).column("shard")).values()
 
     command = [sys.executable, "-m", "tests.pipeline.prep_with_interrupt", point, "SIGKILL", "--corpus", "emodb"]
-    options = ["--root", place / "root", "--cache", cache, "--workers", 1]
+    options = ["--root", folders / "root", "--cache", cache, "--workers", 1]
     folder = Path(str(tests.__file__)).parents[1]
     killed = subprocess.run(
         [*command, *map(str, options)], cwd=folder, capture_output=True, text=True, check=False, timeout=300
@@ -72,7 +76,7 @@ def test_a_killed_run_harms_nothing_and_its_finished_work_is_used(
     assert {file.name for file in snapshot.snapshot.files} == (expected if committed else old).keys()
     del snapshot
 
-    report = prepare_corpus(place / "root", cache, wait=False)  # the lock died with its holder
+    report = prepare_corpus(folders / "root", cache, wait=False)  # the lock of a killed process is free
     assert content(store) == expected
     assert FeatureStore(store).verify() == []
     assert not list(store.rglob("*.tmp"))

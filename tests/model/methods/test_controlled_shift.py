@@ -29,7 +29,7 @@ from torch import Tensor
 
 from emodna.model.config import TrainConfig
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
-from emodna.model.methods import METHODS, method
+from emodna.model.methods import METHODS, get_method
 from emodna.model.methods.adversarial import ReversalConfig
 from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, list_additions
 from emodna.model.methods.base import Method, find_phase
@@ -82,7 +82,7 @@ def accuracy(name: str, settings: Settings = ()) -> float:
 @functools.cache
 def trained_accuracies(name: str, settings: Settings, seed: int) -> tuple[float, float]:
     """Share of the source's utterances that a trained method gets right, and of as many new ones of the target."""
-    kind = method(name)
+    kind = get_method(name)
     large = kind.min_frames > FRAMES
     dim, frames, steps = max(DIM, kind.min_dim), max(FRAMES, kind.min_frames), LARGE_STEPS if large else STEPS
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""DIFL: its objective, and which heads there are for what is known of the corpora."""
+"""DIFL: objective, gradient reversal, and the heads that the data allow."""
 
 import dataclasses
 import json
@@ -44,13 +44,13 @@ def with_genders(pair: tuple[LabelledBatch, Batch], *genders: Iterable[int]) -> 
 
 
 def softmax_loss(logits: Tensor, labels: list[int]) -> Tensor:
-    """Mean of -log p(label) over the labels that are known."""
+    """Return the mean of -log p(label) over the known labels."""
     rows = [(row, label) for row, label in zip(logits, labels, strict=True) if label >= 0]
     return torch.stack([row.logsumexp(0) - row[label] for row, label in rows]).mean()
 
 
 class TestObjective:
-    def test_is_the_emotion_loss_and_a_third_of_each_head_s(self) -> None:
+    def test_terms_are_emotion_loss_and_a_third_of_each_head_loss(self) -> None:
         source, target = with_genders(make_batches(8, 5), [0, 1, -1, 1, 0, 0, -1, 1], [1, -1, 0, 0, 1])
         mine, other = model(), model()
         terms = losses(mine, (source, target))
@@ -67,7 +67,7 @@ class TestObjective:
             torch.testing.assert_close(terms[head], softmax_loss(other.heads[head](z), labels[head]) / 3)
 
     @pytest.mark.parametrize(("off", "share"), [(("language",), 1 / 2), (("corpus", "gender"), 1.0)])
-    def test_heads_that_are_there_share_the_weight(self, off: tuple[str, ...], share: float) -> None:
+    def test_enabled_heads_share_the_weight(self, off: tuple[str, ...], share: float) -> None:
         every, fewer = model(), model(**{f"{head}_head": False for head in off}, adversarial_weight=0.7)
         left = {head for head in HEADS if head not in off}
         assert set(fewer.heads) == left
@@ -79,22 +79,22 @@ class TestObjective:
 
 
 class TestReversal:
-    def found(self, step: int, **settings: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Gradients of the heads' losses: of the encoder, and of the heads."""
+    def compute_gradients(self, step: int, **settings: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the gradients of the head losses: of the encoder, and of the heads."""
         mine = model(**settings)
         terms = losses(mine, make_batches(), step=torch.tensor(step))
         torch.stack([terms[head] for head in HEADS]).sum().backward()
-        of = {name: p.grad for name, p in mine.named_parameters() if p.grad is not None}
-        encoder, heads = ({n: g for n, g in of.items() if n.startswith(start)} for start in ("encoder.", "heads."))
-        assert of.keys() == encoder.keys() | heads.keys()  # the emotion head has none
+        found = {name: p.grad for name, p in mine.named_parameters() if p.grad is not None}
+        encoder, heads = ({n: g for n, g in found.items() if n.startswith(start)} for start in ("encoder.", "heads."))
+        assert found.keys() == encoder.keys() | heads.keys()  # the emotion head has none
         assert encoder
         assert heads
         return encoder, heads
 
-    def test_the_encoder_goes_against_the_heads_by_lambda(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        reversed_, heads = self.found(100)
+    def test_encoder_gradient_is_reversed_by_lambda(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        reversed_, heads = self.compute_gradients(100)
         monkeypatch.setattr("emodna.model.methods.difl.reverse_gradient", lambda x, _weight: x)
-        straight, same = self.found(100)
+        straight, same = self.compute_gradients(100)
         assert_same_tensors(heads, same)
         lam = ganin_weight(torch.tensor(0.1))
         assert lam.item() == pytest.approx(0.46212, abs=1e-5)
@@ -104,7 +104,7 @@ class TestReversal:
 
 class TestUnknownGender:
     @pytest.mark.parametrize("unknown", [(0,), (1,), (0, 1)], ids=["source", "target", "both"])
-    def test_of_a_whole_batch_is_finite(self, unknown: tuple[int, ...]) -> None:
+    def test_gradients_are_finite_if_a_batch_has_no_gender(self, unknown: tuple[int, ...]) -> None:
         genders = [[-1] * 8 if side in unknown else [0, 1] * 4 for side in (0, 1)]
         mine = model()
         terms = losses(mine, with_genders(make_batches(), *genders), step=torch.tensor(500))
@@ -113,7 +113,7 @@ class TestUnknownGender:
         assert (terms["gender"].item() == 0) == nobody
         assert mine.monitor()["gender_accuracy"].isnan().item() == nobody
 
-    def test_accuracy_is_that_of_the_known(self) -> None:
+    def test_accuracy_ignores_unknown_labels(self) -> None:
         mine = model()
         with torch.no_grad():
             for parameter in mine.heads["gender"].parameters():
@@ -123,7 +123,7 @@ class TestUnknownGender:
 
 
 class TestCenters:
-    def test_draw_the_source_s_features(self) -> None:
+    def test_center_loss_uses_source_features(self) -> None:
         mine, (source, target) = model(center_weight=0.5, batch_norm="separate"), make_batches()
         nn.init.normal_(mine.centers)
         z = mine.encoder(source.features, source.lengths).detach()
@@ -131,14 +131,14 @@ class TestCenters:
         found = losses(mine, (source, target))["center"]
         torch.testing.assert_close(found, 0.5 * torch.stack(distances).mean() / 2)
 
-    def test_have_a_rate_of_their_own(self) -> None:
+    def test_centers_have_their_own_learning_rate(self) -> None:
         mine = model(center_weight=0.5, center_learning_rate=0.2)
         others, centers = mine.parameter_groups()
         assert (others.learning_rate, centers.learning_rate) == (None, 0.2)
         assert [id(p) for p in centers.parameters] == [id(mine.centers)]
 
 
-def facts(
+def summarise(
     genders: tuple[Iterable[str], Iterable[str]] = ("fm", "fm"),
     languages: tuple[Iterable[str], Iterable[str]] = (("en",), ("de",)),
 ) -> DataSummary:
@@ -147,57 +147,62 @@ def facts(
 
 
 def assert_remarks(remarks: Sequence[str], part: str | None) -> None:
-    """There is one remark that says this, or none."""
+    """Assert that there is one remark with this part, or none."""
     assert len(remarks) == (part is not None)
     assert not part or part in remarks[0]
 
 
-class TestSettled:
+class TestResolveConfig:
     @pytest.mark.parametrize(
         ("genders", "kept", "remark"),
         [
             (("fm", "fm"), True, None),
-            (("f", "f"), False, "known has f"),
+            (("f", "f"), False, "known gender have f"),
             (("m", "fm"), True, "the source has m and the target f, m, so gender is partly a corpus label"),
             (("f", "m"), True, "the source has f and the target m, so gender is a second corpus label"),
-            (("", ""), False, "no utterance's gender is known"),
-            (("fm", ""), True, "learns from the source alone"),
-            (("", "fm"), True, "learns from the target alone"),
-            (("", "m"), False, "known has m"),
+            (("", ""), False, "the gender of all utterances is unknown"),
+            (("fm", ""), True, "learns from the source only"),
+            (("", "fm"), True, "learns from the target only"),
+            (("", "m"), False, "known gender have m"),
         ],
     )
-    def test_gender(self, genders: tuple[str, str], kept: bool, remark: str | None) -> None:
-        config, remarks = Difl.resolve_config(DiflConfig(), facts(genders, (("de", "en"), ("de", "en"))))
+    def test_gender_head_needs_two_known_genders(
+        self, genders: tuple[str, str], kept: bool, remark: str | None
+    ) -> None:
+        config, remarks = Difl.resolve_config(DiflConfig(), summarise(genders, (("de", "en"), ("de", "en"))))
         assert config == DiflConfig(gender_head=kept)
         assert_remarks(remarks, remark)
 
     @pytest.mark.parametrize(
         ("languages", "count", "remark"),
         [
-            ((("en",), ("en",)), None, "known has en"),
+            ((("en",), ("en",)), None, "known language have en"),
             ((("en",), ("de",)), 2, "so language is a second corpus label"),
             ((("de", "en", "it"), ("it",)), 3, "the source has de, en, it and the target it"),
             ((("de", "en", "zh"), ("de", "en", "zh")), 3, None),
-            ((NOTHING, NOTHING), None, "no utterance's language is known"),
+            ((NOTHING, NOTHING), None, "the language of all utterances is unknown"),
         ],
     )
-    def test_language(self, languages: Any, count: int | None, remark: str | None) -> None:
-        config, remarks = Difl.resolve_config(DiflConfig(), facts(languages=languages))
+    def test_language_head_needs_two_known_languages(
+        self, languages: Any, count: int | None, remark: str | None
+    ) -> None:
+        config, remarks = Difl.resolve_config(DiflConfig(), summarise(languages=languages))
         assert config == DiflConfig(language_head=count is not None, languages=count or 2)
         assert_remarks(remarks, remark)
 
-    def test_says_where_no_head_is_left(self) -> None:
-        config, remarks = Difl.resolve_config(DiflConfig(corpus_head=False), facts(("m", "m"), (("en",), ("en",))))
+    def test_remark_says_that_no_head_is_left(self) -> None:
+        config, remarks = Difl.resolve_config(DiflConfig(corpus_head=False), summarise(("m", "m"), (("en",), ("en",))))
         assert config.heads == {}
         assert len(remarks) == 3
         assert remarks[-1].startswith("no adversarial head is left")
 
-    def test_refuses_another_number_of_languages(self) -> None:
-        with pytest.raises(ConfigError, match=r"^--set languages=5: the corpora have 2: de, en$"):
-            Difl.resolve_config(DiflConfig(languages=5), facts())
+    def test_wrong_number_of_languages_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="2 languages") as refused:
+            Difl.resolve_config(DiflConfig(languages=5), summarise())
+        assert (refused.value.field, refused.value.value) == ("languages", 5)
 
 
-def test_a_run_has_the_heads_that_its_corpora_allow(
+def test_run_has_the_heads_that_its_corpora_allow(
     source: FeatureStore,
     target: FeatureStore,
     roots: dict[str, Path],

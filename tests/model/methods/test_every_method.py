@@ -18,7 +18,7 @@ from torch._subclasses import FakeTensorMode
 from emodna.model.checkpoint import load_tensors
 from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.methods import METHODS, method
+from emodna.model.methods import METHODS, get_method
 from emodna.model.methods.alignment import AlignmentConfig, list_additions
 from emodna.model.methods.base import AdaptationConfig, Method
 from emodna.model.methods.caam import Caam
@@ -115,7 +115,7 @@ def gradients(model: Method, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("kind", METHODS.values(), ids=METHODS.keys())
 def test_is_found_and_described_and_its_settings_can_be_reached(kind: type[Method]) -> None:
-    assert method(kind.name) is METHODS[kind.name] is kind
+    assert get_method(kind.name) is METHODS[kind.name] is kind
     assert kind.reference.strip()
     assert "\n" not in kind.reference
     assert kind.__doc__

@@ -1,4 +1,4 @@
-"""Methods that other packages bring: imported when asked for, blamed by name when broken, never in the way."""
+"""Methods of other packages: imported on demand, named in errors if broken, no obstacle to others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emodna.cli.runs import command as runs_command
 from emodna.model.checkpoint import load_tensors
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.methods import ENTRY_POINTS, METHODS, find_package, list_method_names, load_methods, method
+from emodna.model.methods import ENTRY_POINTS, METHODS, find_package, get_method, list_method_names, load_methods
 from emodna.model.methods.catalog import MethodInfo, describe_methods
 from emodna.pipeline.errors import PluginError
 from emodna.pipeline.store import FeatureStore
@@ -46,7 +46,7 @@ class Config(SourceOnlyConfig):
 
     def __post_init__(self):
         if self.floor_weight == 7:
-            raise ConfigError("floor_weight=7: unlucky")
+            raise ConfigError("unlucky", field="floor_weight", value=7)
 
 class Floor(SourceOnly):
     name = "floor"
@@ -63,42 +63,42 @@ class Unfinished(Method):
 number = 5
 """
 
-#: Attributes of a subclass of `Floor`, and what is wrong with it.
+#: Attributes of a subclass of `Floor`, and a part of the error.
 WRONG = {
     "reference = None": "`reference` None",
     "summary = 'on\\ntwo lines'": "`summary` 'on\\ntwo lines'",
     "min_dim = 0": "`min_dim` 0",
     "defaults = {'channels': 64}": "`defaults` {'channels': 64}",
-    "defaults = dataclass(type('Melting', (), {}))()": "must be a frozen dataclass",
-    "defaults = keys('list[int]', (1,))": "defaults: key: --set reads bool, int, float, str",
+    "defaults = dataclass(type('Melting', (), {}))()": "must be an instance of a frozen dataclass",
+    "defaults = keys('list[int]', (1,))": "defaults: key",
     "defaults = keys('Weight', -1.0)": "defaults: key=-1.0",
     "defaults = keys('int', 'one')": "defaults: key=one: must be of type int",
-    "defaults = keys('int', 1, 'batch_size')": "batch_size: the training has a key of that name",
+    "defaults = keys('int', 1, 'batch_size')": "defaults: batch_size",
 }
 KEYS = """
 def keys(annotation, default, key="key"):
     body = {"__annotations__": {key: annotation}, key: default, "__module__": __name__}
     return dataclass(frozen=True)(type("Keys", (), body))()
 """
-#: Of what is called for a run, and what is said of it.
+#: Attributes that fail when a run begins, and a part of the error.
 FAILING = {
     "def __init__(self, *_): raise ValueError('no\\nway')": "() fails: ValueError: no way",
-    "@classmethod\n    def resolve_config(cls, config, facts): return 1 / 0": " resolve_config() fails: ZeroDivisionError",
-    "@classmethod\n    def resolve_config(cls, config, facts): return config": "fails: TypeError",
-    "@classmethod\n    def resolve_config(cls, config, facts): return ResolvedConfig({})": "ResolvedConfig",
+    "@classmethod\n    def resolve_config(cls, config, data): return 1 / 0": "resolve_config() fails: ZeroDivision",
+    "@classmethod\n    def resolve_config(cls, config, data): return config": "fails: TypeError",
+    "@classmethod\n    def resolve_config(cls, config, data): return ResolvedConfig({})": "ResolvedConfig",
     "supervision = 'oracle-folds'": "UpperBound",
     "supervision = property(lambda self: 'mine')": "supervision",
 }
 
 
-def derived(body: str, name: str = "floor") -> str:
-    """Write a module with a subclass of `Floor` whose body this is."""
+def derive(body: str, name: str = "floor") -> str:
+    """Return the source of a module with a subclass of `Floor` that has this body."""
     return f"{GOOD}{KEYS}\nclass Derived(Floor):\n    name = {name!r}\n    {body}\n"
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the path of modules."""
+    """Folder on the module path."""
     folder = tmp_path / "installed"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -114,11 +114,11 @@ def install(path: Path, value: str = "floor_good:Floor", name: str = "floor", **
 
 
 class TestRegistry:
-    def test_has_it_behind_its_own(self, path: Path) -> None:
+    def test_plugin_follows_built_in_methods(self, path: Path) -> None:
         install(path)
         assert list_method_names() == [*METHODS, "floor"]
         assert "floor_good" not in sys.modules
-        assert method("floor").summary == "a floor of one's own"
+        assert get_method("floor").summary == "a floor of one's own"
         assert list(load_methods()) == list_method_names()
         assert find_package("floor") == {"emodna-floor": "1.0"}
         assert find_package("dan") == {}
@@ -126,14 +126,16 @@ class TestRegistry:
             path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0"
         )
         del sys.modules["floor_good"]
-        method("floor")
+        get_method("floor")
         assert "floor_other" not in sys.modules
-        with pytest.raises(ConfigError, match=r"flor: unknown; did you mean floor\?; valid: source-only, .*, floor"):
-            method("flor")
+        with pytest.raises(ConfigError, match=r"did you mean floor\?") as refused:
+            get_method("flor")
+        assert (refused.value.field, refused.value.value) == ("method", "flor")
+        assert refused.value.valid == tuple(list_method_names())
 
-    def test_prefers_its_own(self, path: Path) -> None:
+    def test_built_in_method_wins(self, path: Path) -> None:
         install(path, name="dan")
-        assert method("dan") is METHODS["dan"] is load_methods()["dan"]
+        assert get_method("dan") is METHODS["dan"] is load_methods()["dan"]
         assert list_method_names() == list(METHODS)
         assert find_package("dan") == {}
         assert "floor_good" not in sys.modules
@@ -141,7 +143,7 @@ class TestRegistry:
 
 def assert_broken(name: str, reason: str) -> None:
     with pytest.raises(PluginError) as refused:
-        method(name)
+        get_method(name)
     text = str(refused.value)
     assert text.startswith(f"{name}: the plug-in of emodna-floor 1.0 is broken: ")
     assert reason in text
@@ -155,19 +157,19 @@ def assert_broken(name: str, reason: str) -> None:
         ("floor", "floor_good:Absent", "cannot import floor_good:Absent: AttributeError"),
         ("floor", "floor_raises:Floor", "cannot import floor_raises:Floor: RuntimeError: on two lines"),
         ("floor", "floor_good:number", "floor_good:number is not a subclass of Method"),
-        ("floor", "floor_good:Unnamed", "calls itself 'source-only', its entry point 'floor'"),
+        ("floor", "floor_good:Unnamed", "has the name 'source-only', but its entry point 'floor'"),
         ("unfinished", "floor_good:Unfinished", "does not define losses, predict"),
         ("Floor 1", "floor_good:Floor", "not a valid name"),
     ],
 )
-def test_one_that_cannot_be_loaded_is_one_line(path: Path, name: str, value: str, reason: str) -> None:
+def test_import_failure_is_a_one_line_error(path: Path, name: str, value: str, reason: str) -> None:
     install(path, value, name, floor_raises="raise RuntimeError('on two\\nlines')")
     assert_broken(name, reason)
 
 
-def test_one_that_is_not_described_as_it_should_be_is_one_line(path: Path) -> None:
+def test_invalid_attribute_is_a_one_line_error(path: Path) -> None:
     wrong = {f"wrong{number}": body for number, body in enumerate(WRONG)}
-    modules = {f"floor_{name}": derived(body, name) for name, body in wrong.items()}
+    modules = {f"floor_{name}": derive(body, name) for name, body in wrong.items()}
     install_plugin(
         path,
         {n: f"floor_{n}:Derived" for n in wrong},
@@ -181,8 +183,8 @@ def test_one_that_is_not_described_as_it_should_be_is_one_line(path: Path) -> No
 
 
 @pytest.mark.parametrize("body", FAILING)
-def test_one_that_fails_when_a_run_begins_is_one_line(path: Path, body: str, pair: Stores, tmp_path: Path) -> None:
-    install(path, "floor_fails:Derived", floor_fails=derived(body))
+def test_failure_at_the_start_of_a_run_is_a_one_line_error(path: Path, body: str, pair: Stores, tmp_path: Path) -> None:
+    install(path, "floor_fails:Derived", floor_fails=derive(body))
     with pytest.raises(PluginError) as refused:
         fit_small(*pair, tmp_path / "run", method="floor")
     assert str(refused.value).startswith("floor: the plug-in of emodna-floor 1.0 is broken: floor_fails:Derived")
@@ -191,14 +193,14 @@ def test_one_that_fails_when_a_run_begins_is_one_line(path: Path, body: str, pai
     assert not (tmp_path / "run").exists()
 
 
-def test_what_it_says_of_a_user_s_mistake_stays_as_it_is(path: Path, pair: Stores, tmp_path: Path) -> None:
+def test_config_errors_of_a_plugin_are_passed_on(path: Path, pair: Stores, tmp_path: Path) -> None:
     install(path)
     with pytest.raises(ConfigError, match=r"^floor_weight=7: unlucky$"):
         fit_small(*pair, tmp_path / "run", method="floor", settings={"floor_weight": "7"})
 
 
-class TestList:
-    def test_has_it_with_its_package(self, path: Path) -> None:
+class TestListMethods:
+    def test_shows_plugin_with_its_package(self, path: Path) -> None:
         install(path)
         told = " ".join(run_command(fit_command.main, "--list-methods").out.split())
         assert "floor a floor of one's own nobody 2026 of the package emodna-floor 1.0" in told
@@ -207,7 +209,7 @@ class TestList:
         assert listed["package"] == {"emodna-floor": "1.0"}
         assert listed["settings"]["floor_weight"] == 1.0
 
-    def test_shows_one_that_is_broken_and_goes_on(self, path: Path) -> None:
+    def test_shows_the_error_of_a_broken_plugin(self, path: Path) -> None:
         install(path, floor_good="raise RuntimeError('\\x1b[31m')")
         answer = run_command(fit_command.main, "--list-methods")
         assert answer.code == 0
@@ -220,9 +222,9 @@ class TestList:
         assert last["method"] == "floor"
         assert "is broken" in last["error"]
 
-    def test_says_which_learn_from_the_target_s_labels(self, path: Path) -> None:
+    def test_marks_oracles(self, path: Path) -> None:
         body = "supervision = property(lambda self: 'oracle-labels')"
-        install(path, "floor_oracle:Derived", floor_oracle=derived(body))
+        install(path, "floor_oracle:Derived", floor_oracle=derive(body))
         found = describe_methods()["floor"]
         assert isinstance(found, MethodInfo)
         assert found.oracle
@@ -231,7 +233,7 @@ class TestList:
 
 @pytest.fixture
 def run(path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> Path:
-    """A run that was interrupted and resumed."""
+    """Folder of a run that was interrupted and resumed."""
     install(path)
     where, asked = tmp_path / "runs" / "one", {"method": "floor", "steps": 3, "settings": {"checkpoint_seconds": "0"}}
     with pytest.raises(Interruption):
@@ -241,7 +243,9 @@ def run(path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) 
 
 
 class TestRuns:
-    def test_are_those_of_any_method(self, run: Path, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
+    def test_run_of_a_plugin_works_like_any_other(
+        self, run: Path, pair: Stores, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
         fit_small(*pair, run.parent / "whole", method="source-only", steps=3)
         mine, whole = (load_tensors(each / "model.safetensors")[0] for each in (run, run.parent / "whole"))
         assert_same_tensors(mine, whole)
@@ -256,23 +260,21 @@ class TestRuns:
         assert answer.code == 0
         assert 0 < json.loads(answer.out)[0]["probability"] < 1
 
-    def test_say_what_is_missing_where_it_is_not_installed(
-        self, run: Path, path: Path, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
+    def test_missing_package_is_named(self, run: Path, path: Path, roots: dict[str, Path], tmp_path: Path) -> None:
         shutil.rmtree(path / "emodna_floor-1.0.dist-info")
         with pytest.raises(RunError) as refused:
             TrainedModel.load(run)
-        made = "made by the method 'floor' of 'emodna-floor 1.0', which is not installed here"
+        made = "made by the method 'floor' of 'emodna-floor 1.0', which is not installed"
         assert str(refused.value) == f"{run / 'model.safetensors'}: {made}"
         recording = next(roots["emodb"].rglob("*.wav"))
         assert_one_line_error(run_command(predict_command.main, run, recording), made)
-        told = "made by the method 'floor', which is not installed here"
+        told = "made by the method 'floor', which is not installed"
         exported = run_command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md")
         assert_one_line_error(exported, str(run), told)
         for words in (["ls", run.parent], ["show", run]):
             assert "floor" in run_command(runs_command.main, *words).out
 
-    def test_name_the_plug_in_where_it_is_broken(self, run: Path, path: Path) -> None:
+    def test_broken_package_is_named(self, run: Path, path: Path) -> None:
         for text in ("import floor_gone", GOOD + "\nFloor.__init__ = lambda self, *_: 1 / 0"):
             sys.modules.pop("floor_good", None)
             (path / "floor_good.py").write_text(text)
@@ -281,8 +283,8 @@ class TestRuns:
                 TrainedModel.load(run)
 
 
-def test_answers_of_another_shape_are_refused(path: Path, pair: Stores, tmp_path: Path) -> None:
+def test_logits_of_wrong_shape_are_refused(path: Path, pair: Stores, tmp_path: Path) -> None:
     body = "def predict(self, features, lengths): return features[:, :3, 0]"
-    install(path, "floor_three:Derived", floor_three=derived(body))
+    install(path, "floor_three:Derived", floor_three=derive(body))
     with pytest.raises(TrainingError, match=r"method floor: predict\(\) must return two logits per window"):
         fit_small(*pair, tmp_path / "run", method="floor")

@@ -1,4 +1,4 @@
-"""Pack archives of every kind, honest and otherwise."""
+"""Make archives of all kinds, including damaged and hostile ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from emodna.pipeline.archives import Tree, open_tree
 
-#: Without a time, so that the same content gives the same bytes.
+#: Compression -> function. Without times, so that equal content gives equal bytes.
 COMPRESSORS: Mapping[str, Callable[[bytes], bytes]] = {
     "": bytes,
     "gz": partial(gzip.compress, mtime=0),
@@ -44,7 +44,7 @@ def make_tar(members: Members, compression: str = "", kind: int = tarfile.PAX_FO
 def make_tar_of(
     members: Iterable[tuple[tarfile.TarInfo, bytes]], compression: str = "", kind: int = tarfile.PAX_FORMAT
 ) -> bytes:
-    """A tar of headers that a test made itself."""
+    """Return a tar of these headers and contents."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=kind) as archive:
         for info, content in members:
@@ -63,7 +63,7 @@ def make_tar_file(name: str, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
 
 
 def patch_zip(archive: bytes, name: str, *, local: Mapping[int, bytes], central: Mapping[int, bytes]) -> bytes:
-    """A ZIP of ASCII names with bytes of one member's two headers replaced: offset in the header -> bytes."""
+    """Replace bytes in the two headers of a ZIP member (ASCII names only): offset in the header -> bytes."""
     changed = bytearray(archive)
     for start, length_at, name_at, changes in ((b"PK\3\4", 26, 30, local), (b"PK\1\2", 28, 46, central)):
         at = -1
@@ -86,14 +86,14 @@ PACKERS: Mapping[str, Callable[[Members], bytes]] = {
 
 
 def pack(path: Path, members: Members) -> Path:
-    """Write an archive of the kind that its name ends in."""
+    """Write an archive of the kind given by its suffix."""
     ending = max((each for each in PACKERS if path.name.endswith(each)), key=len)
     path.write_bytes(PACKERS[ending](members))
     return path
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """What an archive of a folder would hold."""
+    """Return the contents of all files of a folder by relative path."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
@@ -103,7 +103,7 @@ def open_archive(content: bytes, path: Path, suffixes: tuple[str, ...] = (".wav"
 
 
 def read_all(tree: Tree, suffixes: tuple[str, ...] = (".wav",)) -> dict[str, bytes]:
-    """Everything that a tree names, read."""
+    """Read all files of a tree: path -> content."""
     found = {}
     for path in tree.list_files(suffixes):
         with tree.open(path) as stream:

@@ -1,4 +1,4 @@
-"""Archives that are damaged or made to harm: what is sound is read, the rest is told, nothing leads outside."""
+"""Tests of damaged and hostile archives: sound members are read, others skipped, rejected or an error."""
 
 from __future__ import annotations
 
@@ -33,18 +33,17 @@ COMPRESSIONS = ("", "gz")
 LEADING_OUT = "name that leads out of the archive"
 
 
-def refusal(root: Path, suffixes: tuple[str, ...] = (".wav",)) -> str:
-    """Why a root is refused: one line that names it."""
-    with pytest.raises(CorpusError) as refused:
+def get_problem(root: Path, suffixes: tuple[str, ...] = (".wav",)) -> str:
+    """Open a root, and return the problem of its one-line error."""
+    with pytest.raises(CorpusError) as caught:
         open_tree(root, suffixes)
-    text = str(refused.value)
-    assert text.startswith(f"root {root}: ")
-    assert "\n" not in text
-    return text
+    assert caught.value.where == root
+    assert "\n" not in str(caught.value)
+    return caught.value.problem
 
 
-def reason(tree: Tree, path: str = "a.wav") -> str:
-    """Why a member is rejected."""
+def get_reason(tree: Tree, path: str = "a.wav") -> str:
+    """Open a member, and return why it is rejected."""
     with pytest.raises(AudioError) as rejected:
         tree.open(path)
     return str(rejected.value)
@@ -52,7 +51,7 @@ def reason(tree: Tree, path: str = "a.wav") -> str:
 
 class TestNames:
     @pytest.mark.parametrize("kind", KINDS)
-    def test_that_lead_out_are_left_out_and_counted(self, kind: str, tmp_path: Path) -> None:
+    def test_that_lead_out_are_skipped_and_counted(self, kind: str, tmp_path: Path) -> None:
         hostile = ["../a.wav", "/etc/a.wav", "b/../../a.wav", "C:\\a.wav", "c:a.wav", "\\\\host\\share\\a.wav"]
         hostile += ["..\\..\\a.wav", "//a.wav", "b\\..\\..\\a.wav"]
         tree = open_tree(pack(tmp_path / f"x{kind}", {**dict.fromkeys(hostile, b"bad"), "a.wav": b"good"}), (".wav",))
@@ -64,14 +63,14 @@ class TestNames:
                 tree.open(name)
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_are_those_that_unpacking_would_make(self, kind: str, tmp_path: Path) -> None:
+    def test_are_normalised(self, kind: str, tmp_path: Path) -> None:
         members = {"./a.wav": b"a", "b\\c.wav": b"b", "d//e/./f.wav": b"c", "g/../h.wav": b"d"}
         tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
         assert read_all(tree) == {"a.wav": b"a", "b/c.wav": b"b", "d/e/f.wav": b"c", "h.wav": b"d"}
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.filterwarnings("ignore:Duplicate name")
-    def test_that_occur_twice_mean_the_last_and_are_counted(self, kind: str, tmp_path: Path) -> None:
+    def test_that_occur_twice_give_the_last_and_are_counted(self, kind: str, tmp_path: Path) -> None:
         members = [("a.wav", b"first"), ("b.wav", b"b"), ("./a.wav", b"second"), ("a.wav", b"third")]
         tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
         assert read_all(tree) == {"a.wav": b"third", "b.wav": b"b"}
@@ -80,9 +79,9 @@ class TestNames:
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 class TestTarMembers:
-    """What is neither a file nor a folder."""
+    """Members that are neither files nor folders."""
 
-    def test_symbolic_links_are_left_out(self, compression: str, tmp_path: Path) -> None:
+    def test_symbolic_links_are_skipped(self, compression: str, tmp_path: Path) -> None:
         (tmp_path / "secret.wav").write_bytes(b"secret")
         links = [
             make_tar_link("b.wav", "a.wav"),
@@ -98,13 +97,13 @@ class TestTarMembers:
     def test_a_hard_link_is_a_second_name_of_an_earlier_member(
         self, spelling: str, compression: str, tmp_path: Path
     ) -> None:
-        """Tar notes a file's second name so; `tar cf x.tar .` spells all names with ./ before."""
+        """Tar stores the second name of a file as a hard link; `tar cf x.tar .` writes all names with ./ in front."""
         members = [make_tar_file(spelling, b"a"), make_tar_link("b.wav", spelling, tarfile.LNKTYPE)]
         tree = open_archive(make_tar_of(members, compression), tmp_path / "x.tar")
         assert read_all(tree) == {"a.wav": b"a", "b.wav": b"a"}
         assert tree.skip_counts == {}
 
-    def test_a_hard_link_to_anything_else_is_left_out(self, compression: str, tmp_path: Path) -> None:
+    def test_a_hard_link_to_anything_else_is_skipped(self, compression: str, tmp_path: Path) -> None:
         (tmp_path / "secret.wav").write_bytes(b"secret")
         targets = ["later.wav", str(tmp_path / "secret.wav"), "../secret.wav", "absent.wav"]
         links = [make_tar_link(f"{number}.wav", target, tarfile.LNKTYPE) for number, target in enumerate(targets)]
@@ -112,15 +111,15 @@ class TestTarMembers:
         assert read_all(tree) == {"later.wav": b"a"}
         assert tree.skip_counts == {"link in an archive": 4}
 
-    def test_devices_and_pipes_are_left_out(self, compression: str, tmp_path: Path) -> None:
+    def test_devices_and_pipes_are_skipped(self, compression: str, tmp_path: Path) -> None:
         kinds = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
         devices = [make_tar_link(f"{number}.wav", "", kind) for number, kind in enumerate(kinds)]
         tree = open_archive(make_tar_of([*devices, make_tar_file("a.wav", b"a")], compression), tmp_path / "x.tar")
         assert read_all(tree) == {"a.wav": b"a"}
         assert tree.skip_counts == {"neither a file nor a folder": 3}
 
-    def test_sparse_files_are_left_out(self, compression: str, tmp_path: Path) -> None:
-        """What is stored of them is not what they hold."""
+    def test_sparse_files_are_skipped(self, compression: str, tmp_path: Path) -> None:
+        """Their stored content is not the content of the file."""
         info, _ = make_tar_file("sparse.wav", b"12345678")
         info.pax_headers = {
             "GNU.sparse.major": "0",
@@ -142,7 +141,7 @@ class TestZipMembers:
         ("mode", "why"),
         [(0o120777, "link in an archive"), (0o010644, "neither a file nor a folder"), (0o100644, None), (0, None)],
     )
-    def test_links_and_devices_are_left_out(self, mode: int, why: str | None, tmp_path: Path) -> None:
+    def test_links_and_devices_are_skipped(self, mode: int, why: str | None, tmp_path: Path) -> None:
         content = make_zip({"a.wav": b"/etc/passwd", "b.wav": b"b"})
         content = patch_zip(content, "a.wav", local={}, central={38: struct.pack("<I", mode << 16)})
         tree = open_archive(content, tmp_path / "x.zip")
@@ -155,34 +154,34 @@ class TestZipMembers:
         local, central = ({6: flag} if where != "central" else {}), ({8: flag} if where != "local" else {})
         content = patch_zip(make_zip({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local=local, central=central)
         tree = open_archive(content, tmp_path / "x.zip")
-        if where != "local":  # a reader goes by the directory
-            assert reason(tree) == "encrypted in its archive: unpack it first"
+        if where != "local":  # readers use the central directory
+            assert "encrypted" in get_reason(tree)
         with tree.open("b.wav") as stream:
             assert stream.read() == b"b"
 
     @pytest.mark.parametrize("method", [9, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-    def test_of_a_method_that_is_not_read_are_rejected_by_its_number(self, method: int, tmp_path: Path) -> None:
-        """Windows packs what is larger than 2 GB by Deflate64; of bzip2 and LZMA, zipfile's unpacking has no limit."""
+    def test_of_an_unsupported_method_are_rejected_with_its_number(self, method: int, tmp_path: Path) -> None:
+        """Windows packs files over 2 GB by Deflate64 (9); zipfile cannot limit the expansion of bzip2 and LZMA."""
         code = struct.pack("<H", method)
         content = patch_zip(make_zip({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local={8: code}, central={10: code})
         tree = open_archive(content, tmp_path / "x.zip")
-        assert reason(tree) == f"packed by method {method} of ZIP, not read here: unpack it first"
+        assert f"ZIP method {method}," in get_reason(tree)
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
     @pytest.mark.parametrize("size", [1, 98, 100, 2**20])
-    def test_whose_declared_size_is_a_lie_are_rejected(self, method: int, size: int, tmp_path: Path) -> None:
+    def test_with_a_wrong_size_are_rejected(self, method: int, size: int, tmp_path: Path) -> None:
         content = make_zip({"a.wav": noise(0.1).tobytes()[:99]}, method)
         declared = struct.pack("<I", size)
         tree = open_archive(
             patch_zip(content, "a.wav", local={22: declared}, central={24: declared}), tmp_path / "x.zip"
         )
-        assert "damaged in its archive: " in reason(tree)
+        assert "damaged in its archive: " in get_reason(tree)
 
-    def test_that_share_their_bytes_are_a_bomb(self, tmp_path: Path) -> None:
-        """Thousands of members may so point to the same expanding bytes."""
+    def test_that_share_their_bytes_are_an_error(self, tmp_path: Path) -> None:
+        """Thousands of members could expand the same bytes."""
         content = make_zip({"a.wav": bytes(99), "b.wav": bytes(99)})
         (tmp_path / "x.zip").write_bytes(patch_zip(content, "b.wav", local={}, central={42: bytes(4)}))
-        assert "its members overlap" in refusal(tmp_path / "x.zip")
+        assert "overlap" in get_problem(tmp_path / "x.zip")
 
 
 class TestBombs:
@@ -192,42 +191,40 @@ class TestBombs:
         monkeypatch.setattr(base, "_SMALL", 2**18)
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_a_member_too_large_for_memory_is_rejected_before_it_is_read(self, kind: str, tmp_path: Path) -> None:
+    def test_a_member_too_large_for_memory_is_rejected_without_reading_it(self, kind: str, tmp_path: Path) -> None:
         tree = open_tree(pack(tmp_path / f"x{kind}", {"a.wav": bytes(2**22 + 1), "b.wav": b"b"}), (".wav",))
         tracemalloc.start()
-        why = reason(tree)
+        why = get_reason(tree)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert why == "4194305 bytes in an archive, at most 4194304: unpack it"
+        assert "4194305 bytes" in why
         assert peak < 2**20
         with tree.open("b.wav") as stream:
             assert stream.read() == b"b"
 
-    def test_a_zip_member_that_expands_without_measure_is_rejected(self, tmp_path: Path) -> None:
+    def test_a_zip_member_that_expands_too_far_is_rejected(self, tmp_path: Path) -> None:
         tree = open_archive(make_zip({"a.wav": bytes(2**20), "b.wav": bytes(2**18)}), tmp_path / "x.zip")
-        assert "bytes that expand to 1048576: not read out of an archive" in reason(tree)
+        assert "bytes that expand to 1048576" in get_reason(tree)
         with tree.open("b.wav") as stream:  # small enough to be harmless
             assert len(stream.read()) == 2**18
 
     @pytest.mark.parametrize(
         ("where", "compression"), [("a.wav", "gz"), ("a.wav", "bz2"), ("a.txt", "xz"), ("behind the end", "gz")]
     )
-    def test_a_tar_that_expands_without_measure_is_refused(self, compression: str, where: str, tmp_path: Path) -> None:
+    def test_a_tar_that_expands_too_far_is_an_error(self, compression: str, where: str, tmp_path: Path) -> None:
         whole = make_tar({} if where == "behind the end" else {where: bytes(2**24)}) + bytes(2**24)
         (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](whole))
-        assert "bytes that expand to more than " in refusal(tmp_path / "x.tar")
+        assert "bytes that expand to more than " in get_problem(tmp_path / "x.tar")
 
     @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
     @pytest.mark.parametrize("compression", ["", "gz"])
-    def test_a_name_without_end_is_refused_before_it_is_read(
-        self, kind: bytes, compression: str, tmp_path: Path
-    ) -> None:
+    def test_a_huge_name_is_an_error_before_it_is_read(self, kind: bytes, compression: str, tmp_path: Path) -> None:
         info, content = make_tar_file("@LongLink", bytes(2**22))
         info.type = kind
         (tmp_path / "x.tar").write_bytes(
             make_tar_of([make_tar_file("a.wav", b"a"), (info, content), make_tar_file("b.wav", b"b")], compression)
         )
-        assert "a header that announces 4194304 bytes" in refusal(tmp_path / "x.tar")
+        assert "a header of 4194304 bytes" in get_problem(tmp_path / "x.tar")
 
 
 class TestDamage:
@@ -235,49 +232,49 @@ class TestDamage:
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("part", [0.02, 0.5, 0.99])
-    def test_a_truncated_archive_is_refused_whole(self, kind: str, part: float, tmp_path: Path) -> None:
-        """Of most kinds something could be saved; but half a corpus is not what anybody asks for."""
+    def test_a_truncated_archive_is_an_error(self, kind: str, part: float, tmp_path: Path) -> None:
+        """Some members could be read, but half a corpus is of no use."""
         path = pack(tmp_path / f"x{kind}", self.WHOLE)
         content = path.read_bytes().rstrip(b"\0") if kind == ".tar" else path.read_bytes()
         path.write_bytes(content[: int(part * len(content))])
-        assert "incomplete?" in refusal(path)
+        assert "incomplete" in get_problem(path)
 
     @pytest.mark.parametrize("compression", COMPRESSIONS)
     @pytest.mark.parametrize("members", [1, 2])
-    def test_a_tar_that_ends_between_two_members_is_refused(
+    def test_a_tar_that_ends_between_two_members_is_an_error(
         self, compression: str, members: int, tmp_path: Path
     ) -> None:
-        """Where nothing but the mark of its end is missing."""
+        """Only the end marker is missing."""
         size = 512 + -(-len(self.WHOLE["a.wav"]) // 512) * 512
         cut = make_tar(self.WHOLE)[: members * size]
         (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](cut))
-        assert "incomplete?" in refusal(tmp_path / "x.tar")
+        assert "incomplete" in get_problem(tmp_path / "x.tar")
 
     @pytest.mark.parametrize("compression", COMPRESSIONS)
-    def test_a_damaged_header_is_not_the_archives_end(self, compression: str, tmp_path: Path) -> None:
+    def test_a_damaged_header_is_not_the_end_of_the_archive(self, compression: str, tmp_path: Path) -> None:
         content = bytearray(make_tar(self.WHOLE))
         content[content.index(b"b.wav")] ^= 1
         (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](bytes(content)))
-        assert "bad checksum" in refusal(tmp_path / "x.tar")
+        assert "bad checksum" in get_problem(tmp_path / "x.tar")
 
     @pytest.mark.parametrize("field", [124, 136], ids=["size", "time"])
-    def test_a_tar_header_of_negative_size_ends_in_an_error(self, field: int, tmp_path: Path) -> None:
-        """Its next header would lie before it: tarfile went round in circles."""
+    def test_a_tar_header_of_negative_size_is_an_error(self, field: int, tmp_path: Path) -> None:
+        """tarfile would read the same headers for ever."""
         header = bytearray(make_tar({"b.wav": b""})[:512])
         header[field : field + 12] = b"\xff" * 10 + b"\xfc\0"  # -1024 in base 256
         header[148:156] = b" " * 8
         header[148:156] = b"%06o\0 " % sum(header)
         (tmp_path / "x.tar").write_bytes(make_tar({"a.wav": b"a"})[:1024] + header + bytes(1024))
         if field == 124:
-            assert "-1024" in refusal(tmp_path / "x.tar")
+            assert "-1024" in get_problem(tmp_path / "x.tar")
         else:
             assert read_all(open_tree(tmp_path / "x.tar", (".wav",))) == {"a.wav": b"a", "b.wav": b""}
 
-    def test_a_negative_size_in_an_extended_header_ends_in_an_error(self, tmp_path: Path) -> None:
+    def test_a_negative_size_in_an_extended_header_is_an_error(self, tmp_path: Path) -> None:
         info, content = make_tar_file("b.wav", b"b")
         info.pax_headers = {"size": "-2048"}
         (tmp_path / "x.tar").write_bytes(make_tar_of([make_tar_file("a.wav", b"a"), (info, content)]))
-        assert "-2048" in refusal(tmp_path / "x.tar")
+        assert "-2048" in get_problem(tmp_path / "x.tar")
 
     @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.TAR.XZ"])
     @pytest.mark.parametrize(
@@ -285,36 +282,38 @@ class TestDamage:
         [b"", b"<html>404</html>", b"\x1f\x8b", b"PK\3\4", b"BZh91AY", b"\xfd7zXZ\0", noise(0.5).tobytes()],
         ids=["empty", "html", "gzip", "zip", "bzip2", "xz", "noise"],
     )
-    def test_no_archive_in_spite_of_its_name(self, name: str, content: bytes, tmp_path: Path) -> None:
+    def test_another_file_with_the_suffix_of_an_archive_is_an_error(
+        self, name: str, content: bytes, tmp_path: Path
+    ) -> None:
         (tmp_path / name).write_bytes(content)
-        assert "not readable as a " in refusal(tmp_path / name)
+        assert "incomplete" in get_problem(tmp_path / name)
 
     @pytest.mark.parametrize(
         "content",
         [b"", b"text", b"\x1f\x8b\x08", wav(noise()), COMPRESSORS["gz"](b"no tar" * 999)],
         ids=["empty", "text", "cut", "wav", "gzip"],
     )
-    def test_no_archive_and_no_archives_name(self, content: bytes, tmp_path: Path) -> None:
+    def test_another_file_without_the_suffix_of_an_archive_is_an_error(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "x.dat").write_bytes(content)
-        assert "neither a folder nor a ZIP or tar file" in refusal(tmp_path / "x.dat")
+        assert "neither a folder nor a ZIP or tar file" in get_problem(tmp_path / "x.dat")
 
 
 class TestUnusualButSound:
     @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
-    def test_a_compressed_tar_may_come_in_parts(self, compression: str, tmp_path: Path) -> None:
-        """pbzip2 and others compress on several cores, and write a stream for each part."""
+    def test_a_compressed_tar_may_have_several_streams(self, compression: str, tmp_path: Path) -> None:
+        """Parallel compressors such as pbzip2 write one stream per part."""
         whole = make_tar({f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)})
         parts = [COMPRESSORS[compression](whole[start : start + 5000]) for start in range(0, len(whole), 5000)]
         tree = open_archive(b"".join(parts), tmp_path / "x.tar.any")
         assert read_all(tree) == {f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)}
 
     def test_a_tar_that_ends_with_a_zip_is_a_tar(self, tmp_path: Path) -> None:
-        """The end of a ZIP is what it is known by."""
+        """A ZIP is recognised by its end."""
         tree = open_archive(make_tar({"a.wav": b"a", "more.zip": make_zip({"b.wav": b"b"}, 0)}), tmp_path / "x.tar")
         assert isinstance(tree, TarTree)
         assert read_all(tree) == {"a.wav": b"a"}
 
     @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-    def test_every_format_of_tar(self, kind: int, tmp_path: Path) -> None:
+    def test_all_formats_of_tar_are_read(self, kind: int, tmp_path: Path) -> None:
         name = "/".join(["directory" * 5] * 4) + "/a.wav"
         assert read_all(open_archive(make_tar({name: b"a"}, "", kind), tmp_path / "x.tar")) == {name: b"a"}

@@ -1,6 +1,6 @@
-"""One maker of a full-size corpus per registered corpus: the real names, the real numbers, next to no audio.
+"""Build every corpus in full size: real file names and numbers, stubs for audio.
 
-A new corpus adds its entry to `BUILDERS`, and the harness in `test_every_corpus` runs over it.
+A new corpus adds an entry to `BUILDERS`; the tests in `test_every_corpus` run over all entries.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from itertools import groupby, product
 from pathlib import Path, PurePosixPath
 
-#: A scan opens no audio, so that anything will do.
+#: Content of all files; a scan opens no audio.
 STUB = b"RIFF"
 
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of a corpus, from its publication and METHODS.md, section 1.2."""
+    """Published numbers of a corpus, also in METHODS.md, section 1.2."""
 
     utterances: int
     women: int
@@ -26,49 +26,49 @@ class Published:
     sample_rate: int
     emotions: Mapping[str, int]
     high: int
-    """Utterances of high arousal; the others are low."""
+    """Number of utterances of high arousal; the others are low."""
     positive: int
-    """Utterances of positive valence; the others are negative."""
+    """Number of utterances of positive valence; the others are negative."""
 
 
 def write_no_labels(root: Path, paths: Iterable[str]) -> None:
-    """Most corpora have no labels but in their paths."""
+    """Write no label files: most corpora have all labels in their paths."""
 
 
 @dataclass(frozen=True)
 class Builder:
-    """How to make one corpus, and what has to come out."""
+    """Paths and label files of one corpus, and the expected result of a scan."""
 
     paths: Callable[[], Iterator[str]]
-    """Relative paths of all its utterances."""
+    """Function that yields the relative paths of all utterances."""
     published: Published
     example: str
-    """One of the paths."""
+    """Path of one utterance."""
     unknown: str
-    """A path of the same grammar, with an emotion code that the corpus does not define."""
+    """Path in the corpus's grammar with an unknown emotion code."""
     layout: str
-    """Words of the expected layout that an error message has to name."""
+    """Part of the expected layout that error messages contain."""
     label: Callable[[Path, Iterable[str]], None] = write_no_labels
-    """Write what a root says of some of its paths elsewhere."""
+    """Function that writes the label files of some paths."""
     others: Callable[[], Iterator[str]] = lambda: iter(())
-    """Relative paths of the recordings of the same corpus that are not among its utterances."""
+    """Function that yields the relative paths of skipped recordings."""
     skip_counts: Mapping[str, int] = field(default_factory=dict)
-    """Why they are not: reason -> number of recordings."""
+    """Reason -> number of skipped recordings."""
 
     def build(self, root: Path, content: bytes = STUB) -> Path:
-        """The whole corpus, each of its files with the same content."""
+        """Build the whole corpus, with the same content in all files."""
         stub = write_file(root / ".stub", content)
         paths = [*self.paths(), *self.others()]
         for folder in {(root / path).parent for path in paths}:
             folder.mkdir(parents=True, exist_ok=True)
         for path in paths:
-            os.link(stub, root / path)  # many times faster than a file of its own
+            os.link(stub, root / path)  # faster than writing each
         self.label(root, paths)
         stub.unlink()
         return root
 
     def add(self, root: Path, path: str, spell: Callable[[str], str] = str) -> Path:
-        """One recording with its label, its file name perhaps spelled otherwise."""
+        """Write one recording and its label; `spell` changes its file name."""
         self.label(root, [path])
         return write_file((root / path).with_name(spell(PurePosixPath(path).name)))
 
@@ -95,7 +95,7 @@ def list_emodb_paths() -> Iterator[str]:
     pairs = [speaker + text for speaker, text in product(speakers, texts)]
     for letter, count in EMODB_COUNTS.items():
         for number in range(count):
-            # 37 is prime to 100: every speaker and text has its part of every emotion.
+            # 37 is prime to 100: speakers and texts share the emotions evenly.
             yield f"wav/{pairs[37 * number % 100]}{letter}{'abc'[number // 100]}.wav"
 
 
@@ -123,7 +123,7 @@ IEMOCAP_HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 
 
 def assign_iemocap_codes() -> dict[str, str]:
-    """Every turn's path and code; both speakers of a session speak in the dialogs of both prefixes."""
+    """Return the code of each turn by path. Both speakers of a session speak in the dialogs of both prefixes."""
     scripts = ("01_1", "01_2", "01_3", "02_1", "02_2", "03_1", "03_2")
     names = [f"impro{number:02d}" for number in range(1, 8)] + [f"script{script}" for script in scripts]
     dialogs = [
@@ -137,7 +137,7 @@ def assign_iemocap_codes() -> dict[str, str]:
         session, dialog = dialogs[number % len(dialogs)]
         both, speaker = divmod(number // len(dialogs), 2)
         path = f"{session}/sentences/wav/{dialog}/{dialog}_{'FM'[speaker]}{both:03d}.wav"
-        turns[path] = codes[37 * number % len(codes)]  # 37 is prime to the length: every code comes everywhere
+        turns[path] = codes[37 * number % len(codes)]  # 37 is prime to the length: all dialogs have all codes
     return turns
 
 
@@ -146,7 +146,7 @@ IEMOCAP_SELECTED = ("ang", "hap", "exc", "neu", "sad")
 
 
 def write_iemocap_labels(root: Path, paths: Iterable[str]) -> None:
-    """Put turns into their dialogs' label files, with their raters, and into the file of one rater."""
+    """Write turns into the label files of their dialogs, and into the file of one rater."""
     for place, group in groupby(sorted(paths), key=lambda path: PurePosixPath(path).parent):
         session, dialog = place.parts[0], place.name
         evaluation = root / session / "dialog" / "EmoEvaluation"

@@ -1,4 +1,4 @@
-"""File names of the corpora that tell everything by them: what they are read as, and what is left out."""
+"""Tests of the file grammars of corpora: parsed names, skipped names."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize(("name", "expected"), EXAMPLES, ids=[f"{name} {each.path}" for name, each in EXAMPLES])
-def test_a_name_tells_all(name: str, expected: Utterance) -> None:
+def test_a_path_is_parsed_to_an_utterance(name: str, expected: Utterance) -> None:
     assert describe_path(name, expected.path) == expected
 
 
@@ -67,7 +67,7 @@ def test_a_name_tells_all(name: str, expected: Utterance) -> None:
         ("savee", "DC/n31.wav", "unknown number 31 of emotion n"),
     ],
 )
-def test_what_is_no_utterance_is_left_out_with_its_reason(name: str, path: str, reason: str) -> None:
+def test_other_files_of_a_corpus_are_skipped_with_a_reason(name: str, path: str, reason: str) -> None:
     assert describe_path(name, path) == Skip(reason)
 
 
@@ -82,7 +82,7 @@ def test_what_is_no_utterance_is_left_out_with_its_reason(name: str, path: str, 
         ("savee", "AudioData/DC", "a1 a001 abc01 DC-a01 DC_a01(1) D_a01 a\u0660\u0661"),
     ],
 )
-def test_other_names_are_outside_the_grammar(name: str, folder: str, names: str) -> None:
+def test_other_names_are_not_in_the_grammar(name: str, folder: str, names: str) -> None:
     for each in names.split():
         assert describe_path(name, f"{folder}/{each}.wav") is None, each
 
@@ -96,7 +96,7 @@ def test_other_names_are_outside_the_grammar(name: str, folder: str, names: str)
         ("ravdess", "03-01-01-01-01-01-{}.wav", "01 03 23", "02 04 24"),
     ],
 )
-def test_a_speaker_is_a_man_or_a_woman(name: str, form: str, men: str, women: str) -> None:
+def test_gender_of_speakers(name: str, form: str, men: str, women: str) -> None:
     for gender, speakers in (("m", men), ("f", women)):
         for speaker in speakers.split():
             found = describe_path(name, form.format(speaker))
@@ -105,7 +105,7 @@ def test_a_speaker_is_a_man_or_a_woman(name: str, form: str, men: str, women: st
 
 
 class TestCasia:
-    def test_a_speaker_may_have_any_name_and_the_fourth_has_several(self, tmp_path: Path) -> None:
+    def test_unknown_speakers_have_no_gender_and_spellings_of_one_speaker_are_merged(self, tmp_path: Path) -> None:
         found = describe_path("casia", "speaker 4/sad/201.wav")
         assert isinstance(found, Utterance)
         assert (found.speaker, found.gender) == ("speaker 4", None)
@@ -113,14 +113,14 @@ class TestCasia:
         assert [each.id for each in scan.utterances] == ["zhaozuoxiang-fear-250"]
         assert scan.skipped == {"second copy of an utterance": 1}
 
-    def test_copies_sorted_by_emotion_alone_hold_the_same_utterances(self, tmp_path: Path) -> None:
+    def test_copies_with_emotion_folders_only_have_the_same_utterances(self, tmp_path: Path) -> None:
         paths = [(path, *path.removesuffix(".wav").split("/")) for path in list(list_casia_paths())[::10]]
         by_speaker = scan_files("casia", tmp_path / "speakers", [path for path, *_ in paths])
         by_emotion = scan_files("casia", tmp_path / "emotions", [f"{e}/{n}-{e}-{s}.wav" for _, s, e, n in paths])
         assert len(by_speaker) == 120
         assert by_speaker.table.drop_columns("path") == by_emotion.table.drop_columns("path")
 
-    def test_the_full_corpus_is_named_and_only_its_free_part_used(self, tmp_path: Path) -> None:
+    def test_the_full_corpus_is_reported_and_only_its_free_part_used(self, tmp_path: Path) -> None:
         speakers = ("liuchanhg", "wangzhe", "zhaoquanyin", "ZhaoZuoxiang")
         paths = product(speakers, ("angry", "sad"), (1, 200, 201, 250, 251, 400))
         scan = scan_files(
@@ -128,17 +128,17 @@ class TestCasia:
         )
         assert {each.text for each in scan.utterances} == {"201", "250"}
         assert scan.skipped == {"number outside 201 to 250, the free part": 32}
-        assert "32 utterances beyond the free 1200" in load_corpus("casia").find_differences(scan, {16_000: 16})[0]
+        assert "skipped 32 utterances" in load_corpus("casia").find_differences(scan, {16_000: 16})[0]
 
 
-def test_emodb_1_3_0_lies_in_a_folder_of_its_own_beside_its_tables(tmp_path: Path) -> None:
+def test_emodb_1_3_0_has_an_extra_folder_with_tables(tmp_path: Path) -> None:
     paths = ["emodb/wav/03a01Fa.wav", "emodb/db.emotion.csv", "emodb/db.files.csv", "emodb/db.yaml"]
     scan = scan_files("emodb", tmp_path, paths)
     assert [(each.id, each.path) for each in scan.utterances] == [("03a01Fa", "emodb/wav/03a01Fa.wav")]
     assert scan.skipped == {}
 
 
-def test_the_flat_form_of_savee_holds_the_same_utterances_and_both_are_counted_once(tmp_path: Path) -> None:
+def test_the_flat_layout_of_savee_has_the_same_utterances(tmp_path: Path) -> None:
     foldered = list(list_savee_paths())[::4]
     flat = ["ALL/{1}_{2}".format(*path.split("/")) for path in foldered]
     one, other = (scan_files("savee", tmp_path / paths[0][:2], paths) for paths in (foldered, flat))

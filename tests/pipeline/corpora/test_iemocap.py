@@ -1,4 +1,4 @@
-"""IEMOCAP: turns by their names, and labels from files of their own."""
+"""Tests of IEMOCAP: turns, label files, subsets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TURN = "Ses01F_impro01_F000"
 
 
 class MemoryTree(Tree):
-    """Files that lie in no folder, as an archive's do."""
+    """Files in memory."""
 
     def __init__(self, files: Mapping[str, bytes | Exception]) -> None:
         self.root = Path("/memory")
@@ -47,11 +47,11 @@ class MemoryTree(Tree):
         return path
 
 
-def line(turn: str = TURN, code: str = "ang", ratings: str = "[2.5000, 3.0000, 3.5000]", end: str = "\n") -> str:
+def make_line(turn: str = TURN, code: str = "ang", ratings: str = "[2.5000, 3.0000, 3.5000]", end: str = "\n") -> str:
     return f"[6.2901 - 8.2357]\t{turn}\t{code}\t{ratings}{end}"
 
 
-def labels(*lines: str) -> bytes:
+def make_labels(*lines: str) -> bytes:
     return (IEMOCAP_HEADER + "".join(lines)).encode("latin-1")
 
 
@@ -67,8 +67,10 @@ def scan_files(files: Mapping[str, bytes | Exception], subset: str | None = None
     return load_corpus("iemocap", subset).scan(MemoryTree(files))
 
 
-def one(turn: str = TURN, content: bytes | None = None) -> Utterance:
-    (utterance,) = scan_files({wav_path(turn): b"", label_path(turn): content or labels(line(turn))}).utterances
+def read_one(turn: str = TURN, content: bytes | None = None) -> Utterance:
+    (utterance,) = scan_files(
+        {wav_path(turn): b"", label_path(turn): content or make_labels(make_line(turn))}
+    ).utterances
     return utterance
 
 
@@ -78,8 +80,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestLines:
-    def test_a_line_tells_emotion_and_ratings(self) -> None:
-        assert one() == Utterance(
+    def test_a_line_has_emotion_and_ratings(self) -> None:
+        assert read_one() == Utterance(
             id=TURN,
             path=f"Session1/sentences/wav/Ses01F_impro01/{TURN}.wav",
             speaker="Ses01F",
@@ -96,28 +98,28 @@ class TestLines:
         )
 
     @pytest.mark.parametrize("end", ["\r\n", "\r", "  \n", ""])
-    def test_line_ends_of_any_system(self, end: str) -> None:
-        assert one(content=labels(line(end=end))).emotion == "anger"
+    def test_line_ends_of_any_system_are_read(self, end: str) -> None:
+        assert read_one(content=make_labels(make_line(end=end))).emotion == "anger"
 
-    def test_lines_outside_the_grammar_are_counted_and_single_raters_in_any_encoding_are_not(self) -> None:
+    def test_lines_outside_the_grammar_are_counted_and_single_raters_are_ignored(self) -> None:
         broken = [
             "[6.2901 - 8.2357]\n",
-            line(ratings="[2.5000, nan, 3.5000]"),
-            line(turn="Ses06F_impro01_F001"),
-            line(turn="Ses01F_impro01"),
-            line(end=" more\n"),
+            make_line(ratings="[2.5000, nan, 3.5000]"),
+            make_line(turn="Ses06F_impro01_F001"),
+            make_line(turn="Ses01F_impro01"),
+            make_line(end=" more\n"),
             "[\n",
         ]
         raters = "C-E2:\tNeutral;\t(blas\xe9, \x85 \x92)\nA-E3:\tval 3; act 2; dom  2;\t()\n\n"
-        scan = scan_files({wav_path(TURN): b"", label_path(TURN): labels(*broken, raters, line())})
+        scan = scan_files({wav_path(TURN): b"", label_path(TURN): make_labels(*broken, raters, make_line())})
         assert [utterance.id for utterance in scan.utterances] == [TURN]
         assert scan.skipped == {"label line outside the grammar": len(broken)}
 
     @given(st.binary())
-    def test_no_content_of_a_label_file_is_a_crash(self, content: bytes) -> None:
+    def test_any_content_of_a_label_file_is_handled(self, content: bytes) -> None:
         files = {
             wav_path(TURN): b"",
-            label_path(TURN): labels(line()),
+            label_path(TURN): make_labels(make_line()),
             "Session1/dialog/EmoEvaluation/more.txt": content,
         }
         assert [utterance.id for utterance in scan_files(files).utterances] == [TURN]
@@ -130,48 +132,53 @@ class TestLines:
         st.integers(0, 999),
         st.tuples(*[st.integers(2, 10).map(lambda half: half / 2)] * 3),
     )
-    def test_every_turn_of_the_grammar_comes_out_as_it_went_in(
+    def test_any_turn_of_the_grammar_is_parsed(
         self, session: int, captured: str, dialog: str, speaker: str, number: int, ratings: tuple[float, float, float]
     ) -> None:
         turn = f"Ses0{session}{captured}_{dialog}_{speaker}{number:03d}"
-        utterance = one(turn, labels(line(turn, "neu", "[{:.4f}, {:.4f}, {:.4f}]".format(*ratings))))
+        utterance = read_one(turn, make_labels(make_line(turn, "neu", "[{:.4f}, {:.4f}, {:.4f}]".format(*ratings))))
         assert (utterance.id, utterance.speaker, utterance.emotion) == (turn, f"Ses0{session}{speaker}", "neutral")
-        assert utterance.gender == {"F": "f", "M": "m"}[speaker]  # that of the last letter, not of the prefix
+        assert utterance.gender == {"F": "f", "M": "m"}[speaker]  # the last letter, not the prefix
         assert tuple(utterance.extra.values()) == (f"Ses0{session}{captured}_{dialog}", *ratings)
 
 
 class TestFiles:
     def test_the_folders_of_single_raters_are_not_read(self) -> None:
-        files: dict[str, bytes | Exception] = {wav_path(TURN): b"", label_path(TURN): labels(line(code="sad"))}
+        files: dict[str, bytes | Exception] = {
+            wav_path(TURN): b"",
+            label_path(TURN): make_labels(make_line(code="sad")),
+        }
         for folder in ("Attribute", "Categorical", "Self-evaluation"):
-            files[f"Session1/dialog/EmoEvaluation/{folder}/a.txt"] = labels(line(code="hap"), "[broken\n")
-        files["Session1/dialog/transcriptions/Ses01F_impro01.txt"] = labels("[broken\n")
+            files[f"Session1/dialog/EmoEvaluation/{folder}/a.txt"] = make_labels(make_line(code="hap"), "[broken\n")
+        files["Session1/dialog/transcriptions/Ses01F_impro01.txt"] = make_labels("[broken\n")
         scan = scan_files(files)
         assert [utterance.emotion for utterance in scan.utterances] == ["sadness"]
         assert scan.skipped == {}
 
-    def test_the_release_lies_in_a_folder_of_its_own(self) -> None:
-        files = {f"IEMOCAP_full_release/{path}": content for path, content in self.files(TURN).items()}
+    def test_the_release_has_an_extra_folder(self) -> None:
+        files = {f"IEMOCAP_full_release/{path}": content for path, content in self.make_files(TURN).items()}
         files["IEMOCAP_full_release/Documentation/readme.txt"] = b"[not a label\n"
         scan = scan_files(files)
         assert [utterance.path for utterance in scan.utterances] == [f"IEMOCAP_full_release/{wav_path(TURN)}"]
         assert scan.skipped == {}
 
-    def test_the_label_file_nearest_to_the_root_counts_and_second_copies_are_counted(self) -> None:
-        """Also those of a turn that is left out."""
+    def test_the_label_file_nearest_the_root_is_used_and_second_copies_are_counted(self) -> None:
+        """Second copies of turns without a selected emotion are counted, too."""
         other = "Ses02F_impro01_M000"
-        files = self.files(TURN, code="neu") | self.files(other, code="fru")
-        files |= {f"a/{path}": file for path, file in self.files(TURN, code="sad").items()}
+        files = self.make_files(TURN, code="neu") | self.make_files(other, code="fru")
+        files |= {f"a/{path}": file for path, file in self.make_files(TURN, code="sad").items()}
         files[f"b/{wav_path(other)}"] = b""
         scan = scan_files(files)
         assert [(utterance.path, utterance.emotion) for utterance in scan.utterances] == [(wav_path(TURN), "neutral")]
         assert scan.skipped == {"emotion code fru, not selected": 1, "second copy of an utterance": 2}
 
-    def test_wavs_without_a_label_line_lines_without_a_wav_and_whole_dialogs_are_counted(self) -> None:
+    def test_wavs_without_labels_labels_without_wavs_and_whole_dialogs_are_counted(self) -> None:
         files = {
             wav_path(TURN): b"",
             wav_path("Ses01F_impro01_F001"): b"",
-            label_path(TURN): labels(line(), line("Ses01F_impro01_F002"), line("Ses01F_impro01_F003", "xxx")),
+            label_path(TURN): make_labels(
+                make_line(), make_line("Ses01F_impro01_F002"), make_line("Ses01F_impro01_F003", "xxx")
+            ),
         }
         for dialog in ("Ses01F_impro01", "Ses05M_script01_1b"):
             files[f"Session1/dialog/wav/{dialog}.wav"] = b""
@@ -181,25 +188,25 @@ class TestFiles:
             "recording of a whole dialog": 2,
         }
 
-    def test_labels_or_wavs_alone_are_no_corpus(self) -> None:
-        for path, content in self.files(TURN).items():
+    def test_only_labels_or_only_wavs_are_an_error(self) -> None:
+        for path, content in self.make_files(TURN).items():
             with pytest.raises(CorpusError):
                 scan_files({path: content})
 
     @pytest.mark.parametrize("error", [AudioError("encrypted"), PermissionError()])
-    def test_a_label_file_that_cannot_be_read_is_counted(self, error: Exception) -> None:
+    def test_an_unreadable_label_file_is_counted(self, error: Exception) -> None:
         lost = "Ses02F_impro01_F000"
-        scan = scan_files({**self.files(TURN), wav_path(lost): b"", label_path(lost): error})
+        scan = scan_files({**self.make_files(TURN), wav_path(lost): b"", label_path(lost): error})
         assert [utterance.id for utterance in scan.utterances] == [TURN]
         assert scan.skipped == {"label file that cannot be read": 1, "WAV without a label line": 1}
 
-    def test_an_id_is_the_turns_name_in_its_label_file(self) -> None:
-        """File systems and archivers that change case do not change what files contain."""
-        scan = scan_files({wav_path(TURN).upper(): b"", label_path(TURN).upper(): labels(line())})
+    def test_ids_are_the_names_in_the_label_file(self) -> None:
+        """Some file systems and archivers change the case of file names."""
+        scan = scan_files({wav_path(TURN).upper(): b"", label_path(TURN).upper(): make_labels(make_line())})
         assert [utterance.id for utterance in scan.utterances] == [TURN]
 
-    def files(self, turn: str, code: str = "ang") -> dict[str, bytes | Exception]:
-        return {wav_path(turn): b"", label_path(turn): labels(line(turn, code))}
+    def make_files(self, turn: str, code: str = "ang") -> dict[str, bytes | Exception]:
+        return {wav_path(turn): b"", label_path(turn): make_labels(make_line(turn, code))}
 
 
 class TestSubsets:
@@ -210,43 +217,46 @@ class TestSubsets:
             ("all", 10039, "ang hap exc neu sad fea sur dis fru oth xxx"),
         ],
     )
-    def test_it_holds_its_codes_and_counts_the_others(
+    def test_a_subset_has_its_codes_and_counts_the_others(
         self, subset: str | None, size: int, codes: str, full: Path
     ) -> None:
-        which = load_corpus("iemocap", subset)
-        scan = which.scan(FolderTree(full))
-        assert len(scan) == size == which.info.utterances
+        corpus = load_corpus("iemocap", subset)
+        scan = corpus.scan(FolderTree(full))
+        assert len(scan) == size == corpus.info.utterances
         held = {code: IEMOCAP_COUNTS[code] for code in codes.split()}
         assert Counter(scan.table["emotion_code"].to_pylist()) == held
         rest = {code: count for code, count in IEMOCAP_COUNTS.items() if code not in held}
         assert scan.skipped == {f"emotion code {code}, not selected": count for code, count in rest.items()}
-        assert Counter(scan.table["emotion"].drop_null().to_pylist()) == which.info.counts
-        assert which.find_differences(scan, {16_000: size}) == []
+        assert Counter(scan.table["emotion"].drop_null().to_pylist()) == corpus.info.counts
+        assert corpus.find_differences(scan, {16_000: size}) == []
 
-    def test_it_has_a_name_of_its_own_and_leaves_the_usual_one_as_it_is(self) -> None:
-        with pytest.raises(CorpusError, match="iemocap has happiness-only, seven-class, all"):
+    def test_a_subset_has_its_own_name_and_leaves_the_class_unchanged(self) -> None:
+        with pytest.raises(CorpusError) as caught:
             load_corpus("iemocap", "six-class")
-        for subset, what in Iemocap.subsets.items():
-            which = load_corpus("iemocap", subset)
-            assert which.name == f"iemocap-{subset}"
-            assert str(which.info.utterances) in what
+        assert (caught.value.field, caught.value.valid) == ("subset", tuple(Iemocap.subsets))
+        for subset, description in Iemocap.subsets.items():
+            corpus = load_corpus("iemocap", subset)
+            assert corpus.name == f"iemocap-{subset}"
+            assert str(corpus.info.utterances) in description
             assert (Iemocap.name, Iemocap.info.utterances, load_corpus("iemocap").name) == ("iemocap", 5531, "iemocap")
 
     @pytest.mark.parametrize("subset", [None, "all"])
-    def test_none_guesses_an_unknown_code(self, subset: str | None) -> None:
+    def test_unknown_codes_are_skipped_in_all_subsets(self, subset: str | None) -> None:
         unknown = "Ses01F_impro01_F001"
         files = {
             wav_path(TURN): b"",
             wav_path(unknown): b"",
-            label_path(TURN): labels(line(), line(unknown, "joy")),
+            label_path(TURN): make_labels(make_line(), make_line(unknown, "joy")),
         }
         assert scan_files(files, subset).skipped == {"unknown emotion code joy": 1}
 
-    def test_their_stores_lie_side_by_side_with_the_ratings_as_numbers(self, tmp_path: Path) -> None:
+    def test_subsets_have_their_own_stores_with_numeric_ratings(self, tmp_path: Path) -> None:
         other = "Ses01F_impro01_M000"
         write_file(tmp_path / wav_path(TURN), wav(noise()))
         write_file(tmp_path / wav_path(other), wav(noise(seed=1)))
-        write_file(tmp_path / label_path(TURN), labels(line(), line(other, "fru", "[2.0000, 4.5000, 5.0000]")))
+        write_file(
+            tmp_path / label_path(TURN), make_labels(make_line(), make_line(other, "fru", "[2.0000, 4.5000, 5.0000]"))
+        )
         usual, everything = (
             FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", load_corpus("iemocap", subset)).store)
             for subset in (None, "all")

@@ -1,4 +1,4 @@
-"""A user's own table of recordings: also one that is damaged, strange or large."""
+"""Tests of a user's table of recordings: columns, paths, errors, stores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from emodna.pipeline.tables import ROWS_PER_BATCH
 from tests.pipeline.making import noise, prepare_corpus, wav
 
 
-def table(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
+def write_table(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
     path = folder / "table.csv"
     path.write_bytes(text.encode(encoding))
     return path
@@ -32,30 +32,30 @@ def scan_table(manifest: Path, root: Path | None = None) -> Scan:
     return Manifest(manifest, "mine").scan(FolderTree(root or manifest.parent))
 
 
-def utterances(manifest: Path, root: Path | None = None) -> list[Utterance]:
+def read_utterances(manifest: Path, root: Path | None = None) -> list[Utterance]:
     return list(scan_table(manifest, root).utterances)
 
 
-def refusal(manifest: Path, root: Path | None = None) -> str:
-    """Why a table is refused: one line that names it."""
-    with pytest.raises(CorpusError) as refused:
+def get_error(manifest: Path, root: Path | None = None) -> str:
+    """Scan a table, and return its error: one line that names it."""
+    with pytest.raises(CorpusError) as caught:
         scan_table(manifest, root)
-    text = str(refused.value)
+    text = str(caught.value)
     assert "\n" not in text
     assert str(manifest) in text
     return text
 
 
 class TestReading:
-    def test_paths_are_enough(self, tmp_path: Path) -> None:
-        assert utterances(table(tmp_path, "path\nb.wav\na/a.wav\n")) == [
+    def test_a_path_column_is_enough(self, tmp_path: Path) -> None:
+        assert read_utterances(write_table(tmp_path, "path\nb.wav\na/a.wav\n")) == [
             Utterance(id="a/a.wav", path="a/a.wav"),
             Utterance(id="b.wav", path="b.wav"),
         ]
 
-    def test_every_column_with_a_meaning_is_used(self, tmp_path: Path) -> None:
+    def test_all_known_columns_are_used(self, tmp_path: Path) -> None:
         text = "emotion,id,path,speaker,gender,language,text,intensity\nanger,u1,a.wav,s7,female,fr,t3,strong\n"
-        assert utterances(table(tmp_path, text)) == [
+        assert read_utterances(write_table(tmp_path, text)) == [
             Utterance(
                 id="u1",
                 path="a.wav",
@@ -69,12 +69,12 @@ class TestReading:
             )
         ]
 
-    def test_parquet_says_the_same_as_csv(self, tmp_path: Path) -> None:
-        # Numbers of columns with a meaning are read as text.
+    def test_parquet_is_read_like_csv(self, tmp_path: Path) -> None:
+        # Numbers in known columns are read as text.
         columns = {"path": ["a.wav", "b.wav"], "emotion": ["fear", None], "speaker": [1, 2], "room": ["x", "y"]}
         pq.write_table(pa.table(columns), tmp_path / "table.parquet")
         text = "path,emotion,speaker,room\na.wav,fear,1,x\nb.wav,,2,y\n"
-        assert utterances(tmp_path / "table.parquet") == utterances(table(tmp_path, text))
+        assert read_utterances(tmp_path / "table.parquet") == read_utterances(write_table(tmp_path, text))
 
     @pytest.mark.parametrize(
         ("text", "encoding"),
@@ -87,29 +87,29 @@ class TestReading:
         ],
     )
     def test_tables_of_other_programs_are_read(self, tmp_path: Path, text: str, encoding: str) -> None:
-        (utterance,) = utterances(table(tmp_path, text, encoding=encoding))
+        (utterance,) = read_utterances(write_table(tmp_path, text, encoding=encoding))
         assert (utterance.path, utterance.emotion) == ("a.wav", "anger")
 
-    def test_commas_quotes_and_newlines_may_be_quoted(self, tmp_path: Path) -> None:
+    def test_commas_quotes_and_newlines_can_be_quoted(self, tmp_path: Path) -> None:
         text = 'path,text\n"a,b.wav","she said ""no"""\n"two\nlines.wav",t\n'
-        assert [(u.path, u.text) for u in utterances(table(tmp_path, text))] == [
+        assert [(u.path, u.text) for u in read_utterances(write_table(tmp_path, text))] == [
             ("a,b.wav", 'she said "no"'),
             ("two\nlines.wav", "t"),
         ]
 
-    def test_gender_takes_a_few_words_and_the_rest_is_unknown(self, tmp_path: Path) -> None:
+    def test_unknown_words_for_gender_are_ignored(self, tmp_path: Path) -> None:
         words = {"f": "f", "Female": "f", "m": "m", "MALE": "m", "": None, "other": None, "x": None}
         rows = "".join(f"{number}.wav,{word}\n" for number, word in enumerate(words))
-        found = [each.gender for each in utterances(table(tmp_path, f"path,gender\n{rows}"))]
+        found = [each.gender for each in read_utterances(write_table(tmp_path, f"path,gender\n{rows}"))]
         assert found == list(words.values())
 
-    def test_emotion_takes_any_case_and_keeps_what_was_written(self, tmp_path: Path) -> None:
-        (utterance,) = utterances(table(tmp_path, "path,emotion\na.wav, Happiness \n"))
+    def test_emotion_takes_any_case_and_the_code_keeps_it(self, tmp_path: Path) -> None:
+        (utterance,) = read_utterances(write_table(tmp_path, "path,emotion\na.wav, Happiness \n"))
         assert (utterance.emotion, utterance.emotion_code) == ("happiness", "Happiness")
 
-    def test_an_unknown_emotion_is_left_out_and_counted_and_none_is_unlabelled(self, tmp_path: Path) -> None:
+    def test_unknown_emotions_are_skipped_and_counted_and_empty_ones_are_unlabelled(self, tmp_path: Path) -> None:
         text = "path,emotion\na.wav,anger\nb.wav,angry\nc.wav,angry\nd.wav,joy\ne.wav,\nf.wav,  \n"
-        scan = scan_table(table(tmp_path, text))
+        scan = scan_table(write_table(tmp_path, text))
         assert [(each.path, each.emotion) for each in scan.utterances] == [
             ("a.wav", "anger"),
             ("e.wav", None),
@@ -119,26 +119,28 @@ class TestReading:
 
 
 class TestPaths:
-    def test_absolute_paths_below_the_root_are_made_relative_also_through_a_link(self, tmp_path: Path) -> None:
-        """/tmp is a link on macOS, and so are many people's data folders."""
+    def test_absolute_paths_below_the_root_are_made_relative_even_through_links(self, tmp_path: Path) -> None:
+        """/tmp is a link on macOS, and many data folders are links, too."""
         (tmp_path / "disk").mkdir()
         (tmp_path / "data").symlink_to(tmp_path / "disk")
         for root in ("disk", "data"):
-            (utterance,) = utterances(table(tmp_path, f"path\n{tmp_path}/{root}/x/../a.wav\n"), tmp_path / root)
+            (utterance,) = read_utterances(
+                write_table(tmp_path, f"path\n{tmp_path}/{root}/x/../a.wav\n"), tmp_path / root
+            )
             assert (utterance.id, utterance.path) == ("a.wav", "a.wav")
 
-    def test_of_any_text_below_the_root_are_taken(self, tmp_path: Path) -> None:
+    def test_any_path_below_the_root_is_read(self, tmp_path: Path) -> None:
         paths = ["a\tb.wav", "-rf", "C:\\a.wav", "a//b.wav", "%00", "~/a.wav", "x" * 5000]
         pq.write_table(pa.table({"path": paths}), tmp_path / "t.parquet")
-        assert len(utterances(tmp_path / "t.parquet")) == len(paths)
+        assert len(read_utterances(tmp_path / "t.parquet")) == len(paths)
 
     @pytest.mark.parametrize("path", ["..", "../root2/a.wav", "/", "//etc/passwd", "a/../../b", "/proc/self/mem"])
-    def test_that_lead_out_are_refused_by_their_row(self, path: str, tmp_path: Path) -> None:
+    def test_a_path_outside_the_root_is_an_error_with_its_row(self, path: str, tmp_path: Path) -> None:
         (tmp_path / "root").mkdir()
-        text = refusal(table(tmp_path, f"path\na.wav\n{path}\n"), tmp_path / "root")
-        assert f"row 2: {path} lies outside the root" in text
+        text = get_error(write_table(tmp_path, f"path\na.wav\n{path}\n"), tmp_path / "root")
+        assert f"row 2: {path} is outside the root" in text
 
-    def test_a_folder_and_paths_that_no_file_can_have_are_rejected_and_the_rest_goes_on(self, tmp_path: Path) -> None:
+    def test_folders_and_impossible_paths_are_rejected_and_the_rest_is_prepared(self, tmp_path: Path) -> None:
         (tmp_path / "folder.wav").mkdir()
         (tmp_path / "good.wav").write_bytes(wav(noise(0.2)))
         names = ["good.wav", "folder.wav", ".", "nul\0.wav", "x" * 300 + ".wav"]
@@ -148,12 +150,12 @@ class TestPaths:
         assert sorted(path for path, _ in report.rejections) == sorted(names[1:])
 
 
-class TestRefusals:
-    def test_what_is_no_file(self, tmp_path: Path) -> None:
+class TestErrors:
+    def test_a_missing_table(self, tmp_path: Path) -> None:
         (tmp_path / "folder.parquet").mkdir()
         os.mkfifo(tmp_path / "pipe.csv")
         for name in ("absent.csv", "", "folder.parquet", "pipe.csv"):
-            assert refusal(tmp_path / name).endswith("no such file")
+            assert get_error(tmp_path / name).endswith("not found")
 
     @pytest.mark.parametrize(
         ("text", "reason"),
@@ -163,8 +165,8 @@ class TestRefusals:
             ("path\n", "it has no rows"),
             ("path,emotion\na.wav,joy\n", "1 x unknown emotion 'joy'"),
             ("path,emotion\na.wav,anger\n,anger\n", "row 2: no path"),
-            ("path,emotion\nb.wav,fear\na.wav\n", "row 2 has not as many cells"),
-            ("path,emotion\nb.wav,fear\na.wav,anger,more\n", "row 2 has not as many cells"),
+            ("path,emotion\nb.wav,fear\na.wav\n", "row 2 has 1 cells"),
+            ("path,emotion\nb.wav,fear\na.wav,anger,more\n", "row 2 has 3 cells"),
             ("path,id\na.wav,one\nb.wav,two\nc.wav,one\n", "rows 1 and 3: id 'one' occurs twice"),
             ("path\na.wav\n./a.wav\n", "'a.wav' occurs twice"),
             ("path,emotion,emotion\na.wav,anger,fear\n", "'emotion' occurs twice"),
@@ -176,23 +178,23 @@ class TestRefusals:
             (f"path\n{'x' * 200_000}\n", "field larger than field limit"),
         ],
     )
-    def test_of_a_table_name_the_row_the_column_or_the_value(self, tmp_path: Path, text: str, reason: str) -> None:
-        assert reason in refusal(table(tmp_path, text))
+    def test_a_bad_table_is_an_error_with_the_row_column_or_value(self, tmp_path: Path, text: str, reason: str) -> None:
+        assert reason in get_error(write_table(tmp_path, text))
 
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
-    def test_another_encoding_than_utf_8(self, tmp_path: Path, encoding: str) -> None:
-        refusal(table(tmp_path, "path\nä.wav\n", encoding=encoding))
+    def test_another_encoding_than_utf_8_is_an_error(self, tmp_path: Path, encoding: str) -> None:
+        get_error(write_table(tmp_path, "path\nä.wav\n", encoding=encoding))
 
     @pytest.mark.parametrize(
         "content", [b"", b"path\na.wav\n", b"PAR1" + bytes(50) + b"PAR1"], ids=["empty", "text", "zeros"]
     )
-    def test_a_damaged_parquet_file(self, tmp_path: Path, content: bytes) -> None:
+    def test_a_damaged_parquet_file_is_an_error(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "table.parquet").write_bytes(content)
-        assert "not readable as CSV (UTF-8) or Parquet" in refusal(tmp_path / "table.parquet")
+        assert "not readable as CSV (UTF-8) or Parquet" in get_error(tmp_path / "table.parquet")
 
 
 class TestStores:
-    """What a manifest says comes out of the store."""
+    """The rows of a table reach the store."""
 
     def write(self, folder: Path, rows: Sequence[Mapping[str, str]]) -> Path:
         for row in rows:
@@ -203,7 +205,7 @@ class TestStores:
             writer.writerows(rows)
         return folder / "mine.csv"
 
-    def test_extra_columns_come_behind_the_standard_ones_with_their_types(self, tmp_path: Path) -> None:
+    def test_own_columns_follow_the_standard_ones_with_their_types(self, tmp_path: Path) -> None:
         (tmp_path / "a.wav").write_bytes(wav(noise()))
         (tmp_path / "b.wav").write_bytes(wav(noise(seed=1)))
         columns = {
@@ -223,7 +225,7 @@ class TestStores:
             ("b.wav", None, 2.5, None, "y"),
         ]
 
-    def test_a_corrected_label_reaches_the_store_without_new_extraction(self, tmp_path: Path) -> None:
+    def test_a_corrected_label_is_stored_without_extracting_again(self, tmp_path: Path) -> None:
         rows = [{"path": "a.wav", "emotion": "fear"}, {"path": "b.wav", "emotion": "calm"}]
         for emotion in ("fear", "anger"):
             rows[0]["emotion"] = emotion
@@ -231,9 +233,7 @@ class TestStores:
         assert (report.reused, report.extracted) == (2, 0)
         assert sorted(FeatureStore(report.store).column("emotion")) == ["anger", "calm"]
 
-    def test_a_listed_file_that_is_missing_is_rejected_and_one_that_is_not_listed_stays_out(
-        self, tmp_path: Path
-    ) -> None:
+    def test_missing_files_are_rejected_and_unlisted_files_ignored(self, tmp_path: Path) -> None:
         rows = [
             {"path": "a.wav", "emotion": ""},
             {"path": "b.wav", "emotion": "calm"},
@@ -258,12 +258,14 @@ class TestStores:
         assert store.verify() == []
 
 
-def test_rows_are_read_some_at_a_time_and_a_mistake_far_below_is_named(tmp_path: Path) -> None:
+def test_rows_are_read_in_batches_and_numbered_across_them(tmp_path: Path) -> None:
     count = ROWS_PER_BATCH + 10
     rows = "".join(f"{number}.wav,{number % 7}\n" for number in range(count))
-    scan = scan_table(table(tmp_path, f"path,room\n{rows}"))
+    scan = scan_table(write_table(tmp_path, f"path,room\n{rows}"))
     assert len(scan) == len(scan.select_own_columns()) == count
-    assert f"row {count + 1}: ../out.wav lies" in refusal(table(tmp_path, f"path,room\n{rows}../out.wav,1\n"))
+    assert f"row {count + 1}: ../out.wav is outside" in get_error(
+        write_table(tmp_path, f"path,room\n{rows}../out.wav,1\n")
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,7 @@ def test_rows_are_read_some_at_a_time_and_a_mistake_far_below_is_named(tmp_path:
     ],
     ids=str,
 )
-def test_columns_of_any_type_give_rows_or_one_line(values: pa.Array, tmp_path: Path) -> None:
+def test_columns_of_any_type_are_read_or_a_one_line_error(values: pa.Array, tmp_path: Path) -> None:
     for column in ("path", "id", "emotion", "room"):
         columns: dict[str, Any] = {"path": ["p.wav", "q.wav"]} | {column: values}
         pq.write_table(pa.table(columns), tmp_path / "t.parquet")
@@ -288,13 +290,13 @@ def test_columns_of_any_type_give_rows_or_one_line(values: pa.Array, tmp_path: P
             scan = scan_table(tmp_path / "t.parquet")
         except CorpusError as error:
             assert "\n" not in str(error)  # noqa: PT017
-            assert column in ("path", "emotion")  # the others take any
+            assert column in ("path", "emotion")  # the others take any type
         else:
             assert len({utterance.id for utterance in scan.utterances}) == 2
 
 
-def test_views_are_read_as_what_they_show(tmp_path: Path) -> None:
-    """Arrow's own types for text that others hold; their rows could not be chosen."""
+def test_string_and_binary_views_are_read(tmp_path: Path) -> None:
+    """Arrow cannot take rows of these types."""
     views = {"path": pa.array(["b.wav", "a.wav"], pa.string_view()), "own": pa.array([b"b", None], pa.binary_view())}
     pq.write_table(pa.table(views), tmp_path / "t.parquet")
     scan = scan_table(tmp_path / "t.parquet")
