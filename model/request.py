@@ -267,8 +267,8 @@ def _check_labels(source: FeatureStore, task: str) -> None:
     """Raise a TrainingError unless a source has both classes."""
     present = set(np.unique(source.labels(task)).tolist()) - {-1}
     if len(present) < 2:
-        found = f"only class {present.pop()}" if present else "no label"
-        raise TrainingError(f"{found} of {task}, two classes needed", field="sources", value=source.snapshot.corpus)
+        problem = f"only class {present.pop()} of {task}, both are needed" if present else f"no {task} labels"
+        raise TrainingError(problem, field="sources", value=source.snapshot.corpus)
 
 
 def _check_size(kind: type[Method], data: DataSummary) -> None:
@@ -304,7 +304,7 @@ def _make_method(
 def _make_folds(request: FitRequest, train: TrainConfig, method: Method) -> Folds | None:
     """Check the request of an oracle; return the folds of the target's speakers if it is cross-validated."""
     if method.supervision == "oracle-labels" and not (request.target.labels(request.task) >= 0).any():
-        problem = f"no label of {request.task} to use instead of pseudo-labels"
+        problem = f"no {request.task} labels to use instead of pseudo-labels"
         raise TrainingError(problem, field="target", value=request.target.snapshot.corpus)
     if not isinstance(method, UpperBound):
         return None

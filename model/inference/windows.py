@@ -31,7 +31,7 @@ class Windows:
 
     def __post_init__(self) -> None:
         if not self.seconds >= SHORTEST:
-            raise ConfigError(f"must be at least {SHORTEST} s", field="windows", value=self.seconds)
+            raise ConfigError(f"must be at least {SHORTEST} s", field="window", value=self.seconds)
         if not self.hop >= SHORTEST_HOP:
             raise ConfigError(f"must be at least {SHORTEST_HOP} s", field="hop", value=self.hop)
 
