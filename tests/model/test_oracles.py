@@ -315,12 +315,12 @@ class TestUpperBoundRun:
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         unknown = make_manifest_store(roots["emodb"], read_emotions(target), tmp_path)
-        requests: list[tuple[str | None, dict[str, Any]]] = [
+        requests: list[tuple[str, dict[str, Any]]] = [
             ("select", {"select": "snd"}),
             ("oracle_analysis", {"oracle_analysis": True}),
             ("validation", {"settings": {"validation": "0.2"}}),
             ("folds", {"settings": {"folds": "1"}}),
-            ("target", {"target": unknown}),
+            ("method", {"target": unknown}),
         ]
         for field, each in requests:
             with pytest.raises(ConfigError) as raised:
