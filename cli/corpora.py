@@ -36,9 +36,7 @@ def corpora() -> None:
 
 
 @corpora.command(
-    "ls",
-    groups={"Data": "cache"},
-    examples=("emodna-corpora ls", "emodna-corpora ls --cache /data/cache --json"),
+    "ls", groups={"Data": "cache"}, examples=("emodna-corpora ls", "emodna-corpora ls --cache /data/cache --json")
 )
 @cache_option
 @common_options
@@ -57,8 +55,7 @@ def list_corpora(cache: Path, as_json: bool) -> None:
 
 
 @corpora.command(
-    groups={"Data": "cache"},
-    examples=("emodna-corpora show ravdess", "emodna-corpora show iemocap --json"),
+    groups={"Data": "cache"}, examples=("emodna-corpora show ravdess", "emodna-corpora show iemocap --json")
 )
 @click.argument("name")
 @cache_option

@@ -76,8 +76,8 @@ def _ask_for_licence(corpus: Corpus, download: Download) -> None:
     """Ask whether the user accepts the licence. Raises `DownloadError` if not."""
     licence = corpus.info.licence
     if not sys.stdin.isatty():
-        remedy = Remedy("set {accept_licence} to accept it")
-        raise DownloadError(f"requires that you accept its licence: {licence}", where=corpus.name, remedy=remedy)
+        remedy = Remedy("set {accept_licence} to do so")
+        raise DownloadError(f"licence must be accepted: {licence}", where=corpus.name, remedy=remedy)
     question = f"Accept the licence of {corpus.name} ({licence}), and download {download.bytes / 1e6:.0f} MB?"
     if not click.confirm(question, default=False, err=True):
         raise DownloadError("licence not accepted; nothing downloaded", where=corpus.name)

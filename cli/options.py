@@ -147,7 +147,7 @@ cache_option = click.option(
 )
 
 device_option = click.option(
-    "--device", default="auto", help="auto (CUDA if available, else the CPU), cpu, cuda or cuda:N."
+    "--device", default="auto", help="cpu, cuda, cuda:N, or auto: CUDA if available, else the CPU."
 )
 
 

@@ -43,50 +43,28 @@ _JSON_KEYS: Final = (
     },
     examples=("emodna-prep --corpus ravdess --download", "emodna-prep --folder ~/calls --segment energy"),
 )
-@click.option(
-    "--corpus",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    help="Corpus, or all (that are found); repeatable.",
-)
+@click.option("--corpus", "names", multiple=True, metavar="NAME", help="Name of a corpus, or all; repeatable.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Folder, ZIP or tar.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
+    help="Folder, ZIP or tar of the corpus.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
 )
-@click.option("--subset", help="Other selection; it gets its own store.")
+@click.option("--subset", help="Named subset; it gets its own store.")
 @click.option("--download", is_flag=True, help="First download the corpus, if it is public.")
 @click.option("--accept-licence", is_flag=True, help="Accept the licence of a download.")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Own recordings: a CSV or Parquet table.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Own recordings: a folder, ZIP or tar, unlabelled.")
 @click.option("--name", help="Name of own recordings.  [default: from path]")
-@click.option(
-    "--segment",
-    default="none",
-    metavar="none|energy",
-    help="energy: split audio at pauses.",
-)
+@click.option("--segment", default="none", metavar="none|energy", help="energy: split audio at pauses.")
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", help="One of {names}.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Audio channel, from 0.")
 @click.option(
-    "--fixed-samples",
-    type=click.IntRange(min=2048),
-    help="Crop or pad each waveform to this length (paper: 96000).",
+    "--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad each waveform to this length (paper: 96000)."
 )
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject longer recordings.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    show_default="all cores",
-    help="Local worker processes.",
-)
-@click.option(
-    "--scheduler",
-    metavar="ADDRESS|FILE",
-    help="Use the Dask cluster of this scheduler.",
-)
+@click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Local worker processes.")
+@click.option("--scheduler", metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
 @click.option("--rehash", is_flag=True, help="Hash all audio and shards again.")
 @click.option("--no-wait", is_flag=True, help="Fail if another process writes the store.")
 @click.option("--strict", is_flag=True, help="Exit 1 if a file is rejected.")
@@ -117,8 +95,8 @@ def prep(
 ) -> int:
     """Prepare corpora: read labels, extract features and write feature stores.
 
-    A second call extracts only new and changed recordings, and drops deleted ones. Unusable files are rejected with a
-    reason; the others are prepared.
+    --corpus all prepares every corpus whose default root exists. A second call extracts only new and changed
+    recordings, and drops deleted ones. Unusable files are rejected with a reason; the others are prepared.
     """
     if workers and scheduler:
         workers, scheduler = _resolve_workers(workers, scheduler)
@@ -136,14 +114,14 @@ def prep(
         names, subset, root, must_exist=not download
     )
     from emodna.pipeline import features
-    from emodna.pipeline.audio.segment import segmenter
+    from emodna.pipeline.audio.segment import find_segmenter
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
     extraction = ExtractionConfig(
-        features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
+        features.make_feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
         max_seconds,
-        segmenter(segment),
+        find_segmenter(segment),
     )
     reports, failed = [], False
     with _open_executor(workers, scheduler) as start:
@@ -196,8 +174,8 @@ class PrepareDisplay:
     def on_batch(self, results: "Sequence[ExtractionResult]") -> None:
         """Add the results of a batch of recordings."""
         self._done += len(results)
-        self._rejected += sum(outcome.rejection is not None for outcome in results)
-        self._seconds += sum(utterance.duration for outcome in results for utterance in outcome.facts)
+        self._rejected += sum(result.rejection is not None for result in results)
+        self._seconds += sum(info.duration for result in results for info in result.utterances)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         hours = f"{self._seconds / 3600:.2f} h of audio"
         self._counter.reach(self._done, f"{hours}, {rate:.0f} x real time, {self._rejected} rejected")
@@ -221,7 +199,7 @@ def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractConte
         return nullcontext(make_local_factory(workers or common.count_cores()))
     from emodna.pipeline.prepare.cluster import connect_cluster
 
-    return connect_cluster(scheduler, tell=lambda line: common.note(common.escape(line)))
+    return connect_cluster(scheduler, notify=lambda line: common.note(common.escape(line)))
 
 
 def _check_usage(selected: list[str], others: list[str]) -> None:

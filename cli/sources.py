@@ -59,7 +59,9 @@ def find_own(manifest: Path | None, folder: Path | None, name: str | None, root:
 
     name = derive_name(place) if name is None else name
     if corpora.find_selection(name) is not None:
-        raise EmodnaError("is the name of a registered corpus", field="name", value=name, remedy="choose another name")
+        raise EmodnaError(
+            "already the name of a registered corpus", field="name", value=name, remedy="choose another name"
+        )
     if manifest is not None:
         return [(Manifest(place, name), root or place.parent)]
     return [(Recordings(place, name), place)]
@@ -75,5 +77,6 @@ def _list_found() -> list[str]:
     if absent:
         common.note(f"not found: {common.escape(', '.join(absent))}")
     if len(absent) == len(roots):
-        raise EmodnaError(f"no corpus found in {get_data_root()}", field="names", value="all")
+        remedy = "set $EMODNA_DATA to the folder of the corpora"
+        raise EmodnaError(f"no corpus found in {get_data_root()}", field="names", value="all", remedy=remedy)
     return [name for name, where in roots.items() if list_contents(where)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from emodna.model.errors import ListRuns, ResumeRun, TrainRun
+from emodna.model.errors import ListRuns, ResumeRun, RunExperiment, ShowExperiment, StartGpuWorkers, TrainRun
 from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus
 
 
@@ -83,3 +83,23 @@ def _list_runs(action: ListRuns) -> str:
 def in_cache(cache: Path) -> str:
     """Return the option for a cache folder; empty for the default one."""
     return "" if cache == Path("cache") else f" --cache {shlex.quote(str(cache))}"
+
+
+@word_action.register
+def _run_experiment(action: RunExperiment) -> str:
+    return "emodna-bench run" + _in_experiment(action.out)
+
+
+@word_action.register
+def _show_experiment(action: ShowExperiment) -> str:
+    return "emodna-bench status" + _in_experiment(action.out)
+
+
+@word_action.register
+def _start_gpu_workers(action: StartGpuWorkers) -> str:
+    return f"dask worker {action.scheduler} --nthreads 1 --resources GPU=1"
+
+
+def _in_experiment(out: Path) -> str:
+    """Return the option that names the folder of an experiment; empty for the default one."""
+    return "" if out == Path("bench") else f" --out {shlex.quote(str(out))}"

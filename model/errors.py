@@ -25,6 +25,30 @@ class ListRuns(Action):
     folder: Path
 
 
+@dataclass(frozen=True)
+class RunExperiment(Action):
+    """Run an experiment, or resume it."""
+
+    out: Path
+    """Folder of the experiment."""
+
+
+@dataclass(frozen=True)
+class ShowExperiment(Action):
+    """Show the states of an experiment's runs."""
+
+    out: Path
+    """Folder of the experiment."""
+
+
+@dataclass(frozen=True)
+class StartGpuWorkers(Action):
+    """Start workers that declare a GPU."""
+
+    scheduler: str
+    """Address of the scheduler."""
+
+
 class ConfigError(EmodnaError):
     """A setting that is unknown or has an invalid value."""
 

@@ -90,7 +90,7 @@ def _train(
     """Train the method; return the model, each source with its framer, and the timing."""
     request, method, streams = plan.request, plan.method, make_streams(plan)
     generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
-    with generators, use_deterministic_algorithms(wanted=plan.train.deterministic), force_float32():
+    with generators, use_deterministic_algorithms(enabled=plan.train.deterministic), force_float32():
         timing = train(
             method,
             streams.source,
@@ -141,7 +141,7 @@ def make_streams(plan: FitPlan) -> Streams:
     if plan.supervision == "oracle-labels":
         target_stream = LabelledTargetStream(targets, target.labels(request.task), **batches)
     elif plan.folds is not None:
-        labels_of_folds = [plan.folds.training(fold) for fold in range(len(plan.folds.speakers))]
+        labels_of_folds = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
         source_stream = FoldStream(targets, labels_of_folds, **batches)
     return Streams(source_stream, target_stream, [each.framer for each, _ in labelled], targets.framer)
 

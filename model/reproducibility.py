@@ -1,6 +1,6 @@
-"""Reproducible runs: random draws that follow from one seed, plain float32, deterministic algorithms.
+"""Reproducible runs: random draws from one seed, plain float32, deterministic algorithms.
 
-Each purpose draws from a generator of its own: dropping one leaves the draws of the others.
+Each purpose has its own generator, so that removing one does not change the draws of the others.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ def derive_seed(seed: int, purpose: str) -> int:
 
 @contextmanager
 def use_seed(seed: int, purpose: str) -> Iterator[None]:
-    """Draw parameters in here from a generator of their own, and leave the global one as it was."""
+    """Seed the random draws of parameters within the context, and restore the global random state after it."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive_seed(seed, purpose))  # the CPU's alone: parameters are made there
+        torch.default_generator.manual_seed(derive_seed(seed, purpose))  # CPU only: parameters are made there
         yield
 
 
 @contextmanager
 def fork_random_state(purpose: str, device: torch.device) -> Iterator[None]:
-    """Draw in here from a random state that follows from the device's global one, which is left as it was."""
+    """Draw within the context from a state derived from the device's random state, and restore the latter after it."""
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         state = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
@@ -45,10 +45,10 @@ def _first_63_bits(content: bytes) -> int:
 
 @contextmanager
 def force_float32() -> Iterator[None]:
-    """Keep out TF32, which is on by default in cuDNN's convolutions and LSTMs, and whatever autocast the caller is in.
+    """Compute in full float32 within the context: without TF32 in cuDNN and without autocast.
 
-    A similarity is divided by a temperature of 0.01: TF32's rounding would become errors of a tenth. Matrix products do
-    without TF32 anyway.
+    cuDNN's convolutions and LSTMs use TF32 by default, matrix products do not. Division by a temperature of 0.01 would
+    turn its rounding into errors of 0.1.
     """
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
@@ -61,18 +61,18 @@ def force_float32() -> Iterator[None]:
 
 @contextmanager
 def disable_autocast() -> Iterator[None]:
-    """Compute in here in the tensors' own precision, whatever autocast the caller is in; of this thread alone."""
+    """Disable autocast of this thread within the context."""
     with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
         yield
 
 
 @contextmanager
-def use_deterministic_algorithms(*, wanted: bool) -> Iterator[None]:
-    """Let torch use deterministic algorithms only, where that is wanted."""
+def use_deterministic_algorithms(*, enabled: bool) -> Iterator[None]:
+    """Restrict torch to deterministic algorithms within the context if `enabled`."""
     before = torch.are_deterministic_algorithms_enabled()
-    if wanted:  # cuBLAS asks for it, before its first use
+    if enabled:  # cuBLAS needs it before its first use
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted or before)
+    torch.use_deterministic_algorithms(enabled or before)
     try:
         yield
     finally:

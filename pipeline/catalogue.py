@@ -54,5 +54,5 @@ def resolve_store(cache: Path, name: str) -> Path:
         raise StoreError("several stores match", where=name, valid=found, remedy="give the path of one")
     if not (prepared := list_prepared_corpora(cache)):
         remedy = Remedy("prepare a corpus", PrepareCorpus(cache=cache))
-        raise StoreError(f"store not found; the cache {cache} is empty", where=name, remedy=remedy)
+        raise StoreError(f"store not found; folder {cache} has no stores", where=name, remedy=remedy)
     raise StoreError(f"neither a path of a store nor a corpus prepared in {cache}", where=name, valid=prepared)

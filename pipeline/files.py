@@ -89,16 +89,9 @@ def replace_atomically(
 ) -> Iterator[Path]:
     """Yield a temporary path for an export, and rename it to its destination at the end of the block.
 
-    Parameters
-    ----------
-    destination
-        File or folder of the export.
-    own_files
-        Pattern of the relative paths in an export that is a folder; the yielded folder exists. None for a single file.
-    always
-        Files that every such folder has. A folder with other files or without these is never replaced.
-    force
-        True to replace an earlier export.
+    For a folder, which is yielded empty, `own_files` is the pattern of its relative paths, and `always` some that each
+    export has. For a single file, `own_files` is None. An earlier export is replaced if `force` is true, but never a
+    folder with other files or without those in `always`.
 
     Raises `ExportError`: the destination cannot be written or replaced.
     """

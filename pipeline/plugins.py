@@ -14,7 +14,7 @@ Kind = TypeVar("Kind")
 #: Names that any file system takes for a folder.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 #: Rule of `is_valid_name`, for error messages.
-NAME_RULE: Final = "lower-case letters, digits, - and _, and not be `all`"
+NAME_RULE: Final = "lower-case letters, digits, - and _, not start with - or _, and not be `all`"
 
 
 def is_valid_name(name: str) -> bool:
@@ -49,14 +49,14 @@ def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
 
 
 @contextmanager
-def wrap_plugin_errors(entry: EntryPoint, what: str) -> Iterator[None]:
+def wrap_plugin_errors(entry: EntryPoint, call: str) -> Iterator[None]:
     """Raise errors of the plug-in code in this block as `PluginError`, except an `EmodnaError`."""
     try:
         yield
     except EmodnaError:
         raise
     except Exception as error:
-        raise make_plugin_error(entry, f"{what} fails: {_describe_error(error)}") from error
+        raise make_plugin_error(entry, f"{call} fails: {_describe_error(error)}") from error
 
 
 def make_plugin_error(entry: EntryPoint, reason: str) -> PluginError:

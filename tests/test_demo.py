@@ -1,4 +1,4 @@
-"""Adaptation beats Source Only and every constant predictor, on corpora whose generator no model has shaped."""
+"""Emo-DNA beats Source Only and every constant predictor on the synthetic corpora of the demo."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from tests.model.small import SilentCallback, prepare_store
 from tests.synthesis import make_emodb, make_ravdess
 from tests.synthesis.__main__ import EMODB_SHARE, RAVDESS_REPETITIONS
 
-#: Points of UAR.
+#: Margin in points of UAR.
 MARGIN = 5.0
-#: A network and window that train in seconds and still hear enough of an utterance.
+#: Settings of a small network with a short window, which trains in seconds.
 SMALL = {"channels": "16", "frames": "128", "batch_size": "32"}
 
 

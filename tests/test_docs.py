@@ -1,4 +1,4 @@
-"""What docs/METHODS.md says of settings is so."""
+"""The settings in docs/METHODS.md exist and are complete."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ KEYS = {key for kind in METHODS.values() for key in as_settings(kind.defaults)} 
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_is_there_with_all_its_settings(name: str) -> None:
+def test_every_method_is_documented_with_all_settings(name: str) -> None:
     assert f"`{name}`" in TEXT
     assert [key for key in as_settings(METHODS[name].defaults) if not re.search(rf"\b{key}\b", TEXT)] == []
 
 
-def test_no_setting_is_there_that_does_not_exist() -> None:
+def test_documented_settings_exist() -> None:
     named = set(re.findall(r"\b([a-z]\w*)=[\w.:-]", TEXT)) - {"key"}
     assert named
     assert named - KEYS == set()
 
 
-def test_links_within_the_page_lead_somewhere() -> None:
+def test_links_within_the_page_have_targets() -> None:
     headings = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\(#([^)]+)\)", TEXT)) - anchors == set()

@@ -75,9 +75,9 @@ def test_from_a_folder_of_recordings_to_predictions(
         assert (row["agent"], row["own_label"], row["label"]) == (f"A{number}", "[bold]open", row["probability"] >= 0.5)
         assert row["id"].startswith(row["path"])
 
-    predicted = commands["predict"](run, "--manifest", table, "--threads", 1, "--json")
-    assert predicted.code == 0
-    assert [(each["agent"], each["own_label"]) for each in predicted.json] == [
+    recording_predictions = commands["predict"](run, "--manifest", table, "--threads", 1, "--json")
+    assert recording_predictions.code == 0
+    assert [(each["agent"], each["own_label"]) for each in recording_predictions.json] == [
         (f"A{n}", "[bold]open") for n in range(3)
     ]
-    assert all(0 <= each["probability"] <= 1 for each in predicted.json)
+    assert all(0 <= each["probability"] <= 1 for each in recording_predictions.json)

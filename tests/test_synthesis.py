@@ -1,4 +1,4 @@
-"""Pseudo-speech corpora: names, formats, acoustics as the tables say, reproducibility."""
+"""Tests of pseudo-speech corpora: names, formats, acoustics, reproducibility."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What an ear makes of one file: f0 in Hz, level in dB re full scale, spectral centroid in Hz, peak."""
+class Sound:
+    """Measurements of one file: f0 in Hz, level in dB re full scale, spectral centroid in Hz, peak."""
 
     f0_hz: float
     level_db: float
@@ -36,21 +36,21 @@ class Heard:
     peak: float
 
 
-def read(path: Path) -> tuple[Float64, int]:
+def read_audio(path: Path) -> tuple[Float64, int]:
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         return samples / 32768, file.getframerate()
 
 
-def frames(audio: Float64, rate: int) -> Float64:
+def select_loud_frames(audio: Float64, rate: int) -> Float64:
     """Return the louder frames of 40 ms, shape (frames, samples): within 15 dB of the loudest, so mostly vowels."""
     windows = np.lib.stride_tricks.sliding_window_view(audio, round(0.04 * rate))[:: round(0.01 * rate)]
     power = np.mean(windows**2, axis=1)
     return np.asarray(windows[power > power.max() * 10**-1.5])
 
 
-def pitch(windows: Float64, rate: int) -> Float64:
+def estimate_f0(windows: Float64, rate: int) -> Float64:
     """Return the f0 of each frame in Hz by autocorrelation, the lag divided by how much of the window is left."""
     size = windows.shape[1]
     spectrum = np.fft.rfft(windows * np.hanning(size), 2 * size)
@@ -64,49 +64,51 @@ def pitch(windows: Float64, rate: int) -> Float64:
     return np.asarray(rate / lags[strong.argmax(axis=1)])
 
 
-def hear(path: Path) -> Heard:
-    audio, rate = read(path)
-    loud = frames(audio, rate)
+def measure(path: Path) -> Sound:
+    audio, rate = read_audio(path)
+    loud = select_loud_frames(audio, rate)
     spectrum = (np.abs(np.fft.rfft(loud * np.hanning(loud.shape[1]))) ** 2).mean(axis=0)
     frequency = np.fft.rfftfreq(loud.shape[1], 1 / rate)
     band = frequency < 8000
-    return Heard(
-        float(np.median(pitch(loud, rate))),
+    return Sound(
+        float(np.median(estimate_f0(loud, rate))),
         float(10 * np.log10(np.mean(loud**2))),
         float(np.sum(frequency[band] * spectrum[band]) / spectrum[band].sum()),
         float(np.abs(audio).max()),
     )
 
 
-def mean(heard: Iterable[Heard]) -> Heard:
-    return Heard(*np.mean([astuple(each) for each in heard], axis=0).tolist())
+def mean(sound: Iterable[Sound]) -> Sound:
+    return Sound(*np.mean([astuple(each) for each in sound], axis=0).tolist())
 
 
-def average(corpus: dict[Path, Heard], emotion: str, male: bool | None = None) -> Heard:
+def average(corpus: dict[Path, Sound], emotion: str, male: bool | None = None) -> Sound:
     """Return the mean over the files of an emotion, and of men or women."""
     chosen = []
-    for path, heard in corpus.items():
+    for path, sound in corpus.items():
         name = RAVDESS_NAME.fullmatch(path.name) or EMODB_NAME.fullmatch(path.name)
         assert name is not None
         is_man = int(name["speaker"]) % 2 == 1 if name.re is RAVDESS_NAME else name["speaker"] in EMODB_MEN
         if name["emotion"] == emotion and male in (None, is_man):
-            chosen.append(heard)
+            chosen.append(sound)
     return mean(chosen)
 
 
 @pytest.fixture(scope="module")
-def ravdess(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Heard]:
-    """Four actors; neutral, sad and angry."""
+def ravdess(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Sound]:
+    """Measurements of four actors; neutral, sad and angry."""
     root = tmp_path_factory.mktemp("ravdess")
-    return {path: hear(path) for path in make_ravdess(root, actors=range(1, 5), emotions=(1, 4, 5), repetitions=(1,))}
+    return {
+        path: measure(path) for path in make_ravdess(root, actors=range(1, 5), emotions=(1, 4, 5), repetitions=(1,))
+    }
 
 
 @pytest.fixture(scope="module")
-def emodb(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Heard]:
-    """Four speakers, two of each sex; neutral, sad and angry."""
+def emodb(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Sound]:
+    """Measurements of four speakers, two of each sex; neutral, sad and angry."""
     root = tmp_path_factory.mktemp("emodb")
     speakers, texts = ("03", "08", "09", "10"), ("a01", "a02", "a04", "a07")
-    return {path: hear(path) for path in make_emodb(root, speakers=speakers, texts=texts, emotions="NTW")}
+    return {path: measure(path) for path in make_emodb(root, speakers=speakers, texts=texts, emotions="NTW")}
 
 
 def test_ravdess_layout(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_ravdess_layout(tmp_path: Path) -> None:
         assert name is not None
         assert path.parent == tmp_path / f"Actor_{name['speaker']}"
         assert (name["emotion"], name["intensity"]) != ("01", "02")
-        audio, rate = read(path)
+        audio, rate = read_audio(path)
         assert rate == 48_000
         assert 0.2 < len(audio) / rate < 1.6  # one syllable
 
@@ -130,10 +132,10 @@ def test_emodb_layout_and_counts(tmp_path: Path) -> None:
     assert Counter(name["emotion"] for name in names if name) == EMODB_COUNTS
     assert len({name["speaker"] for name in names if name}) == len({name["text"] for name in names if name}) == 10
     assert {path.parent for path in paths} == {tmp_path / "wav"}
-    assert all(read(path)[1] == 16_000 for path in paths[::20])
+    assert all(read_audio(path)[1] == 16_000 for path in paths[::20])
 
 
-def test_a_share_of_emodb_keeps_the_proportions_and_is_part_of_a_larger_share(tmp_path: Path) -> None:
+def test_a_share_of_emodb_keeps_the_proportions_and_is_contained_in_a_larger_one(tmp_path: Path) -> None:
     speakers = ("03", "08", "09")
     some, more = (
         {path.name for path in make_emodb(tmp_path / str(share), speakers=speakers, share=share, syllables=1)}
@@ -144,7 +146,7 @@ def test_a_share_of_emodb_keeps_the_proportions_and_is_part_of_a_larger_share(tm
         assert count == pytest.approx(0.4 * EMODB_COUNTS[letter] * 3 / 10, abs=2)
 
 
-def test_women_speak_higher_than_men(ravdess: dict[Path, Heard], emodb: dict[Path, Heard]) -> None:
+def test_women_speak_higher_than_men(ravdess: dict[Path, Sound], emodb: dict[Path, Sound]) -> None:
     for men, women in (
         (average(ravdess, "01", male=True), average(ravdess, "01", male=False)),
         (average(emodb, "N", male=True), average(emodb, "N", male=False)),
@@ -152,28 +154,28 @@ def test_women_speak_higher_than_men(ravdess: dict[Path, Heard], emodb: dict[Pat
         assert 80 < men.f0_hz < 150 < women.f0_hz < 260
 
 
-def test_anger_is_louder_higher_and_brighter_than_sadness(ravdess: dict[Path, Heard]) -> None:
+def test_anger_is_louder_higher_and_brighter_than_sadness(ravdess: dict[Path, Sound]) -> None:
     anger, neutral, sadness = (average(ravdess, emotion) for emotion in ("05", "01", "04"))
     assert anger.level_db > neutral.level_db + 6 > sadness.level_db + 7
     assert anger.f0_hz > 1.3 * max(neutral.f0_hz, sadness.f0_hz)
     assert anger.centroid_hz > 1.1 * max(neutral.centroid_hz, sadness.centroid_hz)
 
 
-def test_strong_intensity_goes_further(ravdess: dict[Path, Heard]) -> None:
-    angry = {path: heard for path, heard in ravdess.items() if path.name.startswith("03-01-05")}
-    normal, strong = (mean(heard for path, heard in angry.items() if path.name[9:11] == i) for i in ("01", "02"))
+def test_strong_intensity_is_louder_and_higher(ravdess: dict[Path, Sound]) -> None:
+    angry = {path: sound for path, sound in ravdess.items() if path.name.startswith("03-01-05")}
+    normal, strong = (mean(sound for path, sound in angry.items() if path.name[9:11] == i) for i in ("01", "02"))
     assert strong.level_db > normal.level_db + 2
     assert strong.f0_hz > 1.1 * normal.f0_hz
 
 
-def test_emodb_is_levelled_so_that_pitch_and_timbre_tell_but_the_peak_does_not(emodb: dict[Path, Heard]) -> None:
+def test_emotions_of_emodb_differ_in_pitch_and_timbre_but_not_in_peak(emodb: dict[Path, Sound]) -> None:
     anger, sadness = average(emodb, "W"), average(emodb, "T")
     assert anger.f0_hz > 1.3 * sadness.f0_hz
     assert anger.centroid_hz > 1.1 * sadness.centroid_hz
-    assert all(heard.peak == pytest.approx(10 ** (-0.5 / 20), abs=1e-3) for heard in emodb.values())
+    assert all(sound.peak == pytest.approx(10 ** (-0.5 / 20), abs=1e-3) for sound in emodb.values())
 
 
-def test_high_arousal_is_louder_and_higher_than_low_arousal_in_the_table() -> None:
+def test_high_arousal_is_louder_and_higher_than_low_arousal() -> None:
     high = [EXPRESSIONS[emotion] for emotion in ("anger", "disgust", "fear", "happiness", "surprise")]
     low = [EXPRESSIONS[emotion] for emotion in ("boredom", "calm", "neutral", "sadness")]
     assert min(e.level_db for e in high) >= max(e.level_db for e in low) + 3
@@ -181,37 +183,37 @@ def test_high_arousal_is_louder_and_higher_than_low_arousal_in_the_table() -> No
     assert min(e.tilt_db_octave for e in high) > max(e.tilt_db_octave for e in low)
 
 
-def test_surprise_rises_and_neutral_falls() -> None:
+def test_f0_rises_in_surprise_and_falls_in_neutral_speech() -> None:
     voice, sentence = Voice(115.0), parse_sentence("'na nO na nO na")
     moves: dict[str, list[float]] = {}
     for emotion in ("neutral", "surprise"):
         moves[emotion] = []
         for seed in range(9):
             audio = utter(voice, EXPRESSIONS[emotion], sentence, EMODB_CHANNEL, np.random.default_rng(seed))
-            f0 = pitch(frames(audio.astype(np.float64), 16_000), 16_000)
+            f0 = estimate_f0(select_loud_frames(audio.astype(np.float64), 16_000), 16_000)
             moves[emotion].append(float(12 * np.log2(np.median(f0[-3:]) / np.median(f0[-18:-13]))))
     assert np.median(moves["surprise"]) > 2
     assert np.median(moves["neutral"]) < 0
 
 
-def test_audio_is_clean(ravdess: dict[Path, Heard], emodb: dict[Path, Heard]) -> None:
-    for path, heard in (ravdess | emodb).items():
-        assert np.isfinite([heard.f0_hz, heard.level_db, heard.centroid_hz]).all(), path
-        assert 0.001 < heard.peak < 0.99, path
-        assert abs(read(path)[0].mean()) < 1e-3, path
+def test_audio_is_finite_and_has_no_clipping_or_offset(ravdess: dict[Path, Sound], emodb: dict[Path, Sound]) -> None:
+    for path, sound in (ravdess | emodb).items():
+        assert np.isfinite([sound.f0_hz, sound.level_db, sound.centroid_hz]).all(), path
+        assert 0.001 < sound.peak < 0.99, path
+        assert abs(read_audio(path)[0].mean()) < 1e-3, path
 
 
-def test_a_shout_into_a_hot_microphone_does_not_clip() -> None:
+def test_a_shout_at_high_gain_does_not_clip() -> None:
     channel = replace(RAVDESS_CHANNEL, level_db=0.0)
     audio = utter(Voice(200.0), EXPRESSIONS["anger"], parse_sentence("'hE"), channel, np.random.default_rng(0))
     assert audio.dtype == np.float32
     assert 0.5 < np.abs(audio).max() < 0.99
 
 
-def test_only_ravdess_has_long_silences(ravdess: dict[Path, Heard], emodb: dict[Path, Heard]) -> None:
+def test_only_ravdess_has_long_silences(ravdess: dict[Path, Sound], emodb: dict[Path, Sound]) -> None:
     for paths, shortest, longest in ((ravdess, 0.5, 1.1), (emodb, 0.0, 0.35)):
         for path in paths:
-            audio, rate = read(path)
+            audio, rate = read_audio(path)
             block = round(0.02 * rate)
             power = np.mean(audio[: len(audio) // block * block].reshape(-1, block) ** 2, axis=1)
             lead_s = 0.02 * np.flatnonzero(power > power.max() * 1e-2)[0]
@@ -219,7 +221,7 @@ def test_only_ravdess_has_long_silences(ravdess: dict[Path, Heard], emodb: dict[
 
 
 @pytest.mark.parametrize("syllables", [None, 2])
-def test_a_file_is_the_same_whatever_else_is_made(tmp_path: Path, syllables: int | None) -> None:
+def test_a_file_does_not_depend_on_other_files(tmp_path: Path, syllables: int | None) -> None:
     some = make_ravdess(tmp_path / "some", actors=(2,), emotions=(8,), repetitions=(2,), syllables=syllables)
     some += make_emodb(tmp_path / "some", speakers=("16",), texts=("b10",), emotions="WF", syllables=syllables)
     make_ravdess(tmp_path / "more", actors=(1, 2), emotions=(1, 8), statements=(2, 1), syllables=syllables)
@@ -235,11 +237,11 @@ def test_another_seed_gives_other_audio(tmp_path: Path) -> None:
     assert all(a.read_bytes() != b.read_bytes() for a, b in zip(one, other, strict=True))
 
 
-def test_strength_runs_from_neutral_to_the_expression_and_beyond() -> None:
+def test_scale_runs_from_neutral_to_the_expression_and_beyond() -> None:
     anger = EXPRESSIONS["anger"]
-    assert anger.at_strength(0.0) == Expression()
-    assert astuple(anger.at_strength(1.0)) == pytest.approx(astuple(anger))
-    assert anger.at_strength(1.3).f0_ratio > anger.f0_ratio
+    assert anger.scale(0.0) == Expression()
+    assert astuple(anger.scale(1.0)) == pytest.approx(astuple(anger))
+    assert anger.scale(1.3).f0_ratio > anger.f0_ratio
 
 
 @pytest.mark.parametrize(
@@ -252,13 +254,13 @@ def test_strength_runs_from_neutral_to_the_expression_and_beyond() -> None:
         (make_emodb, {"syllables": 0}, "syllables 0"),
     ],
 )
-def test_unknown_codes_are_refused_by_name(
+def test_unknown_codes_are_an_error_that_names_them(
     make: Callable[..., object], options: dict[str, object], named: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=named):
         make(tmp_path, **options)
 
 
-def test_unknown_phones_are_refused_by_name() -> None:
+def test_unknown_phones_are_an_error_that_names_them() -> None:
     with pytest.raises(ValueError, match=r"phones \['\?'\]"):
         parse_sentence("'ba ?a")

@@ -1,4 +1,4 @@
-"""emodna-bench: the paper's tables and figures, and what its commands share."""
+"""emodna-bench: run experiments, and show them as the tables and figures of the paper."""
 
 from collections.abc import Sized
 from pathlib import Path
@@ -13,17 +13,17 @@ out_option = click.option(
     default=Path("bench"),
     envvar="EMODNA_BENCH_OUT",
     show_envvar=True,
-    help="Folder of the benchmark.",
+    help="Folder of the experiment.",
 )
 
 
 def check_folder(to: Path | None) -> None:
-    """Raise EmodnaError if a file to write has no folder, before anything is worked out for it."""
+    """Raise EmodnaError if the folder of an output file does not exist."""
     if to is not None and not to.parent.is_dir():
-        raise EmodnaError(f"--to {to}: there is no folder {to.parent}")
+        raise EmodnaError(f"folder {to.parent} not found", field="to", value=to)
 
 
 def format_count(things: Sized | int, word: str) -> str:
-    """Return `1 cell` or `2 cells`."""
+    """Return "1 run" or "2 runs"."""
     number = things if isinstance(things, int) else len(things)
     return f"{number} {word}{'s' * (number != 1)}"

@@ -1,4 +1,4 @@
-"""emodna-bench: all pairs of corpora by methods and seeds, reported beside the paper."""
+"""The command group emodna-bench."""
 
 import sys
 
@@ -14,10 +14,13 @@ from emodna.cli.bench.table import table
 from emodna.cli.options import Group
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=Group,
+    examples=("emodna-bench run --corpora emodb --corpora ravdess --methods dan --seeds 1", "emodna-bench table 2"),
+)
 @click.version_option(package_name="emodna")
 def bench() -> None:
-    """Run all ordered pairs of corpora, and report them next to the paper."""
+    """Run experiments on all pairs of corpora, and compare them with the paper."""
 
 
 for command in (report, run, table, compare, figure, status, retry, drop, clean):
@@ -25,6 +28,6 @@ for command in (report, run, table, compare, figure, status, retry, drop, clean)
 
 
 def main() -> None:
-    """Entry point of `emodna-bench`."""
+    """Run emodna-bench as a program."""
     trains = len(sys.argv) > 1 and sys.argv[1] in (run.name, retry.name)
-    common.run(bench, resumable="the same command goes on where it ended" if trains else None)
+    common.run(bench, resumable="run the same command again to resume" if trains else None)

@@ -1,4 +1,4 @@
-"""emodna-bench compare: compare methods over all scenarios."""
+"""emodna-bench compare: test differences between methods for significance."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,6 +14,7 @@ from emodna.model.bench.spec import Experiment, MethodSpec, Pair, list_shared_re
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.errors import Remedy
 
 if TYPE_CHECKING:
     from emodna.model.bench.compare import Comparison
@@ -21,27 +22,33 @@ if TYPE_CHECKING:
     from emodna.model.evaluation.intervals import Resampling
 
 HEADINGS: Final = ("difference", "95 % interval", "better", "worse", "Wilcoxon p", "Holm p")
-"""Headings of the middle cells of `format_comparison_rows`."""
-#: Lines of what was left out; --json has all.
-_SHOWN: Final = 5
-#: Scenarios below which intervals are said to be too narrow.
-_FEW: Final = 10
-_DEPENDENT: Final = "scenarios that share a corpus are not independent: p-values and intervals are too optimistic"
+"""Headings of the columns between mean score and mean rank."""
+#: Printed lines about scenarios that are left out.
+_MAX_LEFT_OUT: Final = 5
+#: With fewer scenarios, a note says that the bootstrap intervals are too narrow.
+_FEW_SCENARIOS: Final = 10
+_DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-values and intervals are too optimistic"
 
 
-@click.command(cls=Command)
-@click.option("--metric", type=click.Choice(list(SCORE_NAMES)), default="uar", help="Score that is compared.")
-@click.option("--task", type=click.Choice(TASKS), help="Scenarios of one task.  [default: of both]")
+@click.command(
+    cls=Command,
+    groups={"Data": "out task methods against metric resamples seed"},
+    examples=(
+        "emodna-bench compare",
+        "emodna-bench compare --task arousal --metric f1 --methods dann:add=scl --against dann",
+    ),
+)
+@click.option("--metric", type=click.Choice(list(SCORE_NAMES)), default="uar", help="Metric to compare.")
+@click.option("--task", type=click.Choice(TASKS), help="Task to compare.  [default: both]")
 @click.option(
     "--methods",
-    "methods",
     multiple=True,
-    metavar="ROW",
-    help="METHOD or METHOD:KEY=VALUE,...; repeatable.  [default: all with scores, but no oracles]",
+    metavar="SPEC",
+    help="Method spec to compare; repeatable.  [default: all with scores, without oracles]",
 )
-@click.option("--against", metavar="ROW", help="What the others are compared with.  [default: emo-dna, else the first]")
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Of the bootstrap.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the bootstrap.")
+@click.option("--against", metavar="SPEC", help="Reference method.  [default: emo-dna, else the first method]")
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Resamples of the bootstrap.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @out_option
 @common_options
 def compare(
@@ -54,17 +61,19 @@ def compare(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Compare methods over scenarios: ordered pairs of corpora by tasks, each by its mean over the seeds.
+    """Compare methods with a reference method and with each other.
 
-    Each method against one: mean difference with its 95 % interval (paired bootstrap over the scenarios), Wilcoxon's
-    signed-rank test, and Holm's correction for the number of methods. All methods among each other: mean ranks,
-    Friedman's test, Nemenyi's critical difference (5 %).
+    A scenario is an ordered pair of corpora in one task; its score is the mean over the seeds. The comparison uses the
+    scenarios and seeds that all compared methods have.
 
-    Only scenarios that all compared methods have count, with the seeds that all have. Scenarios that share a corpus are
-    not independent, and all of this takes them as if they were: p-values and intervals are too optimistic.
+    For each method: mean difference to the reference with a 95 % interval (paired bootstrap over the scenarios),
+    Wilcoxon's signed-rank test, and Holm's correction for the number of methods. For all methods together: mean ranks,
+    Friedman's test, and Nemenyi's critical difference at 5 %.
+
+    All tests assume independent scenarios. Scenarios that share a corpus are not independent, so p-values and intervals
+    are too optimistic.
     """
-    from emodna.model.bench.compare import compare as made
-    from emodna.model.bench.compare import match_scores
+    from emodna.model.bench import compare as bench_compare
     from emodna.model.bench.results import Scores, collect_results, select_scores
     from emodna.model.evaluation.intervals import Resampling
 
@@ -73,7 +82,7 @@ def compare(
     specs = [MethodSpec.parse(text) for text in methods]
     reference, specs = choose_methods(experiment, scores, specs, None if against is None else MethodSpec.parse(against))
     resampling = Resampling(resamples, seed)
-    comparison = made(match_scores(scores, specs), reference, resampling)
+    comparison = bench_compare.compare(bench_compare.match_scores(scores, specs), reference, resampling)
     if as_json:
         common.print_json(_make_document(comparison, experiment, metric, task, resampling))
     else:
@@ -83,95 +92,98 @@ def compare(
 def choose_methods(
     experiment: Experiment, scores: "Scores", methods: list[MethodSpec], against: MethodSpec | None
 ) -> tuple[MethodSpec, list[MethodSpec]]:
-    """Return the reference of a comparison, and all methods that are compared, with the reference.
+    """Return the reference method and all methods to compare, including the reference.
 
-    Raise BenchError of methods that the experiment does not have, or of fewer than two.
+    Raise BenchError if the experiment lacks one of the methods, or if fewer than two remain.
     """
     from emodna.model.bench.compare import EMO_DNA, list_default_methods
 
-    for option, spec in [*(("--methods", spec) for spec in methods), *([("--against", against)] if against else [])]:
+    for field, spec in [*(("methods", spec) for spec in methods), *([("against", against)] if against else [])]:
         if spec not in experiment.methods:
-            valid = ", ".join(map(str, experiment.methods))
-            raise BenchError(f"{option} {spec}: not in the benchmark; valid: {valid}")
-    usual = methods or list_default_methods(experiment, scores)
+            raise BenchError("not in the experiment", field=field, value=str(spec), valid=experiment.methods)
+    candidates = methods or list_default_methods(experiment, scores)
     reference = against
     if reference is None:
-        reference = EMO_DNA if EMO_DNA in scores.methods else next(iter(usual), None)
-    together = list(dict.fromkeys([*usual, *([reference] if reference else [])]))
-    if methods and together == [reference]:
-        default = " (the default)" if against is None else ""
-        raise BenchError(f"--methods {reference}: --against is the same one{default}, and nothing is left to compare")
-    if reference is None or len(together) < 2:
-        have = ", ".join(map(str, together)) or "none"
-        raise BenchError(f"{experiment.out}: a comparison needs two methods with finished cells (here: {have})")
-    return reference, together
+        reference = EMO_DNA if EMO_DNA in scores.methods else next(iter(candidates), None)
+    compared_methods = list(dict.fromkeys([*candidates, *([reference] if reference else [])]))
+    if methods and compared_methods == [reference]:
+        raise BenchError(
+            "is the reference itself",
+            field="methods",
+            value=str(reference),
+            remedy=Remedy("choose another method, or another {against}"),
+        )
+    if reference is None or len(compared_methods) < 2:
+        found = ", ".join(map(str, compared_methods)) or "none"
+        raise BenchError(f"needs at least two methods with finished runs, found {found}", where=experiment.out)
+    return reference, compared_methods
 
 
-def format_comparison_title(found: "Comparison", experiment: Experiment, metric: str) -> str:
-    """Return the line above a comparison."""
-    reference = experiment.methods[found.reference].label
-    scenarios = format_count(found.matched.scenarios, "scenario")
+def format_comparison_title(comparison: "Comparison", experiment: Experiment, metric: str) -> str:
+    """Return the title of a comparison."""
+    reference = experiment.methods[comparison.reference].label
+    scenarios = format_count(comparison.matched.scenarios, "scenario")
     return f"{SCORE_NAMES[metric]} over {scenarios}; differences to {reference}, in points"
 
 
-def format_comparison_rows(found: "Comparison", experiment: Experiment) -> list[list[tuple[str, float | None]]]:
-    """Return the lines of a comparison, best first: label, mean score, one cell per `HEADINGS`, and mean rank.
+def format_comparison_rows(comparison: "Comparison", experiment: Experiment) -> list[list[tuple[str, float | None]]]:
+    """Return the rows of a comparison, best first: label, mean score, one cell per item of `HEADINGS`, mean rank.
 
-    Each cell is its text and the number it is of; the reference has empty texts where it would be compared with itself.
+    A cell is a text and its number. The reference has empty cells below `HEADINGS`.
     """
-    matched, ranks = found.matched, found.ranking.mean_ranks
-    against = {each.method: each for each in found.methods}
+    matched, ranks = comparison.matched, comparison.ranking.mean_ranks
+    comparisons = {each.method: each for each in comparison.methods}
     means = matched.scores.mean(axis=0).tolist()
-    lines = []
-    for place in sorted(range(len(ranks)), key=ranks.__getitem__):
-        each = against.get(matched.methods[place])
-        compared: list[tuple[str, float | None]] = [("", None)] * len(HEADINGS)
+    rows = []
+    for index in sorted(range(len(ranks)), key=ranks.__getitem__):
+        each = comparisons.get(matched.methods[index])
+        cells: list[tuple[str, float | None]] = [("", None)] * len(HEADINGS)
         if each is not None:
-            compared = [
+            cells = [
                 (_format_signed(each.difference), each.difference),
                 (" to ".join(map(_format_signed, each.interval)), each.interval[0]) if each.interval else ("-", None),
                 (str(each.better), each.better),
                 (str(each.worse), each.worse),
                 *(("-" if p is None else f"{p:.3g}", p) for p in (each.test.p, each.p_holm)),
             ]
-        label = experiment.methods[matched.methods[place]].label
-        score, rank = (f"{means[place]:.1f}", means[place]), (f"{ranks[place]:.2f}", ranks[place])
-        lines.append([(label, None), score, *compared, rank])
-    return lines
+        label = experiment.methods[matched.methods[index]].label
+        score, rank = (f"{means[index]:.1f}", means[index]), (f"{ranks[index]:.2f}", ranks[index])
+        rows.append([(label, None), score, *cells, rank])
+    return rows
 
 
-def format_remarks(found: "Comparison", experiment: Experiment) -> Iterator[str]:
-    """Yield what has to be known of a comparison, in sentences."""
-    matched, ranking = found.matched, found.ranking
-    for why in dict.fromkeys(each.test.why for each in found.methods if each.test.why is not None):
-        labels = [experiment.methods[each.method].label for each in found.methods if each.test.why == why]
-        whom = "" if len(labels) == len(found.methods) else f" of {', '.join(labels)}"
-        yield f"no Wilcoxon test{whom}: {why}"
+def format_comparison_notes(comparison: "Comparison", experiment: Experiment) -> Iterator[str]:
+    """Yield the notes below a comparison."""
+    matched, ranking = comparison.matched, comparison.ranking
+    for reason in dict.fromkeys(each.test.why for each in comparison.methods if each.test.why is not None):
+        labels = [experiment.methods[each.method].label for each in comparison.methods if each.test.why == reason]
+        scope = "" if len(labels) == len(comparison.methods) else f" for {', '.join(labels)}"
+        yield f"no Wilcoxon test{scope}: {reason}"
     n = len(matched.scenarios)
-    if found.missing_interval_reason is not None:
-        yield f"no interval: {found.missing_interval_reason}"
-    elif n < _FEW:
-        yield f"{n} scenarios: too few for a bootstrap, whose intervals are too narrow then"
+    if comparison.missing_interval_reason is not None:
+        yield f"no interval: {comparison.missing_interval_reason}"
+    elif n < _FEW_SCENARIOS:
+        yield f"only {n} scenarios: the bootstrap intervals are too narrow"
     if ranking.p is not None:
         yield f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}"
     difference = ranking.critical_difference
     if difference is not None and not ranking.is_attainable:
-        yield f"Nemenyi: critical difference {difference:.2f}, out of reach of mean ranks of so few scenarios"
+        yield f"Nemenyi: critical difference {difference:.2f}; too few scenarios to reach it"
     elif difference is not None:
-        yield f"Nemenyi: mean ranks that are {difference:.2f} apart differ"
+        yield f"Nemenyi: mean ranks differ significantly if they are at least {difference:.2f} apart"
         for group in ranking.groups:
-            labels = [experiment.methods[matched.methods[place]].label for place in group]
-            yield f"not told apart: {', '.join(labels)}"
-    yield from note_shared_recordings(_select_shared(found, experiment))
+            labels = [experiment.methods[matched.methods[index]].label for index in group]
+            yield f"no significant difference between: {', '.join(labels)}"
+    yield from note_shared_recordings(_select_shared(comparison, experiment))
     yield _DEPENDENT
-    yield from (f"left out: {left}" for left in matched.left_out[:_SHOWN])
-    if len(matched.left_out) > _SHOWN:
-        yield f"left out: {len(matched.left_out) - _SHOWN} more, see --json"
+    yield from (f"left out: {each}" for each in matched.left_out[:_MAX_LEFT_OUT])
+    if len(matched.left_out) > _MAX_LEFT_OUT:
+        yield f"left out: {len(matched.left_out) - _MAX_LEFT_OUT} more; --json lists all"
 
 
-def _select_shared(found: "Comparison", experiment: Experiment) -> dict[Pair, int]:
-    """Return the shared recordings of the pairs of its scenarios."""
-    pairs = {(src, tgt) for _, src, tgt in found.matched.scenarios}
+def _select_shared(comparison: "Comparison", experiment: Experiment) -> dict[Pair, int]:
+    """Return the numbers of shared recordings of the compared pairs."""
+    pairs = {(src, tgt) for _, src, tgt in comparison.matched.scenarios}
     return {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
 
 
@@ -179,40 +191,40 @@ def _format_signed(points: float) -> str:
     return f"{round(points, 1) + 0.0:+.1f}"  # no -0.0
 
 
-def _print_comparison(found: "Comparison", experiment: Experiment, metric: str) -> None:
+def _print_comparison(comparison: "Comparison", experiment: Experiment, metric: str) -> None:
     from rich.text import Text
 
     from emodna.cli.runs.table import Column, make_text, print_table
 
-    common.out.print(common.escape(format_comparison_title(found, experiment, metric)))
-    labels, *numbers = zip(*format_comparison_rows(found, experiment), strict=True)
+    common.out.print(common.escape(format_comparison_title(comparison, experiment, metric)))
+    labels, *numbers = zip(*format_comparison_rows(comparison, experiment), strict=True)
     hidden_first = {"better": 3, "worse": 3, "Wilcoxon p": 2, "Holm p": 1}
     columns = [Column("method", [make_text(label) for label, _ in labels], folds=True)]
     for head, cells in zip((SCORE_NAMES[metric], *HEADINGS, "mean rank"), numbers, strict=True):
         columns.append(Column(head, [Text(text) for text, _ in cells], hidden_first.get(head, 0), right=True))
     print_table(columns)
-    for line in format_remarks(found, experiment):
+    for line in format_comparison_notes(comparison, experiment):
         common.out.print(common.escape(line))
 
 
 def _make_document(
-    found: "Comparison", experiment: Experiment, metric: str, task: str | None, resampling: "Resampling"
+    comparison: "Comparison", experiment: Experiment, metric: str, task: str | None, resampling: "Resampling"
 ) -> dict[str, Any]:
     from emodna.model.evaluation.intervals import LEVEL
 
-    matched, ranking = found.matched, found.ranking
-    select_scores = zip(matched.methods, matched.scores.mean(axis=0).tolist(), ranking.mean_ranks, strict=True)
+    matched, ranking = comparison.matched, comparison.ranking
+    rows = zip(matched.methods, matched.scores.mean(axis=0).tolist(), ranking.mean_ranks, strict=True)
     return {
         "metric": metric,
         "task": task,
-        "against": str(found.reference),
+        "against": str(comparison.reference),
         "scenarios": [
             {"task": task_, "src": src, "tgt": tgt, "seeds": seeds}
             for (task_, src, tgt), seeds in matched.seeds.items()
         ],
         "left_out": matched.left_out,
         "note": _DEPENDENT,
-        "shared": list_shared_recordings(_select_shared(found, experiment)),
+        "shared": list_shared_recordings(_select_shared(comparison, experiment)),
         "bootstrap": {"level": LEVEL, **asdict(resampling)},
         "wilcoxon": {"alternative": "two-sided", "zero_method": "wilcox"},
         "methods": [
@@ -223,24 +235,24 @@ def _make_document(
                 "mean": mean,
                 "mean_rank": rank,
             }
-            for spec, mean, rank in select_scores
+            for spec, mean, rank in rows
         ],
         "comparisons": [
             {
                 "method": str(each.method),
                 "difference": each.difference,
                 "interval": each.interval,
-                "why_no_interval": found.missing_interval_reason,
+                "why_no_interval": comparison.missing_interval_reason,
                 "better": each.better,
                 "worse": each.worse,
                 **asdict(each.test),
                 "p_holm": each.p_holm,
             }
-            for each in found.methods
+            for each in comparison.methods
         ],
         "friedman": {"chi_squared": ranking.chi_squared, "p": ranking.p},
         "nemenyi": {
             "critical_difference": ranking.critical_difference,
-            "groups": [[str(matched.methods[place]) for place in group] for group in ranking.groups],
+            "groups": [[str(matched.methods[index]) for index in group] for group in ranking.groups],
         },
     }

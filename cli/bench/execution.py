@@ -1,4 +1,4 @@
-"""Execution of an experiment's runs for emodna-bench run and retry: options, progress, and a summary."""
+"""Execution of an experiment's runs for emodna-bench run and retry, with progress and a summary."""
 
 import json
 import os
@@ -29,98 +29,105 @@ if TYPE_CHECKING:
     from emodna.model.bench.runner import Workers
     from emodna.model.bench.worker import RunReply
 
-#: Small networks leave a GPU idle between their kernels; more processes than this fight for its memory.
+#: Runs per GPU: one small network leaves a GPU idle, many exhaust its memory.
 _PER_GPU: Final = 4
-#: Errors that are printed; all are in the JSON and in `emodna-bench status`.
-_SHOWN: Final = 10
-#: Runs at work that the display names.
-_RUNNING: Final = 4
-#: Bytes at the end of metrics.jsonl in which there is a whole line.
-_TAIL: Final = 8192
+#: Printed errors; the JSON and `emodna-bench status` list all.
+_MAX_ERRORS: Final = 10
+#: Running runs that the display lists.
+_MAX_RUNNING: Final = 4
+#: Bytes read from the end of metrics.jsonl; they hold at least one complete line.
+_TAIL_BYTES: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
-    """Place and manner of execution."""
+class Resources:
+    """A device kind and a way to start workers."""
 
     kind: Literal["cpu", "cuda"]
     start: "Callable[[int], AbstractContextManager[Workers]]"
-    """Starts workers for a number of runs, or connects to them."""
+    """Function that starts workers for a number of runs, or connects to them."""
 
 
-def resolve_execution(workers: int | None, scheduler: str | None, threads: int, device: str) -> Execution:
-    """Return the execution that options ask for; raise EmodnaError or click.UsageError if there is none."""
+def resolve_resources(workers: int | None, scheduler: str | None, threads: int, device: str) -> Resources:
+    """Return the device kind and the workers that the options describe.
+
+    Raises
+    ------
+    EmodnaError
+        If the device is not available.
+    click.UsageError
+        If workers and scheduler are both set.
+    """
     from emodna.model.bench.runner import connect_remote_workers, start_local_workers
 
     if workers and scheduler:
         raise click.UsageError("--workers and --scheduler exclude each other: a cluster has its own workers")
     if scheduler and device not in ("auto", "cpu", "cuda"):
-        raise EmodnaError(f"--device {device}: not with --scheduler; valid: auto, cpu, cuda")
-    here = None if scheduler and device != "auto" else common.resolve_device(device)
-    kind: Literal["cpu", "cuda"] = "cuda" if (here.type if here else device) == "cuda" else "cpu"
-    if scheduler or here is None:
-        return Execution(kind, lambda _runs: connect_remote_workers(str(scheduler), threads, kind))
-    devices, room = [str(here)], max(common.count_cores() // threads, 1)
+        raise EmodnaError("not valid for a cluster", field="device", value=device, valid=("auto", "cpu", "cuda"))
+    local_device = None if scheduler and device != "auto" else common.resolve_device(device)
+    kind: Literal["cpu", "cuda"] = "cuda" if (local_device.type if local_device else device) == "cuda" else "cpu"
+    if scheduler or local_device is None:
+        return Resources(kind, lambda _runs: connect_remote_workers(str(scheduler), threads, kind))
+    devices, max_workers = [str(local_device)], max(common.count_cores() // threads, 1)
     if kind == "cuda":
         import torch
 
-        if here.index is None:
+        if local_device.index is None:
             devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        room = min(room, _PER_GPU * len(devices))
-    return Execution(kind, lambda runs: start_local_workers(min(workers or room, runs), threads, devices))
+        max_workers = min(max_workers, _PER_GPU * len(devices))
+    return Resources(kind, lambda runs: start_local_workers(min(workers or max_workers, runs), threads, devices))
 
 
 class BenchDisplay:
-    """Progress of some runs: a line for each that has ended, the time that is left, and a display for a terminal."""
+    """Progress of runs: a line for each finished run, the remaining time, and a live display on a terminal."""
 
     def __init__(self, experiment: Experiment, states: "dict[RunSpec, RunState]", workers: int = 1) -> None:
         self.experiment, self.states, self.workers = experiment, states, workers
         self.durations: dict[tuple[object, str], list[float]] = defaultdict(list)
-        """Seconds of the finished runs by method and task, which take alike."""
-        self._started: dict[RunSpec, float] = {}
-        self._began = time.monotonic()
+        """Seconds of finished runs by (method, task); such runs take about equally long."""
+        self._start_times: dict[RunSpec, float] = {}
+        self._start_time = time.monotonic()
 
     @property
     def counts(self) -> "Counter[RunState]":
-        """Runs by state."""
+        """Number of runs by state."""
         return Counter(self.states.values())
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the last run ends, by the mean of those like it; None before one has ended."""
-        known = {key: sum(each) / len(each) for key, each in self.durations.items()}
-        if not known:
+        """Estimated seconds until all runs are finished; None before the first one is."""
+        mean_durations = {key: sum(each) / len(each) for key, each in self.durations.items()}
+        if not mean_durations:
             return None
-        usual = sum(known.values()) / len(known)
+        overall_mean = sum(mean_durations.values()) / len(mean_durations)
         now, total = time.monotonic(), 0.0
         for run, state in self.states.items():
             if state in ("waiting", "interrupted", "running"):
-                spent = now - self._started.get(run, now)
-                total += max(known.get((run.method, run.task), usual) - spent, 0.0)
+                spent = now - self._start_times.get(run, now)
+                total += max(mean_durations.get((run.method, run.task), overall_mean) - spent, 0.0)
         return total / self.workers
 
     def on_run_start(self, run: RunSpec) -> None:
-        """Count a run as running."""
-        self.states[run], self._started[run] = "running", time.monotonic()
+        """Mark a run as running."""
+        self.states[run], self._start_times[run] = "running", time.monotonic()
 
-    def on_run_end(self, run: RunSpec, answer: "RunReply") -> None:
-        """Count a run, and print it."""
-        self.states[run] = answer.kind if answer.kind in ("done", "failed") else "running"
-        self._started.pop(run, None)
-        if answer.kind == "busy":
+    def on_run_end(self, run: RunSpec, reply: "RunReply") -> None:
+        """Update the state of a run and print its result."""
+        self.states[run] = reply.kind if reply.kind in ("done", "failed") else "running"
+        self._start_times.pop(run, None)
+        if reply.kind == "busy":
             _print_busy_run(run)
-        if answer.kind not in ("done", "failed"):
+        if reply.kind not in ("done", "failed"):
             return
-        if answer.kind == "done":
-            self.durations[run.method, run.task].append(answer.seconds)
-            uar, seconds_left = (answer.result or {}).get("uar"), self.seconds_left
-            score = "no labels to score by" if uar is None else f"UAR {uar:.1f}"
-            outcome = (
-                f"{score} ({answer.seconds:.0f} s{f', ETA {format_duration(seconds_left)}' if seconds_left else ''})"
-            )
+        if reply.kind == "done":
+            self.durations[run.method, run.task].append(reply.seconds)
+            uar, seconds_left = (reply.result or {}).get("uar"), self.seconds_left
+            score = "target has no labels" if uar is None else f"UAR {uar:.1f}"
+            eta = f", ETA {format_duration(seconds_left)}" if seconds_left else ""
+            outcome = f"{score} ({reply.seconds:.0f} s{eta})"
         else:
-            outcome = f"[red]failed:[/red] {common.escape(answer.error)}"
-        label = self.experiment.methods[run.method].label  # an oracle's scores go by no other name
+            outcome = f"[red]failed:[/red] {common.escape(reply.error)}"
+        label = self.experiment.methods[run.method].label  # which marks oracles
         words = common.escape(f"{run.src} -> {run.tgt}, {run.task}, {label}, seed {run.seed}")
         common.note(f"{self.counts['done'] + self.counts['failed']}/{len(self.states)} {words}: {outcome}")
 
@@ -130,7 +137,7 @@ class BenchDisplay:
 
     @contextmanager
     def show(self) -> Iterator[None]:
-        """Show the display while the runs are executed, if standard error is a terminal."""
+        """Show the live display in this context if standard error is a terminal."""
         if common.is_quiet() or not common.err.is_terminal or common.err.is_dumb_terminal:
             yield
         else:
@@ -139,28 +146,28 @@ class BenchDisplay:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         counts, seconds_left, total = self.counts, self.seconds_left, len(self.states)
-        ended = counts["done"] + counts["failed"]
-        facts = [f"{ended}/{total} cells", *[f"{counts['failed']} failed"] * bool(counts["failed"])]
-        facts += [] if seconds_left is None else [f"ETA {format_duration(seconds_left)}"]
-        facts.append(f"elapsed {format_duration(time.monotonic() - self._began)}")
-        yield Text("  ".join(facts), style="bold", overflow="ellipsis", no_wrap=True)
-        bar = Table.grid(expand=True)  # which ends its line, as the bar alone does not
-        bar.add_row(ProgressBar(total, ended))
+        completed = counts["done"] + counts["failed"]
+        parts = [f"{completed}/{total} runs", *[f"{counts['failed']} failed"] * bool(counts["failed"])]
+        parts += [] if seconds_left is None else [f"ETA {format_duration(seconds_left)}"]
+        parts.append(f"elapsed {format_duration(time.monotonic() - self._start_time)}")
+        yield Text("  ".join(parts), style="bold", overflow="ellipsis", no_wrap=True)
+        bar = Table.grid(expand=True)  # adds the line end that a bare ProgressBar lacks
+        bar.add_row(ProgressBar(total, completed))
         yield bar
-        for run in sorted(self._started, key=self._started.__getitem__)[:_RUNNING]:
+        for run in sorted(self._start_times, key=self._start_times.__getitem__)[:_MAX_RUNNING]:
             done, steps = _read_steps_done(self.experiment.run_folder(run)), self.experiment.arguments(run)["steps"]
-            yield Text(f"{done:>6}/{steps}  {common.visible(run)}", overflow="ellipsis", no_wrap=True)
+            yield Text(f"{done:>6}/{steps}  {common.escape_controls(run)}", overflow="ellipsis", no_wrap=True)
 
 
 def _read_steps_done(run: RunFolder) -> int:
-    """Return the steps that a run at work has logged, read off the end of its metrics.jsonl."""
+    """Return the last step in the metrics.jsonl of a running run; 0 if there is none."""
     try:
         with run.metrics.open("rb") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
+            file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
             lines = file.read().splitlines()
     except OSError:
         return 0
-    for line in reversed(lines):  # the last one may be half written, the first one half read
+    for line in reversed(lines):  # the first and the last may be incomplete
         try:
             return int(json.loads(line)["step"])
         except (ValueError, KeyError, TypeError):
@@ -171,97 +178,98 @@ def _read_steps_done(run: RunFolder) -> int:
 def execute_experiment(
     experiment: Experiment,
     runs: Sequence[RunSpec],
-    execution: Execution,
+    resources: Resources,
     *,
-    began: float,
+    start_time: float,
     restart: bool,
     as_json: bool,
 ) -> int:
-    """Write bench.json, execute what is left of some runs, and print a summary; return the command's exit code.
+    """Write bench.json, execute unfinished runs, print a summary, and return the command's exit code.
 
-    The command began at `began`, by time.monotonic; for `restart` see `execute_runs`.
+    `start_time` is the start of the command by time.monotonic; for `restart` see `execute_runs`.
     """
     from emodna.model.bench.results import read_run_results, to_finite_float
     from emodna.model.bench.runner import execute_runs
 
-    before = read_run_results(experiment, runs)
-    if restart:  # why they failed stays written down until they are done: interrupted, the same command goes on
-        before = [replace(each, state="waiting") if each.state == "failed" else each for each in before]
-    progress = BenchDisplay(experiment, {each.run: each.state for each in before})
-    left = [run for run, state in progress.states.items() if state in ("interrupted", "waiting")]
-    busy = [run for run, state in progress.states.items() if state == "running"]
-    errors = {each.run: str(each.error) for each in before if each.state == "failed"}
-    done = progress.counts["done"]
-    print_skipped_runs(progress, left)
-    answers: dict[RunSpec, RunReply] = {}
-    if not left:
+    results = read_run_results(experiment, runs)
+    if restart:  # recorded errors stay until the runs are done, so an interrupted command can be repeated
+        results = [replace(each, state="waiting") if each.state == "failed" else each for each in results]
+    display = BenchDisplay(experiment, {each.run: each.state for each in results})
+    unfinished_runs = [run for run, state in display.states.items() if state in ("interrupted", "waiting")]
+    busy_runs = [run for run, state in display.states.items() if state == "running"]
+    errors = {each.run: str(each.error) for each in results if each.state == "failed"}
+    done = display.counts["done"]
+    print_skipped_runs(display, unfinished_runs)
+    replies: dict[RunSpec, RunReply] = {}
+    if not unfinished_runs:
         experiment.write()
     else:
-        with progress.show(), execution.start(len(left)) as workers:
+        with display.show(), resources.start(len(unfinished_runs)) as workers:
             count = workers.count()
-            progress.workers = count or 1
-            common.note(
-                f"{format_count(left, 'cell')}, {format_count(count, 'worker')}, into {common.escape(experiment.out)}"
-            )
-            experiment.write()  # not before there are workers: a slip in --scheduler would leave a plan behind
-            answers = execute_runs(experiment, left, workers, progress, restart=restart)
-    ran = [run for run, answer in answers.items() if answer.kind == "done"]
-    errors |= {run: str(answer.error) for run, answer in answers.items() if answer.kind == "failed"}
-    busy += [run for run, answer in answers.items() if answer.kind == "busy"]
+            display.workers = count or 1
+            size = f"{format_count(unfinished_runs, 'run')}, {format_count(count, 'worker')}"
+            common.note(f"{size}, into {common.escape(experiment.out)}")
+            experiment.write()  # after the workers started: a wrong --scheduler leaves no experiment behind
+            replies = execute_runs(experiment, unfinished_runs, workers, display, restart=restart)
+    finished_runs = [run for run, reply in replies.items() if reply.kind == "done"]
+    errors |= {run: str(reply.error) for run, reply in replies.items() if reply.kind == "failed"}
+    busy_runs += [run for run, reply in replies.items() if reply.kind == "busy"]
     summary = {
         "out": str(experiment.out.absolute()),
         "cells": len(runs),
-        "done": done + len(ran),
-        "ran": len(ran),
+        "done": done + len(finished_runs),
+        "ran": len(finished_runs),
         "failed": [{**describe_run(run), "error": error} for run, error in errors.items()],
-        "skipped": [describe_run(run) for run in busy],
-        "wall_seconds": time.monotonic() - began,
-        "cell_seconds": sum(to_finite_float((answers[run].result or {}).get("wall_seconds")) or 0.0 for run in ran),
+        "skipped": [describe_run(run) for run in busy_runs],
+        "wall_seconds": time.monotonic() - start_time,
+        "cell_seconds": sum(
+            to_finite_float((replies[run].result or {}).get("wall_seconds")) or 0.0 for run in finished_runs
+        ),
     }
     if as_json:
         common.print_json(summary)
     else:
         common.out.print(
-            f"{summary['done']} of {summary['cells']} cells done, {summary['ran']} of them now, "
+            f"{summary['done']} of {summary['cells']} runs done, {summary['ran']} of them now, "
             f"in {summary['wall_seconds']:.0f} s\n{common.escape(experiment.out)}"
         )
-    for run, error in list(errors.items())[:_SHOWN]:
+    for run, error in list(errors.items())[:_MAX_ERRORS]:
         common.note(f"[red]failed:[/red] {common.escape(run)}: {common.escape(error)}")
-    if len(errors) > _SHOWN:
-        common.note(f"... and {len(errors) - _SHOWN} more (emodna-bench status names them all)")
+    if len(errors) > _MAX_ERRORS:
+        common.note(f"... and {len(errors) - _MAX_ERRORS} more; emodna-bench status lists all")
     if errors:
         common.print_error(
-            f"{format_count(errors, 'cell')} failed; {format_command(experiment.out, 'retry')} tries them again"
+            f"{format_count(errors, 'run')} failed; try again with: {format_command(experiment.out, 'retry')}"
         )
     return 1 if errors else 0
 
 
-def print_skipped_runs(progress: BenchDisplay, left: Sequence[RunSpec]) -> None:
-    """Tell which runs are not executed now, and which of those that are left have steps of their own."""
-    counts, conditions = progress.counts, progress.experiment.conditions
+def print_skipped_runs(display: BenchDisplay, unfinished_runs: Sequence[RunSpec]) -> None:
+    """Print which runs are not executed, and which methods set their own number of steps."""
+    counts, conditions = display.counts, display.experiment.conditions
     if done := counts["done"]:
-        common.note(f"{format_count(done, 'cell')} {'is' if done == 1 else 'are'} done already")
+        common.note(f"{format_count(done, 'run')} already done")
     if failed := counts["failed"]:
-        them = f"{format_count(failed, 'cell')} that failed before {'is' if failed == 1 else 'are'}"
-        common.note(f"{them} not tried again; {common.escape(format_command(progress.experiment.out, 'retry'))} does")
-    for run, state in progress.states.items():
+        retry = common.escape(format_command(display.experiment.out, "retry"))
+        common.note(f"skipped {format_count(failed, 'run')} that failed before; try again with: {retry}")
+    for run, state in display.states.items():
         if state == "running":
             _print_busy_run(run)
-    own = dict.fromkeys(str(run.method) for run in left if run.method.steps not in (None, conditions.steps))
-    if own:
-        has = "has steps of its own" if len(own) == 1 else "have steps of their own"
-        common.note(f"{common.escape(', '.join(own))} {has}")
+    if specs := dict.fromkeys(
+        str(run.method) for run in unfinished_runs if run.method.steps not in (None, conditions.steps)
+    ):
+        common.note(f"own number of steps: {common.escape(', '.join(specs))}")
 
 
 def _print_busy_run(run: RunSpec) -> None:
-    common.note(f"left out: {common.escape(run)}: another process is at work at it")
+    common.note(f"skipped {common.escape(run)}: another process is training it")
 
 
 def describe_run(run: RunSpec) -> dict[str, Any]:
-    """Return a run as JSON has it."""
+    """Return a run as an object of the JSON output."""
     return {"src": run.src, "tgt": run.tgt, "task": run.task, "method": str(run.method), "seed": run.seed}
 
 
 def format_command(out: Path, name: str) -> str:
-    """Return a command of emodna-bench as it is typed for the benchmark in a folder."""
+    """Return the command line of an emodna-bench command for an experiment's folder."""
     return f"emodna-bench {name}" + ("" if out == Path("bench") else f" --out {out}")

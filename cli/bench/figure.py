@@ -1,4 +1,4 @@
-"""emodna-bench figure: figures of a benchmark, as files, and the numbers behind them."""
+"""emodna-bench figure: draw figures of an experiment into files, with their numbers as JSON."""
 
 import itertools
 from dataclasses import asdict
@@ -10,38 +10,43 @@ import click
 from emodna.cli import common
 from emodna.cli.bench import out_option
 from emodna.cli.options import Command, common_options, config_option
+from emodna.cli.wording import word_error
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically
 
-_ALL: Final = "all"
+_ALL_FIGURES: Final = "all"
 _FORMATS: Final = ("png", "svg", "pdf")
 
 
-@click.command(cls=Command)
-@click.argument("names", nargs=-1, metavar="[NAME]...|all")
+@click.command(
+    cls=Command,
+    groups={"Data": "out tasks src tgt seed methods", "Output": "format to"},
+    examples=("emodna-bench figure", "emodna-bench figure ranks languages --task arousal --format svg"),
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...|all", help="Figures to draw.  [default: list all names]")
 @click.option(
     "--task",
     "tasks",
     multiple=True,
     type=click.Choice(TASKS),
-    help="Whose classes are shown; repeatable.  [default: those of the benchmark]",
+    help="Task; repeatable.  [default: all tasks of the experiment]",
 )
-@click.option("--src", metavar="CORPUS", help="Source.  [default: what the figure finds]")
-@click.option("--tgt", metavar="CORPUS", help="Target.  [default: what the figure finds]")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the runs.  [default: what the figure finds]")
+@click.option("--src", metavar="CORPUS", help="Source corpus.  [default: chosen by the figure]")
+@click.option("--tgt", metavar="CORPUS", help="Target corpus.  [default: chosen by the figure]")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the runs.  [default: chosen by the figure]")
 @click.option(
     "--methods",
     multiple=True,
-    metavar="METHOD[:KEY=VALUE,...]",
-    help="Rows that are shown, in this order; repeatable.  [default: the figure's own]",
+    metavar="SPEC",
+    help="Method spec to show, in this order; repeatable.  [default: chosen by the figure]",
 )
-@click.option("--format", type=click.Choice(_FORMATS), default="png", help="Of the pictures.")
+@click.option("--format", type=click.Choice(_FORMATS), default="png", help="File format.")
 @click.option(
     "--to",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the pictures.  [default: figures in that of the benchmark]",
+    help="Folder to write to.  [default: <out>/figures]",
 )
 @out_option
 @config_option
@@ -58,10 +63,10 @@ def figure(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Draw figures of what is finished; without NAME, list them.
+    """Draw figures from finished runs, or list all figures.
 
-    Each is NAME-TASK.png, with the numbers behind it in NAME-TASK.json beside it. What takes long to work out of a run
-    is kept in the benchmark's folder. Existing pictures are overwritten.
+    Writes NAME-TASK.png and its numbers, NAME-TASK.json; existing files are overwritten. Slow analyses of a run are
+    cached in the folder of the experiment.
     """
     if not names:
         _list_figures(as_json=as_json)
@@ -69,40 +74,42 @@ def figure(
     from emodna.cli.bench.draw import render_file
     from emodna.model.bench import figures
 
-    wanted = list(figures.FIGURES) if _ALL in names else list(dict.fromkeys(names))
-    for name in wanted:
+    wanted_names = list(figures.FIGURES) if _ALL_FIGURES in names else list(dict.fromkeys(names))
+    for name in wanted_names:
         figures.check_figure_name(name)
     experiment = Experiment.read(out)
-    for option, corpus in (("--src", src), ("--tgt", tgt)):
+    for field, corpus in (("src", src), ("tgt", tgt)):
         if corpus not in (None, *experiment.corpora):
-            raise EmodnaError(f"{option} {corpus}: not in this benchmark; valid: {', '.join(experiment.corpora)}")
+            raise EmodnaError("not in the experiment", field=field, value=corpus, valid=experiment.corpora)
     if src is not None and src == tgt:
-        raise EmodnaError(f"--src {src} --tgt {tgt}: source and target are the same; a pair has two corpora")
+        raise EmodnaError("the source is the target", field="tgt", value=tgt, remedy="choose two different corpora")
     specs = tuple(map(MethodSpec.parse, methods)) or None
     tasks = tasks or tuple(experiment.tasks)
     to = to or out / "figures"
-    written, left_out, failed = [], {}, False
-    for name, task in itertools.product(wanted, tasks):
+    written_files, left_out, failed = [], {}, False
+    for name, task in itertools.product(wanted_names, tasks):
         try:
-            picture = figures.make_figure(name, experiment, figures.FigureOptions(task, src, tgt, seed, specs))
-            file, numbers = (to / f"{picture.name}-{task}.{suffix}" for suffix in (format, "json"))
+            data = figures.make_figure(name, experiment, figures.FigureOptions(task, src, tgt, seed, specs))
+            file, numbers = (to / f"{data.name}-{task}.{suffix}" for suffix in (format, "json"))
             to.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, render_file(picture, format))
-            write_atomically(numbers, common.format_json(asdict(picture)).encode() + b"\n")
-            written.append({"figure": name, "task": task, "file": str(file), "numbers": str(numbers)})
+            write_atomically(file, render_file(data, format))
+            write_atomically(numbers, common.format_json(asdict(data)).encode() + b"\n")
+            written_files.append({"figure": name, "task": task, "file": str(file), "numbers": str(numbers)})
         except EmodnaError as error:
-            if _ALL not in names and len(tasks) == 1:
+            if _ALL_FIGURES not in names and len(tasks) == 1:
                 raise
-            left_out[f"{name}, {task}"] = str(error)
+            left_out[f"{name}, {task}"] = error
             failed = failed or not isinstance(error, figures.NoFigureDataError)
     if as_json:
-        common.print_json({"written": written, "left_out": left_out})
+        common.print_json(
+            {"written": written_files, "left_out": {label: str(each) for label, each in left_out.items()}}
+        )
     else:
-        for each in written:
+        for each in written_files:
             common.out.print(f"wrote {common.escape(each['file'])} and {common.escape(Path(each['numbers']).name)}")
-        for label, why in left_out.items():
-            common.note(f"[yellow]left out:[/yellow] {label}: {common.escape(why)}")
-    if failed or not written:
+        for label, reason in left_out.items():
+            common.note(f"[yellow]left out:[/yellow] {label}: {common.escape(word_error(reason))}")
+    if failed or not written_files:
         raise click.exceptions.Exit(1)
 
 

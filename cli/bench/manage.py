@@ -1,4 +1,4 @@
-"""emodna-bench status, drop and clean: look at an experiment, take parts out, remove what is not needed."""
+"""emodna-bench status, drop and clean: show, shrink and clean up an experiment."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -20,31 +20,33 @@ from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.model.errors import BenchError
 from emodna.pipeline.errors import explain_os_error
 
-_KINDS: Final[dict[LeftoverKind, str]] = {
-    "old": "of other stores, methods or seeds than the benchmark has",
-    "failed": "of cells that failed",
-    "temporary": "half written",
+_KIND_NAMES: Final[dict[LeftoverKind, str]] = {
+    "old": "not in the experiment any more",
+    "failed": "from failed runs",
+    "temporary": "incomplete",
 }
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, groups={"Data": "out"}, examples=("emodna-bench status", "emodna-bench status --out bench --json")
+)
 @out_option
 @common_options
 def status(out: Path, as_json: bool) -> None:
-    """Say how far a benchmark is: its cells by state, and why some failed."""
+    """Show the progress of an experiment, and the errors of failed runs."""
     from emodna.model.bench.results import read_run_results
     from emodna.model.bench.runner import is_running
 
     experiment = Experiment.read(out)
-    found, running = read_run_results(experiment), is_running(experiment)
-    progress = BenchDisplay(experiment, {each.run: each.state for each in found})
-    progress.workers = max(progress.counts["running"], 1)
+    results, is_active = read_run_results(experiment), is_running(experiment)
+    display = BenchDisplay(experiment, {each.run: each.state for each in results})
+    display.workers = max(display.counts["running"], 1)
     by_row: dict[Any, Counter[str]] = defaultdict(Counter)  # in the experiment's order
-    for each in found:
+    for each in results:
         by_row[each.run.method, each.run.task][each.state] += 1
         if each.seconds is not None:
-            progress.durations[each.run.method, each.run.task].append(each.seconds)
-    seconds_left = progress.seconds_left if running else None
+            display.durations[each.run.method, each.run.task].append(each.seconds)
+    seconds_left = display.seconds_left if is_active else None
     rows = [
         {
             "method": str(method),
@@ -56,13 +58,13 @@ def status(out: Path, as_json: bool) -> None:
         }
         for (method, task), states in by_row.items()
     ]
-    failed = [each for each in found if each.state == "failed"]
+    failed = [each for each in results if each.state == "failed"]
     if as_json:
         document = {
             "out": str(out.absolute()),
-            "running": running,
-            "cells": len(found),
-            "states": dict(progress.counts),
+            "running": is_active,
+            "cells": len(results),
+            "states": dict(display.counts),
             "rows": rows,
             "failed": [{**describe_run(each.run), "error": each.error} for each in failed],
             "eta_seconds": seconds_left,
@@ -76,22 +78,24 @@ def status(out: Path, as_json: bool) -> None:
         numbers = (row["done"], row["failed"], row["cells"] - row["done"] - row["failed"])
         table.add_row(common.escape(row["label"]), row["task"], *(str(number or "") for number in numbers))
     common.out.print(table)
-    states = ", ".join(f"{count} {state}" for state, count in progress.counts.items())
+    states = ", ".join(f"{count} {state}" for state, count in display.counts.items())
     eta = "" if seconds_left is None else f"; ETA {format_duration(seconds_left)}"
-    common.out.print(f"\n{len(found)} cells: {states}{'; a run is at work' if running else ''}{eta}")
+    common.out.print(f"\n{len(results)} runs: {states}{'; running now' if is_active else ''}{eta}")
     for each in failed:
         common.out.print(f"[red]failed:[/red] {common.escape(each.run)}: {common.escape(each.error)}")
     if failed:
-        common.out.print(f"{common.escape(format_command(out, 'retry'))} tries them again")
+        common.out.print(f"try again with: {common.escape(format_command(out, 'retry'))}")
 
 
-@click.command(cls=Command)
-@out_option
-@click.option(
-    "--methods", multiple=True, metavar="METHOD[:KEY=VALUE,...]", help="A row, as status --json names it; repeatable."
+@click.command(
+    cls=Command,
+    groups={"Data": "out methods corpora seeds"},
+    examples=("emodna-bench drop --methods dann:add=scl", "emodna-bench drop --corpora savee --seeds 2"),
 )
-@click.option("--corpora", multiple=True, metavar="CORPUS", help="With all pairs that it is in; repeatable.")
-@click.option("--seeds", type=click.IntRange(min=1), help="How many to keep: 0, 1, ...")
+@out_option
+@click.option("--methods", multiple=True, metavar="SPEC", help="Method spec to drop; repeatable.")
+@click.option("--corpora", multiple=True, metavar="CORPUS", help="Corpus to drop, with all its pairs; repeatable.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds to keep: 0, 1, ...")
 @common_options
 def drop(
     out: Path,
@@ -100,70 +104,73 @@ def drop(
     seeds: int | None,
     as_json: bool,
 ) -> None:
-    """Take methods, corpora or seeds out of a benchmark.
+    """Drop methods, corpora or seeds from an experiment.
 
-    Its tables, figures and commands know them no more. Runs stay in their folders: `emodna-bench run` with the same
-    options finds them done, and `emodna-bench clean --delete` removes them.
+    The folders of finished runs stay: `emodna-bench run` can add them again without training, and `emodna-bench clean
+    --delete` deletes them.
     """
     if not (methods or corpora or seeds):
-        raise click.UsageError("nothing to drop; give --methods, --corpora or --seeds")
+        raise click.UsageError("nothing to drop: set --methods, --corpora or --seeds")
     from emodna.model.bench.runner import lock_experiment
 
-    Experiment.read(out)  # where there is none, no folder is made for it
+    Experiment.read(out)  # before the lock creates the folder
     with lock_experiment(out):
         experiment = Experiment.read(out)
-        specs = [MethodSpec.parse_unchecked(text) for text in methods]  # they need not be installed
-        _check_known("--methods", specs, experiment.methods)
-        _check_known("--corpora", corpora, experiment.corpora)
-        left = experiment.drop(specs, corpora, seeds)
-        left.write()
-    dropped = [run for run in experiment.runs if run not in set(left.runs)]
+        specs = [MethodSpec.parse_unchecked(text) for text in methods]  # of packages that may be uninstalled
+        _check_known("methods", specs, experiment.methods)
+        _check_known("corpora", corpora, experiment.corpora)
+        remainder = experiment.drop(specs, corpora, seeds)
+        remainder.write()
+    dropped = [run for run in experiment.runs if run not in set(remainder.runs)]
     runs = sum(experiment.run_folder(run).path.exists() for run in dropped)
-    orphans = {run.tgt for run in dropped if run.method == UPPER_BOUND and run.src in corpora} & left.corpora.keys()
+    orphans = {
+        run.tgt for run in dropped if run.method == UPPER_BOUND and run.src in corpora
+    } & remainder.corpora.keys()
     if orphans and UPPER_BOUND not in specs:
         common.note(
-            f"upper-bound of {common.escape(', '.join(sorted(orphans)))} was run from a corpus that is dropped; "
-            "emodna-bench run --methods upper-bound adds it again"
+            f"dropped upper-bound of {common.escape(', '.join(sorted(orphans)))}, whose source is a dropped corpus; "
+            "add it again with: emodna-bench run --methods upper-bound"
         )
     if as_json:
         common.print_json(
-            {"out": str(out.absolute()), "dropped": len(dropped), "cells": len(left.runs), "kept_runs": runs}
+            {"out": str(out.absolute()), "dropped": len(dropped), "cells": len(remainder.runs), "kept_runs": runs}
         )
         return
-    common.out.print(f"dropped {format_count(dropped, 'cell')}; {format_count(left.runs, 'cell')} left")
+    common.out.print(f"dropped {format_count(dropped, 'run')}, {format_count(remainder.runs, 'run')} left")
     if runs:
         common.out.print(
-            f"{format_count(runs, 'run')} of {'it' if len(dropped) == 1 else 'them'} still there; "
-            f"{common.escape(format_command(out, 'clean'))} lists and removes what is not needed"
+            f"kept {format_count(runs, 'run folder')}; to delete, see: {common.escape(format_command(out, 'clean'))}"
         )
 
 
-def _check_known(option: str, asked: Iterable[Any], known: Iterable[Any]) -> None:
-    """Refuse methods or corpora that an experiment does not have."""
+def _check_known(field: str, values: Iterable[Any], known: Iterable[Any]) -> None:
+    """Raise BenchError if an experiment lacks one of the methods or corpora."""
     known = list(known)
-    if unknown := sorted(each for each in asked if each not in known):
-        raise BenchError(f"{option} {unknown[0]}: not in the benchmark; there are: {', '.join(map(str, known))}")
+    if unknown := sorted(each for each in values if each not in known):
+        raise BenchError("not in the experiment", field=field, value=str(unknown[0]), valid=known)
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, groups={"Data": "out delete"}, examples=("emodna-bench clean", "emodna-bench clean --delete")
+)
 @out_option
-@click.option("--delete", is_flag=True, help="Remove it; without this, it is only listed.")
+@click.option("--delete", is_flag=True, help="Delete the leftovers.  [default: only list them]")
 @common_options
 @click.pass_context
 def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbose: bool) -> None:
-    """List what no cell of the benchmark needs, and with --delete remove it.
+    """List or delete leftovers of an experiment.
 
-    That is: runs that none of its cells names, say of a store that has changed since, what cells that failed have left
-    (why they failed stays known), and half-written files. What is at work stays, and so does what emodna-bench did not
-    name. Exit 1 if something could not be removed.
+    Leftovers are folders of runs that the experiment does not have any more (for example, after a change of a feature
+    store), folders of failed runs, and incomplete files. Recorded errors, running runs, and files that emodna-bench did
+    not write are kept. Exits with 1 if a leftover cannot be deleted.
     """
     from emodna.model.bench.runner import lock_experiment
 
     experiment = Experiment.read(out)
     failed = False
     with lock_experiment(out) if delete else nullcontext():
-        found = find_leftovers(experiment)
-        for each in found if delete else ():
+        leftovers = find_leftovers(experiment)
+        for each in leftovers if delete else ():
             try:
                 if each.reason_to_keep is None:
                     each.delete()
@@ -173,34 +180,34 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
     if as_json:
         documents = [
             {"path": str(each.path.absolute()), "bytes": each.bytes, "kind": each.kind, "kept": each.reason_to_keep}
-            for each in found
+            for each in leftovers
         ]
         common.print_json({"out": str(out.absolute()), "deleted": delete, "leftovers": documents})
     else:
-        _print_leftovers(found, delete=delete, verbose=verbose)
+        _print_leftovers(leftovers, delete=delete, verbose=verbose)
     context.exit(int(failed))
 
 
-def _print_leftovers(found: list[Leftover], *, delete: bool, verbose: bool) -> None:
-    gone = [each for each in found if each.reason_to_keep is None]
-    for kind, words in _KINDS.items():
-        these = [each for each in gone if each.kind == kind]
-        if these:
-            common.out.print(f"{_format_size(these)} {words}")
-        for each in these if verbose else ():
+def _print_leftovers(leftovers: list[Leftover], *, delete: bool, verbose: bool) -> None:
+    deletable = [each for each in leftovers if each.reason_to_keep is None]
+    for kind, name in _KIND_NAMES.items():
+        of_kind = [each for each in deletable if each.kind == kind]
+        if of_kind:
+            common.out.print(f"{_format_size(of_kind)} {name}")
+        for each in of_kind if verbose else ():
             common.out.print(f"  {common.escape(each.path)}: {each.bytes / 1e6:.1f} MB")
-    for each in found:
+    for each in leftovers:
         if each.reason_to_keep is not None:
             common.out.print(f"kept {common.escape(each.path)}: {common.escape(each.reason_to_keep)}")
-    if not gone:
-        common.out.print("nothing to remove")
+    if not deletable:
+        common.out.print("no leftovers")
     elif delete:
-        common.out.print(f"removed {_format_size(gone)}")
+        common.out.print(f"deleted {_format_size(deletable)}")
     else:
-        common.out.print(f"{_format_size(gone)} can be removed by --delete; nothing was changed")
+        common.out.print(f"nothing deleted; --delete deletes {_format_size(deletable)}")
 
 
-def _format_size(these: list[Leftover]) -> str:
-    runs = sum(each.kind != "temporary" and each.path.suffix != ".json" for each in these)
-    words = [format_count(number, word) for number, word in ((runs, "run"), (len(these) - runs, "file")) if number]
-    return f"{' and '.join(words)}, {sum(each.bytes for each in these) / 1e6:.1f} MB"
+def _format_size(leftovers: list[Leftover]) -> str:
+    runs = sum(each.kind != "temporary" and each.path.suffix != ".json" for each in leftovers)
+    counts = [format_count(count, word) for count, word in ((runs, "run"), (len(leftovers) - runs, "file")) if count]
+    return f"{' and '.join(counts)}, {sum(each.bytes for each in leftovers) / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""Caption, notes and gaps of a table of an experiment, in plain sentences that each format escapes in its own way."""
+"""Caption, notes and gaps of a table of an experiment, as plain text that each format escapes."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,42 +15,43 @@ from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS
 
 
-def caption(table: Table) -> str:
-    """Return the caption."""
+def format_caption(table: Table) -> str:
+    """Return the caption of a table."""
     if table.name in PAPER_TABLES:
-        return f"Table {table.name} of Ye et al. 2023 (arXiv 2308.02190): {table.title}. Ours beside the paper's, in %."
+        paper_name = "Ye et al. 2023 (arXiv 2308.02190)"
+        return f"Table {table.name} of {paper_name}: {table.title}. Our scores and the paper's in %."
     return f"{table.title}, in %."
 
 
-def notes(table: Table) -> Iterator[str]:
-    """Yield how to read a table: conditions, arithmetic, and the signs that occur in it."""
-    cells = [cell for line in table.rows for cell in line.cells.values()]
+def format_notes(table: Table) -> Iterator[str]:
+    """Yield the notes of a table: conditions, definitions, and the meaning of its signs."""
+    cells = [cell for row in table.rows for cell in row.cells.values()]
     seeds = table.experiment.seeds
     yield _describe_conditions(table)
-    yield "WAR is accuracy; F1 is that of class 1 (high, positive); a constant answer has a UAR of 50."
+    yield "WAR is accuracy. F1 is computed for class 1 (high, positive). A constant predictor has a UAR of 50."
     if table.name in PAPER_TABLES:
-        yield "Mean over the targets of each source, then over the sources."
+        yield "Averages: over the targets of each source, then over the sources."
     if any(cell.std is not None for cell in cells):
-        yield "\u00b1: standard deviation (n - 1) over the seeds, of that mean."
+        yield "\u00b1: standard deviation (n - 1) of the average over the seeds."
     elif len(seeds) == 1:
         yield "One seed: no standard deviation."
     if any(cell.seeds and cell.seeds != seeds for cell in cells):
-        yield "A seed counts only where it has all pairs of a mean: fewer are told in the cell."
+        yield "k seeds: average of k seeds; a seed counts if it has all pairs of the average."
     if any(cell.mean is not None and not cell.complete for cell in cells):
-        yield "n/m: so many pairs are there of those that belong into the mean."
+        yield "k/n: average of k of the n pairs."
     yield from _explain_signs(table, cells)
     yield from (f"{note}." for note in note_shared_recordings(table.shared_recordings))
     if table.not_shown:
         labels = [table.experiment.methods[spec].label for spec in table.not_shown]
-        yield f"Not in this table: {shorten_list(labels)}; emodna-bench table pairs shows every row."
+        yield f"Not in this table: {shorten_list(labels)}; emodna-bench table pairs shows all methods."
 
 
 def _describe_conditions(table: Table) -> str:
     conditions, seeds = table.experiment.conditions, table.experiment.seeds
-    usual = "" if conditions.steps == DEFAULT_STEPS else f" (default: {DEFAULT_STEPS})"
-    count = f" (the paper: {paper.SEEDS} runs)" if table.name in PAPER_TABLES else ""
+    default = "" if conditions.steps == DEFAULT_STEPS else f" (default: {DEFAULT_STEPS})"
+    count = f" (paper: {paper.SEEDS} runs)" if table.name in PAPER_TABLES else ""
     parts = [
-        f"{conditions.steps} steps{usual}",
+        f"{conditions.steps} steps{default}",
         f"{_format_seeds(seeds)}{count}",
         f"features {conditions.feature_set}",
         f"device {conditions.device}",
@@ -63,53 +64,53 @@ def _describe_conditions(table: Table) -> str:
 def _explain_signs(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
     marks = {cell.mark for cell in cells}
     if "same" in marks:
-        below = "; < below it" if "below" in marks else ""
-        yield f"= no better than the best constant answer on the same pairs{below}."
+        below = "; <: worse than it" if "below" in marks else ""
+        yield f"=: equal to the best constant predictor on the same pairs{below}."
     elif "below" in marks:
-        yield "< below the best constant answer on the same pairs."
+        yield "<: worse than the best constant predictor on the same pairs."
     if any(cell.difference is not None for cell in cells):
-        yield "difference: ours less the paper's."
+        yield "difference: ours minus the paper's."
     if any(cell.paper_score and not cell.comparable for cell in cells):
-        yield "[brackets]: the paper's number, which is of all its pairs; ours is not, so the two cannot be compared."
+        yield "[brackets]: the paper's average over all its pairs; not comparable, because ours has fewer pairs."
     if any(cell.gain is not None or cell.paper_gain is not None for cell in cells):
         yield "\u2191 \u2193: better or worse than the same method without L_SCL."
     if table.name == "sensitivity":
-        yield "difference: UAR less that of the first row, over the same pairs and seeds."
+        yield "difference: UAR minus the UAR of the first row, over the same pairs and seeds."
     if table.name == "pairs":
         shares = dict.fromkeys(head for block in table.blocks for head in block.headings if head.startswith("% "))
-        always = next(line.label for line in table.select_rows("constant"))
-        yield f"{', '.join(shares)}: how much of the target is called so; how much of it is so: WAR of {always}."
-    labels = [line.label for line in table.rows]
+        always = next(row.label for row in table.select_rows("constant"))
+        yield f"{', '.join(shares)}: share of the target predicted as this class; its true share: WAR of {always}."
+    labels = [row.label for row in table.rows]
     if any(f"({ORACLE})" in label for label in labels):
-        yield f"({ORACLE}): knows the target's labels."
+        yield f"({ORACLE}): uses target labels."
     if any(f"({OUR_READING})" in label for label in labels):
-        yield f"({OUR_READING}): the original leaves open how it is done, or could not be read."
-    own = [name for name in table.experiment.corpora if name not in paper.CORPORA]
-    if own and any(column.in_paper for block in table.blocks for _, column in block.columns):
-        yield f"{', '.join(own)}: not of the paper's corpora; the paper's columns and the average are without them."
+        yield f"({OUR_READING}): the original paper leaves details open, or was not available."
+    own_corpora = [name for name in table.experiment.corpora if name not in paper.CORPORA]
+    if own_corpora and any(column.in_paper for block in table.blocks for _, column in block.columns):
+        yield f"Not a corpus of the paper, and not in its columns or the average: {', '.join(own_corpora)}."
 
 
-def missing(table: Table) -> Iterator[str]:
-    """Yield what a table lacks, and the command that would mend it."""
+def format_gaps(table: Table) -> Iterator[str]:
+    """Yield the gaps of a table, and the command that fills them."""
     if table.absent:
-        yield f"not in this benchmark: {', '.join(table.absent)}"
+        yield f"not in this experiment: {', '.join(table.absent)}"
     yield from (_describe_gap(gap) for reason in GAP_REASONS for gap in table.gaps if gap.reason == reason)
-    if wanted := command(table):
-        yield f"to run what is missing: {wanted}"
+    if command := make_command(table):
+        yield f"to fill the gaps: {command}"
 
 
-def command(table: Table) -> str | None:
-    """Return the command that runs what is missing; None if nothing is."""
+def make_command(table: Table) -> str | None:
+    """Return the command that runs the missing runs; None if no run is missing."""
     gaps = [gap for gap in table.gaps if gap.reason in RUNNABLE_REASONS]
     experiment, conditions = table.experiment, table.experiment.conditions
-    if gaps and all(gap.reason == "failed" for gap in gaps):  # run leaves out what has failed
+    if gaps and all(gap.reason == "failed" for gap in gaps):  # emodna-bench run skips failed runs
         return shlex.join(["emodna-bench", "retry", "--out", str(experiment.out)])
     if not (gaps or table.absent):
         return None
     specs = dict.fromkeys(spec for gap in gaps for spec in gap.methods)
     parts = ["emodna-bench", "run"]
     parts += ["--table", table.name] if table.name != "pairs" else _repeat_option("--methods", specs)
-    if table.name not in PAPER_TABLES:  # otherwise its tasks are those of the table
+    if table.name not in PAPER_TABLES:  # the other tables set their tasks
         parts += _repeat_option("--tasks", [task for task in TASKS if any(task in gap.tasks for gap in gaps)])
     parts += _repeat_option("--corpora", experiment.corpora)
     parts += ["--seeds", str(len(experiment.seeds))]
@@ -129,7 +130,7 @@ def _repeat_option(option: str, values: Iterable[object]) -> list[str]:
 
 def _describe_gap(gap: Gap) -> str:
     error = f": {gap.error}" if gap.error else ""
-    runs = format_count(gap.run_count, "cell")
+    runs = format_count(gap.run_count, "run")
     methods = ", ".join(map(str, gap.methods))
     pairs = format_count(gap.pairs, "pair")
     if len(gap.pairs) <= MAX_NAMES:
@@ -138,7 +139,7 @@ def _describe_gap(gap: Gap) -> str:
 
 
 def _format_seeds(seeds: Sequence[int]) -> str:
-    """Return `seed 0`, `seeds 0 to 4` or `seeds 0, 2, 3`."""
-    run = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
-    numbers = f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
+    """Return "seed 0", "seeds 0 to 4" or "seeds 0, 2, 3"."""
+    is_range = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    numbers = f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
     return f"{'seed' if len(seeds) == 1 else 'seeds'} {numbers}"

@@ -4,7 +4,7 @@
   const all = (selector, from = document) => [...from.querySelectorAll(selector)];
   const collator = new Intl.Collator("en", { numeric: true });
 
-  // Tables: a click on a heading sorts by it, another one the other way round. Equal rows keep their order.
+  // Sorting: a click on a heading sorts its column, a second click reverses the order. The sort is stable.
   const keyOf = (cell) => {
     if (!cell.hasAttribute("data-v")) return cell.textContent;
     return cell.dataset.v === "" ? null : Number(cell.dataset.v);
@@ -17,13 +17,13 @@
     const body = table.tBodies[0];
     const rows = [...body.rows].map((row) => [keyOf(row.cells[heading.cellIndex]), row]);
     rows.sort(([a], [b]) => {
-      if (a === null || b === null) return (a === null) - (b === null); // what is missing comes last either way
+      if (a === null || b === null) return (a === null) - (b === null); // missing values come last in both orders
       return descending ? compare(b, a) : compare(a, b);
     });
     body.replaceChildren(...rows.map(([, row]) => row));
   };
 
-  // Filters: every word must occur somewhere in the row, and what is chosen must be the whole cell.
+  // Filters: every word must occur in the row, and a chosen value must equal its cell.
   const filter = (sheet) => {
     const words = sheet.querySelector("input[type=search]").value.toLowerCase().split(/\s+/).filter(Boolean);
     const chosen = all("select", sheet).filter((each) => each.value !== "").map((each) => [Number(each.dataset.column), each.value]);
@@ -38,7 +38,7 @@
     sheet.querySelector("output").textContent = `${shown} of ${rows.length} rows`;
   };
 
-  // The rows that are shown, in their order, as CSV; numbers unrounded.
+  // The visible rows as CSV, with unrounded numbers.
   const csv = (table) => {
     const quoted = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
     const lines = [[...table.tHead.rows].at(-1), ...[...table.tBodies[0].rows].filter((row) => !row.hidden)];
@@ -48,7 +48,7 @@
     try {
       await navigator.clipboard.writeText(words);
       return true;
-    } catch { // not allowed here: the old way
+    } catch { // no permission: use the deprecated API
       const area = document.createElement("textarea");
       area.value = words;
       document.body.append(area);
@@ -69,15 +69,15 @@
       button.textContent = (await copy(csv(table))) ? "Copied" : "Could not copy";
       setTimeout(() => (button.textContent = "Copy as CSV"), 1500);
     });
-    if (sheet.querySelector("input[type=search]")) filter(sheet); // a browser that comes back keeps what was typed
+    if (sheet.querySelector("input[type=search]")) filter(sheet); // browsers restore the input after going back
   }
 
-  // The theme: the system's, until it is switched. Colours, those of the plots too, follow from it in page.css.
+  // Theme: the system's, until the reader switches it. page.css sets all colours, including those of the plots.
   const theme = document.getElementById("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const kept = { // a browser may forbid pages that are files to keep anything
+  const kept = { // browsers may refuse storage to local files
     get: () => { try { return localStorage.getItem("emodna-theme"); } catch { return null; } },
-    set: (value) => { try { localStorage.setItem("emodna-theme", value); } catch { /* it is asked again */ } },
+    set: (value) => { try { localStorage.setItem("emodna-theme", value); } catch { /* the choice is lost on reload */ } },
   };
   const isDark = () => (root.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
   const show = () => {

@@ -1,4 +1,4 @@
-"""The page of an experiment: tables, figures and all cells as one HTML file that loads nothing."""
+"""The HTML page of an experiment: tables, figures and all runs in one self-contained file."""
 
 import base64
 import hashlib
@@ -20,20 +20,20 @@ import pyarrow.compute as pc
 from emodna.cli.bench.compare import (
     HEADINGS,
     choose_methods,
+    format_comparison_notes,
     format_comparison_rows,
     format_comparison_title,
-    format_remarks,
 )
 from emodna.cli.bench.draw import render_svg
 from emodna.cli.bench.formats import (
-    count_known_pairs,
-    describe_hidden_columns,
+    count_existing_pairs,
     format_heading,
     format_our_number,
     format_paper_number,
     format_signed,
+    note_hidden_columns,
 )
-from emodna.cli.bench.notes import caption, missing, notes
+from emodna.cli.bench.notes import format_caption, format_gaps, format_notes
 from emodna.model.bench import figures
 from emodna.model.bench.compare import compare, match_scores
 from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, Panel
@@ -49,12 +49,12 @@ from emodna.pipeline.errors import EmodnaError
 
 MISSING: Final = "–"  # noqa: RUF001 - a dash as wide as a digit
 _HERE: Final = Path(__file__).parent
-#: The one score in which no constant predictor looks good.
+#: Metric of the comparison; constant predictors have 50 in it.
 _METRIC: Final = "uar"
 _LOOKS: Final = {"done": "", "failed": "bad"}
 
 
-# Parts of the page, which page.html lays out
+# Parts of the page; the template is page.html
 
 
 class PageCell(NamedTuple):
@@ -62,13 +62,13 @@ class PageCell(NamedTuple):
 
     text: str
     number: float | None = None
-    """Sort key; None comes last."""
+    """Sort key; None sorts last."""
     look: str = ""
-    """Class of page.css."""
+    """CSS class of page.css."""
 
 
 def make_cell(value: PageCell | str | float | None, digits: int = 1) -> PageCell:
-    """Return a cell with a text or a number, a whole one without decimals; what is missing is a dash."""
+    """Return a cell of a text or number; integers have no decimals, missing values become a dash."""
     match value:
         case PageCell():
             return value
@@ -83,48 +83,48 @@ def make_cell(value: PageCell | str | float | None, digits: int = 1) -> PageCell
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
-    """A table that can be sorted; its first column names the rows."""
+    """A sortable table; its first column names the rows."""
 
     id: str
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[PageCell]]
     groups: Sequence[tuple[str, int]] = ()
-    """Headings above the columns, each with the number of columns that it spans."""
-    whole_names: Sequence[str] = ()
-    """Names of the columns in a file, or read out, if those above them do not say enough."""
-    filtered: Sequence[str] = ()
-    """Columns whose values can be chosen from a list, if there are many rows."""
+    """Headings above the columns, each with its column span."""
+    full_names: Sequence[str] = ()
+    """Full names of the columns, for CSV and screen readers; empty if `columns` suffices."""
+    filter_columns: Sequence[str] = ()
+    """Columns with a filter, if the table has many rows."""
 
     @property
     def numeric(self) -> list[bool]:
-        """True of columns with numbers, or with nothing."""
-        columns = [[row[place] for row in self.rows] for place in range(len(self.columns))]
+        """Flags of the columns that hold only numbers and missing values."""
+        columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
         return [all(each.text == MISSING or each.number is not None for each in column) for column in columns]
 
 
 class PageFigure(NamedTuple):
-    """A picture, and its numbers as tables if they are few."""
+    """A figure, with its numbers as tables if they are few."""
 
     id: str
     title: str
-    picture: FigureData
-    numbers: Sequence[PageTable]
+    data: FigureData
+    tables: Sequence[PageTable]
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page with a heading of its own."""
+    """A part of the page with its own heading."""
 
     id: str
     title: str
     lead: str = ""
     facts: Sequence[tuple[str, str]] = ()
-    sheets: Sequence[PageTable] = ()
+    tables: Sequence[PageTable] = ()
     figures: Sequence[PageFigure] = ()
     notes: Sequence[str] = ()
     missing: Sequence[str] = ()
-    """Parts that would stand here but are not there yet, and why."""
+    """Missing parts of the section, with reasons."""
     parts: Sequence["Section"] = ()
 
 
@@ -132,20 +132,20 @@ class Page(NamedTuple):
     """The whole page."""
 
     experiment: Experiment
-    outcomes: Sequence[RunResult]
-    """Outcomes that the page shows."""
+    results: Sequence[RunResult]
+    """Results of the runs that the page shows."""
     sections: Sequence[Section]
 
 
-def html(page: Page) -> str:
-    """Return the page as one HTML document, which may load nothing and runs no script but its own."""
+def render_page(page: Page) -> str:
+    """Return the page as an HTML document; its policy forbids loading files and running other scripts."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
-    # A browser hashes what lies between the tags, so nothing may be added to it there.
+    # Browsers hash the text between the script tags, so the template must not add anything to it.
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
     return environment.get_template("page.html").render(
         page=page,
@@ -154,69 +154,69 @@ def html(page: Page) -> str:
         script_hash=digest,
         version=version("emodna"),
         svg=render_svg,
-        words=_describe_panel,
+        describe_panel=_describe_panel,
     )
 
 
 def _describe_panel(panel: Panel) -> str:
-    """Return the content of a panel, to be read out."""
+    """Return a description of a panel for screen readers."""
     axes = " by ".join(filter(None, [panel.y_label, panel.x_label]))
-    marks = ("matrix" if isinstance(mark, HeatmapMark) else f"{mark.kind} {mark.name}".strip() for mark in panel.marks)
+    marks = ("heatmap" if isinstance(mark, HeatmapMark) else f"{mark.kind} {mark.name}".strip() for mark in panel.marks)
     return ". ".join(filter(None, [panel.title, axes, ", ".join(marks)]))
 
 
-# The content
+# Content of the page
 
 
 def build_page(
     experiment: Experiment, tasks: Sequence[Task], progress: Callable[[str], None], *, features: bool
 ) -> Page:
-    """Make the page of an experiment, of some of its tasks or, if none are named, of all.
+    """Return the page of an experiment for some of its tasks, or for all if `tasks` is empty.
 
-    `progress` is told what is being computed where that takes long; without `features`, what has to be computed from
-    the trained models is left out.
+    `progress` receives a message before each slow computation. Without `features`, the page has no figures that need
+    the trained models.
     """
-    wanted = [task for task in TASKS if task in (tasks or experiment.tasks)]
-    every = read_run_results(experiment)
-    found = collect_results(experiment, every, with_class_1_share=True)
-    outcomes = [outcome for outcome in every if outcome.run.task in wanted]
+    tasks = [task for task in TASKS if task in (tasks or experiment.tasks)]
+    all_results = read_run_results(experiment)
+    scores = collect_results(experiment, all_results, with_class_1_share=True)
+    results = [result for result in all_results if result.run.task in tasks]
     sections = [
-        build_overview(experiment, outcomes, wanted),
-        _build_paper_tables(experiment, found, wanted),
-        _build_comparison(experiment, found, wanted),
-        _build_figures(experiment, wanted, progress, features=features),
-        _build_runs(_select_tasks(found, wanted)),
+        build_overview(experiment, results, tasks),
+        _build_paper_tables(experiment, scores, tasks),
+        _build_comparison(experiment, scores, tasks),
+        _build_figures(experiment, tasks, progress, features=features),
+        _build_runs(_select_tasks(scores, tasks)),
     ]
-    return Page(experiment, outcomes, sections)
+    return Page(experiment, results, sections)
 
 
-def _select_tasks(found: pa.Table, tasks: Sequence[Task]) -> pa.Table:
-    return found.filter(pc.field("task").isin(list(tasks)))
+def _select_tasks(scores: pa.Table, tasks: Sequence[Task]) -> pa.Table:
+    return scores.filter(pc.field("task").isin(list(tasks)))
 
 
-def build_overview(experiment: Experiment, outcomes: Sequence[RunResult], tasks: Sequence[Task]) -> Section:
-    """Show corpora, methods, conditions and states."""
-    conditions, pairs = experiment.conditions, {outcome.run.pair for outcome in outcomes}
-    states = Counter(outcome.state for outcome in outcomes)
+def build_overview(experiment: Experiment, results: Sequence[RunResult], tasks: Sequence[Task]) -> Section:
+    """Return the section on corpora, methods, conditions and states."""
+    conditions, pairs = experiment.conditions, {result.run.pair for result in results}
+    states = Counter(result.state for result in results)
     settings = ", ".join(f"{key}={value}" for key, value in conditions.settings.items())
     facts = {
         "tasks": ", ".join(tasks),
         "ordered pairs": str(len(pairs)),
-        "seeds": ", ".join(map(str, sorted({outcome.run.seed for outcome in outcomes}))),
+        "seeds": ", ".join(map(str, sorted({result.run.seed for result in results}))),
         "training steps": str(conditions.steps),
         "settings for all": settings or "the defaults",
         "feature set": conditions.feature_set,
         "device": conditions.device,
-        "cells": ", ".join(f"{count} {state}" for state, count in states.most_common()) or "none",
-        "training time of all cells": _format_duration(sum(outcome.seconds or 0.0 for outcome in outcomes)),
-        "versions": _format_versions(experiment, outcomes),
+        "runs": ", ".join(f"{count} {state}" for state, count in states.most_common()) or "none",
+        "training time of all runs": _format_duration(sum(result.seconds or 0.0 for result in results)),
+        "versions": _format_versions(experiment, results),
     }
     shared_recordings = {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
     return Section(
         "about",
-        "What this is",
+        "Overview",
         facts=list(facts.items()),
-        sheets=[_tabulate_corpora(experiment, tasks), _tabulate_methods(experiment, outcomes)],
+        tables=[_tabulate_corpora(experiment, tasks), _tabulate_methods(experiment, results)],
         notes=[f"{note}." for note in note_shared_recordings(shared_recordings)],
     )
 
@@ -236,15 +236,15 @@ def _tabulate_corpora(experiment: Experiment, tasks: Sequence[Task]) -> PageTabl
     return PageTable("corpora", "Corpora", columns, rows)
 
 
-def _tabulate_methods(experiment: Experiment, outcomes: Sequence[RunResult]) -> PageTable:
-    columns = ["method", "as --methods spells it", "uses target labels", "our reading"]
-    columns += ["cells done", "cells", "seconds per cell"]
+def _tabulate_methods(experiment: Experiment, results: Sequence[RunResult]) -> PageTable:
+    columns = ["method", "method spec", "uses target labels", "our reading"]
+    columns += ["runs done", "runs", "seconds per run"]
     rows = []
     for method, info in experiment.methods.items():
-        own = [outcome for outcome in outcomes if outcome.run.method == method]
-        seconds = [outcome.seconds or 0.0 for outcome in own if outcome.state == "done"]
+        method_results = [result for result in results if result.run.method == method]
+        seconds = [result.seconds or 0.0 for result in method_results if result.state == "done"]
         oracle = PageCell("yes", look="bad") if info.oracle else "no"
-        row = [info.label, str(method), oracle, "yes" if info.our_reading else "no", len(seconds), len(own)]
+        row = [info.label, str(method), oracle, "yes" if info.our_reading else "no", len(seconds), len(method_results)]
         rows.append(list(map(make_cell, [*row, sum(seconds) / len(seconds) if seconds else None])))
     return PageTable("methods", "Methods", columns, rows)
 
@@ -254,149 +254,146 @@ def _format_duration(seconds: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.1f} min" if minutes >= 1 else f"{seconds:.0f} s"
 
 
-def _format_versions(experiment: Experiment, outcomes: Sequence[RunResult]) -> str:
-    """List the versions that runs were made with: more than one of a package is worth knowing."""
-    seen: set[str] = set()
-    for outcome in outcomes:
-        if outcome.state == "done":
+def _format_versions(experiment: Experiment, results: Sequence[RunResult]) -> str:
+    """Return the package versions of the finished runs, joined; a package can have several."""
+    packages: set[str] = set()
+    for result in results:
+        if result.state == "done":
             try:
-                versions = read_json(experiment.run_folder(outcome.run).config).get("versions", {})
+                versions = read_json(experiment.run_folder(result.run).config).get("versions", {})
             except RunError:
                 continue
-            seen |= {f"{package} {version}" for package, version in versions.items()}
-    return ", ".join([*sorted(seen), f"page made with Python {platform.python_version()}"])
+            packages |= {f"{package} {version}" for package, version in versions.items()}
+    return ", ".join([*sorted(packages), f"page made with Python {platform.python_version()}"])
 
 
-def _build_paper_tables(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]) -> Section:
-    """Show all tables in which at least one of our numbers stands."""
+def _build_paper_tables(experiment: Experiment, scores: pa.Table, tasks: Sequence[Task]) -> Section:
+    """Return the section of all tables that have at least one of our scores."""
     parts: list[Section] = []
     empty: list[str] = []
     for name in TABLE_NAMES:
         of_paper = name in PAPER_TABLES
         if of_paper and not set(PAPER_TABLES[name].tasks) & set(tasks):
             continue
-        made = make_table(experiment, name, found)
-        there = [
-            line for line in made.select_rows("entry") if any(each.mean is not None for each in line.cells.values())
-        ]
-        if len(there) < (1 if of_paper else 2):  # one setting alone is no study of settings
-            empty.append(f"{caption(made)} Too few of its cells are done.")
+        table = make_table(experiment, name, scores)
+        rows = [row for row in table.select_rows("entry") if any(each.mean is not None for each in row.cells.values())]
+        if len(rows) < (1 if of_paper else 2):  # a study of settings needs two
+            empty.append(f"{format_caption(table)} Too few of its runs are done.")
             continue
         parts.append(
             Section(
                 f"table-{name}",
-                f"Table {name}: {made.title}" if of_paper else made.title,
-                caption(made) if of_paper else "",
-                sheets=[
-                    _tabulate_block(f"table-{name}-{place}", made, block) for place, block in enumerate(made.blocks)
+                f"Table {name}: {table.title}" if of_paper else table.title,
+                format_caption(table) if of_paper else "",
+                tables=[
+                    _tabulate_block(f"table-{name}-{index}", table, block) for index, block in enumerate(table.blocks)
                 ],
-                notes=[*describe_hidden_columns(made), *notes(made)],
-                missing=list(missing(made)),
+                notes=[*note_hidden_columns(table), *format_notes(table)],
+                missing=list(format_gaps(table)),
             )
         )
     return Section("tables", "The paper's tables", missing=empty, parts=parts)
 
 
-def _tabulate_block(identity: str, made: Table, block: Block) -> PageTable:
-    """Show our numbers in a column and the paper's in one beside it, so that both can be sorted."""
-    columns, groups, whole_names = ["method"], [("", 1)], [""]
-    rows = [[PageCell(line.label, look="" if line.kind == "entry" else "muted")] for line in made.rows]
+def _tabulate_block(identity: str, table: Table, block: Block) -> PageTable:
+    """Return a table with our numbers and the paper's in separate columns, so that both can be sorted."""
+    columns, groups, full_names = ["method"], [("", 1)], [""]
+    rows = [[PageCell(row.label, look="" if row.kind == "entry" else "muted")] for row in table.rows]
     for task, column in block.columns:
-        if not count_known_pairs(made, column):
+        if not count_existing_pairs(table, column):
             continue
-        name, before = format_heading(made, block, task, column), len(columns)
+        group, first_column = format_heading(table, block, task, column), len(columns)
         for score, head in zip(block.scores, block.headings, strict=True):
-            for short, whole, items in _make_columns(made, (task, column, score), head):
-                columns.append(short)
-                whole_names.append(f"{name} {whole}")
-                for row, each in zip(rows, items, strict=True):
-                    row.append(each)
-        groups.append((name, len(columns) - before))
-    return PageTable(identity, block.title, columns, rows, groups, whole_names)
+            for name, full_name, cells in _make_columns(table, (task, column, score), head):
+                columns.append(name)
+                full_names.append(f"{group} {full_name}")
+                for row, cell in zip(rows, cells, strict=True):
+                    row.append(cell)
+        groups.append((group, len(columns) - first_column))
+    return PageTable(identity, block.title, columns, rows, groups, full_names)
 
 
-def _make_columns(made: Table, spot: CellPosition, head: str) -> Iterator[tuple[str, str, list[PageCell]]]:
-    """Yield heading, whole heading and cells of each column: ours, the paper's, and their difference."""
-    cells, nothing = [line.cells.get(spot, Cell()) for line in made.rows], PageCell(MISSING)
-    ours = [format_our_number(made, line, spot).written({}) for line in made.rows]
+def _make_columns(table: Table, position: CellPosition, head: str) -> Iterator[tuple[str, str, list[PageCell]]]:
+    """Yield heading, full heading and cells of three columns: ours, the paper's, and the difference."""
+    cells, empty_cell = [row.cells.get(position, Cell()) for row in table.rows], PageCell(MISSING)
+    ours = [format_our_number(table, row, position).format({}) for row in table.rows]
     items = [
-        nothing if cell.mean is None else PageCell(text, cell.mean, "best" * cell.best)
+        empty_cell if cell.mean is None else PageCell(text, cell.mean, "best" * cell.best)
         for cell, text in zip(cells, ours, strict=True)
     ]
     yield head, head, items
     if any(cell.paper_score for cell in cells):
         items = [
-            PageCell(format_paper_number(cell).written({}), cell.paper_score.mean, f"muted{' best' * cell.paper_best}")
+            PageCell(format_paper_number(cell).format({}), cell.paper_score.mean, f"muted{' best' * cell.paper_best}")
             if cell.paper_score
-            else nothing
+            else empty_cell
             for cell in cells
         ]
         yield "paper", f"{head} of the paper", items
     if any(cell.comparable for cell in cells):
         differences = [cell.difference for cell in cells]
-        items = [nothing if each is None else PageCell(format_signed(each), each, "muted") for each in differences]
+        items = [empty_cell if each is None else PageCell(format_signed(each), each, "muted") for each in differences]
         yield DIFFERENCE, f"{head} {DIFFERENCE} to the paper", items
 
 
-def _build_comparison(experiment: Experiment, found: pa.Table, tasks: Sequence[Task]) -> Section:
-    """Compare methods over the scenarios of all tasks, and of each."""
+def _build_comparison(experiment: Experiment, scores: pa.Table, tasks: Sequence[Task]) -> Section:
+    """Return the section that compares methods over all tasks, and in each task."""
     parts: list[Section] = []
-    lacking: list[str] = []
-    for some in [tuple(tasks)] * (len(tasks) > 1) + [(task,) for task in tasks]:
-        name = " and ".join(some)
+    missing: list[str] = []
+    for selection in [tuple(tasks)] * (len(tasks) > 1) + [(task,) for task in tasks]:
+        name = " and ".join(selection)
         identity = f"comparison-{name.replace(' ', '-')}"
         try:
-            scores = Scores.from_table(select_scores(_select_tasks(found, some)), _METRIC)
-            reference, methods = choose_methods(experiment, scores, [], None)
-            made = compare(match_scores(scores, methods), reference)
+            matrix = Scores.from_table(select_scores(_select_tasks(scores, selection)), _METRIC)
+            reference, methods = choose_methods(experiment, matrix, [], None)
+            comparison = compare(match_scores(matrix, methods), reference)
         except BenchError as error:
-            lacking.append(f"{name}: {error}")
+            missing.append(f"{name}: {error}")
             continue
-        lines = [
-            [PageCell(MISSING if words in ("", "-") else words, value) for words, value in line]
-            for line in format_comparison_rows(made, experiment)
+        rows = [
+            [PageCell(MISSING if text in ("", "-") else text, value) for text, value in row]
+            for row in format_comparison_rows(comparison, experiment)
         ]
-        title, columns = (
-            format_comparison_title(made, experiment, _METRIC),
-            [SCORE_NAMES[_METRIC], *HEADINGS, "mean rank"],
-        )
-        sheet = PageTable(f"{identity}-table", title, ["method", *columns], lines)
-        parts.append(Section(identity, name.capitalize(), sheets=[sheet], notes=[*format_remarks(made, experiment)]))
-    return Section("comparison", "Comparison of methods", missing=lacking, parts=parts)
+        title = format_comparison_title(comparison, experiment, _METRIC)
+        columns = ["method", SCORE_NAMES[_METRIC], *HEADINGS, "mean rank"]
+        page_table = PageTable(f"{identity}-table", title, columns, rows)
+        page_notes = list(format_comparison_notes(comparison, experiment))
+        parts.append(Section(identity, name.capitalize(), tables=[page_table], notes=page_notes))
+    return Section("comparison", "Comparison of methods", missing=missing, parts=parts)
 
 
 def _build_figures(
     experiment: Experiment, tasks: Sequence[Task], progress: Callable[[str], None], *, features: bool
 ) -> Section:
-    """Show all figures that the finished runs allow."""
-    shown: list[PageFigure] = []
-    lacking: list[str] = []
+    """Return the section of all figures that the finished runs allow."""
+    page_figures: list[PageFigure] = []
+    missing: list[str] = []
     for name, entry in figures.FIGURES.items():
         if entry.uses_models and not features:
-            lacking.append(f"{name}: left out by --no-features")
+            missing.append(f"{name}: left out by --no-features")
             continue
         for task in tasks:
             if entry.uses_models:
-                progress(f"{name}, {task}: computing features, minutes the first time (--no-features leaves them out)")
+                progress(f"{name}, {task}: computing features; takes minutes the first time (skip with --no-features)")
             try:
-                picture = figures.make_figure(name, experiment, figures.FigureOptions(task=task))
+                data = figures.make_figure(name, experiment, figures.FigureOptions(task=task))
             except EmodnaError as error:
-                lacking.append(f"{name}, {task}: {error}")
+                missing.append(f"{name}, {task}: {error}")
                 continue
             identity = f"figure-{name}-{task}"
-            title = picture.title if task in picture.title.lower() else f"{picture.title}, {task}"
-            numbers = [_tabulate_panel(f"{identity}-{place}", panel) for place, panel in enumerate(picture.panels)]
-            shown.append(PageFigure(identity, title, picture, [sheet for sheet in numbers if sheet is not None]))
-    return Section("figures", "Figures", figures=shown, missing=lacking)
+            title = data.title if task in data.title.lower() else f"{data.title}, {task}"
+            panel_tables = [_tabulate_panel(f"{identity}-{index}", panel) for index, panel in enumerate(data.panels)]
+            page_figures.append(PageFigure(identity, title, data, [each for each in panel_tables if each is not None]))
+    return Section("figures", "Figures", figures=page_figures, missing=missing)
 
 
 def _tabulate_panel(identity: str, panel: Panel) -> PageTable | None:
-    """Return the numbers of a panel that has few of them: a matrix, or dots."""
+    """Return the numbers of a panel as a table; None unless it is a heatmap or a dot plot."""
     match panel.marks:
-        case [HeatmapMark() as matrix]:
-            lines = zip(matrix.rows, matrix.values, strict=True)
-            rows = [[PageCell(name), *(make_cell(value, matrix.digits) for value in values)] for name, values in lines]
-            return PageTable(identity, panel.title, ["", *matrix.columns], rows)
+        case [HeatmapMark() as heatmap]:
+            values = zip(heatmap.rows, heatmap.values, strict=True)
+            rows = [[PageCell(name), *(make_cell(each, heatmap.digits) for each in row)] for name, row in values]
+            return PageTable(identity, panel.title, ["", *heatmap.columns], rows)
         case [DotMark(), *_] as dots:
             rows = [
                 [PageCell(name), PageCell(mark.name), *map(partial(make_cell, digits=2), values)]
@@ -410,12 +407,12 @@ def _tabulate_panel(identity: str, panel: Panel) -> PageTable | None:
     return None
 
 
-def _build_runs(found: pa.Table) -> Section:
-    """Show all runs, and before them those that are missing or failed, with the reason."""
-    described = ["source", "target", "task", "method", "seed", "state"]
-    every, undone = [], []
+def _build_runs(scores: pa.Table) -> Section:
+    """Return the section of all runs; unfinished and failed ones come first, with their errors."""
+    run_columns = ["source", "target", "task", "method", "seed", "state"]
+    run_rows, unfinished_rows = [], []
     key = itemgetter("src", "tgt", "task", "label", "seed", "state")
-    for (*names, state), rows in itertools.groupby(found.to_pylist(), key):
+    for (*names, state), rows in itertools.groupby(scores.to_pylist(), key):
         by_metric: dict[str, dict[str, Any]] = {row["metric"]: row for row in rows}
         first = [*map(make_cell, names), PageCell(state, look=_LOOKS.get(state, "muted"))]
         values = [by_metric[metric]["value"] for metric in SCORE_NAMES]
@@ -423,12 +420,15 @@ def _build_runs(found: pa.Table) -> Section:
             constants = [by_metric[metric][name] for name in CONSTANTS]
             values.append(max(constants) if None not in constants else None)
         uar = by_metric[_METRIC]
-        every.append([*first, *map(make_cell, [*values, uar["seconds"]])])
+        run_rows.append([*first, *map(make_cell, [*values, uar["seconds"]])])
         if state != "done":
-            undone.append([*first, PageCell(uar["error"] or MISSING, look="prose")])
-    columns = [*described, *SCORE_NAMES.values(), "best constant WAR", "best constant F1", "seconds"]
-    sheets = [PageTable("all-cells", "All cells", columns, every, filtered=described)]
-    if undone:
-        columns = [*described, "error"]
-        sheets.insert(0, PageTable("undone", "Missing and failed cells", columns, undone, filtered=described))
-    return Section("cells", "All cells", sheets=sheets)
+            unfinished_rows.append([*first, PageCell(uar["error"] or MISSING, look="prose")])
+    columns = [*run_columns, *SCORE_NAMES.values(), "best constant WAR", "best constant F1", "seconds"]
+    tables = [PageTable("all-runs", "All runs", columns, run_rows, filter_columns=run_columns)]
+    if unfinished_rows:
+        columns = [*run_columns, "error"]
+        table = PageTable(
+            "unfinished", "Unfinished and failed runs", columns, unfinished_rows, filter_columns=run_columns
+        )
+        tables.insert(0, table)
+    return Section("cells", "All runs", tables=tables)

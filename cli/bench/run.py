@@ -1,4 +1,4 @@
-"""emodna-bench run and retry: every ordered pair of corpora, by tasks, methods and seeds."""
+"""emodna-bench run and retry: execute the runs of an experiment."""
 
 import time
 from pathlib import Path
@@ -8,7 +8,15 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
-from emodna.cli.options import Command, FeatureSetOption, cache_option, common_options, config_option, parse_settings
+from emodna.cli.options import (
+    Command,
+    FeatureSetOption,
+    cache_option,
+    common_options,
+    config_option,
+    device_option,
+    parse_settings,
+)
 from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, note_shared_recordings
 from emodna.model.config import DEFAULT_STEPS, apply_shared_settings
@@ -20,66 +28,81 @@ if TYPE_CHECKING:
     from emodna.model.bench.grid import MethodGroup
     from emodna.pipeline.store import FeatureStore
 
-#: Of --table, beside those of the paper.
+#: Value of --table for the study of Emo-DNA's settings.
 _SENSITIVITY: Final = "sensitivity"
-#: What --set is not for: key -> option.
-_OPTIONS: Final = {"steps": "--steps", "seed": "--seeds", "seeds": "--seeds", "threads": "--threads"}
+#: Key that --set refuses -> remedy.
+_REFUSED_SETTINGS: Final = {
+    "steps": "use {steps}",
+    "seed": "use {seeds}",
+    "seeds": "use {seeds}",
+    "threads": "use {threads}",
+}
 
 _workers_option = click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Runs side by side.  [default: as many as there are cores for; on CUDA, 4 per GPU at most]",
+    help="Number of parallel runs.  [default: one per core; on CUDA at most 4 per GPU]",
 )
 _scheduler_option = click.option(
     "--scheduler",
     metavar="ADDRESS|FILE",
-    help="Run on a Dask cluster: the address of its scheduler, or the .json file that it wrote.",
-)
-_device_option = click.option(
-    "--device", default="auto", help="auto (CUDA if there is any, else the CPU), cpu, cuda, cuda:N."
+    help="Run on a Dask cluster: address of its scheduler, or its .json file.",
 )
 
 
-@click.command(cls=Command, environment="EMODNA_BENCH_RUN")
+@click.command(
+    cls=Command,
+    environment="EMODNA_BENCH_RUN",
+    groups={
+        "Data": "corpora tasks cache",
+        "Features": "feature_set",
+        "Training": "methods tables seeds steps settings",
+        "Workers": "workers scheduler device threads",
+        "Output": "out",
+    },
+    examples=(
+        "emodna-bench run --corpora emodb --corpora ravdess --methods dan --methods dann:add=scl --seeds 2",
+        "emodna-bench run --table 2 --set frames=64 --out bench-64",
+    ),
+)
 @click.option(
     "--corpora",
     multiple=True,
     metavar="CORPUS",
-    help="Prepared corpora, of which all ordered pairs are run; repeatable.  "
-    "[default: those of the benchmark in --out, or all in the cache]",
+    help="Prepared corpus; repeatable.  [default: those of --out, else all in the cache]",
 )
 @click.option(
     "--tasks",
     multiple=True,
     type=click.Choice(TASKS),
-    help="What to recognise; repeatable.  [default: both, or those of --table]",
+    help="Task; repeatable.  [default: both, or those of --table]",
 )
 @click.option(
     "--methods",
     multiple=True,
-    metavar="METHOD[:KEY=VALUE,...]",
-    help="A method, with its own settings, such as dann:add=scl; repeatable.  [default: those of tables 2 and 3]",
+    metavar="SPEC",
+    help="Method spec, e.g. dann:add=scl; repeatable.  [default: those of tables 2 and 3]",
 )
 @click.option(
     "--table",
     "tables",
     multiple=True,
     type=click.Choice(["2", "3", "4", "5", "6", _SENSITIVITY]),
-    help="What a table of the paper, or the study of settings, is made of; repeatable.",
+    help="Run the methods of a table of the paper, or the study of settings; repeatable.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=3, help="How many: 0, 1, ...; seed 0 of all comes first.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of seeds: 0, 1, ...; seed 0 runs first.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps of each run.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="As of emodna-fit, for all; repeatable.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of all runs; repeatable.")
 @click.option(
     "--feature-set",
     cls=FeatureSetOption,
-    help="{names}, or the full folder name of the stores.  [default: mfcc40]",
+    help="{names}, or the name of a store's folder.  [default: mfcc40]",
 )
 @cache_option
 @out_option
 @_workers_option
 @_scheduler_option
-@_device_option
+@device_option
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
 @config_option
 @common_options
@@ -102,48 +125,56 @@ def run(
     device: str,
     as_json: bool,
 ) -> None:
-    """Run all ordered pairs of corpora by tasks, methods and seeds, each as emodna-fit would.
+    """Train and evaluate methods on all ordered pairs of corpora.
 
-    Killed and started again, it goes on: finished cells stay, interrupted ones go on from their checkpoints. More
-    corpora, methods or seeds go into the same --out. A cell that fails is written down, and the others go on.
+    An experiment is the grid of pairs, tasks, methods and seeds; each run is the same as one of emodna-fit. Run the
+    command again to resume: finished runs are kept, interrupted ones continue from their checkpoints. Use the same
+    --out to add corpora, methods or seeds. If a run fails, its error is recorded and the others continue.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
-    parsed = parse_settings(settings)
-    for key, option in _OPTIONS.items():
-        if key in parsed:
-            raise EmodnaError(f"--set {key}: use {option}")
-    # What needs no torch comes first: a mistake should not wait seconds for its answer.
+    parsed_settings = parse_settings(settings)
+    for key, remedy in _REFUSED_SETTINGS.items():
+        if key in parsed_settings:
+            raise EmodnaError("not a setting of an experiment", field="settings", value=key, remedy=Remedy(remedy))
+    # Checks that need no torch come first: they report mistakes at once.
     from emodna.model.bench.runner import lock_experiment
     from emodna.pipeline.catalogue import resolve_folder_name
     from emodna.pipeline.store import FeatureStore
 
-    apply_shared_settings(parsed)
-    method_groups = _resolve_wishes(tasks, [MethodSpec.parse(text) for text in methods], tables)
+    apply_shared_settings(parsed_settings)
+    method_groups = _group_methods(tasks, [MethodSpec.parse(text) for text in methods], tables)
     if not corpora and Experiment.exists(out):
         corpora = tuple(Experiment.read(out).corpora)
     stores = [FeatureStore(path) for path in _find_stores(cache, corpora, feature_set)]
-    where = execution.resolve_execution(workers, scheduler, threads, device)
-    decisive_threads = threads if where.kind == "cpu" else 1  # on CUDA they decide nothing
-    conditions = Conditions(steps, resolve_folder_name(feature_set), parsed, where.kind, decisive_threads)
-    asked = _plan_experiment(out, stores, method_groups, seeds, conditions)
+    resources = execution.resolve_resources(workers, scheduler, threads, device)
+    decisive_threads = threads if resources.kind == "cpu" else 1  # irrelevant on CUDA
+    conditions = Conditions(steps, resolve_folder_name(feature_set), parsed_settings, resources.kind, decisive_threads)
+    new_experiment = _plan_experiment(out, stores, method_groups, seeds, conditions)
     with lock_experiment(out):
-        experiment, runs = _merge_experiments(asked)
+        experiment, runs = _merge_experiments(new_experiment)
         pairs = {run.pair for run in runs}
         for line in note_shared_recordings(
             {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
         ):
             common.note(f"[yellow]warning:[/yellow] {common.escape(line)}")
-        code = execution.execute_experiment(experiment, runs, where, began=began, restart=False, as_json=as_json)
+        code = execution.execute_experiment(
+            experiment, runs, resources, start_time=start_time, restart=False, as_json=as_json
+        )
     context.exit(code)
 
 
-@click.command(cls=Command, environment="EMODNA_BENCH_RETRY")
+@click.command(
+    cls=Command,
+    environment="EMODNA_BENCH_RETRY",
+    groups={"Data": "out", "Workers": "workers scheduler device"},
+    examples=("emodna-bench retry", "emodna-bench retry --out bench --workers 2"),
+)
 @out_option
 @_workers_option
 @_scheduler_option
-@_device_option
+@device_option
 @config_option
 @common_options
 @click.pass_context
@@ -155,26 +186,30 @@ def retry(
     device: str,
     as_json: bool,
 ) -> None:
-    """Run the cells of a benchmark again that failed.
+    """Run the failed runs of an experiment again.
 
-    Each goes on from its checkpoint if that can be used, and begins anew otherwise.
+    Each run continues from its checkpoint if that is usable, or starts over.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     from emodna.model.bench.results import read_run_results
     from emodna.model.bench.runner import lock_experiment
 
     experiment = Experiment.read(out)
-    where = execution.resolve_execution(workers, scheduler, experiment.conditions.threads, device)
-    if where.kind != experiment.conditions.device:
-        raise BenchError(f"--device {device}: the benchmark in {out} is of {experiment.conditions.device}")
+    resources = execution.resolve_resources(workers, scheduler, experiment.conditions.threads, device)
+    if resources.kind != experiment.conditions.device:
+        raise BenchError(
+            f"the experiment was run on {experiment.conditions.device}", where=out, field="device", value=device
+        )
     with lock_experiment(out):
         failed = [each.run for each in read_run_results(experiment) if each.state == "failed"]
-        code = execution.execute_experiment(experiment, failed, where, began=began, restart=True, as_json=as_json)
+        code = execution.execute_experiment(
+            experiment, failed, resources, start_time=start_time, restart=True, as_json=as_json
+        )
     context.exit(code)
 
 
-def _resolve_wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
-    """Return which methods are run in which tasks."""
+def _group_methods(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
+    """Return the methods of each group of tasks."""
     if not tables:
         methods = methods or [*PAPER_TABLES["2"].methods, *PAPER_TABLES["3"].methods]
         return [(tasks or TASKS, list(dict.fromkeys(methods)))]
@@ -184,7 +219,7 @@ def _resolve_wishes(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: 
 
 
 def _find_stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
-    """Stores of the corpora, in order of their names."""
+    """Return the folders of the corpora's stores, sorted by corpus."""
     from emodna.pipeline.catalogue import find_store, list_stores, resolve_folder_name
 
     if corpora:
@@ -193,10 +228,10 @@ def _find_stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None)
         found = {path.parent.name: path for path in list_stores(cache) if path.name == resolve_folder_name(feature_set)}
     if len(found) < 2:
         if corpora:
-            raise EmodnaError(f"--corpora {corpora[0]}: a pair needs two corpora; give another")
-        there = f"only {next(iter(found))} has" if found else "no corpus has"
+            raise EmodnaError("needs at least two corpora", field="corpora", value=corpora[0])
+        found_text = f"found only {next(iter(found))}" if found else "found none"
         raise EmodnaError(
-            f"{there} features {resolve_folder_name(feature_set)}, and a pair needs two corpora",
+            f"needs at least two corpora with the feature set {resolve_folder_name(feature_set)}, {found_text}",
             field="cache",
             value=cache,
             remedy=Remedy("prepare more", PrepareCorpus(None, cache, feature_set)),
@@ -207,46 +242,44 @@ def _find_stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None)
 def _plan_experiment(
     out: Path, stores: "list[FeatureStore]", method_groups: "list[MethodGroup]", seeds: int, conditions: Conditions
 ) -> Experiment:
-    """Plan the experiment of all wishes together, and tell what can be no source.
+    """Plan the experiment, and print which corpora cannot be sources.
 
-    Raise BenchError if no corpus can be one, and the errors of `plan_experiment`.
+    Raise BenchError if no corpus can be a source, and the errors of `plan_experiment`.
     """
     from emodna.model.bench.grid import plan_experiment
 
     experiment = plan_experiment(out, stores, method_groups, seeds, conditions)
-    asked = [task for task in TASKS if any(task in tasks for tasks, _ in method_groups)]
-    without = {
+    tasks = [task for task in TASKS if any(task in group_tasks for group_tasks, _ in method_groups)]
+    missing_labels = {
         corpus.name: reasons
         for corpus in experiment.corpora.values()
-        if (reasons := [reason for task in asked if (reason := corpus.find_missing_labels(task))])
+        if (reasons := [reason for task in tasks if (reason := corpus.find_missing_labels(task))])
     }
     if not experiment.runs:
-        told = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in without.items())
-        raise BenchError(f"nothing to learn from: {told}; prepare a corpus with labels of both classes")
-    for name, reasons in without.items():
-        common.note(f"{common.escape(name)} has {' and '.join(reasons)}: only a target")
+        found = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in missing_labels.items())
+        raise BenchError(f"no corpus can be a source: {found}", remedy="prepare a corpus with labels of both classes")
+    for name, reasons in missing_labels.items():
+        common.note(f"{common.escape(name)} has {' and '.join(reasons)}: used as a target only")
     return experiment
 
 
-def _merge_experiments(asked: Experiment) -> tuple[Experiment, list[RunSpec]]:
-    """Return what was asked for together with what is in its folder, and the runs to be executed.
+def _merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
+    """Return the planned experiment merged with the one in its folder, and the runs to execute.
 
-    Raise BenchError if the folder's experiment is of other conditions, and has begun.
+    Raise BenchError if that one has other conditions and has runs.
     """
-    if not Experiment.exists(asked.out):
-        return asked, list(asked.runs)
-    there = Experiment.read(asked.out)
-    begun = any(there.run_folder(run).path.exists() for run in there.runs)
-    if there.conditions != asked.conditions and not begun:
-        return asked, list(asked.runs)
-    there.check_conditions(asked.conditions)
-    # The source has no part in the ceiling: with more corpora, it is not to be run again from another one.
-    ceilings = {
-        (run.tgt, run.task, run.seed): run
-        for run in there.runs
-        if run.method == UPPER_BOUND and run.src in asked.corpora
+    if not Experiment.exists(new.out):
+        return new, list(new.runs)
+    old = Experiment.read(new.out)
+    has_runs = any(old.run_folder(run).path.exists() for run in old.runs)
+    if old.conditions != new.conditions and not has_runs:
+        return new, list(new.runs)
+    old.check_conditions(new.conditions)
+    # The upper bound does not use its source: with more corpora, keep its runs from the old ones.
+    upper_bounds = {
+        (run.tgt, run.task, run.seed): run for run in old.runs if run.method == UPPER_BOUND and run.src in new.corpora
     }
     runs = [
-        ceilings.get((run.tgt, run.task, run.seed), run) if run.method == UPPER_BOUND else run for run in asked.runs
+        upper_bounds.get((run.tgt, run.task, run.seed), run) if run.method == UPPER_BOUND else run for run in new.runs
     ]
-    return there.merge(asked, runs), runs
+    return old.merge(new, runs), runs

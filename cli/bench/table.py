@@ -1,4 +1,4 @@
-"""emodna-bench table: the paper's tables, ours beside the paper's numbers."""
+"""emodna-bench table: the paper's tables with our scores."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from emodna.cli import common
 from emodna.cli.bench import check_folder, out_option
 from emodna.cli.options import Command, common_options, config_option
 from emodna.model.bench.spec import Experiment, list_shared_recordings
-from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.errors import EmodnaError, Remedy
 from emodna.pipeline.files import write_atomically
 
 if TYPE_CHECKING:
@@ -25,93 +25,107 @@ _ALSO: Final = {"md": "markdown", "tex": "latex"}
 _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".txt": "text"}
 
 
-@click.command(cls=Command)
-@click.argument("name", metavar="|".join(_NAMES), type=click.Choice(_NAMES))
+@click.command(
+    cls=Command,
+    groups={"Data": "out", "Output": "form to"},
+    examples=("emodna-bench table 2", "emodna-bench table pairs --to pairs.csv"),
+)
+@click.argument("name", metavar="|".join(_NAMES), type=click.Choice(_NAMES), help="Table to show.")
 @out_option
 @click.option(
     "--format",
     "form",
     type=click.Choice([*FORMATS, *_ALSO]),
-    help="Form of the table; md is markdown, tex latex.  [default: as the suffix of --to says: .md, .tex, .csv, .json, "
-    ".txt; printed: text]",
+    help="Format; md is markdown, tex is latex.  [default: by the suffix of --to, else text]",
     show_default=False,
 )
-@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write instead of printing.")
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: print it]")
 @config_option
 @common_options
 def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool) -> None:
-    """Show one of the paper's tables, ours beside the paper's, or how sensitive Emo-DNA is to its settings.
+    """Show a table of the paper with our scores.
 
-    2 and 3 compare methods in arousal and valence, 4 leaves out parts of Emo-DNA, 5 adds its contrastive loss to other
-    methods, 6 varies its pseudo-labels; `pairs` has all rows that were run, pair by pair. Each number is the mean over
-    the targets of a source, then over the sources; its standard deviation is that of this mean over the seeds. A
-    benchmark that is not finished has its table, too: it says what is missing, and where ours cannot be compared with
+    2 and 3 compare methods in arousal and valence, 4 is the ablation of Emo-DNA, 5 adds its contrastive loss to other
+    methods, and 6 varies its pseudo-labels. `sensitivity` varies settings of Emo-DNA, and `pairs` shows all methods
+    pair by pair.
+
+    Scores are averaged over the targets of each source, then over the sources; the standard deviation is over the
+    seeds. The table of an unfinished experiment lists the missing runs, and marks scores that are not comparable with
     the paper's.
     """
     if as_json and form not in (None, "json"):
-        raise click.UsageError(f"--json and --format {form}: give one of them")
+        raise click.UsageError(f"--json and --format {form} exclude each other")
     if as_json and to is not None:
-        raise click.UsageError("--json prints; to write a file, give --to with --format json")
+        raise click.UsageError("--json and --to exclude each other: to write a JSON file, use --format json")
     if as_json:
         form = "json"
     elif form is None:
         form = "text" if to is None else _BY_SUFFIX.get(to.suffix.lower())
     if form is None:
-        raise EmodnaError(f"--to {to}: its form is not known by its suffix ({', '.join(_BY_SUFFIX)}); give --format")
+        raise EmodnaError(
+            "unknown suffix", field="to", value=to, valid=_BY_SUFFIX, remedy=Remedy("choose another, or set {form}")
+        )
     check_folder(to)
     from emodna.cli.bench import formats
-    from emodna.model.bench.tables import make_table as made
+    from emodna.model.bench.tables import make_table
 
-    found = made(Experiment.read(out), name)
+    table = make_table(Experiment.read(out), name)
     if to is None and form == "text" and common.out.is_terminal:
-        formats.print_text(found, common.out)
+        formats.print_text(table, common.out)
         return
-    forms: dict[str, Callable[[Table], str]] = {
-        "text": formats.text,
+    formatters: dict[str, Callable[[Table], str]] = {
+        "text": formats.format_text,
         "markdown": formats.format_markdown,
         "latex": formats.format_latex,
         "csv": format_csv,
-        "json": lambda made: common.format_json(make_document(made)) + "\n",
+        "json": lambda table: common.format_json(make_document(table)) + "\n",
     }
-    written = forms[_ALSO.get(form, form)](found)
+    text = formatters[_ALSO.get(form, form)](table)
     if to is None:
-        click.echo(written, nl=False)
+        click.echo(text, nl=False)
     else:
-        write_atomically(to, written.encode())
+        write_atomically(to, text.encode())
         common.note(f"wrote {common.escape(to)}")
 
 
 # JSON and CSV
 
 
-def make_document(made: "Table") -> dict[str, Any]:
-    """Return a table as a JSON document, with nothing rounded."""
-    from emodna.cli.bench.notes import command
+def make_document(table: "Table") -> dict[str, Any]:
+    """Return a table as a JSON document with unrounded numbers."""
+    from emodna.cli.bench.notes import make_command
 
-    experiment = made.experiment
-    columns = {column.name: column for block in made.blocks for _, column in block.columns}
+    experiment = table.experiment
+    columns = {column.name: column for block in table.blocks for _, column in block.columns}
 
-    def cells(line: "TableRow") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for (task, column, score), cell in line.cells.items():
-            found.setdefault(task, {}).setdefault(column.name, {})[score] = _describe_cell(cell, column)
-        return found
+    def group_cells(row: "TableRow") -> dict[str, Any]:
+        groups: dict[str, Any] = {}
+        for (task, column, score), cell in row.cells.items():
+            groups.setdefault(task, {}).setdefault(column.name, {})[score] = _describe_cell(cell, column)
+        return groups
 
     return {
-        "table": made.name,
-        "title": made.title,
+        "table": table.name,
+        "title": table.title,
         "bench": str(experiment.out.absolute()),
         "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
         "columns": {name: {"pairs": column.pairs, "of_the_paper": column.in_paper} for name, column in columns.items()},
         "rows": {
-            line.name: {"label": line.label, "kind": line.kind, **_describe_method(line, "paper"), "cells": cells(line)}
-            for line in made.select_rows("entry", "floor", "ceiling")
+            row.name: {
+                "label": row.label,
+                "kind": row.kind,
+                **_describe_method(row, "paper"),
+                "cells": group_cells(row),
+            }
+            for row in table.select_rows("entry", "floor", "ceiling")
         },
-        "not_shown": [str(spec) for spec in made.not_shown],
-        "shared": list_shared_recordings(made.shared_recordings),
-        "constants": {line.name: {"label": line.label, "cells": cells(line)} for line in made.select_rows("constant")},
+        "not_shown": [str(spec) for spec in table.not_shown],
+        "shared": list_shared_recordings(table.shared_recordings),
+        "constants": {
+            row.name: {"label": row.label, "cells": group_cells(row)} for row in table.select_rows("constant")
+        },
         "missing": {
-            "cells": sum(gap.run_count for gap in made.gaps),
+            "cells": sum(gap.run_count for gap in table.gaps),
             "gaps": [
                 {
                     "why": gap.reason,
@@ -121,37 +135,36 @@ def make_document(made: "Table") -> dict[str, Any]:
                     "seeds": gap.seeds,
                     "error": gap.error,
                 }
-                for gap in made.gaps
+                for gap in table.gaps
             ],
-            "corpora": made.absent,
-            "command": command(made),
+            "corpora": table.absent,
+            "command": make_command(table),
         },
     }
 
 
-def format_csv(made: "Table") -> str:
-    """Return a table as CSV in long form, a line for each number: none is rounded, and what is not there is empty.
+def format_csv(table: "Table") -> str:
+    """Return a table as CSV, one line per number; numbers are unrounded, missing ones are empty.
 
-    Seeds are joined by blanks; `shared_recordings` counts the recordings of the targets that are in their sources, too, over the
-    pairs of a mean.
+    Blanks separate `seeds`; `shared` is the number of recordings of the targets that are also in their sources.
     """
-    shared_recordings = made.shared_recordings
+    shared_recordings = table.shared_recordings
     lines = [
         {
-            "table": made.name,
+            "table": table.name,
             "task": task,
-            "kind": line.kind,
-            "row": line.name,
-            "label": line.label,
-            **_describe_method(line, "paper_row"),
+            "kind": row.kind,
+            "row": row.name,
+            "label": row.label,
+            **_describe_method(row, "paper_row"),
             "column": column.name,
             "metric": score,
             **_describe_cell(cell, column),
             "seeds": " ".join(map(str, cell.seeds)),
             "shared": sum(shared_recordings.get(pair, 0) for pair in cell.pairs),
         }
-        for line in made.rows
-        for (task, column, score), cell in line.cells.items()
+        for row in table.rows
+        for (task, column, score), cell in row.cells.items()
     ]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
@@ -166,18 +179,18 @@ def format_csv(made: "Table") -> str:
     return stream.getvalue()
 
 
-def _describe_method(line: "TableRow", paper_key: str) -> dict[str, Any]:
-    info = line.info
+def _describe_method(row: "TableRow", paper_key: str) -> dict[str, Any]:
+    info = row.info
     return {
-        paper_key: line.paper_name,
+        paper_key: row.paper_name,
         "our_reading": info.our_reading if info else None,
         "supervision": info.supervision if info else None,
     }
 
 
 def _describe_cell(cell: "Cell", column: "Column") -> dict[str, Any]:
-    """Return a cell by the names that JSON and CSV have."""
-    cited = cell.paper_score
+    """Return the values of a cell by their keys in JSON and CSV."""
+    paper_score = cell.paper_score
     return {
         "mean": cell.mean,
         "std": cell.std,
@@ -187,8 +200,8 @@ def _describe_cell(cell: "Cell", column: "Column") -> dict[str, Any]:
         "constant": cell.constant,
         "mark": cell.mark,
         "best": cell.best,
-        "paper_mean": cited.mean if cited else None,
-        "paper_std": cited.std if cited else None,
+        "paper_mean": paper_score.mean if paper_score else None,
+        "paper_std": paper_score.std if paper_score else None,
         "comparable": cell.comparable,
         "difference": cell.difference,
         "gain": cell.gain,

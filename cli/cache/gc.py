@@ -27,12 +27,7 @@ if TYPE_CHECKING:
 @cache_option
 @common_options
 def gc_command(
-    stores: tuple[str, ...],
-    delete: bool,
-    unfinished: bool,
-    cache: Path,
-    as_json: bool,
-    verbose: bool,
+    stores: tuple[str, ...], delete: bool, unfinished: bool, cache: Path, as_json: bool, verbose: bool
 ) -> int:
     """List files that no store needs, or delete them with --delete.
 

@@ -27,27 +27,14 @@ _FORMATS: Final = ("png", "svg", "pdf")
 @click.argument("store")
 @click.argument("id", required=False)
 @click.option("--against", metavar="STORE", help="Second store: draw the shift between both.")
+@click.option("--task", type=click.Choice(TASKS), default="arousal", help="Task of the markers.")
 @click.option(
-    "--task",
-    type=click.Choice(TASKS),
-    default="arousal",
-    help="Task of the markers.",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="PNG, SVG or PDF file.  [default: a PNG here]",
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG, SVG or PDF file.  [default: a PNG here]"
 )
 @cache_option
 @common_options
 def plot(
-    store: str,
-    id: str | None,
-    against: str | None,
-    task: str,
-    out: Path | None,
-    cache: Path,
-    as_json: bool,
+    store: str, id: str | None, against: str | None, task: str, out: Path | None, cache: Path, as_json: bool
 ) -> None:
     """Draw an utterance, a store, or the shift between two stores.
 
@@ -67,10 +54,9 @@ def plot(
     elif against is not None:
         other = common.open_store(cache, against)
         if opened.snapshot.parameters != other.snapshot.parameters:
-            kinds = f"{other.snapshot.feature_set}, but {opened.path} has {opened.snapshot.feature_set}"
-            raise EmodnaError(
-                f"has features {kinds}", field="against", value=other.path, remedy="choose equal features"
-            )
+            kinds = f"{opened.snapshot.feature_set} and {other.snapshot.feature_set}"
+            remedy = "choose two stores of equal features"
+            raise EmodnaError(f"features differ: {kinds}", field="against", value=other.path, remedy=remedy)
         name += f"-{other.snapshot.corpus}-{task}"
         figure, numbers = draw_shift(opened, other, task)
     else:

@@ -27,9 +27,7 @@ _UNEVEN_DIFFERENCE: Final = 0.2
 @click.option("--window", type=Seconds(), default=4.4, help="Training window in s.")
 @click.option("--audio", is_flag=True, help="Also check the audio: clipping, offset, silence.")
 @click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    help="Folder, ZIP or tar of the audio.  [default: as prepared]",
+    "--root", type=click.Path(path_type=Path), help="Folder, ZIP or tar of the audio.  [default: as prepared]"
 )
 @cache_option
 @common_options
@@ -77,14 +75,15 @@ def _print_report(document: Mapping[str, Any]) -> None:
     if document["audio"] is None:
         common.out.print("  [dim](--audio also checks clipping, offset and silence at the ends)[/dim]")
     _print_labels(document["labels"])
+    cut = f"{100 * durations['cut_share']:.1f} % of the audio is cut off"
+    padding = f"{100 * durations['padding_share']:.1f} % of the windows is padding"
     fields = {
         "emotions": _format_counts(document["emotions"]),
         "gender": _format_counts(document["gender"]),
         "languages": _format_counts(document["language"]),
         "per speaker": _format_quartiles(speakers["utterances"], "utterances", digits=0),
         "durations": f"{_format_quartiles(durations, 's')}; mean {durations['mean']:.2f} s",
-        "window": f"{durations['longer']} utterances exceed {durations['window']:g} s: this cuts off "
-        f"{100 * durations['cut_share']:.1f} % of the audio, and {100 * durations['padding_share']:.1f} % is padding",
+        "window": f"{durations['longer']} utterances are longer than {durations['window']:g} s; {cut}, {padding}",
         "sample rates": _format_counts(document["sample_rate"], " Hz"),
         "channels": _format_counts(document["channels"]),
         "peaks": _format_quartiles(document["peak_db"], "dB", digits=1),
@@ -109,10 +108,7 @@ def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
         ("duplicates: altered copies", [_format_duplicates(group) for group in copies["altered"]]),
         ("silent (all samples are zero)", document["silent"]),
         ("flat (constant level: a tone, a hum)", document["flat"]),
-        (
-            "band-limited (resampled or compressed)",
-            each(limited, "{id} (nothing above {khz:g} kHz)"),
-        ),
+        ("band-limited (resampled or compressed)", each(limited, "{id} (nothing above {khz:g} kHz)")),
         ("clipped", each(audio.get("clipped", []), "{id} ({samples} samples)")),
         ("offset (mean in % of full scale)", each(offset, "{id} ({percent:+.1f} %)")),
         (

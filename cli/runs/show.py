@@ -14,10 +14,10 @@ from emodna.cli.runs.table import Column, format_value, make_text, print_table
 from emodna.model.runs.listing import (
     Run,
     TrainingStore,
-    files,
     find_changed_settings,
     find_training_store,
     flatten,
+    list_files,
     open_run,
     read_curves,
 )
@@ -57,7 +57,7 @@ def _make_document(run: Run, data: Sequence[TrainingStore]) -> dict[str, Any]:
             name: {"step": [step for step, _ in points], "value": [height for _, height in points]}
             for name, points in read_curves(run).items()
         },
-        "files": [{"name": name, "bytes": status.st_size} for name, status in files(run.folder).items()],
+        "files": [{"name": name, "bytes": status.st_size} for name, status in list_files(run.folder).items()],
     }
 
 
@@ -76,7 +76,7 @@ def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
     if run.state == "done":
         _print_scores(run)
     _print_curves(read_curves(run))
-    for name, status in files(run.folder).items():
+    for name, status in list_files(run.folder).items():
         common.out.print(f"{status.st_size / 1e6:9.3f} MB  {common.escape(name)}")
 
 

@@ -1,1 +1,1 @@
-"""The benchmark: all ordered pairs of corpora, by tasks, methods and seeds, and what comes of them."""
+"""Experiments: all ordered pairs of corpora by tasks, methods and seeds, with their tables and figures."""

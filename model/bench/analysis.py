@@ -1,6 +1,6 @@
-"""Emotion features of finished runs: extraction, their plane by UMAP, and how far two corpora lie apart.
+"""Emotion features of finished runs: extraction, UMAP, and distances between two corpora.
 
-Planes and distances are kept in `<out>/analysis/<name>.json` until what they rest on changes.
+`<out>/analysis/<name>.json` caches UMAP and distances until a model or a store changes.
 
 References
 ----------
@@ -31,19 +31,19 @@ from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.threads import limit_torch_to_one_thread
 
 MAX_UTTERANCES: Final = 1000
-"""Utterances of each corpus that are used: UMAP's time and the kernel matrix's memory grow with their square."""
+"""Largest sample of a corpus. Time of UMAP and memory of the kernel matrix grow with its square."""
 _SEED: Final = 0
 SAMPLE: Final = {"per_corpus": MAX_UTTERANCES, "draw": "by class, in proportion", "draw_seed": _SEED}
-"""Description of the sample, part of every key."""
+"""Description of the sample, a part of all cache keys."""
 
 UMAP: Final = {"metric": "euclidean", "n_neighbors": 15, "min_dist": 0.1, "random_state": 0}
-"""Parameters of UMAP. The paper names none; these are the package's own, and a seed, which costs its threads."""
+"""Parameters of UMAP: the defaults of the package, since the paper names none, and a seed, which disables threads."""
 _UMAP_PACKAGE: Final = "umap-learn"
 
 _FOLDS: Final = 5
-#: A value that deviates from its mean by less than this share of it is constant: scaling would blow up its rounding.
+#: Deviation relative to the mean below which a value is constant; scaling would amplify its rounding errors.
 _CONSTANT: Final = 1e-6
-#: All that decides a distance beside the features.
+#: Everything except the features that affects a distance, a part of its cache key.
 _DISTANCES: Final = {
     **SAMPLE,
     "version": 1,
@@ -60,31 +60,29 @@ Utterances = Iterable[tuple[NDArray[np.float32], float]]
 
 @dataclass(frozen=True, slots=True)
 class CorpusFeatures:
-    """Utterances of one corpus."""
+    """Features of utterances of one corpus."""
 
     corpus: str
     ids: list[str]
     labels: NDArray[np.int8]
-    """(n,) class; -1 throughout in a corpus without labels."""
+    """(n,) classes; all -1 in a corpus without labels."""
     values: NDArray[np.float32]
-    """(n, width)"""
+    """(n, width) features."""
 
 
 Distances = Mapping[str, Any]
-"""`all`, of two corpora as they are, and `classes`, of class 0 of both and of class 1, by the target's labels. Each has
-`pad`, the proxy A-distance, and `mmd`, the squared MK-MMD; None of sets too small to tell."""
+"""`all` for all utterances, and `classes` for class 0 and class 1, by target labels. Each has `pad`, the proxy
+A-distance, and `mmd`, the squared MK-MMD; None if there are too few utterances."""
 
 
 # Features
 
 
 def extract_features(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatures, CorpusFeatures] | None:
-    """Return the emotion features E of the source and the target of a finished run; None if its method has none.
+    """Extract the emotion features E of source and target by a finished run's model; None if its method has none.
 
-    Each corpus is normalised as in the run, and batch norm takes the running statistics.
-
-    Raises RunError, StoreError or BenchError if the run or a store is damaged, or not the one that was planned for, and
-    TrainingError if the features are not finite.
+    Inputs are normalised as in the run. Batch norm uses running statistics. Raises RunError, StoreError or BenchError
+    if the run or a store is damaged or has changed, and TrainingError if the features are not finite.
     """
     device = torch.device(experiment.conditions.device if torch.cuda.is_available() else "cpu")
     finished = FinishedRun.load(experiment.run_folder(run).path, device)
@@ -93,9 +91,9 @@ def extract_features(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatur
 
 
 def compute_input_means(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatures, CorpusFeatures]:
-    """Return the mean over time of the input features of each utterance of a run, as the stores hold them."""
+    """Compute the mean over time of the stored features of each utterance of a run."""
     sides = _collect_features(experiment, run, lambda _, read: np.stack([each.mean(axis=0) for each, _ in read]))
-    assert sides is not None  # noqa: S101 - there are always means
+    assert sides is not None  # noqa: S101 - means always exist
     return sides
 
 
@@ -117,9 +115,9 @@ def _collect_features(
 
 
 def sample_rows(labels: NDArray[np.int8], limit: int = MAX_UTTERANCES) -> NDArray[np.int64]:
-    """Draw the rows (n,) of a corpus that are used, in order: of those with a label, if it has any, at most `limit`.
+    """Sample at most `limit` rows (n,) of a corpus, sorted: labelled ones if there are any.
 
-    Of more, each class is drawn from in proportion, by a seed of its own: the same rows for every method.
+    Classes keep their proportions. The seed is fixed, so all methods have the same rows.
     """
     rows = np.flatnonzero(labels >= 0) if (labels >= 0).any() else np.arange(len(labels))
     if len(rows) <= limit:
@@ -130,17 +128,17 @@ def sample_rows(labels: NDArray[np.int8], limit: int = MAX_UTTERANCES) -> NDArra
     return np.sort(np.concatenate(chosen))
 
 
-# The plane
+# UMAP
 
 
 def compute_umap(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] | None:
-    """Return a finished run's features in a plane that is fitted on both corpora together; None without features.
+    """Compute UMAP of a finished run's features, fitted on both corpora together; None without features.
 
-    There is an entry for each class of the source, then of the target: `corpus`, `label` (-1 without one), and lists
-    `ids`, `x`, `y`. Raises as `extract_features`, and BenchError if UMAP is not installed.
+    The result has a point set for each class of the source, then of the target: `corpus`, `label` (-1 if unlabelled),
+    and lists `ids`, `x`, `y`. Raises as `extract_features`, and BenchError if UMAP is not installed.
     """
     if importlib.util.find_spec("umap") is None:
-        raise BenchError(f"UMAP: needs {_UMAP_PACKAGE}: pip install 'emodna[figures]'")
+        raise BenchError("not installed", where=_UMAP_PACKAGE, remedy="install emodna[figures]")
     version = {_UMAP_PACKAGE: importlib.metadata.version(_UMAP_PACKAGE)}
     key = {**SAMPLE, **UMAP, **version, "model": hash_model(experiment, run)}
 
@@ -149,21 +147,21 @@ def compute_umap(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] |
         if sides is None:
             return None
         points = fit_umap(np.concatenate([side.values for side in sides])).round(4)
-        places = []
-        for side, mine in zip(sides, np.split(points, [len(sides[0].ids)]), strict=True):
+        point_sets = []
+        for side, side_points in zip(sides, np.split(points, [len(sides[0].ids)]), strict=True):
             for label in np.unique(side.labels).tolist():
                 rows = np.flatnonzero(side.labels == label)
-                ids, (x, y) = [side.ids[row] for row in rows], mine[rows].T.tolist()
-                places.append({"corpus": side.corpus, "label": label, "ids": ids, "x": x, "y": y})
-        return places
+                ids, (x, y) = [side.ids[row] for row in rows], side_points[rows].T.tolist()
+                point_sets.append({"corpus": side.corpus, "label": label, "ids": ids, "x": x, "y": y})
+        return point_sets
 
     return _load_or_compute(experiment, experiment.run_name(run), "umap", key, make)
 
 
 def fit_umap(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return UMAP (n, 2) of values (n, width), n at least 4."""
+    """Fit UMAP (n, 2) to values (n, width), n at least 4."""
     with warnings.catch_warnings():
-        # It warns that a seed costs its threads, and numba of its own plans.
+        # UMAP warns that a seed disables threads, and numba of future changes.
         warnings.simplefilter("ignore")
         import umap
 
@@ -176,7 +174,7 @@ def fit_umap(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def compute_run_distances(experiment: Experiment, run: RunSpec) -> Distances | None:
-    """Return the distances of a finished run's emotion features; None if it has none, or none that are finite.
+    """Compute the distances of a finished run's emotion features; None if it has none or they are not finite.
 
     Raises RunError, StoreError and BenchError as `extract_features`.
     """
@@ -193,7 +191,7 @@ def compute_run_distances(experiment: Experiment, run: RunSpec) -> Distances | N
 
 
 def compute_input_distances(experiment: Experiment, run: RunSpec) -> Distances:
-    """Return the distances of the mean input features of a run's utterances; raises as `open_store`."""
+    """Compute the distances of the mean input features of a run's utterances; raises as `open_store`."""
     key = {**_DISTANCES, "stores": [experiment.corpora[name].fingerprint for name in run.pair]}
     name = f"input-{run.src}-{run.tgt}-{run.task}"
     return _load_or_compute(
@@ -202,7 +200,7 @@ def compute_input_distances(experiment: Experiment, run: RunSpec) -> Distances:
 
 
 def compute_distances(source: CorpusFeatures, target: CorpusFeatures) -> Distances:
-    """Return the distances of two corpora, as they are and class by class."""
+    """Compute the distances of two corpora, over all utterances and by class."""
 
     def distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, float | None]:
         return {"pad": proxy_a_distance(one, other), "mmd": squared_mmd(one, other)}
@@ -212,12 +210,10 @@ def compute_distances(source: CorpusFeatures, target: CorpusFeatures) -> Distanc
 
 
 def proxy_a_distance(source: NDArray[Any], target: NDArray[Any]) -> float | None:
-    """Return ``2 (1 - 2 err)`` of a linear classifier that tells source from target [1]_, cross-validated.
+    """Return ``2 (1 - 2 err)`` of a cross-validated linear classifier of source and target [1]_.
 
-    The error is the mean of both corpora's, so it is 1/2 where nothing tells them apart, however their sizes differ:
-    then the distance is about 0 (by chance a little less), and 2 where every utterance betrays its corpus.
-
-    Of features (n, width) and (m, width); None of less than 5 utterances of a corpus, one for each fold.
+    The inputs are features (n, width) and (m, width). The error is balanced over the corpora: distances are about 0 if
+    the classifier guesses, and 2 if it makes no error. Returns None if a corpus has fewer than 5 utterances.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -225,7 +221,7 @@ def proxy_a_distance(source: NDArray[Any], target: NDArray[Any]) -> float | None
 
     if min(len(source), len(target)) < _FOLDS:
         return None
-    # So small a problem is solved several times faster without threads that wait for each other.
+    # One thread solves this small problem several times faster than many.
     with threadpool_limits(1):
         right = cross_val_score(
             LogisticRegression(class_weight="balanced", max_iter=1000),
@@ -238,13 +234,11 @@ def proxy_a_distance(source: NDArray[Any], target: NDArray[Any]) -> float | None
 
 
 def squared_mmd(source: NDArray[Any], target: NDArray[Any]) -> float | None:
-    """Return the squared MK-MMD of features in units that can be compared between methods.
+    """Return the squared MK-MMD of features (n, width) and (m, width), comparable between methods.
 
-    Features are standardised over both corpora together, and the kernels are as wide as the joint sample's mean squared
-    distance, which then is about twice the number of values for every method. The estimator is the unbiased one of
-    [2]_: small samples do not look further apart than large ones, and like samples are about as often below as above 0.
-
-    Of features (n, width) and (m, width); None of less than two utterances of a corpus.
+    Features are standardised over both corpora, and kernel widths follow the mean squared distance. The estimator of
+    [2]_ is unbiased: its mean is 0 for samples of one distribution, whatever their sizes. Returns None if a corpus has
+    fewer than two utterances.
     """
     if min(len(source), len(target)) <= 1:
         return None
@@ -252,7 +246,7 @@ def squared_mmd(source: NDArray[Any], target: NDArray[Any]) -> float | None:
 
 
 def _standardise(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Standardise both by their common mean and deviation, each weighted equally; constant values become 0."""
+    """Standardise both corpora by their common mean and deviation, equally weighted; constant values become 0."""
     one, other = source.astype(np.float64), target.astype(np.float64)
     mean = (one.mean(axis=0) + other.mean(axis=0)) / 2
     std = np.sqrt((np.square(one - mean).mean(axis=0) + np.square(other - mean).mean(axis=0)) / 2)
@@ -260,31 +254,31 @@ def _standardise(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[np
     return (one - mean) * scale, (other - mean) * scale
 
 
-# What is kept
+# Cache
 
 
 def hash_model(experiment: Experiment, run: RunSpec) -> str:
-    """Return the SHA-256 of a finished run's model: one that was trained anew is another."""
+    """Return the SHA-256 of a finished run's model."""
     return hashlib.sha256(experiment.run_folder(run).find_model().read_bytes()).hexdigest()
 
 
 def _load_or_compute(
     experiment: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], _T]
 ) -> _T:
-    """Return the plain values that `make` returns, made once for each key and kept in a section of a file."""
+    """Return the plain values of `make`, from a section of a file if it has the same key."""
     path = experiment.out / "analysis" / f"{name}.json"
 
-    def kept() -> dict[str, Any]:
+    def read_sections() -> dict[str, Any]:
         try:
             return read_json(path)
-        except RunError:  # missing, or damaged
+        except RunError:  # missing or damaged
             return {}
 
-    entry = kept().get(section)
+    entry = read_sections().get(section)
     if isinstance(entry, dict) and entry.get("of") == key and "found" in entry:
-        known: _T = entry["found"]
-        return known
+        cached: _T = entry["found"]
+        return cached
     found = make()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {**kept(), section: {"of": key, "found": found}})  # what another process has found stays
+    write_json(path, {**read_sections(), section: {"of": key, "found": found}})  # keeps results of other processes
     return found

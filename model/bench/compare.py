@@ -1,8 +1,8 @@
 """Comparison of methods over scenarios: paired bootstrap, Wilcoxon, Holm, mean ranks, Friedman, Nemenyi.
 
-A scenario is an ordered pair of corpora in one task; its score is the mean over its seeds. Scenarios that share a
-corpus are not independent of each other, and all tests here treat them as if they were: p-values and intervals are too
-optimistic (30 ordered pairs are made of six corpora). It needs no torch.
+A scenario is an ordered pair of corpora in one task. Its score is the mean over the seeds. All tests here assume
+independent scenarios, but scenarios that share a corpus are dependent (six corpora make 30 ordered pairs). So p-values
+and intervals are too optimistic. This module needs no torch.
 """
 
 import itertools
@@ -20,26 +20,26 @@ from emodna.model.errors import BenchError
 from emodna.model.evaluation.intervals import LEVEL, Resampling
 
 EMO_DNA: Final = MethodSpec("emo-dna")
-"""Reference of a comparison unless another is named."""
+"""Default reference of a comparison."""
 SOURCE_ONLY: Final = MethodSpec("source-only")
-"""The method without adaptation, over which others gain."""
+"""The method without adaptation, the reference of gains."""
 
 ALPHA: Final = 1 - LEVEL / 100
 """Significance level."""
 MIN_SCENARIOS: Final = 6
-"""Scenarios below which there is no interval: it would be little else than their lowest and highest difference, and
-leave out 0 as soon as all have one sign. Signed ranks cannot reject below it either."""
+"""Smallest number of scenarios for an interval. With fewer, a bootstrap interval is little more than the range of the
+differences, and a signed-rank test cannot reject either."""
 
-#: Differences up to which the distribution of the signed ranks is exact; with ties, all 2^n signs are enumerated.
+#: Most differences for an exact distribution of signed ranks; with ties, all 2^n signs are enumerated.
 _EXACT: Final = 50
 _EXACT_WITH_TIES: Final = 13
-#: Decimals, in percent: sums in another order differ behind them, the scores of a million utterances before them.
+#: Decimals of scores in percent. They hide rounding errors, but no score differences of a million utterances.
 _DECIMALS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
 class MatchedScores:
-    """Scores that may be compared: every method in the same scenarios, and there with the same seeds."""
+    """Scores of several methods in the same scenarios, with the same seeds in each scenario."""
 
     methods: tuple[MethodSpec, ...]
     scenarios: tuple[Scenario, ...]
@@ -47,38 +47,40 @@ class MatchedScores:
     """(scenarios, methods), in percent."""
     seeds: Mapping[Scenario, tuple[int, ...]]
     left_out: tuple[str, ...]
-    """Scenarios and seeds that some methods have and others lack, in words."""
+    """Scenarios and seeds that some methods lack, in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedRank:
-    """Outcome of a Wilcoxon test."""
+    """Result of a Wilcoxon signed-rank test."""
 
     p: float | None
-    """Two-sided; None if the test could not reject whatever the differences were."""
+    """Two-sided p-value; None if so few differences cannot be significant."""
     differing: int
-    """Scenarios that differ at all; the others are left out (zero_method "wilcox")."""
+    """Scenarios with a difference; the test leaves out the others (zero_method "wilcox")."""
     least_p: float | None
-    """The smallest p that so many differences can have, 2^(1 - n)."""
+    """Smallest p-value that n differences can have, 2^(1 - n)."""
     exact: bool
-    """False if p is of the normal approximation."""
+    """False if p comes from the normal approximation."""
     why: str | None
-    """Reason why there is no p."""
+    """Reason for a missing p-value."""
 
 
 @dataclass(frozen=True, slots=True)
 class MethodComparison:
-    """A method against the reference: differences are its score less the reference's, in points."""
+    """Differences of a method's scores to those of the reference, in points."""
 
     method: MethodSpec
     difference: float
-    """Mean over the scenarios."""
+    """Mean difference over the scenarios."""
     interval: tuple[float, float] | None
+    """Interval of the mean difference."""
     better: int
-    """Scenarios in which it is better."""
+    """Number of scenarios in which the method is better."""
     worse: int
     test: SignedRank
     p_holm: float | None
+    """p-value with Holm's correction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +88,25 @@ class Ranking:
     """Ranks of k methods over n scenarios (Demsar 2006, JMLR 7:1-30)."""
 
     mean_ranks: tuple[float, ...]
-    """(k,); 1 is the best, and equal scores share the mean of their ranks."""
+    """(k,) with 1 the best; equal scores share the mean of their ranks."""
     chi_squared: float | None
-    """Friedman's statistic, corrected for ties; None of fewer than three methods or two scenarios."""
+    """Friedman's statistic, corrected for ties; None for fewer than three methods or two scenarios."""
     p: float | None
-    """By its chi-squared distribution with k - 1 degrees of freedom, which wants more than about ten scenarios."""
+    """p-value of Friedman's test (chi-squared, k - 1 degrees of freedom), for more than about ten scenarios."""
     critical_difference: float | None
-    """Nemenyi's: mean ranks at least this far apart differ; None where there is nothing to rank."""
+    """Nemenyi's critical difference of mean ranks; None without methods or scenarios to rank."""
     groups: tuple[tuple[int, ...], ...]
-    """Methods, best first, no two of which are told apart; only the largest such groups, and none of one method."""
+    """Largest groups of two or more methods that do not differ, each with the best first."""
 
     @property
     def is_attainable(self) -> bool:
-        """True if mean ranks could lie as far apart as the critical difference: k - 1 at most."""
+        """True if mean ranks, at most k - 1 apart, can reach the critical difference."""
         return self.critical_difference is not None and self.critical_difference <= len(self.mean_ranks) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Several methods against a reference, and ranked among each other."""
+    """Comparison of methods with a reference, and their ranking."""
 
     matched: MatchedScores
     reference: MethodSpec
@@ -113,47 +115,45 @@ class Comparison:
 
     @property
     def missing_interval_reason(self) -> str | None:
-        """Reason why no method has an interval; None if all have."""
+        """Reason for missing intervals; None if all methods have one."""
         n = len(self.matched.scenarios)
         if n >= MIN_SCENARIOS:
             return None
         which = "one scenario" if n == 1 else f"only {n} scenarios"
-        return f"{which}: a bootstrap of fewer than {MIN_SCENARIOS} says little more than which is the lowest and the highest"
+        return f"{which}: a bootstrap needs at least {MIN_SCENARIOS}"
 
 
 def list_default_methods(experiment: Experiment, scores: Scores) -> list[MethodSpec]:
-    """Return the methods that are compared unless some are named: those with scores that are no oracles."""
+    """Return the methods to compare by default: all with scores, without oracles."""
     return [spec for spec, info in experiment.methods.items() if not info.oracle and spec in scores.methods]
 
 
 def match_scores(scores: Scores, methods: Iterable[MethodSpec]) -> MatchedScores:
-    """Reduce scores to the scenarios and seeds that all of some methods have; raises BenchError if there are none."""
+    """Reduce scores to the scenarios and seeds that all methods have; raise a BenchError if there are none."""
     methods = tuple(dict.fromkeys(methods))
-    nothing = np.full(scores.values.shape[1:], np.nan)
+    no_scores = np.full(scores.values.shape[1:], np.nan)
     values = dict(zip(scores.methods, scores.values, strict=True))
-    own = np.array([values.get(spec, nothing) for spec in methods])
-    there = ~np.isnan(own)  # (methods, scenarios, seeds)
-    common, some = there.all(axis=0), there.any(axis=0)
+    own = np.array([values.get(spec, no_scores) for spec in methods])
+    present = ~np.isnan(own)  # (methods, scenarios, seeds)
+    common, some = present.all(axis=0), present.any(axis=0)
     used = np.flatnonzero(common.any(axis=1))
     if not used.size:
-        counts = ", ".join(f"{spec}: {count}" for spec, count in zip(methods, there.any(2).sum(1), strict=True))
-        raise BenchError(
-            f"no scenario is finished by all compared methods with the same seed (scenarios of each: {counts})"
-        )
+        counts = ", ".join(f"{spec}: {count}" for spec, count in zip(methods, present.any(2).sum(1), strict=True))
+        raise BenchError(f"the methods have no finished scenario and seed in common; finished scenarios: {counts}")
     left_out = []
-    for place in np.flatnonzero((some != common).any(axis=1)):
-        extra = ", ".join(map(str, itertools.compress(scores.seeds, some[place] & ~common[place])))
-        lacking = ", ".join(map(str, itertools.compress(methods, (there[:, place] != some[place]).any(axis=1))))
-        task, src, tgt = scores.scenarios[place]
-        left_out.append(f"{src} -> {tgt}, {task}, seed {extra}: not of {lacking}")
+    for index in np.flatnonzero((some != common).any(axis=1)):
+        extra = ", ".join(map(str, itertools.compress(scores.seeds, some[index] & ~common[index])))
+        lacking = ", ".join(map(str, itertools.compress(methods, (present[:, index] != some[index]).any(axis=1))))
+        task, src, tgt = scores.scenarios[index]
+        left_out.append(f"{src} -> {tgt}, {task}, seed {extra}: missing for {lacking}")
     means = np.nanmean(np.where(common, own, np.nan)[:, used], axis=2).T
-    seeds = {scores.scenarios[place]: tuple(itertools.compress(scores.seeds, common[place])) for place in used}
+    seeds = {scores.scenarios[index]: tuple(itertools.compress(scores.seeds, common[index])) for index in used}
     return MatchedScores(methods, tuple(seeds), np.round(means, _DECIMALS), seeds, tuple(left_out))
 
 
-def compare(found: MatchedScores, reference: MethodSpec, resampling: Resampling | None = None) -> Comparison:
-    """Compare each of the matched methods with one of them, and rank all."""
-    of_method = dict(zip(found.methods, found.scores.T, strict=True))
+def compare(matched: MatchedScores, reference: MethodSpec, resampling: Resampling | None = None) -> Comparison:
+    """Compare each method with the reference, one of them, and rank all."""
+    of_method = dict(zip(matched.methods, matched.scores.T, strict=True))
     other = of_method.pop(reference)
     differences = {spec: np.round(own - other, _DECIMALS) for spec, own in of_method.items()}
     tests = [signed_rank(each) for each in differences.values()]
@@ -162,14 +162,14 @@ def compare(found: MatchedScores, reference: MethodSpec, resampling: Resampling 
         interval = bootstrap_mean_interval(each, resampling or Resampling())
         better, worse = int((each > 0).sum()), int((each < 0).sum())
         methods.append(MethodComparison(spec, float(each.mean()), interval, better, worse, test, p_holm))
-    return Comparison(found, reference, tuple(methods), rank(found.scores))
+    return Comparison(matched, reference, tuple(methods), rank(matched.scores))
 
 
 def bootstrap_mean_interval(differences: NDArray[np.float64], resampling: Resampling) -> tuple[float, float] | None:
-    """Return the percentile interval of a mean (n,), bootstrapped over its n scenarios; None of fewer than `MIN_SCENARIOS`.
+    """Bootstrap the percentile interval of the mean of differences (n,); None for n below `MIN_SCENARIOS`.
 
-    Differences of a method to another in the same scenario are resampled together: it is the paired bootstrap. The
-    same seed draws the same scenarios for any two methods. With a handful of scenarios it is too narrow.
+    This is the paired bootstrap: it resamples scenarios, each with the difference of two methods. One seed draws the
+    same scenarios for all methods. Intervals from few scenarios are too narrow.
     """
     n = len(differences)
     if n < MIN_SCENARIOS:
@@ -180,9 +180,9 @@ def bootstrap_mean_interval(differences: NDArray[np.float64], resampling: Resamp
 
 
 def signed_rank(differences: NDArray[np.float64]) -> SignedRank:
-    """Test differences (n,) by Wilcoxon's signed ranks about 0, two-sided (Wilcoxon 1945, Biometrics Bulletin 1:80).
+    """Test whether differences (n,) are symmetric about 0, two-sided (Wilcoxon 1945, Biometrics Bulletin 1:80).
 
-    Exact up to 50 differences without ties, or up to 13 with ties; else by the normal approximation.
+    The p-value is exact up to 50 differences without ties or 13 with ties, else from the normal approximation.
     """
     from scipy.stats import PermutationMethod, wilcoxon
 
@@ -204,18 +204,18 @@ def signed_rank(differences: NDArray[np.float64]) -> SignedRank:
 def holm(ps: Sequence[float | None]) -> list[float | None]:
     """Correct p-values for their number (Holm 1979, Scandinavian Journal of Statistics 6:65).
 
-    All comparisons count, including those without a p.
+    Comparisons without a p-value count as well.
     """
-    found: list[float | None] = [None] * len(ps)
+    corrected: list[float | None] = [None] * len(ps)
     largest = 0.0
-    for before, (p, place) in enumerate(sorted((p, place) for place, p in enumerate(ps) if p is not None)):
+    for before, (p, index) in enumerate(sorted((p, index) for index, p in enumerate(ps) if p is not None)):
         largest = max(largest, min(1.0, (len(ps) - before) * p))
-        found[place] = largest
-    return found
+        corrected[index] = largest
+    return corrected
 
 
 def rank(scores: NDArray[np.float64]) -> Ranking:
-    """Rank methods by scores (scenarios, methods), the higher the better."""
+    """Rank methods by scores (scenarios, methods); higher is better."""
     from scipy.stats import friedmanchisquare, rankdata
 
     n, k = scores.shape
@@ -236,7 +236,7 @@ def rank(scores: NDArray[np.float64]) -> Ranking:
 def nemenyi(methods: int, scenarios: int) -> float:
     """Return the critical difference of mean ranks at 5 %: q sqrt(k (k + 1) / (6 n)).
 
-    q is the quantile of the studentized range for k methods and infinitely many degrees of freedom, over sqrt 2.
+    q is the quantile of the studentized range for k methods and infinite degrees of freedom, divided by sqrt 2.
     """
     from scipy.stats import studentized_range
 
@@ -245,12 +245,12 @@ def nemenyi(methods: int, scenarios: int) -> float:
 
 
 def group_indistinct(mean_ranks: NDArray[np.float64], difference: float) -> tuple[tuple[int, ...], ...]:
-    """Return the largest groups of methods (by place) whose mean ranks (k,) all lie less than a difference apart."""
+    """Return the largest groups of method indices whose mean ranks (k,) are less than `difference` apart."""
     order = np.argsort(mean_ranks, kind="stable").tolist()
     groups: list[tuple[int, ...]] = []
     behind = 0
     for first, best in enumerate(order):
-        last = first + sum(mean_ranks[place] - mean_ranks[best] < difference for place in order[first:])
+        last = first + sum(mean_ranks[index] - mean_ranks[best] < difference for index in order[first:])
         if last > behind and last - first > 1:
             groups.append(tuple(order[first:last]))
         behind = max(behind, last)

@@ -1,7 +1,7 @@
-"""Content of a picture, apart from how it is drawn: plain numbers and text.
+"""Content of a figure as plain numbers and text, without its layout.
 
-`dataclasses.asdict` of a picture is the JSON that lies beside it. Series of one colour or marker number look alike in
-all panels.
+The JSON next to a figure file is `dataclasses.asdict` of its data. Marks with the same colour or marker number look the
+same in all panels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class LineMark:
-    """A curve, with a band about it if `low` and `high` are given."""
+    """A curve, with a band from `low` to `high` if they are given."""
 
     name: str
     x: Sequence[float]
@@ -25,7 +25,7 @@ class LineMark:
 
 @dataclass(frozen=True, slots=True)
 class ScatterMark:
-    """A cloud of points, each with a text of its own."""
+    """Points of one colour and marker, each with a text."""
 
     name: str
     x: Sequence[float]
@@ -38,7 +38,7 @@ class ScatterMark:
 
 @dataclass(frozen=True, slots=True)
 class DotMark:
-    """A value per category, with the ends of a bar; categories stand below each other, the first on top."""
+    """A value per category, with a bar from `low` to `high`; the first category is on top."""
 
     name: str
     categories: Sequence[str]
@@ -47,13 +47,13 @@ class DotMark:
     high: Sequence[float | None] | None = None
     colour: int = 0
     joined: bool = False
-    """True if a bar goes from each dot to the next, such as down the methods of a group."""
+    """True if a bar joins the dots, such as the methods of a group."""
     kind: Literal["dots"] = "dots"
 
 
 @dataclass(frozen=True, slots=True)
 class HeatmapMark:
-    """Values by row and column, the first row on top; None where nothing is known."""
+    """Values by row and column, None if unknown; the first row is on top."""
 
     rows: Sequence[str]
     columns: Sequence[str]
@@ -61,8 +61,9 @@ class HeatmapMark:
     low: float
     """Value at the lower end of the colour scale."""
     high: float
+    """Value at the upper end of the colour scale."""
     diverging: bool = False
-    """True if values are read from the middle of the scale, such as the 0 of a gain."""
+    """True if the middle of the scale has a meaning, such as the 0 of a gain."""
     digits: int = 1
     """Decimals of the numbers in the cells."""
     kind: Literal["matrix"] = "matrix"
@@ -73,29 +74,29 @@ Mark = LineMark | ScatterMark | DotMark | HeatmapMark
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One pair of axes. A matrix has its panel to itself; dots share one with dots alone."""
+    """One pair of axes. A heatmap is the only mark of its panel; dots share a panel with dots only."""
 
     title: str
     marks: Sequence[Mark]
     x_label: str = ""
     y_label: str = ""
     references: Sequence[tuple[str, float]] = ()
-    """Named values that are marked by a thin line: across a panel of dots, along one of lines."""
+    """Names and values of thin reference lines on the axis of values."""
     bare: bool = False
-    """True if the axes mean nothing, as those of a UMAP do not."""
+    """True if the axes have no meaning, such as those of a UMAP."""
     least_width: float = 0.0
-    """Smallest span of the axis of values, in its unit: on a narrower one, small differences would look large."""
+    """Smallest span of the axis of values, in its unit; it keeps small differences from looking large."""
 
 
 @dataclass(frozen=True, slots=True)
 class FigureData:
-    """Panels side by side, wrapped where there is no room."""
+    """A figure: panels side by side, in rows if they do not fit in one."""
 
     name: str
-    """Name of its files."""
+    """Name of the figure's files."""
     title: str
     panels: Sequence[Panel]
     note: str = ""
-    """Facts needed to read it, in a sentence or two."""
+    """Explanation below the panels."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Further facts to be saved with its numbers: seeds, settings, what was left out."""
+    """Further facts for the JSON: seeds, settings, omissions."""

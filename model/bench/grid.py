@@ -1,4 +1,4 @@
-"""Plan an experiment: every ordered pair of some corpora, by tasks, methods and seeds."""
+"""Plans of experiments: all ordered pairs of some corpora by tasks, methods and seeds."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,14 +20,15 @@ from emodna.model.bench.spec import (
     check_distinct,
 )
 from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
-from emodna.model.errors import BenchError, ConfigError
+from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.label import make_label
 from emodna.model.methods import get_method, wrap_plugin_errors
 from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.errors import Remedy
 from emodna.pipeline.store import FeatureStore
 
 MethodGroup = tuple[Sequence[Task], Sequence[MethodSpec]]
-"""Tasks, and the methods that are run in them."""
+"""Tasks, and the methods to run in them."""
 
 
 def plan_experiment(
@@ -37,26 +38,24 @@ def plan_experiment(
     seeds: int,
     conditions: Conditions,
 ) -> Experiment:
-    """Plan the experiment of all ordered pairs of some corpora; seed 0 of everything comes first.
+    """Plan an experiment of all ordered pairs of some corpora, with all runs of seed 0 first.
 
-    A corpus from which a task cannot be learnt (see `CorpusSummary.find_missing_labels`) is no source of it, and has no upper bound.
-
-    Raises BenchError, ConfigError or PluginError if the corpora make no pair, or a method or setting does not exist.
+    A corpus that lacks labels of a task (see `CorpusSummary.find_missing_labels`) is only a target in that task, and
+    has no upper bound. Raises BenchError if there are fewer than two corpora, and ConfigError or PluginError for an
+    unknown method or setting.
     """
     corpora = {store.snapshot.corpus: summarise_corpus(store) for store in stores}
     if len(corpora) < 2:
-        raise BenchError(f"--corpora {' '.join(corpora)}: a pair needs two prepared corpora")
+        raise BenchError("needs at least two corpora", field="corpora", value=" ".join(corpora))
     specs = dict.fromkeys(spec for _, methods in method_groups for spec in methods)
     infos = check_distinct({spec: describe_method(spec, conditions) for spec in specs})
-    runs = dict.fromkeys(
-        run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)
-    )
-    in_order = tuple(sorted(runs, key=lambda run: run.seed))
-    return Experiment(out, conditions, corpora, infos, in_order, count_shared_recordings(stores))
+    runs = [run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)]
+    runs_by_seed = tuple(sorted(dict.fromkeys(runs), key=lambda run: run.seed))
+    return Experiment(out, conditions, corpora, infos, runs_by_seed, count_shared_recordings(stores))
 
 
 def summarise_corpus(store: FeatureStore) -> CorpusSummary:
-    """Return the facts about a prepared corpus that an experiment needs."""
+    """Return the counts and names of a prepared corpus."""
     languages = pc.unique(store.columns(["language"])["language"]).to_pylist()
     labels = {task: store.labels(task) for task in TASKS}
     return CorpusSummary(
@@ -70,10 +69,7 @@ def summarise_corpus(store: FeatureStore) -> CorpusSummary:
 
 
 def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
-    """Count the utterances of each target that its source has, too, byte by byte, with a label of some task.
-
-    Pairs that share none are not named.
-    """
+    """Count the target recordings that each source contains, byte for byte, with a label; omit pairs without any."""
     audio, labelled_audio = {}, {}
     for store in stores:
         own = store.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
@@ -87,27 +83,30 @@ def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
 
 
 def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
-    """Check a method's settings, and return the facts that stand beside its scores.
+    """Check the settings of a method spec, and return its facts for tables.
 
-    Raises ConfigError or PluginError if a method or setting does not exist.
+    Raises ConfigError or PluginError for an unknown method or setting.
     """
     kind = get_method(spec.name)
     try:
         shared = apply_settings(conditions.settings, TrainConfig(), kind.defaults, RecordConfig())
     except ConfigError as error:
-        raise ConfigError(f"{error} (of {spec.name}, one of the methods that are to be run)") from error
+        error.where = f"method {spec.name}"
+        raise
     try:
         train, config, _ = apply_settings({**conditions.settings, **spec.overrides}, *shared)
     except ConfigError as error:
-        raise ConfigError(f"--methods {spec}: {error}") from error
+        raise ConfigError(str(error), field="methods", value=spec) from error
     if train.frames < kind.min_frames:
-        whose = f"--methods {spec}: frames" if "frames" in spec.overrides else "--set frames"
-        raise ConfigError(f"{whose}={train.frames}: {spec.name} needs at least {kind.min_frames}")
+        problem = f"must be at least {kind.min_frames} for {spec.name}"
+        if "frames" in spec.overrides:
+            raise ConfigError(f"frames {problem}", field="methods", value=spec)
+        raise ConfigError(problem, field="frames", value=train.frames)
     usual, used = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
     changed = {key: used[key] for key in spec.overrides if key in used and used[key] != usual[key]}
     if spec.steps is not None:
         changed["steps"] = spec.steps
-    # Its supervision depends on the configuration, so a method is built, which takes no memory here.
+    # Supervision depends on the configuration, so the method is built, without memory for its weights.
     with wrap_plugin_errors(spec.name, "()"), torch.device("meta"):
         supervision = kind(kind.min_dim, config, 0).supervision
     label = make_label(spec.name, changed, our_reading=kind.our_reading, supervision=supervision)
@@ -115,14 +114,15 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
 
 
 def open_store(experiment: Experiment, name: str) -> FeatureStore:
-    """Open the store of one of an experiment's corpora.
+    """Open the store of a corpus of an experiment.
 
-    Raises BenchError if it has changed since the experiment was planned, and StoreError if it is gone.
+    Raises BenchError if the store has changed since the experiment was planned, and StoreError if it is missing.
     """
     corpus = experiment.corpora[name]
     store = FeatureStore(Path(corpus.store))
     if store.fingerprint != corpus.fingerprint:
-        raise BenchError(f"{corpus.store}: has changed since the benchmark was planned; start emodna-bench run anew")
+        remedy = Remedy("run the experiment again", RunExperiment(experiment.out))
+        raise BenchError("changed since the experiment was planned", where=corpus.store, remedy=remedy)
     return store
 
 
@@ -132,9 +132,7 @@ def _generate_runs(
     first_source: dict[tuple[Task, str], str] = {}
     for seed, task, spec in itertools.product(range(seeds), tasks, methods):
         for src, tgt in itertools.permutations(corpora, 2):
-            if corpora[src].find_missing_labels(task) or (
-                spec == UPPER_BOUND and corpora[tgt].find_missing_labels(task)
-            ):
+            if any(corpora[name].find_missing_labels(task) for name in ((src, tgt) if spec == UPPER_BOUND else (src,))):
                 continue
             if spec != UPPER_BOUND or first_source.setdefault((task, tgt), src) == src:
                 yield RunSpec(src, tgt, task, spec, seed)

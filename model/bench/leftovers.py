@@ -1,4 +1,4 @@
-"""Files that no run of an experiment needs any more. Only what emodna-bench named itself is ever looked at."""
+"""Leftovers of an experiment: files that no run needs. Files with foreign names are never deleted."""
 
 import re
 import shutil
@@ -9,29 +9,29 @@ from typing import Final, Literal
 
 from emodna.model.bench.spec import Experiment
 from emodna.model.run_folder import RunFolder
-from emodna.model.runs.listing import files, is_locked
+from emodna.model.runs.listing import is_locked, list_files
 from emodna.pipeline.files import is_temporary
 
 LeftoverKind = Literal["old", "failed", "temporary"]
 
-#: As `Experiment.run_name` makes them.
+#: Names of `Experiment.run_name`.
 _NAME: Final = re.compile(r".+-.+-(arousal|valence)-.+-s\d+-[0-9a-f]{8}", re.DOTALL)
 _EVENTS: Final = "events.out.tfevents."
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A file, or a run's folder."""
+    """A file or run folder that may be deleted."""
 
     path: Path
     bytes: int
     kind: LeftoverKind
-    """old: of other stores, methods or seeds than the experiment has; failed: of a run that failed."""
+    """old: the run is not in the experiment. failed: the run failed. temporary: half written."""
     reason_to_keep: str | None = None
-    """Reason why it stays, if it does."""
+    """Reason why it must stay; None if it may be deleted."""
 
     def delete(self) -> None:
-        """Delete it."""
+        """Delete the file or folder."""
         if self.path.is_dir():
             shutil.rmtree(self.path)
         else:
@@ -39,40 +39,40 @@ class Leftover:
 
 
 def find_leftovers(experiment: Experiment) -> list[Leftover]:
-    """Return all of them, in order of their paths."""
-    return sorted(_find(experiment), key=lambda each: each.path)
+    """Return the leftovers of an experiment, sorted by path."""
+    return sorted(_find(experiment), key=lambda leftover: leftover.path)
 
 
 def _find(experiment: Experiment) -> Iterator[Leftover]:
-    named = {experiment.run_name(run): run for run in experiment.runs}
+    runs = {experiment.run_name(run): run for run in experiment.runs}
     records = [experiment.out / "failures", experiment.out / "analysis"]
     for path in _list_folder(experiment.runs_folder):
         if not path.is_dir() or not _NAME.fullmatch(path.name):
             continue
-        folder, run = RunFolder(path), named.get(path.name)
+        folder, run = RunFolder(path), runs.get(path.name)
         if run is None or (experiment.failure_file(run).exists() and not folder.done.exists()):
-            size = sum(each.st_size for each in files(folder).values())
+            size = sum(each.st_size for each in list_files(folder).values())
             yield Leftover(path, size, "old" if run is None else "failed", _find_reason_to_keep(folder))
         elif not is_locked(folder):
             yield from _find_temporary(path)
     for path in [*_list_folder(records[0]), *_list_folder(records[1])]:
-        if _NAME.fullmatch(path.stem) and path.suffix == ".json" and path.stem not in named:
+        if _NAME.fullmatch(path.stem) and path.suffix == ".json" and path.stem not in runs:
             yield Leftover(path, path.stat().st_size, "old")
-    for place in (experiment.out, experiment.runs_folder, *records):
-        yield from _find_temporary(place)
+    for folder_path in (experiment.out, experiment.runs_folder, *records):
+        yield from _find_temporary(folder_path)
 
 
 def _find_reason_to_keep(run: RunFolder) -> str | None:
-    """Return why a run's folder stays: it is at work, or somebody laid something into it."""
+    """Return the reason why a run folder must stay: it is in use or holds foreign files; None without one."""
     if is_locked(run):
-        return "a run is at work in it"
+        return "a run is using it"
     own = {
         *(run.config, run.metrics, run.resume, run.model, run.predictions, run.result, run.snapshots, run.selection),
         *(run.oracle, run.not_finite, run.corpora, run.card, run.onnx, run.done, run.lock),
     }
     for path in _list_folder(run.path):
         if path not in own and not is_temporary(path) and not path.name.startswith(_EVENTS):
-            return f"it holds {path.name}, which no run writes"
+            return f"it contains {path.name}, which is no file of a run"
     return None
 
 

@@ -1,7 +1,7 @@
-"""The tables of Ye et al. 2023, arXiv 2308.02190: the methods in Tables 2 to 6, and their numbers from paper.csv.
+"""Methods and scores of Tables 2 to 6 of Ye et al. 2023, arXiv 2308.02190.
 
-Our tables have a floor and a ceiling besides: Source Only, also with the target's batch norm statistics, and the upper
-bound, which learns from the target's labels. It needs no torch.
+Our tables add two baselines (Source Only, with and without the target's batch norm statistics) and the upper bound, an
+oracle. This module needs no torch.
 """
 
 import csv
@@ -15,28 +15,28 @@ from emodna.model.bench.spec import MethodSpec
 from emodna.pipeline.emotions import TASKS, Task
 
 CORPORA: Final = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")
-"""In the order of its columns. Every ordered pair of them is a scenario: 30."""
+"""The paper's corpora, in the order of its columns. Each of the 30 ordered pairs is a scenario."""
 AVERAGE: Final = "average"
 SCORES: Final = ("war", "f1")
-"""Scores that the paper reports, as keys of result.json."""
+"""Scores in the paper, as keys of result.json."""
 SEEDS: Final = 3
-"""Runs of each scenario."""
+"""The paper's runs of each scenario."""
 
 
 class PaperScoreKey(NamedTuple):
-    """Place of a number in the paper."""
+    """Table, row and column of a score in the paper."""
 
     table: str
     task: str
     method: str
-    """Method as spelled in paper.csv."""
+    """Method as paper.csv spells it."""
     source: str
-    """A corpus, or AVERAGE."""
+    """A corpus, or AVERAGE over all."""
     score: str
 
 
 class PaperScore(NamedTuple):
-    """Mean and standard deviation of three runs, in percent, as printed."""
+    """Mean and standard deviation of three runs, in percent, as the paper prints them."""
 
     mean: float
     std: float
@@ -44,23 +44,23 @@ class PaperScore(NamedTuple):
 
 @cache
 def load_paper_scores() -> Mapping[PaperScoreKey, PaperScore]:
-    """Return all numbers of the paper's tables."""
+    """Load all scores of the paper's tables from paper.csv."""
     text = resources.files("emodna.model.bench").joinpath("paper.csv").read_text(encoding="utf-8")
     return {
-        PaperScoreKey(line["table"], line["task"], line["method"], line["source"], line["metric"]): PaperScore(
-            float(line["mean_percent"]), float(line["std_percent"])
+        PaperScoreKey(row["table"], row["task"], row["method"], row["source"], row["metric"]): PaperScore(
+            float(row["mean_percent"]), float(row["std_percent"])
         )
-        for line in csv.DictReader(text.splitlines())
+        for row in csv.DictReader(text.splitlines())
     }
 
 
 def find_paper_score(task: str, method: str, score: str, source: str = AVERAGE) -> PaperScore | None:
-    """Return the number of a method over all scenarios of a task, or over those of one source."""
+    """Return a method's score in Table 2 (arousal) or 3 (valence): of one source, or the average; None if absent."""
     return load_paper_scores().get(PaperScoreKey("2" if task == "arousal" else "3", task, method, source, score))
 
 
 Layout = Literal["sources", "averages"]
-"""Columns of a table: every source corpus and the average, of one task; or the averages alone, of both tasks."""
+"""Columns of a table: each source corpus and the average in one task, or only the averages in both tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +69,30 @@ class PaperRow:
 
     method: MethodSpec
     paper_name: str
-    """Its name in paper.csv."""
+    """Method as paper.csv spells it."""
     base: MethodSpec | None = None
-    """Table 5: the method without L_SCL, from which arrows are drawn."""
+    """Table 5: the same method without L_SCL, for the gain."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaperTable:
-    """A table by its number in the paper."""
+    """One of the paper's tables."""
 
     title: str
     tasks: tuple[Task, ...]
     layout: Layout
-    entries: tuple[PaperRow, ...]
+    rows: tuple[PaperRow, ...]
 
     @property
     def methods(self) -> list[MethodSpec]:
-        """Methods that it needs: its entries, those that entries are compared with, floor and ceiling."""
-        bases = [entry.base for entry in self.entries if entry.base is not None]
-        return list(dict.fromkeys([*(entry.method for entry in self.entries), *bases, *BASELINES, UPPER_BOUND]))
+        """Methods of its rows, the methods without L_SCL, the baselines and the upper bound."""
+        bases = [row.base for row in self.rows if row.base is not None]
+        return list(dict.fromkeys([*(row.method for row in self.rows), *bases, *BASELINES, UPPER_BOUND]))
 
 
 BASELINES: Final = (MethodSpec("source-only"), MethodSpec.parse("source-only:target_bn=true"))
 UPPER_BOUND: Final = MethodSpec("upper-bound")
-"""The source has no part in it: it is run once per target, from the first source, and stands for all of them."""
+"""Method that learns from the target only. It has one run per target, which counts for all sources."""
 
 _COMPARED: Final = tuple(
     PaperRow(MethodSpec(name), name)
@@ -124,7 +124,7 @@ PAPER_TABLES: Final[Mapping[str, PaperTable]] = {
     "5": PaperTable("L_SCL added to other methods", TASKS, "averages", _WITH_SCL),
     "6": PaperTable("Pseudo-labels of Emo-DNA", TASKS, "averages", _THRESHOLDS),
 }
-"""By number, as `--table` takes it."""
+"""The paper's tables by number."""
 
 SENSITIVITY_METHODS: Final = (
     MethodSpec("emo-dna"),
@@ -145,4 +145,4 @@ SENSITIVITY_METHODS: Final = (
         )
     ),
 )
-"""One factor at a time: what the paper leaves open and what may outweigh its losses (docs/METHODS.md)."""
+"""Emo-DNA with one setting changed at a time: settings that the paper leaves open (docs/METHODS.md)."""

@@ -1,6 +1,6 @@
-"""Results of an experiment as one long Arrow table, which tables, figures, comparison and page read.
+"""Results of an experiment as one long Arrow table, the input of tables, figures, comparison and page.
 
-It needs no torch.
+This module needs no torch.
 """
 
 import itertools
@@ -30,61 +30,61 @@ Scenario = tuple[Task, str, str]
 """Task, source, target."""
 
 CLASS_1_SHARE: Final = "called_class_1"
-"""A further metric: the share of the target that a run calls class 1, in percent."""
+"""Optional metric: percentage of the target that a run predicts as class 1."""
 CONSTANTS: Final = ("always_high", "always_low", "majority")
-"""Constant predictors, as in result.json. The majority knows the target's labels."""
+"""Constant predictors, as in result.json. The majority predictor uses target labels."""
 
 SCHEMA: Final = pa.schema(
     [
         ("src", pa.string()),
         ("tgt", pa.string()),
         ("task", pa.string()),
-        ("method", pa.string()),  # its name
+        ("method", pa.string()),  # name
         ("spec", pa.string()),  # text form of its method spec
-        ("label", pa.string()),  # as tables show it, with (our reading) and (oracle)
+        ("label", pa.string()),  # with (our reading) and (oracle)
         ("seed", pa.int64()),
-        ("metric", pa.string()),  # war, f1, uar, macro_f1; called_class_1 on request
-        ("value", pa.float64()),  # percent; null of a run that is not done, and without labels of the target
-        ("always_high", pa.float64()),  # value of each constant predictor on this target; null without labels
+        ("metric", pa.string()),  # war, f1, uar, macro_f1; optionally called_class_1
+        ("value", pa.float64()),  # percent; null for unfinished runs and targets without labels
+        ("always_high", pa.float64()),  # constant predictors on this target; null without labels
         ("always_low", pa.float64()),
         ("majority", pa.float64()),
-        ("paper", pa.float64()),  # the paper's mean of this method and task over the targets of this source; null
+        ("paper", pa.float64()),  # the paper's mean over the targets of this source, or null
         ("paper_std", pa.float64()),
         ("state", pa.string()),  # see `RunState`
-        ("error", pa.string()),  # of a failed run; null
-        ("seconds", pa.float64()),  # wall time of a run that is done; null
-        ("oracle", pa.bool_()),  # true if the method learns from the target's labels
+        ("error", pa.string()),  # null unless the run failed
+        ("seconds", pa.float64()),  # wall time; null for unfinished runs
+        ("oracle", pa.bool_()),  # true if the method learns from target labels
         ("our_reading", pa.bool_()),
     ]
 )
-"""One row per run and metric. The upper bound has rows for the one source that it was run from (see `select_scores`)."""
+"""One row per run and metric. `select_scores` repeats the rows of the upper bound for all sources."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """State of a run, read from its files."""
+    """State and scores of a run, read from its files."""
 
     run: RunSpec
     state: RunState
     result: Mapping[str, Any] | None = None
-    """Content of result.json of a finished run: scores in percent, null without labels of the target."""
+    """Content of a finished run's result.json: scores in percent, null for targets without labels."""
     error: str | None = None
     """Error of a failed run."""
 
     @property
     def seconds(self) -> float | None:
-        """Wall time of a finished run, where it is known."""
+        """Wall time of a finished run; None if unknown."""
         return to_finite_float((self.result or {}).get("wall_seconds"))
 
 
 def read_run_result(experiment: Experiment, run: RunSpec) -> RunResult:
-    """Read the state of a run; one whose files are damaged has failed."""
+    """Read the result of a run. A run with damaged files counts as failed."""
     folder, failure_file = experiment.run_folder(run), experiment.failure_file(run)
     try:
         if folder.done.exists():
             result = read_json(folder.result)
             if missing := [key for key in SCORE_NAMES if key not in result]:
-                return RunResult(run, "failed", error=f"{folder.result}: damaged (no {missing[0]})")
+                return RunResult(run, "failed", error=f"{folder.result}: damaged: {missing[0]} is missing")
             return RunResult(run, "done", result)
         if is_locked(folder):
             return RunResult(run, "running")
@@ -96,28 +96,27 @@ def read_run_result(experiment: Experiment, run: RunSpec) -> RunResult:
 
 
 def read_run_results(experiment: Experiment, runs: Iterable[RunSpec] | None = None) -> list[RunResult]:
-    """Read the states of all runs, or of some, in their order."""
+    """Read the results of all runs, or of some, in their order."""
     return [read_run_result(experiment, run) for run in (experiment.runs if runs is None else runs)]
 
 
 def collect_results(
     experiment: Experiment,
-    outcomes: Sequence[RunResult] | None = None,
+    run_results: Sequence[RunResult] | None = None,
     *,
     tasks: Sequence[Task] = (),
     with_class_1_share: bool = False,
 ) -> pa.Table:
-    """Return the results of an experiment in the order of its runs; see `SCHEMA`.
+    """Return a table of `SCHEMA` from the results of runs; without them, read all runs, or those of some tasks.
 
-    `outcomes` are the states of the runs, if they have been read already; else those of some tasks are read, by default
-    of all. With `with_class_1_share`, the predictions are read, too, for rows of the metric `CLASS_1_SHARE`.
+    `with_class_1_share` adds the metric `CLASS_1_SHARE` from predictions.
     """
-    if outcomes is None:
-        outcomes = read_run_results(experiment, [run for run in experiment.runs if not tasks or run.task in tasks])
+    if run_results is None:
+        run_results = read_run_results(experiment, [run for run in experiment.runs if not tasks or run.task in tasks])
     rows = []
-    for each in outcomes:
-        run, info = each.run, experiment.methods[each.run.method]
-        scores = {metric: to_finite_float((each.result or {}).get(metric)) for metric in SCORE_NAMES}
+    for result in run_results:
+        run, info = result.run, experiment.methods[result.run.method]
+        scores = {metric: to_finite_float((result.result or {}).get(metric)) for metric in SCORE_NAMES}
         if None in scores.values():
             scores = dict.fromkeys(SCORE_NAMES)
         if with_class_1_share:
@@ -131,26 +130,25 @@ def collect_results(
             "spec": str(run.method),
             "label": info.label,
             "seed": run.seed,
-            "state": each.state,
-            "error": each.error,
-            "seconds": each.seconds,
+            "state": result.state,
+            "error": result.error,
+            "seconds": result.seconds,
             "oracle": info.oracle,
             "our_reading": info.our_reading,
         }
         for metric, value in scores.items():
-            cited = None if run.method.settings else find_paper_score(run.task, run.method.name, metric, run.src)
-            paper = {} if cited is None else {"paper": cited.mean, "paper_std": cited.std}
+            score = None if run.method.settings else find_paper_score(run.task, run.method.name, metric, run.src)
+            paper = {} if score is None else {"paper": score.mean, "paper_std": score.std}
             constant = {name: of_constant.get(metric) for name, of_constant in constants.items()}
             rows.append({**common, "metric": metric, "value": value, **constant, **paper})
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def select_scores(table: pa.Table) -> pa.Table:
-    """Return the results with a value, the upper bound repeated for each source.
+    """Return the rows that have a value, with those of the upper bound repeated for each source.
 
-    The upper bound is run from one source per target, and stands for all sources that the experiment pairs it with.
-
-    `table` holds the results of all runs of a task.
+    The upper bound has one run per target, which counts for all sources that the experiment pairs with the target.
+    `table` must contain all runs of a task.
     """
     sources: dict[tuple[str, str], dict[str, None]] = {}
     rows = table.to_pylist()
@@ -168,32 +166,32 @@ def select_scores(table: pa.Table) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores by one metric as an array."""
+    """Scores of one metric as an array."""
 
     methods: tuple[MethodSpec, ...]
-    """In the order of the experiment."""
+    """Methods in the order of the experiment."""
     scenarios: tuple[Scenario, ...]
-    """Sorted."""
+    """Scenarios, sorted."""
     seeds: tuple[int, ...]
     values: NDArray[np.float64]
-    """(methods, scenarios, seeds), in percent; nan where there is none."""
+    """(methods, scenarios, seeds) in percent; NaN if missing."""
 
     @classmethod
     def from_table(cls, table: pa.Table, metric: str = "uar") -> "Scores":
-        """Arrange the rows of `select_scores` that are of a metric; of methods with scores only."""
+        """Arrange the rows of `select_scores` of one metric."""
         rows = table.filter(pc.equal(table["metric"], metric)).to_pylist()
-        places = [(row["spec"], (row["task"], row["src"], row["tgt"]), row["seed"]) for row in rows]
-        specs = list(dict.fromkeys(spec for spec, _, _ in places))
-        scenarios = sorted({scenario for _, scenario, _ in places})
-        seeds = sorted({seed for _, _, seed in places})
+        positions = [(row["spec"], (row["task"], row["src"], row["tgt"]), row["seed"]) for row in rows]
+        specs = list(dict.fromkeys(spec for spec, _, _ in positions))
+        scenarios = sorted({scenario for _, scenario, _ in positions})
+        seeds = sorted({seed for _, _, seed in positions})
         values = np.full((len(specs), len(scenarios), len(seeds)), np.nan)
-        for (spec, scenario, seed), row in zip(places, rows, strict=True):
+        for (spec, scenario, seed), row in zip(positions, rows, strict=True):
             values[specs.index(spec), scenarios.index(scenario), seeds.index(seed)] = row["value"]
         return cls(tuple(map(MethodSpec.parse_unchecked, specs)), tuple(scenarios), tuple(seeds), values)
 
 
 def compute_class_1_share(experiment: Experiment, run: RunSpec) -> float | None:
-    """Return the percentage of the target, labelled or not, that a run calls class 1; None where it is not known."""
+    """Return the percentage of all target utterances that a run predicts as class 1; None if unknown."""
     try:
         predictions = experiment.run_folder(run).predictions
         labels = pq.read_table(predictions, columns=["label"], use_threads=False)["label"].to_pylist()
@@ -204,28 +202,28 @@ def compute_class_1_share(experiment: Experiment, run: RunSpec) -> float | None:
 
 @cache
 def constant_scores(classes: tuple[int, int]) -> Mapping[str, Mapping[str, float]] | None:
-    """Return the scores of each constant predictor from a target's class counts; None without labels."""
+    """Compute the scores of each constant predictor from a target's class counts; None without labels."""
     truth = np.repeat([0, 1], classes)
-    return {name: asdict(each) for name, each in metrics.constant_scores(truth).items()} if len(truth) else None
+    return {name: asdict(scores) for name, scores in metrics.constant_scores(truth).items()} if len(truth) else None
 
 
 def to_finite_float(value: object) -> float | None:
-    """Return a finite number as a float; None for anything else."""
+    """Return a finite number as a float, anything else as None."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 # Gaps
 
 GapReason = Literal["failed", "unlabelled", "running", "interrupted", "waiting", "not planned"]
-"""In the order in which they are listed."""
+"""Reasons in display order."""
 GAP_REASONS: Final[tuple[GapReason, ...]] = get_args(GapReason)
 RUNNABLE_REASONS: Final[frozenset[GapReason]] = frozenset({"failed", "interrupted", "waiting", "not planned"})
-"""Reasons that a further run removes."""
+"""Reasons that disappear if the experiment is run again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Runs that have no scores for one reason: all of some tasks by methods by pairs by seeds."""
+    """Runs without scores for one reason: the product of tasks, methods, pairs and seeds."""
 
     reason: GapReason
     error: str | None
@@ -248,25 +246,32 @@ def find_gaps(
     methods: Sequence[MethodSpec],
     pairs: Sequence[Pair],
 ) -> tuple[Gap, ...]:
-    """Return the missing runs of some tasks, methods and pairs in the experiment's seeds, as few gaps as possible.
+    """Return the missing runs of some tasks, methods and pairs in the experiment's seeds as few gaps.
 
-    `results` are those of the experiment in these tasks.
+    `results` must contain all runs of these tasks.
     """
     found = list(_find_missing_runs(experiment, results, tasks, methods, pairs))
-    place = {spec: place for place, spec in enumerate(methods)}
-    for axis in (5, 4, 3, 2):  # seeds, pairs, methods, tasks: gaps that differ in this one only become one
-        alike: dict[tuple[Any, ...], list[Any]] = {}
+    positions = {spec: position for position, spec in enumerate(methods)}
+    for axis in (5, 4, 3, 2):  # seeds, pairs, methods, tasks: join gaps that differ in this one only
+        joined: dict[tuple[Any, ...], list[Any]] = {}
         for gap in found:
-            alike.setdefault((*gap[:axis], *gap[axis + 1 :]), []).extend(gap[axis])
+            joined.setdefault((*gap[:axis], *gap[axis + 1 :]), []).extend(gap[axis])
         found = [
-            (*rest[:axis], tuple(sorted(values, key=place.__getitem__ if axis == 3 else None)), *rest[axis:])
-            for rest, values in alike.items()
+            (*rest[:axis], tuple(sorted(values, key=positions.__getitem__ if axis == 3 else None)), *rest[axis:])
+            for rest, values in joined.items()
         ]
 
-    def order(gap: Gap) -> tuple[Any, ...]:
-        return GAP_REASONS.index(gap.reason), gap.tasks, place[gap.methods[0]], gap.pairs, gap.seeds, gap.error or ""
+    def sort_key(gap: Gap) -> tuple[Any, ...]:
+        return (
+            GAP_REASONS.index(gap.reason),
+            gap.tasks,
+            positions[gap.methods[0]],
+            gap.pairs,
+            gap.seeds,
+            gap.error or "",
+        )
 
-    return tuple(sorted((Gap(*gap) for gap in found), key=order))
+    return tuple(sorted((Gap(*gap) for gap in found), key=sort_key))
 
 
 def _find_missing_runs(
@@ -288,14 +293,20 @@ def _find_missing_runs(
             reason, error = ("failed", "result.json has no scores") if labelled else ("unlabelled", None)
         yield reason, error, (task,), (specs[row["spec"]],), (pair,), (row["seed"],)
 
-    def answered(task: Task, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
-        return task, spec, seed, pair[1], None if spec == UPPER_BOUND else pair[0]  # for all sources of its target
+    def make_key(task: Task, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
+        return task, spec, seed, pair[1], None if spec == UPPER_BOUND else pair[0]  # it counts for all sources
 
-    planned = {answered(run.task, run.method, run.pair, run.seed) for run in experiment.runs}
+    known_keys = {make_key(run.task, run.method, run.pair, run.seed) for run in experiment.runs}
     for seed, task, spec, pair in itertools.product(experiment.seeds, tasks, methods, pairs):
-        asked = answered(task, spec, pair, seed)
-        if asked not in planned:
-            planned.add(asked)
-            # No run is planned that cannot learn.
-            find_missing_labels = corpora[pair[1] if spec == UPPER_BOUND else pair[0]].find_missing_labels(task)
-            yield "unlabelled" if find_missing_labels else "not planned", None, (task,), (spec,), (pair,), (seed,)
+        key = make_key(task, spec, pair, seed)
+        if key not in known_keys:
+            known_keys.add(key)
+            teacher = corpora[pair[1] if spec == UPPER_BOUND else pair[0]]
+            yield (
+                "unlabelled" if teacher.find_missing_labels(task) else "not planned",
+                None,
+                (task,),
+                (spec,),
+                (pair,),
+                (seed,),
+            )

@@ -1,6 +1,6 @@
-"""Execution of many runs side by side, on worker processes of this machine or of a Dask cluster.
+"""Execution of an experiment's runs by worker processes, on this machine or in a Dask cluster.
 
-A worker lives for the whole experiment and executes one run at a time. Whatever becomes of one run, the others go on.
+A worker executes one run at a time. A failed run does not stop the others.
 """
 
 import logging
@@ -20,10 +20,10 @@ import filelock
 
 from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.bench.worker import RunOrder, RunReply, execute_order, hash_experiment, read_versions
-from emodna.model.errors import BenchError
+from emodna.model.errors import BenchError, StartGpuWorkers
 from emodna.model.run_folder import RunFolder, write_json
 from emodna.model.runs.listing import is_locked
-from emodna.pipeline.errors import WorkerError
+from emodna.pipeline.errors import Remedy, WorkerError
 from emodna.pipeline.prepare.cluster import (
     CONNECT_SECONDS,
     CONNECTION_ERRORS,
@@ -35,30 +35,30 @@ from emodna.pipeline.prepare.cluster import (
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-#: Deaths of its worker that a run survives: the first may be the machine's fault, such as no memory.
+#: Worker deaths after which a run starts again: the first may have another cause, such as lack of memory.
 _DEATHS: Final = 1
-#: Resource that a worker on a cluster declares to have: dask worker --resources GPU=1.
+#: Resource that GPU workers of a cluster declare, with amount 1.
 _GPU: Final = "GPU"
-#: Seconds between two looks at whether there are more workers, while nothing ends.
-_LOOK_SECONDS: Final = 1.0
-#: Seconds without workers after which the user is told.
+#: Longest wait for a finished run before workers are counted again.
+_POLL_SECONDS: Final = 1.0
+#: Time without workers before a message says so. Dask loses sight of workers for shorter times.
 _GAP_SECONDS: Final = 3.0
-#: Seconds in which runs may write their checkpoints before they are given up.
+#: Time for runs to write checkpoints after a stop request.
 _STOP_SECONDS: Final = 20.0
-_RESUMABLE: Final = "finished cells are kept, the same command goes on from there"
+_RESUMABLE: Final = "finished runs are kept; run the experiment again to resume"
 
 
 class BenchCallback(Protocol):
-    """Is told how the runs go."""
+    """Callback for the progress of the runs."""
 
     def on_run_start(self, run: RunSpec) -> None:
-        """A worker has begun it."""
+        """Handle a run that a worker has started."""
 
-    def on_run_end(self, run: RunSpec, answer: RunReply) -> None:
-        """It has ended."""
+    def on_run_end(self, run: RunSpec, reply: RunReply) -> None:
+        """Handle a run that has ended."""
 
-    def on_message(self, line: str) -> None:
-        """Tell the user a line."""
+    def on_message(self, message: str) -> None:
+        """Handle a message for the user."""
 
 
 @dataclass(slots=True)
@@ -66,56 +66,56 @@ class Workers:
     """Processes that execute runs."""
 
     client: "Client"
-    place: str
+    location: str
     """Location of the workers, in words."""
     threads: int
     """Threads of each run."""
     devices: Sequence[str]
-    """Devices by torch's names; a run goes to the one with the fewest runs."""
+    """Torch names of devices; a run uses the device with the fewest runs."""
     resources: Mapping[str, float] = field(default_factory=dict)
-    """Resources that a run needs of its worker."""
+    """Dask resources that a run needs."""
     local: bool = False
-    """True if they are on this machine."""
+    """True if the workers are on this machine."""
 
     def count(self) -> int:
-        """Return how many can execute a run; raises WorkerError if there are workers, but none has the resources."""
-        found: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
-        fit = sum(
-            all(facts["resources"].get(name, 0) >= amount for name, amount in self.resources.items())
-            for facts in found.values()
+        """Count the workers that can execute a run; raise a WorkerError if none of them has the resources."""
+        workers: Mapping[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
+        count = sum(
+            all(info["resources"].get(name, 0) >= amount for name, amount in self.resources.items())
+            for info in workers.values()
         )
-        if found and not fit:
+        if workers and not count:
+            remedy = Remedy("start workers with the Dask resource GPU=1", StartGpuWorkers(self.location))
             raise WorkerError(
-                f"--device cuda: no worker at {self.place} declares a GPU; start them by: dask worker {self.place} "
-                f"--nthreads 1 --resources {_GPU}=1"
+                "no worker declares a GPU", where=self.location, field="device", value="cuda", remedy=remedy
             )
-        return fit
+        return count
 
     def submit(self, order: RunOrder) -> "Future[Any]":
-        """Send an order to the worker that has least to do; if that dies, another one goes on with it."""
+        """Send an order to the least busy worker. If that worker dies, another one executes the order."""
         return self.client.submit(
             pickle.loads,
             pickle.dumps(PickledCall(execute_order, order)),
-            key=f"cell-{uuid4()}",
+            key=f"run-{uuid4()}",
             resources=dict(self.resources) or None,
         )
 
 
 @contextmanager
 def start_local_workers(count: int, threads: int, devices: Sequence[str]) -> Iterator[Workers]:
-    """Start processes on this machine; one that dies is started anew."""
+    """Start worker processes on this machine, which restart if they die."""
     import dask.config
     from distributed import Client, LocalCluster
 
     silence_dask_logging()
-    # Torch reads these as it is imported; a user's own would have each worker take all cores.
+    # Torch reads these variables at import; values of the user could give each worker all cores.
     pools = {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")}
     settings = {
         "distributed.nanny.pre-spawn-environ": pools,
         "distributed.scheduler.allowed-failures": _DEATHS,
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.scheduler.work-stealing": False,
-        "distributed.scheduler.worker-ttl": None,  # one that is only slow is alive: its nanny knows if it is not
+        "distributed.scheduler.worker-ttl": None,  # the nanny detects dead workers; slow ones are alive
         "distributed.worker.profile.enabled": False,
     }
     with (
@@ -131,133 +131,130 @@ def start_local_workers(count: int, threads: int, devices: Sequence[str]) -> Ite
             silence_logs=logging.CRITICAL,
             preload=["emodna.model.bench.worker"],
         ) as cluster,
-        Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, name="emodna-bench") as client,
+        Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, name="emodna experiment") as client,
     ):
         yield Workers(client, "this machine", threads, devices, local=True)
 
 
 @contextmanager
 def connect_remote_workers(scheduler: str, threads: int, device: str) -> Iterator[Workers]:
-    """Use the workers of a cluster, present and future; raises as `connect_client`."""
-    with connect_client(scheduler, "emodna-bench") as client:
+    """Connect to the workers of a cluster, present and future; raises as `connect_client`."""
+    with connect_client(scheduler, "emodna experiment") as client:
         yield Workers(client, scheduler, threads, [device], {_GPU: 1} if device.startswith("cuda") else {})
 
 
 @contextmanager
 def lock_experiment(out: Path) -> Iterator[None]:
-    """Be the only process that executes runs of an experiment, or clears it up; the lock is the kernel's.
+    """Hold the kernel's lock on an experiment, so that only this process executes or deletes its runs.
 
-    Raises BenchError if another process is.
+    Raises BenchError if another process holds the lock.
     """
     out.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(out / ".lock", timeout=0):
             yield
     except filelock.Timeout:
-        raise BenchError(
-            f"--out {out}: another emodna-bench is at work in it; wait for it, or give another --out"
-        ) from None
+        remedy = Remedy("wait for it to end, or choose another {out}")
+        raise BenchError("another process is using the experiment", field="out", value=out, remedy=remedy) from None
 
 
 def is_running(experiment: Experiment) -> bool:
-    """Return True if a process holds an experiment; see `lock_experiment`."""
-    return is_locked(RunFolder(experiment.out))  # its lock has the name of a run's
+    """Return True if a process holds the lock on an experiment."""
+    return is_locked(RunFolder(experiment.out))  # same name of the lock file
 
 
 def execute_runs(
     experiment: Experiment, runs: Sequence[RunSpec], workers: Workers, callback: BenchCallback, *, restart: bool = False
 ) -> dict[RunSpec, RunReply]:
-    """Execute runs, in their order as workers get free, and return the outcome of each.
+    """Execute runs in their order as workers become free, and return the reply of each.
 
-    A failed run is recorded in the experiment's folder. On Ctrl-C, runs at work write their checkpoints first. With
-    `restart`, a run whose folder cannot be resumed begins anew.
+    Errors of failed runs are written to the experiment's folder. On KeyboardInterrupt, active runs write checkpoints
+    first. With `restart`, runs that cannot be resumed start again from scratch.
 
-    Raises WorkerError if the scheduler is gone, or the workers can execute no run.
+    Raises WorkerError if the scheduler disappears, or if no worker can execute runs of the experiment.
     """
-    out, hash_of_file = str(experiment.out.absolute()), hash_experiment(experiment.out) or ""
-    # Methods that come to the same settings, such as emo-dna and emo-dna:steps=1000 of 1000 steps, share a run.
-    alike: dict[str, list[RunSpec]] = {}
+    out, digest = str(experiment.out.absolute()), hash_experiment(experiment.out) or ""
+    # Specs with the same meaning, such as emo-dna and emo-dna:steps=1000 if 1000 is the default, share a run.
+    runs_by_name: dict[str, list[RunSpec]] = {}
     for run in runs:
-        alike.setdefault(experiment.run_name(run), []).append(run)
-    left = deque(each[0] for each in alike.values())
-    flying: dict[Future[Any], tuple[RunSpec, str]] = {}  # with its device
-    landed: SimpleQueue[Future[Any]] = SimpleQueue()
-    found: dict[RunSpec, RunReply] = {}
-    seen = time.monotonic()  # workers, the last time
+        runs_by_name.setdefault(experiment.run_name(run), []).append(run)
+    remaining = deque(same_runs[0] for same_runs in runs_by_name.values())
+    active: dict[Future[Any], tuple[RunSpec, str]] = {}  # run and device
+    finished: SimpleQueue[Future[Any]] = SimpleQueue()
+    replies: dict[RunSpec, RunReply] = {}
+    workers_seen = time.monotonic()
     try:
-        while left or flying:
-            here, now = workers.count(), time.monotonic()
-            if here:
-                seen = now
-            elif now - seen > _GAP_SECONDS:  # on a busy machine, what Dask knows of them has gaps
-                callback.on_message(f"waiting for workers: none at {workers.place} (Ctrl-C ends this: {_RESUMABLE})")
-                seen = float("inf")  # told once
-            # No more runs are under way than there are workers: one that dies takes no run with it but its own.
-            while left and len(flying) < here:
-                run = left.popleft()
-                busy = Counter(device for _, device in flying.values())
+        while remaining or active:
+            count, now = workers.count(), time.monotonic()
+            if count:
+                workers_seen = now
+            elif now - workers_seen > _GAP_SECONDS:
+                callback.on_message(f"waiting for workers at {workers.location} (you can interrupt: {_RESUMABLE})")
+                workers_seen = float("inf")  # one message only
+            # With no more runs than workers, a worker that dies interrupts only its own run.
+            while remaining and len(active) < count:
+                run = remaining.popleft()
+                busy = Counter(device for _, device in active.values())
                 device = min(workers.devices, key=busy.__getitem__)
-                order = RunOrder(
-                    out, hash_of_file, run, read_versions(), workers.threads, device, workers.local, restart
-                )
+                order = RunOrder(out, digest, run, read_versions(), workers.threads, device, workers.local, restart)
                 future = workers.submit(order)
-                flying[future] = run, device
-                future.add_done_callback(landed.put)
+                active[future] = run, device
+                future.add_done_callback(finished.put)
                 callback.on_run_start(run)
             with suppress(Empty):
-                future = landed.get(timeout=_LOOK_SECONDS)
-                run, _ = flying.pop(future)
-                answer = _read_reply(future, workers.place)
-                _record_failure(experiment.failure_file(run), answer)
-                for each in alike[experiment.run_name(run)]:
-                    found[each] = answer
-                    callback.on_run_end(each, answer)
+                future = finished.get(timeout=_POLL_SECONDS)
+                run, _ = active.pop(future)
+                reply = _read_reply(future, workers.location)
+                _record_failure(experiment.failure_file(run), reply)
+                for same_run in runs_by_name[experiment.run_name(run)]:
+                    replies[same_run] = reply
+                    callback.on_run_end(same_run, reply)
     except BaseException as error:
-        if flying:
-            _stop_runs(workers, list(flying), [experiment.run_folder(run) for run, _ in flying.values()])
-        if isinstance(error, CONNECTION_ERRORS) and not (
-            isinstance(error, OSError) and error.errno is not None
-        ):  # of a file
-            raise WorkerError(f"lost the connection to the workers at {workers.place}: {_RESUMABLE}") from error
+        if active:
+            _stop_runs(workers, list(active), [experiment.run_folder(run) for run, _ in active.values()])
+        is_file_error = isinstance(error, OSError) and error.errno is not None
+        if isinstance(error, CONNECTION_ERRORS) and not is_file_error:
+            raise WorkerError("connection to the workers lost", where=workers.location, remedy=_RESUMABLE) from error
         raise
-    return found
+    return replies
 
 
-def _read_reply(future: "Future[Any]", place: str) -> RunReply:
-    """Return the answer of a worker, or what Dask says of the worker."""
+def _read_reply(future: "Future[Any]", location: str) -> RunReply:
+    """Return the reply of a worker, or one made from Dask's error."""
     from distributed.scheduler import KilledWorker
 
     try:
-        answer: RunReply = future.result()
+        reply: RunReply = future.result()
     except CONNECTION_ERRORS:
         raise
     except KilledWorker as error:
         deaths = error.allowed_failures + 1
-        return RunReply("failed", error=f"the worker that ran it died {deaths} times; is there memory enough?")
+        return RunReply("failed", error=f"its worker died {deaths} times; check that there is enough memory")
     except (ImportError, AttributeError) as error:
         raise WorkerError(
-            f"a worker at {place} cannot load emodna ({error}): every worker needs the environment that emodna-bench "
-            "runs in"
+            f"a worker cannot import emodna: {error}",
+            where=location,
+            remedy="install the same environment for all workers",
         ) from error
-    except Exception as error:  # of a run; the others go on
+    except Exception as error:  # fails this run only
         return RunReply.of_error(error)
-    return answer
+    return reply
 
 
-def _record_failure(failure_file: Path, answer: RunReply) -> None:
-    """Write down why a run failed, or forget it; raises WorkerError if the worker refused."""
-    if answer.kind == "refused":
-        raise WorkerError(f"{answer.error}; {_RESUMABLE}")
-    if answer.kind == "failed":
+def _record_failure(failure_file: Path, reply: RunReply) -> None:
+    """Write the error of a failed run, or delete that of a finished one; raise a WorkerError if the worker refused."""
+    if reply.kind == "refused":
+        raise WorkerError(str(reply.error), remedy=_RESUMABLE)
+    if reply.kind == "failed":
         failure_file.parent.mkdir(exist_ok=True)
-        content = {"error": answer.error, "when": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_json(failure_file, content | ({} if answer.traceback is None else {"traceback": answer.traceback}))
-    elif answer.kind == "done":
+        content = {"error": reply.error, "when": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_json(failure_file, content | ({} if reply.traceback is None else {"traceback": reply.traceback}))
+    elif reply.kind == "done":
         failure_file.unlink(missing_ok=True)
 
 
 def _stop_runs(workers: Workers, futures: "list[Future[Any]]", folders: list[RunFolder]) -> None:
-    """Let runs at work stop behind their present step, and write a checkpoint."""
+    """Cancel active runs, and wait until they have written checkpoints."""
     with suppress(*CONNECTION_ERRORS):
         workers.client.cancel(futures)
     until = time.monotonic() + _STOP_SECONDS

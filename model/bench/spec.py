@@ -1,12 +1,12 @@
-"""The specification of an experiment: a grid of runs in its folder, read from and written to `bench.json`.
+"""Specification of an experiment, a grid of runs, in its folder.
 
 ::
 
-    <out>/bench.json                conditions, corpora, methods and runs: all that tables and figures need to know
-    <out>/runs/<run name>/          a run of emodna-fit's own code; `done` marks a finished one
-    <out>/failures/<run name>.json  why a run failed: {"error": ..., "when": ...}
+    <out>/bench.json                conditions, corpora, methods and runs
+    <out>/runs/<run name>/          folder of a run; `done` marks a finished run
+    <out>/failures/<run name>.json  error of a failed run: {"error": ..., "when": ...}
 
-It needs no torch.
+This module needs no torch.
 """
 
 import hashlib
@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from emodna.model.errors import BenchError, ConfigError
+from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.label import is_oracle
 from emodna.model.methods import check_method_name
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.errors import Remedy
 
 Pair = tuple[str, str]
 """Source and target."""
@@ -31,25 +32,25 @@ _FILE: Final = "bench.json"
 #: A number of training steps.
 _STEPS: Final = re.compile("0*[1-9][0-9]{0,8}")
 MAX_NAMES: Final = 6
-"""Longest list of names in a sentence; of longer ones, the rest is counted."""
+"""Names in a sentence; `shorten_list` counts the others."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class MethodSpec:
-    """A method and its own settings, as `--methods` spells them: `dan`, `dan:add=scl`, `emo-dna:threshold=none`.
+    """A method with its own settings, as text `dan`, `dan:add=scl` or `emo-dna:threshold=none`.
 
-    Two specs that differ only in the order of their settings are equal.
+    Specs that differ only in the order of their settings are equal.
     """
 
     name: str
     settings: tuple[tuple[str, str], ...] = ()
-    """Keys of emodna-fit's --set, sorted, and `steps`."""
+    """Settings of a fit request, and `steps`, sorted by key."""
 
     @classmethod
     def parse(cls, text: str) -> "MethodSpec":
-        """Read METHOD[:KEY=VALUE[,KEY=VALUE...]].
+        """Parse METHOD[:KEY=VALUE[,KEY=VALUE...]].
 
-        Raises ConfigError for another form, a key given twice, or an unknown method.
+        Raises ConfigError for another form, a repeated key, or an unknown method.
         """
         spec = cls.parse_unchecked(text)
         check_method_name(spec.name, in_spec=True)
@@ -57,22 +58,22 @@ class MethodSpec:
 
     @classmethod
     def parse_unchecked(cls, text: str) -> "MethodSpec":
-        """Read a spec like `parse`, but accept a method that is not installed (any more).
+        """Parse a spec like `parse`, but accept methods that are not installed.
 
-        Raises ConfigError for another form, a key given twice, or an invalid number of steps.
+        Raises ConfigError for another form, a repeated key, or an invalid number of steps.
         """
         name, colon, rest = text.strip().partition(":")
         settings: dict[str, str] = {}
         for part in rest.split(",") if colon else ():
             key, equals, value = (each.strip() for each in part.partition("="))
             if not (key and equals and value):
-                raise ConfigError(f"--methods {text}: must be METHOD or METHOD:KEY=VALUE,KEY=VALUE")
+                raise ConfigError("must be METHOD or METHOD:KEY=VALUE,KEY=VALUE", field="methods", value=text)
             if key in settings:
-                raise ConfigError(f"--methods {text}: {key} is given twice")
+                raise ConfigError(f"contains {key} twice", field="methods", value=text)
             settings[key] = value
         spec, steps = cls(name, tuple(sorted(settings.items()))), settings.get("steps", "1")
         if not _STEPS.fullmatch(steps):
-            raise ConfigError(f"--methods {spec}: steps={steps:.40}: must be a whole number from 1 to {10**9 - 1}")
+            raise ConfigError(f"steps must be a whole number from 1 to {10**9 - 1}", field="methods", value=spec)
         return spec
 
     def __str__(self) -> str:
@@ -81,63 +82,64 @@ class MethodSpec:
 
     @property
     def steps(self) -> int | None:
-        """Training steps of its own; None: those of the experiment."""
+        """Training steps of this spec; None: those of the experiment."""
         text = dict(self.settings).get("steps")
         return None if text is None else int(text)
 
     @property
     def overrides(self) -> Mapping[str, str]:
-        """Its settings for emodna-fit's --set."""
+        """Settings of a fit request, without `steps`."""
         return {key: value for key, value in self.settings if key != "steps"}
 
 
 @dataclass(frozen=True, slots=True)
 class MethodInfo:
-    """Facts about a method spec that stand beside its scores."""
+    """Facts about a method spec for tables and figures."""
 
     label: str
-    """See `emodna.model.label.labelled`."""
+    """Label of `emodna.model.label.make_label`."""
     our_reading: bool
+    """True if the method is our reading of its paper."""
     supervision: str
-    """Whose labels it learns from, as `Method.supervision`."""
+    """Labels that the method learns from, as `Method.supervision`."""
 
     @property
     def oracle(self) -> bool:
-        """True if it learns from the target's labels."""
+        """True if the method learns from target labels."""
         return is_oracle(self.supervision)
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Conditions that all runs of an experiment share: scores of different ones do not belong in one table."""
+    """Conditions that all runs of an experiment share."""
 
     steps: int
     feature_set: str
-    """Full name of the stores' folders."""
+    """Full name of the feature set, as in the stores' folders."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Settings of every run; a method spec's own settings win over them."""
+    """Settings of every run; settings of a method spec override them."""
     device: str = "cpu"
     """cpu or cuda."""
     threads: int = 1
-    """CPU threads of each run, which decide how sums are rounded; on CUDA always 1."""
+    """CPU threads of each run, 1 on CUDA. They affect the rounding of sums."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusSummary:
-    """Facts about a prepared corpus that tables and figures need."""
+    """Counts and names of a prepared corpus for tables and figures."""
 
     name: str
     store: str
     """Path of its store."""
     fingerprint: str
     language: str | None
-    """ISO 639-1; several are joined by "+". None: that of some utterances is unknown."""
+    """ISO 639-1 codes joined by "+"; None if the language of some utterances is unknown."""
     utterances: int
     classes: Mapping[Task, tuple[int, int]]
-    """Utterances of class 0 (low, negative) and of class 1 (high, positive) by task."""
+    """Utterances of class 0 (low, negative) and class 1 (high, positive) by task."""
 
     def find_missing_labels(self, task: Task) -> str | None:
-        """Return why a task cannot be learnt from it, in words; None if it can."""
+        """Return which labels of a task the corpus lacks as a source, in words; None if it lacks none."""
         present = sum(count > 0 for count in self.classes[task])
         return {0: f"no labels of {task}", 1: f"labels of only one class of {task}"}.get(present)
 
@@ -170,25 +172,26 @@ class Experiment:
     corpora: Mapping[str, CorpusSummary]
     methods: Mapping[MethodSpec, MethodInfo]
     runs: tuple[RunSpec, ...]
-    """In the order in which they are executed."""
+    """Runs in execution order."""
     shared_recordings: Mapping[Pair, int] = field(default_factory=dict)
-    """Recordings of the target that the source has, too, with labels; pairs without any are not named."""
+    """Number of target recordings that the source contains with labels, of pairs that have any."""
 
     @classmethod
     def read(cls, out: Path) -> "Experiment":
-        """Read the experiment in a folder; raises BenchError if there is none, or its file is damaged."""
+        """Read the experiment in a folder; raises BenchError if it is missing or damaged."""
         path = out / _FILE
         if not path.exists():
-            raise BenchError(f"--out {out}: no benchmark there; emodna-bench run makes one")
+            remedy = Remedy("run one", RunExperiment(out))
+            raise BenchError("contains no experiment", field="out", value=out, remedy=remedy)
         content = read_json(path)
         try:
             if content["version"] != _VERSION:
-                raise BenchError(f"{path}: of version {content['version']!r:.20}, this emodna reads {_VERSION}")
+                raise BenchError(f"unknown format version {content['version']!r:.20}", where=path, valid=[_VERSION])
             corpora = {
-                name: CorpusSummary(**{**facts, "classes": {task: tuple(facts["classes"][task]) for task in TASKS}})
-                for name, facts in content["corpora"].items()
+                name: CorpusSummary(**{**summary, "classes": {task: tuple(summary["classes"][task]) for task in TASKS}})
+                for name, summary in content["corpora"].items()
             }
-            # Finished runs can be shown without the package that their method came from.
+            # Results of a method stay readable after its package is uninstalled.
             specs = {text: MethodSpec.parse_unchecked(text) for text in content["rows"]}
             runs = tuple(RunSpec(src, tgt, task, specs[text], seed) for src, tgt, task, text, seed in content["cells"])
             if unknown := {name for run in runs for name in run.pair} - corpora.keys():
@@ -202,11 +205,11 @@ class Experiment:
                 {(src, tgt): int(count) for src, tgt, count in content.get("shared", [])},  # absent in older files
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BenchError(f"{path}: damaged ({error!r:.80})") from error
+            raise BenchError(f"damaged: {error!r:.80}", where=path) from error
 
     @staticmethod
     def exists(out: Path) -> bool:
-        """Return True if there is an experiment in a folder."""
+        """Return True if a folder contains an experiment."""
         return (out / _FILE).exists()
 
     def write(self) -> None:
@@ -224,42 +227,37 @@ class Experiment:
             },
         )
 
-    def check_conditions(self, asked: Conditions) -> None:
-        """Raise BenchError, which names the first condition that differs, unless all are those of this experiment."""
-        for (key, here), there in zip(asdict(self.conditions).items(), asdict(asked).values(), strict=True):
+    def check_conditions(self, conditions: Conditions) -> None:
+        """Raise a BenchError for the first condition that differs from those of this experiment."""
+        for (key, here), there in zip(asdict(self.conditions).items(), asdict(conditions).values(), strict=True):
             if here != there:
-                option = "--set" if key == "settings" else f"--{key.replace('_', '-')}"
-                begun, now = _option_text(here), _option_text(there)
                 raise BenchError(
-                    f"{option} {now}: the benchmark in {self.out} was begun with {begun}; give the same, or another "
-                    "--out"
+                    f"the experiment has {_format_condition(here)}",
+                    where=self.out,
+                    field=key,
+                    value=_format_condition(there),
+                    remedy=Remedy("use the same value, or choose another {out}"),
                 )
 
     def merge(self, other: "Experiment", runs: Iterable[RunSpec]) -> "Experiment":
-        """Return it with another one's corpora and methods and with further runs; present runs stay.
+        """Return this experiment with the corpora and methods of another one and with further runs.
 
-        Raises BenchError if two method specs are the same under two spellings.
+        Raises BenchError if two method specs have the same meaning.
         """
+        # The other experiment has newer counts of its corpora.
+        kept = {pair: count for pair, count in self.shared_recordings.items() if not set(pair) <= other.corpora.keys()}
         return replace(
             self,
             corpora={**self.corpora, **other.corpora},
             methods=check_distinct({**self.methods, **other.methods}),
             runs=tuple(dict.fromkeys([*self.runs, *runs])),
-            # The other one has just counted the recordings of its own corpora.
-            shared_recordings={
-                **{
-                    pair: count
-                    for pair, count in self.shared_recordings.items()
-                    if not other.corpora.keys() >= set(pair)
-                },
-                **other.shared_recordings,
-            },
+            shared_recordings={**kept, **other.shared_recordings},
         )
 
     def drop(self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None) -> "Experiment":
-        """Return it without some methods, some corpora, and the seeds from a number on; files stay where they are.
+        """Return this experiment without some methods, some corpora and the seeds from `seeds` on. Deletes no files.
 
-        Raises BenchError if nothing is left.
+        Raises BenchError if no run is left.
         """
         runs = tuple(
             run
@@ -267,7 +265,7 @@ class Experiment:
             if run.method not in methods and not {*run.pair} & set(corpora) and (seeds is None or run.seed < seeds)
         )
         if not runs:
-            raise BenchError(f"nothing would be left of the benchmark in {self.out}; delete the folder instead")
+            raise BenchError("no run would be left", where=self.out, remedy="delete the folder instead")
         used = {name for run in runs for name in run.pair}
         specs = {run.method for run in runs}
         return replace(
@@ -280,35 +278,35 @@ class Experiment:
 
     @property
     def runs_folder(self) -> Path:
-        """Folder of the runs, as emodna-runs reads it."""
+        """Folder of the runs."""
         return self.out / "runs"
 
     @property
     def tasks(self) -> list[Task]:
-        """Tasks of its runs, arousal first."""
+        """Tasks of the runs, arousal first."""
         return [task for task in TASKS if any(run.task == task for run in self.runs)]
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Seeds of its runs, ascending."""
+        """Seeds of the runs, ascending."""
         return tuple(sorted({run.seed for run in self.runs}))
 
     def run_folder(self, run: RunSpec) -> RunFolder:
-        """Return a run's folder, which is named by all that decides the run: another store is another run."""
+        """Return the folder of a run."""
         return RunFolder(self.runs_folder / self.run_name(run))
 
     def failure_file(self, run: RunSpec) -> Path:
-        """Return the file that records why a run failed."""
+        """Return the path of a failed run's error."""
         return self.out / "failures" / f"{self.run_name(run)}.json"
 
     def run_name(self, run: RunSpec) -> str:
-        """Return a run's name: readable, and ending in a hash of its arguments."""
+        """Return the name of a run, which ends with a hash of its arguments."""
         arguments = json.dumps([self.arguments(run)], sort_keys=True)
         digits = hashlib.sha256(arguments.encode()).hexdigest()[:8]
         return f"{run.src}-{run.tgt}-{run.task}-{run.method.name}-s{run.seed}-{digits}"
 
     def arguments(self, run: RunSpec) -> dict[str, Any]:
-        """Return all that decides a run."""
+        """Return all arguments that affect the weights of a run."""
         return {
             "src": run.src,
             "tgt": run.tgt,
@@ -320,46 +318,43 @@ class Experiment:
             "device": self.conditions.device,
             "feature_set": self.conditions.feature_set,
             "fingerprints": [self.corpora[run.src].fingerprint, self.corpora[run.tgt].fingerprint],
-            # One is left out, so that runs that are older than this condition keep their names.
+            # Runs with 1 thread keep the names that they had before this condition existed.
             **({} if self.conditions.threads == 1 else {"threads": self.conditions.threads}),
         }
 
 
 def check_distinct(methods: Mapping[MethodSpec, MethodInfo]) -> Mapping[MethodSpec, MethodInfo]:
-    """Return the methods if all have labels of their own: no table could tell others apart.
-
-    Raises BenchError, which names the first two that are the same, such as a setting's default spelt out.
-    """
+    """Return the methods; raise a BenchError if two have the same label, such as with a default spelt out."""
     known: dict[str, MethodSpec] = {}
     for spec, info in methods.items():
         if known.setdefault(info.label, spec) != spec:
-            raise BenchError(f"--methods {spec}: the same as {known[info.label]}; leave one out")
+            problem = f"has the same meaning as {known[info.label]}"
+            raise BenchError(problem, field="methods", value=spec, remedy="leave one out")
     return methods
 
 
-def _option_text(value: object) -> str:
-    """Return a condition as its option spells it."""
+def _format_condition(value: object) -> str:
+    """Return the value of a condition as a user spells it."""
     if isinstance(value, Mapping):
         return " ".join(f"{key}={text}" for key, text in value.items()) or "none"
     return str(value)
 
 
 def shorten_list(names: Sequence[object]) -> str:
-    """Return the first names, and the number of the others."""
+    """Return the first `MAX_NAMES` names and the number of the others."""
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(map(str, names[:MAX_NAMES])) + more
 
 
 def note_shared_recordings(shared_recordings: Mapping[Pair, int]) -> list[str]:
-    """Return a note on each pair whose target is partly in the source, from its number of recordings."""
-    one, many = "recording of the target is", "recordings of the target are"
+    """Return a note on each pair of `Experiment.shared_recordings`."""
     return [
-        f"{src} -> {tgt}: {count} {one if count == 1 else many} in the source, too, with "
-        f"{'its label' if count == 1 else 'their labels'}; its scores say little of unheard speech"
+        f"{src} -> {tgt}: the source contains {count} labelled recording{'s' * (count > 1)} of the target; "
+        "its scores overestimate those on unseen speech"
         for (src, tgt), count in shared_recordings.items()
     ]
 
 
 def list_shared_recordings(shared_recordings: Mapping[Pair, int]) -> list[dict[str, object]]:
-    """Return the same as `note_shared_recordings` for a JSON document."""
+    """Return the shared recordings of each pair for a JSON document."""
     return [{"src": src, "tgt": tgt, "recordings": count} for (src, tgt), count in shared_recordings.items()]

@@ -1,8 +1,7 @@
-"""Tables of an experiment: the paper's, ours beside it; the study of sensitivity; every method by pair.
+"""Tables of an experiment: those of the paper with our scores, the sensitivity study, and all methods by pair.
 
-In each seed, a mean is taken over the targets of a source, then over the sources, as in the paper. Its standard
-deviation is that of this mean over the seeds, and not a mean of standard deviations. With all 30 pairs present, the
-mean over the sources is the mean over the pairs. It needs no torch.
+As in the paper, scores are averaged over the targets of each source, then over the sources, separately for each seed.
+The standard deviation is that of these averages over the seeds. This module needs no torch.
 """
 
 import itertools
@@ -32,98 +31,100 @@ from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 
 RowKind = Literal["entry", "floor", "ceiling", "constant"]
+Pairs = tuple[Pair, ...]
+_BySeed = dict[int, float]
 
 TABLE_NAMES: Final = (*PAPER_TABLES, "sensitivity", "pairs")
 DIFFERENCE: Final = "difference"
-"""Beside the scores, in the study of sensitivity: UAR less that of the first method, in the same seeds."""
+"""Score of the sensitivity study: UAR minus that of the first method with the same seeds."""
 
-#: In percent: scores are floats, of sums in another order.
+#: Rounding error of scores in percent.
 _SAME: Final = 1e-9
-#: In percent: scores that are nearer to each other read alike, with one decimal.
+#: Difference in percent below which scores look equal with one decimal.
 _SHOWN: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A mean over pairs."""
+    """A column of a table: a mean over pairs."""
 
     name: str
-    """`casia`, `average_by_source`, or `own ->` and `-> own` of a corpus of one's own, or `a -> b` of a single pair."""
+    """`casia` or `average`; `own ->` or `-> own` for a corpus outside the paper; `a -> b` for one pair."""
     pairs: tuple[Pair, ...]
-    """Pairs that belong to it, present or not."""
+    """Pairs of the column, present or not."""
     in_paper: bool = False
-    """True if the paper has it."""
+    """True if the paper has this column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A mean in a table, in percent, and all that has to be known of it."""
+    """A mean in percent with its context."""
 
     mean: float | None = None
-    """None where nothing is done."""
+    """Mean; None without finished runs."""
     std: float | None = None
-    """Sample standard deviation (n - 1) of this mean over the seeds; None for one seed and for constants."""
+    """Sample standard deviation (n - 1) over the seeds; None for one seed and constant predictors."""
     seeds: tuple[int, ...] = ()
+    """Seeds of the mean."""
     pairs: tuple[Pair, ...] = ()
-    """Pairs over which it is taken."""
+    """Pairs of the mean."""
     complete: bool = False
-    """True if these are all that belong into the column."""
+    """True if these are all pairs of the column."""
     constant: float | None = None
-    """The best constant predictor on exactly these pairs."""
+    """Score of the best constant predictor on the same pairs."""
     paper_score: PaperScore | None = None
-    """The paper's number."""
+    """Score in the paper."""
     gain: float | None = None
-    """Table 5: gain from L_SCL, over exactly these pairs and seeds."""
+    """Table 5: gain from L_SCL on the same pairs and seeds."""
     paper_gain: float | None = None
-    """The same in the paper."""
+    """Gain in the paper."""
     best: bool = False
-    """True of the best of the column's entries, where all are of the same pairs."""
+    """True if it is the best of the column's methods, and all have the same pairs."""
     paper_best: bool = False
-    """The same in the paper."""
+    """True if it is the best of the column in the paper."""
 
     @property
     def mark(self) -> Literal["same", "below"] | None:
-        """Relation to the best constant predictor, unless it is visibly above it."""
+        """Relation to the best constant predictor; None if visibly above it."""
         if self.mean is None or self.constant is None or self.mean > self.constant + _SHOWN:
             return None
         return "below" if self.mean < self.constant - _SHOWN else "same"
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's, where both are of the same pairs."""
-        return (
-            self.mean - self.paper_score.mean if self.paper_score and self.mean is not None and self.complete else None
-        )
+        """Our score minus the paper's, if both are over the same pairs."""
+        score = self.paper_score if self.complete else None
+        return None if score is None or self.mean is None else self.mean - score.mean
 
     @property
     def comparable(self) -> bool:
-        """True if ours and the paper's number are of the same pairs."""
+        """True if our score and the paper's are over the same pairs."""
         return self.difference is not None
 
 
 CellPosition = tuple[Task, Column, str]
-"""Place of a cell in its line: task, column, score."""
+"""Position of a cell in its row: task, column, score."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A line of a table: a method or a constant predictor."""
+    """A row of a table: a method or a constant predictor."""
 
     kind: RowKind
     name: str
-    """The method spec as text, or a constant's name."""
+    """Method spec as text, or name of a constant predictor."""
     label: str
-    """With (our reading) and (oracle)."""
+    """Label with (our reading) and (oracle)."""
     paper_name: str | None
-    """Its name in the paper."""
+    """Name in the paper."""
     info: MethodInfo | None
-    """None of a constant, and of a method that the experiment does not have."""
+    """None for constant predictors and methods outside the experiment."""
     cells: Mapping[CellPosition, Cell]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Columns by scores that stand side by side."""
+    """A part of a table: columns side by side, each with some scores."""
 
     title: str
     columns: tuple[tuple[Task, Column], ...]
@@ -131,15 +132,15 @@ class Block:
 
     @property
     def headings(self) -> tuple[str, ...]:
-        """Headings over each of a column's numbers."""
-        with_class_1_share = f"% {_join_class_names((task for task, _ in self.columns), 1)}"
-        names = {**SCORE_NAMES, DIFFERENCE: "difference", CLASS_1_SHARE: with_class_1_share}
+        """Headings of the scores of each column."""
+        share = f"% {_join_class_names((task for task, _ in self.columns), 1)}"
+        names = {**SCORE_NAMES, DIFFERENCE: "difference", CLASS_1_SHARE: share}
         return tuple(names[score] for score in self.scores)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with all that has to be known beside it."""
+    """A table with its gaps."""
 
     name: str
     title: str
@@ -148,124 +149,123 @@ class Table:
     rows: tuple[TableRow, ...]
     gaps: tuple[Gap, ...]
     absent: tuple[str, ...]
-    """The paper's corpora that the experiment does not have."""
+    """Corpora of the paper outside the experiment."""
     not_shown: tuple[MethodSpec, ...]
-    """Methods of the experiment that have finished runs of its tasks, and no line in it."""
+    """Methods of the experiment with finished runs in these tasks, but without a row."""
 
     @property
     def shared_recordings(self) -> Mapping[Pair, int]:
-        """Recordings of the target that the source has, too, of its pairs that have runs."""
-        spots = {(task, pair) for block in self.blocks for task, column in block.columns for pair in column.pairs}
-        run = {run.pair for run in self.experiment.runs if (run.task, run.pair) in spots}
-        return {pair: count for pair, count in self.experiment.shared_recordings.items() if pair in run}
+        """`Experiment.shared_recordings` of the table's pairs that have runs."""
+        positions = {(task, pair) for block in self.blocks for task, column in block.columns for pair in column.pairs}
+        pairs = {run.pair for run in self.experiment.runs if (run.task, run.pair) in positions}
+        return {pair: count for pair, count in self.experiment.shared_recordings.items() if pair in pairs}
 
     def select_rows(self, *kinds: RowKind) -> Iterator[TableRow]:
-        """Yield its lines of some kinds."""
-        return (line for line in self.rows if line.kind in kinds)
+        """Return the rows of some kinds."""
+        return (row for row in self.rows if row.kind in kinds)
 
 
-def make_table(experiment: Experiment, name: str, found: pa.Table | None = None) -> Table:
-    """Make a table of an experiment, by its name in `TABLE_NAMES`.
+def make_table(experiment: Experiment, name: str, results: pa.Table | None = None) -> Table:
+    """Make the table of an experiment with a name of `TABLE_NAMES`.
 
-    `found` holds the results of all runs, with those of `CLASS_1_SHARE`, if they have been read already.
+    `results` are those of all runs, with the metric `CLASS_1_SHARE`; None: read them.
     """
-    found = collect_results(experiment, with_class_1_share=name == "pairs") if found is None else found
+    if results is None:
+        results = collect_results(experiment, with_class_1_share=name == "pairs")
     if name in PAPER_TABLES:
-        return _make_paper_table(experiment, found, name)
-    return _make_sensitivity_table(experiment, found) if name == "sensitivity" else _make_pairs_table(experiment, found)
+        return _make_paper_table(experiment, results, name)
+    if name == "sensitivity":
+        return _make_sensitivity_table(experiment, results)
+    return _make_pairs_table(experiment, results)
 
 
-def _make_paper_table(experiment: Experiment, found: pa.Table, name: str) -> Table:
-    preset = PAPER_TABLES[name]
-    columns = [each for each in make_columns(experiment) if preset.layout == "sources" or each.name == AVERAGE]
-    maker = _TableBuilder(experiment, found, name, preset.tasks, columns)
-    lines = [maker.line("entry", entry.method, entry=entry) for entry in preset.entries]
-    done = {entry.method for entry in preset.entries}
-    lines += [maker.line("floor", spec) for spec in BASELINES if spec not in done]
-    lines.append(maker.line("ceiling", UPPER_BOUND))
-    tasks = " and ".join(preset.tasks)
+def _make_paper_table(experiment: Experiment, results: pa.Table, name: str) -> Table:
+    paper_table = PAPER_TABLES[name]
+    columns = [each for each in make_columns(experiment) if paper_table.layout == "sources" or each.name == AVERAGE]
+    builder = _TableBuilder(experiment, results, name, paper_table.tasks, columns)
+    rows = [builder.make_row("entry", paper_row.method, paper_row=paper_row) for paper_row in paper_table.rows]
+    done = {paper_row.method for paper_row in paper_table.rows}
+    rows += [builder.make_row("floor", spec) for spec in BASELINES if spec not in done]
+    rows.append(builder.make_row("ceiling", UPPER_BOUND))
+    tasks = " and ".join(paper_table.tasks)
     scores = {"WAR and F1": paper.SCORES, "UAR and macro-F1": ("uar", "macro_f1")}
-    blocks = [Block(f"{tasks}: {title}", tuple(maker.columns), each) for title, each in scores.items()]
-    return maker.table(preset.title, blocks, lines, preset.methods)
+    blocks = [Block(f"{tasks}: {title}", tuple(builder.columns), each) for title, each in scores.items()]
+    return builder.build(paper_table.title, blocks, rows, paper_table.methods)
 
 
-def _make_sensitivity_table(experiment: Experiment, found: pa.Table) -> Table:
+def _make_sensitivity_table(experiment: Experiment, results: pa.Table) -> Table:
     first, *others = SENSITIVITY_METHODS
-    # The first method is that of other tables, too: where it alone is run is no place of the study.
+    # Runs of the first method alone do not count: it is part of other tables, too.
     runs = [run for run in experiment.runs if run.method in others]
     runs = runs or [run for run in experiment.runs if run.method == first]
     tasks = [task for task in TASKS if any(run.task == task for run in runs)] or list(TASKS)
     pairs = tuple(dict.fromkeys(run.pair for run in runs)) or tuple(itertools.permutations(experiment.corpora, 2))
-    maker = _TableBuilder(experiment, found, "sensitivity", tasks, _make_pair_columns(pairs))
-    lines = [maker.line("entry", spec, minus=first) for spec in SENSITIVITY_METHODS]
-    return maker.table(
-        "One setting at a time", maker.blocks("uar", DIFFERENCE, "war", "f1"), lines, SENSITIVITY_METHODS
-    )
+    builder = _TableBuilder(experiment, results, "sensitivity", tasks, _make_pair_columns(pairs))
+    rows = [builder.make_row("entry", spec, reference=first) for spec in SENSITIVITY_METHODS]
+    blocks = builder.make_blocks("uar", DIFFERENCE, "war", "f1")
+    return builder.build("One setting at a time", blocks, rows, SENSITIVITY_METHODS)
 
 
-def _make_pairs_table(experiment: Experiment, found: pa.Table) -> Table:
-    """Make the table of every method, with a block for each task and pair, and their mean."""
+def _make_pairs_table(experiment: Experiment, results: pa.Table) -> Table:
+    """Make the table of all methods, with a block for each task and pair and for the mean over pairs."""
     pairs = tuple(dict.fromkeys(run.pair for run in experiment.runs))
-    maker = _TableBuilder(experiment, found, "pairs", experiment.tasks, _make_pair_columns(pairs))
+    builder = _TableBuilder(experiment, results, "pairs", experiment.tasks, _make_pair_columns(pairs))
     specs = sorted(experiment.methods, key=lambda spec: spec == UPPER_BOUND)
     scores = (*SCORE_NAMES, CLASS_1_SHARE)
-    lines = [
-        maker.line("ceiling" if experiment.methods[spec].oracle else "entry", spec, scores=scores) for spec in specs
-    ]
-    return maker.table("All pairs", maker.blocks(*scores), lines, specs)
+    kinds: list[RowKind] = ["ceiling" if experiment.methods[spec].oracle else "entry" for spec in specs]
+    rows = [builder.make_row(kind, spec, scores=scores) for kind, spec in zip(kinds, specs, strict=True)]
+    return builder.build("All pairs", builder.make_blocks(*scores), rows, specs)
 
 
 def make_columns(experiment: Experiment) -> list[Column]:
-    """Return the columns of the paper's tables for an experiment, the average last.
+    """Make the columns of the paper's tables for an experiment, with the average last.
 
-    They are the paper's six source corpora, each over its five targets among the six, and their average. Corpora of
-    one's own have further columns: from each over all its targets, and to each over all its sources. Those are not in
-    the average, which stays the paper's. An experiment with no pair of the paper's corpora has a column for each of its
-    own, and their average.
+    The paper has a column for each of its six corpora as a source, over the five others as targets, and their average.
+    A corpus outside the paper adds two columns, as the source and as the target of all pairs, outside the average. An
+    experiment without a pair of the paper's corpora has a column for each of its corpora as a source, and the average.
     """
 
-    def from_(src: str, name: str, pairs: Sequence[Pair], *, cited: bool = False) -> Column:
-        return Column(name, tuple(pair for pair in pairs if pair[0] == src), cited)
+    def make_source_column(src: str, name: str, pairs: Sequence[Pair], *, in_paper: bool = False) -> Column:
+        return Column(name, tuple(pair for pair in pairs if pair[0] == src), in_paper)
 
     ours = set(experiment.corpora)
-    cited = list(itertools.permutations(paper.CORPORA, 2))
-    if not any(set(pair) <= ours for pair in cited):
+    paper_pairs = list(itertools.permutations(paper.CORPORA, 2))
+    if not any(set(pair) <= ours for pair in paper_pairs):
         pairs = list(itertools.permutations(experiment.corpora, 2))
-        return [*(from_(name, f"{name} ->", pairs) for name in experiment.corpora), Column(AVERAGE, tuple(pairs))]
+        columns = [make_source_column(name, f"{name} ->", pairs) for name in experiment.corpora]
+        return [*columns, Column(AVERAGE, tuple(pairs))]
     own = [name for name in experiment.corpora if name not in paper.CORPORA]
     pairs = [pair for pair in itertools.permutations([*paper.CORPORA, *own], 2) if set(pair) <= ours]
     return [
-        *(from_(name, name, cited, cited=True) for name in paper.CORPORA),
-        *(from_(name, f"{name} ->", pairs) for name in own),
+        *(make_source_column(name, name, paper_pairs, in_paper=True) for name in paper.CORPORA),
+        *(make_source_column(name, f"{name} ->", pairs) for name in own),
         *(Column(f"-> {name}", tuple(pair for pair in pairs if pair[1] == name)) for name in own),
-        Column(AVERAGE, tuple(cited), in_paper=True),
+        Column(AVERAGE, tuple(paper_pairs), in_paper=True),
     ]
 
 
 def _make_pair_columns(pairs: tuple[Pair, ...]) -> list[Column]:
-    """Return a column for each pair, and one for their mean if there are several."""
+    """Make a column for each pair, and one for the mean over several."""
     columns = [Column(f"{src} -> {tgt}", ((src, tgt),)) for src, tgt in pairs]
     return [*columns, Column(AVERAGE, pairs)] if len(pairs) > 1 else columns
 
 
 def choose_pairs_and_seeds(
-    have: Mapping[Pair, Collection[int]], pairs: Sequence[Pair]
-) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
-    """Choose pairs and seeds for a mean: as many of some pairs as one seed has; none if nothing is there.
+    seeds_by_pair: Mapping[Pair, Collection[int]], pairs: Sequence[Pair]
+) -> tuple[Pairs, tuple[int, ...]]:
+    """Choose the pairs and seeds of a mean, given the seeds with a score by pair.
 
-    Seeds are comparable over the same pairs only. So the seed that has most pairs decides, the lowest of several, and
-    a seed that lacks one of those does not count.
-
-    `have` maps each pair to the seeds with a score.
+    Only means over the same pairs are comparable between seeds. So the pairs are those of the seed with the most pairs
+    (the lowest such seed), and seeds that lack one of these pairs are left out.
     """
-    seeds = sorted({seed for pair in pairs for seed in have.get(pair, ())})
-    there = {seed: tuple(pair for pair in pairs if seed in have.get(pair, ())) for seed in seeds}
-    chosen = max(there.values(), key=len, default=())  # the first of several
-    return chosen, tuple(seed for seed, own in there.items() if set(own).issuperset(chosen))
+    seeds = sorted({seed for pair in pairs for seed in seeds_by_pair.get(pair, ())})
+    pairs_by_seed = {seed: tuple(pair for pair in pairs if seed in seeds_by_pair.get(pair, ())) for seed in seeds}
+    chosen = max(pairs_by_seed.values(), key=len, default=())  # the first of several
+    return chosen, tuple(seed for seed, own in pairs_by_seed.items() if set(own).issuperset(chosen))
 
 
 def average_by_source(scores: Mapping[Pair, float]) -> float:
-    """Return the mean over the targets of each source, then over the sources."""
+    """Average scores over the targets of each source, then over the sources."""
     by_source: dict[str, list[float]] = {}
     for (src, _), score in scores.items():
         by_source.setdefault(src, []).append(score)
@@ -273,47 +273,43 @@ def average_by_source(scores: Mapping[Pair, float]) -> float:
 
 
 class _TableBuilder:
-    """Makes the lines of one table from the results of an experiment."""
+    """Builder of one table from the results of an experiment."""
 
     def __init__(
-        self, experiment: Experiment, found: pa.Table, name: str, tasks: Sequence[Task], columns: list[Column]
+        self, experiment: Experiment, results: pa.Table, name: str, tasks: Sequence[Task], columns: list[Column]
     ) -> None:
         self.experiment, self.name, self.tasks = experiment, name, tuple(tasks)
         self.columns = [(task, column) for task in tasks for column in columns]
-        self._found = found.filter(pc.field("task").isin(self.tasks))
+        self._results = results.filter(pc.field("task").isin(self.tasks))
         self._scores: dict[tuple[str, Task, str], dict[Pair, dict[int, float]]] = {}
         self._constants: dict[tuple[Task, str, str], dict[str, float]] = {}
-        for row in select_scores(self._found).to_pylist():
+        for row in select_scores(self._results).to_pylist():
             key = (row["spec"], row["task"], row["metric"])
             self._scores.setdefault(key, {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
-        for row in self._found.to_pylist():
+        for row in self._results.to_pylist():
             if row["majority"] is not None:
                 self._constants[row["task"], row["tgt"], row["metric"]] = {name: row[name] for name in CONSTANTS}
 
-    def blocks(self, *scores: str) -> list[Block]:
-        """Return a block with some scores for each task and column."""
+    def make_blocks(self, *scores: str) -> list[Block]:
+        """Make a block with some scores for each task and column."""
         return [Block(task, ((task, column),), scores) for task, column in self.columns]
 
-    def line(
+    def make_row(
         self,
         kind: RowKind,
         spec: MethodSpec,
         *,
         scores: Iterable[str] = SCORE_NAMES,
-        entry: PaperRow | None = None,
-        minus: MethodSpec | None = None,
+        paper_row: PaperRow | None = None,
+        reference: MethodSpec | None = None,
     ) -> TableRow:
-        """Make the line of a method.
-
-        With the paper's `entry`, it has the paper's numbers; with another method as `minus`, the `DIFFERENCE` to its
-        UAR.
-        """
+        """Make the row of a method, with scores of a `paper_row` and the `DIFFERENCE` to the UAR of a `reference`."""
         cells = {
-            (task, column, score): self._make_cell(spec, task, column, score, entry)
+            (task, column, score): self._make_cell(spec, task, column, score, paper_row)
             for (task, column), score in itertools.product(self.columns, scores)
         }
-        for task, column in self.columns if minus is not None else ():
-            gains = self._compute_gains(spec, minus, task, column, "uar") if minus not in (None, spec) else {}
+        for task, column in self.columns if reference is not None else ():
+            gains = self._compute_gains(spec, reference, task, column, "uar") if reference not in (None, spec) else {}
             uar = cells[task, column, "uar"]
             cells[task, column, DIFFERENCE] = (
                 Cell(fmean(gains.values()), _compute_std(gains.values()), tuple(gains), uar.pairs, uar.complete)
@@ -321,81 +317,67 @@ class _TableBuilder:
                 else Cell()
             )
         info = self.experiment.methods.get(spec)
-        return TableRow(
-            kind, str(spec), info.label if info else str(spec), entry.paper_name if entry else None, info, cells
-        )
+        paper_name = paper_row.paper_name if paper_row else None
+        return TableRow(kind, str(spec), info.label if info else str(spec), paper_name, info, cells)
 
-    def table(self, title: str, blocks: Sequence[Block], lines: list[TableRow], methods: Sequence[MethodSpec]) -> Table:
-        """Put the table together, with the constants below the methods."""
+    def build(self, title: str, blocks: Sequence[Block], rows: list[TableRow], methods: Sequence[MethodSpec]) -> Table:
+        """Make the table, with the constant predictors below the methods."""
         corpora = self.experiment.corpora
         columns = [column for _, column in self.columns]
         pairs = list(dict.fromkeys(pair for column in columns for pair in column.pairs if set(pair) <= set(corpora)))
-        done = set(self._found.filter(pc.equal(self._found["state"], "done"))["spec"].to_pylist())
+        done = set(self._results.filter(pc.equal(self._results["state"], "done"))["spec"].to_pylist())
         return Table(
             self.name,
             title,
             self.experiment,
             tuple(blocks),
-            (*_mark_best(lines), *self._make_constant_rows()),
-            find_gaps(self.experiment, self._found, self.tasks, methods, pairs),
-            tuple(each for each in paper.CORPORA if each not in corpora)
-            if any(each.in_paper for each in columns)
-            else (),
-            tuple(spec for spec in self.experiment.methods if str(spec) in done - {line.name for line in lines}),
+            (*_mark_best(rows), *self._make_constant_rows()),
+            find_gaps(self.experiment, self._results, self.tasks, methods, pairs),
+            tuple(name for name in paper.CORPORA if name not in corpora and any(each.in_paper for each in columns)),
+            tuple(spec for spec in self.experiment.methods if str(spec) in done - {row.name for row in rows}),
         )
 
-    def _compute_means(
-        self, spec: MethodSpec, task: Task, column: Column, score: str
-    ) -> tuple[tuple[Pair, ...], dict[int, float]]:
-        """Return the pairs of a mean, and the mean over them by seed; both are empty where there is none."""
+    def _compute_means(self, spec: MethodSpec, task: Task, column: Column, score: str) -> tuple[Pairs, _BySeed]:
+        """Return the pairs of a mean, and the mean by seed; both are empty if there is none."""
         pairs, seeds = choose_pairs_and_seeds(self._scores.get((str(spec), task, "uar"), {}), column.pairs)
         found = self._scores.get((str(spec), task, score), {})
         if not all(seed in found.get(pair, ()) for pair in pairs for seed in seeds):
             return (), {}
         return pairs, {seed: average_by_source({pair: found[pair][seed] for pair in pairs}) for seed in seeds}
 
-    def _make_cell(self, spec: MethodSpec, task: Task, column: Column, score: str, entry: PaperRow | None) -> Cell:
+    def _make_cell(self, spec: MethodSpec, task: Task, column: Column, score: str, paper_row: PaperRow | None) -> Cell:
         cell = Cell()
         pairs, means = self._compute_means(spec, task, column, score)
         if means:
             constant = max(self._compute_constant_means(task, pairs, score).values(), default=None)
             complete = len(pairs) == len(column.pairs)
             cell = Cell(fmean(means.values()), _compute_std(means.values()), tuple(means), pairs, complete, constant)
-        if entry is None:
+        if paper_row is None:
             return cell
-        cited = (
-            paper.load_paper_scores().get(PaperScoreKey(self.name, task, entry.paper_name, column.name, score))
-            if column.in_paper
-            else None
-        )
-        if entry.base is None:
-            return replace(cell, paper_score=cited)
-        gains = self._compute_gains(spec, entry.base, task, column, score)
-        before = paper.find_paper_score(task, entry.base.name, score)
-        paper_gain = cited.mean - before.mean if cited and before else None
-        return replace(cell, paper_score=cited, gain=fmean(gains.values()) if gains else None, paper_gain=paper_gain)
+        key = PaperScoreKey(self.name, task, paper_row.paper_name, column.name, score)
+        paper_score = paper.load_paper_scores().get(key) if column.in_paper else None
+        if paper_row.base is None:
+            return replace(cell, paper_score=paper_score)
+        gains = self._compute_gains(spec, paper_row.base, task, column, score)
+        gain = fmean(gains.values()) if gains else None
+        base = paper.find_paper_score(task, paper_row.base.name, score)
+        paper_gain = paper_score.mean - base.mean if paper_score and base else None
+        return replace(cell, paper_score=paper_score, gain=gain, paper_gain=paper_gain)
 
-    def _compute_gains(
-        self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str
-    ) -> dict[int, float]:
-        """Return how far a method is above another one on the same pairs, by seed; empty where nothing is common."""
+    def _compute_gains(self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str) -> _BySeed:
+        """Return the gains over another method by seed; empty unless both have the same pairs."""
         pairs, ours = self._compute_means(spec, task, column, score)
         same_pairs, others = self._compute_means(base, task, column, score)
         return {seed: ours[seed] - others[seed] for seed in ours if seed in others} if pairs == same_pairs else {}
 
     def _compute_constant_means(self, task: Task, pairs: Sequence[Pair], score: str) -> dict[str, float]:
-        """Return the means of the constants over the pairs whose targets have labels."""
-        found = [(pair, self._constants.get((task, pair[1], score))) for pair in pairs]
-        known = {pair: constants for pair, constants in found if constants}
-        return {
-            name: average_by_source({pair: each[name] for pair, each in known.items()}) for name in CONSTANTS if known
-        }
+        """Return the means of the constant predictors over the pairs with labelled targets."""
+        found = {pair: self._constants.get((task, pair[1], score)) for pair in pairs}
+        names = CONSTANTS if any(found.values()) else ()
+        return {name: average_by_source({pair: each[name] for pair, each in found.items() if each}) for name in names}
 
     def _make_constant_rows(self) -> Iterator[TableRow]:
-        """Make the lines of the constants, on all pairs of a column that have runs in the task.
-
-        The upper bound is run from one source per target: its runs are of pairs that other methods have, too.
-        """
+        """Make the rows of the constant predictors, on all pairs of a column that have runs in the task."""
         ran = {(run.task, run.pair) for run in self.experiment.runs}
         high, low = (f"always {_join_class_names(self.tasks, label)}" for label in (1, 0))
         for name, label in zip(CONSTANTS, (high, low, "target majority (oracle)"), strict=True):
@@ -411,33 +393,33 @@ class _TableBuilder:
 
 
 def _compute_std(values: Collection[float]) -> float | None:
-    """Return the standard deviation of a sample (n - 1), None of fewer than two.
+    """Return the sample standard deviation (n - 1); None for fewer than two values.
 
-    The paper does not say which it has: of three seeds, that of a population is 0.82 times this one.
+    The paper leaves open if its deviations divide by n: with three seeds, those would be 0.82 times as large.
     """
     return stdev(values) if len(values) > 1 else None
 
 
 def _join_class_names(tasks: Iterable[Task], label: int) -> str:
-    """Return a class in words: `high` in arousal, `positive` in valence, `high / positive` in both."""
-    there = set(tasks)
-    return " / ".join(CLASS_NAMES[task][label] for task in TASKS if task in there)
+    """Return a class name: `high` for arousal, `positive` for valence, `high / positive` for both."""
+    known = set(tasks)
+    return " / ".join(CLASS_NAMES[task][label] for task in TASKS if task in known)
 
 
-def _mark_best(lines: Sequence[TableRow]) -> list[TableRow]:
-    """Mark the best entry of each column, if no constant is as good; and the paper's best."""
-    cells = [dict(line.cells) for line in lines]
-    entries = [mine for line, mine in zip(lines, cells, strict=True) if line.kind == "entry"]
-    for spot in lines[0].cells if lines else ():
-        if spot[2] not in SCORE_NAMES:
+def _mark_best(rows: Sequence[TableRow]) -> list[TableRow]:
+    """Mark the best method of each column, if it beats all constant predictors, and the best one in the paper."""
+    cells = [dict(row.cells) for row in rows]
+    entries = [mine for row, mine in zip(rows, cells, strict=True) if row.kind == "entry"]
+    for position in rows[0].cells if rows else ():
+        if position[2] not in SCORE_NAMES:
             continue
-        ours = [each[spot] for each in entries if each[spot].mean is not None]
-        alike = len({cell.pairs for cell in ours}) == 1
-        top = max(cell.mean or 0.0 for cell in ours) - _SAME if alike and len(ours) > 1 else inf
-        cited_top = max((cited.mean for each in entries if (cited := each[spot].paper_score)), default=inf)
+        ours = [each[position] for each in entries if each[position].mean is not None]
+        same_pairs = len({cell.pairs for cell in ours}) == 1
+        top = max(cell.mean or 0.0 for cell in ours) - _SAME if same_pairs and len(ours) > 1 else inf
+        paper_top = max((score.mean for each in entries if (score := each[position].paper_score)), default=inf)
         for each in entries:
-            cell = each[spot]
+            cell = each[position]
             best = cell.mean is not None and cell.mean >= top and cell.mark is None
-            paper_best = cell.paper_score is not None and cell.paper_score.mean >= cited_top
-            each[spot] = replace(cell, best=best, paper_best=paper_best)
-    return [replace(line, cells=mine) for line, mine in zip(lines, cells, strict=True)]
+            paper_best = cell.paper_score is not None and cell.paper_score.mean >= paper_top
+            each[position] = replace(cell, best=best, paper_best=paper_best)
+    return [replace(row, cells=mine) for row, mine in zip(rows, cells, strict=True)]

@@ -1,4 +1,4 @@
-"""One run of an experiment: trained in this process, or by a worker process, here or in a cluster."""
+"""Execution of one run of an experiment, in this process or as an order on a worker."""
 
 import hashlib
 import importlib.metadata
@@ -24,52 +24,52 @@ if TYPE_CHECKING:
     from emodna.model.training.log import FitCallback
     from emodna.model.training.loop import StopListener
 
-#: Packages whose versions have to be equal for runs to be comparable.
+#: Packages that must have the same versions for runs to be comparable.
 _VERSIONS: Final = ("emodna", "torch", "numpy")
-#: A run seeds the generators of its whole process, so a second one beside it would be another run.
+#: One run at a time per process: runs seed the random generators of the process.
 _process_lock: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class RunOrder:
-    """A run, and how a worker is to execute it."""
+    """A run for a worker to execute."""
 
     out: str
     """Folder of the experiment."""
     digest: str
-    """Digest of its bench.json: a worker that sees the same file sees the same folder."""
+    """Digest of bench.json, which shows that the worker sees the same folder."""
     run: RunSpec
     versions: Mapping[str, str]
     threads: int
     device: str
     local: bool
-    """True if the worker is on the machine that sends the order, with the same stores."""
+    """True if sender and worker are on the same machine, with the same stores."""
     restart: bool
-    """True to begin anew where the folder holds what cannot be resumed."""
+    """True to start from scratch if the run cannot be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunReply:
-    """Outcome of an order."""
+    """Reply of a worker to an order."""
 
     kind: Literal["done", "failed", "busy", "stopped", "refused"]
-    """busy: another process executes it; refused: this worker can execute no run of this experiment."""
+    """busy: another process executes the run. refused: this worker can execute no run of the experiment."""
     result: Mapping[str, Any] | None = None
     error: str | None = None
     traceback: str | None = None
     """Traceback of an unexpected error."""
     seconds: float = 0.0
-    """Seconds that the worker spent on it."""
+    """Seconds that the worker spent on the run."""
 
     @classmethod
     def of_error(cls, error: Exception) -> "RunReply":
-        """Return the answer for an error that is not the user's."""
+        """Return the reply for an unexpected error."""
         line = f"{type(error).__name__}: {error}".splitlines()[0]
         return cls("failed", error=line, traceback="".join(traceback.format_exception(error)))
 
 
-class _SilentWatcher:
-    """A watcher that says nothing: metrics.jsonl tells how far a run is."""
+class _SilentCallback:
+    """A callback that prints nothing; metrics.jsonl has the progress."""
 
     def on_start(self, done: int) -> None: ...
 
@@ -85,11 +85,10 @@ def train_run(
     device: str | None = None,
     stop_listener: "StopListener | None" = None,
 ) -> dict[str, Any]:
-    """Train and evaluate a run, resume it, or find it done; return the content of its result.json.
+    """Train and evaluate a run, or resume it, and return the content of its result.json.
 
-    `device` is named as in torch, such as cuda:1; by default it is that of the experiment's conditions.
-
-    Raises as `fit`, and BenchError if a store has changed since the experiment was planned.
+    `device` is a torch name, such as cuda:1, by default that of the experiment's conditions. Raises as `fit`, and
+    BenchError if a store has changed since the experiment was planned.
     """
     import torch
 
@@ -112,11 +111,11 @@ def train_run(
         out=folder.path,
         resume=folder.config.exists(),
     )
-    return fit(request, callback or _SilentWatcher(), stop_listener or never_stop)
+    return fit(request, callback or _SilentCallback(), stop_listener or never_stop)
 
 
 def execute_order(order: RunOrder) -> RunReply:
-    """Execute a run or resume it; called on a worker."""
+    """Execute or resume a run; called on a worker."""
     start = time.monotonic()
     if (reason := _find_refusal(order)) is not None:
         return RunReply("refused", error=f"{get_worker_name()} {reason}")
@@ -127,7 +126,7 @@ def execute_order(order: RunOrder) -> RunReply:
             return RunReply("stopped")
         except EmodnaError as error:
             return RunReply("failed", error=str(error))
-        except Exception as error:  # whatever a method does: the other runs go on
+        except Exception as error:  # fails this run only
             return RunReply.of_error(error)
 
 
@@ -138,15 +137,12 @@ def _execute(order: RunOrder) -> RunReply:
     folder = experiment.run_folder(order.run)
 
     def train() -> RunReply:
-        options: dict[str, Any] = {
-            "threads": order.threads,
-            "device": order.device,
-            "stop_listener": _stop_when_cancelled,
-        }
-        with threadpool_limits(order.threads):
-            return RunReply("done", train_run(experiment, order.run, **options))
+        threads, device, stop = order.threads, order.device, _stop_when_cancelled
+        with threadpool_limits(threads):
+            result = train_run(experiment, order.run, threads=threads, device=device, stop_listener=stop)
+        return RunReply("done", result)
 
-    if order.restart and folder.done.exists():  # only a damaged one is tried again
+    if order.restart and folder.done.exists():  # its files are damaged
         shutil.rmtree(folder.path)
     try:
         return train()
@@ -160,18 +156,18 @@ def _execute(order: RunOrder) -> RunReply:
 
 
 def _find_refusal(order: RunOrder) -> str | None:
-    """Return why this worker can execute no run of the experiment; None if it can."""
+    """Return the reason why this worker can execute no run of the experiment; None if it can."""
     own = read_versions()
     different = [name for name, version in order.versions.items() if own[name] != version]
     if different:
         here, there = (", ".join(f"{name} {each[name]}" for name in different) for each in (own, order.versions))
-        return f"has {here}, but emodna-bench {there}: the runs would not be comparable"
+        return f"has {here}, but the sender has {there}; install the same versions, or runs are not comparable"
     if hash_experiment(Path(order.out)) != order.digest:
-        return f"does not see --out {order.out}: the folder has to be the same, at the same path, for every worker"
-    for name in () if order.local else order.run.pair:  # here, a store that is gone fails the runs that need it
+        return f"does not see {order.out}; all workers need this folder at the same path"
+    for name in () if order.local else order.run.pair:  # on this machine, a missing store fails only its own runs
         store = _read_experiment(order.out, order.digest).corpora[name].store
         if not Path(store).is_dir():
-            return f"does not see {store}; stores have to be at the same path for all"
+            return f"does not see {store}; all workers need the stores at the same paths"
     return None
 
 
@@ -182,7 +178,7 @@ def _read_experiment(out: str, _digest: str) -> Experiment:
 
 @contextmanager
 def _stop_when_cancelled() -> Iterator[Callable[[], bool]]:
-    """Stop a run that nobody waits for any more: it was cancelled, or its sender is gone."""
+    """Stop a run that was cancelled or has lost its sender."""
     from distributed import get_worker
     from distributed.core import Status
 
@@ -197,12 +193,12 @@ def _stop_when_cancelled() -> Iterator[Callable[[], bool]]:
 
 
 def read_versions() -> Mapping[str, str]:
-    """Return the versions of the packages that a run's numbers depend on."""
+    """Return the versions of the packages that affect results."""
     return {name: importlib.metadata.version(name) for name in _VERSIONS}
 
 
 def hash_experiment(out: Path) -> str | None:
-    """Return the digest of an experiment's bench.json; None if it cannot be read."""
+    """Return the SHA-256 of an experiment's bench.json; None if it cannot be read."""
     try:
         return hashlib.sha256((out / "bench.json").read_bytes()).hexdigest()
     except OSError:
@@ -210,5 +206,5 @@ def hash_experiment(out: Path) -> str | None:
 
 
 def dask_setup(_worker: object) -> None:
-    """Leave Ctrl-C, which a terminal sends to all processes, to the one that started this worker; called by Dask."""
+    """Ignore interrupts, which a terminal sends to all processes, on this worker; called by Dask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

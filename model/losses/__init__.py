@@ -1,12 +1,14 @@
 """Loss functions of Emo-DNA and of the methods it is compared with, each a pure function of a mini-batch.
 
-Common to all of them: means by default instead of the paper's sums, so that the terms of the objective are on one
-scale, and the other readings of the paper as keyword arguments; a result of at least float32, whatever autocast says; a
-finite value and a finite gradient for any finite batch of ordinary magnitude, degenerate or not; a `ValueError` that
-names an argument of another shape or value than described; static shapes and no host synchronisation, so that a
-training step can be captured as a CUDA graph. The matrix products obey ``torch.set_float32_matmul_precision``: leave it
-at ``"highest"``, for a similarity is divided by a temperature of 0.01, which turns the rounding of TF32 into errors of
-a tenth.
+All losses share these rules:
+
+- They average by default where the paper sums, so that all terms have one scale. Other readings are keyword arguments.
+- The result is at least float32, also under autocast. Value and gradient are finite for degenerate batches too.
+- A wrong shape or value raises a ValueError that names the argument.
+- Shapes are static and nothing synchronises with the host, so that a step can be captured as a CUDA graph.
+
+Keep ``torch.set_float32_matmul_precision`` at ``"highest"``: division by a temperature of 0.01 turns the rounding of
+TF32 into errors of 0.1.
 """
 
 from typing import get_args
@@ -16,7 +18,7 @@ from torch import Tensor
 
 
 def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return the tensors in one type that holds the values of all, at least float32."""
+    """Return the tensors in their common type, at least float32."""
     dtype = torch.float32
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)
@@ -24,12 +26,12 @@ def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raise a `ValueError` unless an argument is positive."""
+    """Raise a ValueError unless an argument is positive."""
     if not value > 0:
         raise ValueError(f"{name} must be positive, got {value}")
 
 
-def check_choice(name: str, word: str, words: object) -> None:
-    """Raise a `ValueError` unless an argument is one of the words of a `Literal`."""
-    if word not in get_args(words):
-        raise ValueError(f"{name} must be one of {', '.join(get_args(words))}, got {word!r}")
+def check_choice(name: str, value: str, choices: object) -> None:
+    """Raise a ValueError unless an argument is one of the choices, a `Literal`."""
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")

@@ -1,4 +1,4 @@
-"""Losses of networks that work against each other: discriminators, and the gradient reversal before them.
+"""Adversarial losses: gradient reversal and the objectives of discriminators.
 
 .. [1] Y. Ganin et al., "Domain-adversarial training of neural networks", JMLR 2016.
 .. [2] M. Long et al., "Conditional adversarial domain adaptation", NeurIPS 2018.
@@ -16,61 +16,60 @@ from torch.autograd.function import FunctionCtx
 from emodna.model.losses import widen
 
 UNKNOWN: Final = -1
-"""Label of an utterance whose true one is unknown."""
+"""Label of an utterance without a known label."""
 
 MAX_LOGIT: Final = 10.0
-"""Bound on the size of the logits in `reward`, whose linear term has no lower bound."""
+"""Bound of the logits in `reward`, whose linear term has no lower bound."""
 
 LOG_OFFSET: Final = 1e-6
-"""Added to a discriminator's output in `reward` before its logarithm is taken."""
+"""Offset of the discriminator's output in the logarithm of `reward`."""
 
 
 def reverse_gradient(x: Tensor, weight: Tensor) -> Tensor:
-    """Pass features of any shape on as they are, and their gradient back times ``-weight``, 0-d: ``lambda`` in [1]_.
+    """Return features of any shape unchanged, and multiply their gradient by ``-weight`` (0-d, ``lambda`` in [1]_).
 
-    The layers behind it minimise a loss that the layers before it maximise.
+    The layers after it minimise a loss that the layers before it maximise.
     """
     reversed_: Tensor = _Reversal.apply(x, weight)  # type: ignore[no-untyped-call]
     return reversed_
 
 
 def ganin_weight(progress: Tensor) -> Tensor:
-    """Return ``2 / (1 + exp(-10 p)) - 1`` of the finished share ``p`` of the training, 0-d: from 0 to almost 1 [1]_."""
+    """Return ``2 / (1 + exp(-10 p)) - 1``, 0-d, for a finished share ``p`` of training: from 0 to almost 1 [1]_."""
     return 2 * torch.sigmoid(10 * progress) - 1
 
 
 def domain_loss(
     source: Tensor, target: Tensor, source_weights: Tensor | None = None, target_weights: Tensor | None = None
 ) -> Tensor:
-    """Return the binary cross-entropy of a domain discriminator, half of each domain's mean [1]_; ln 2 by chance.
+    """Return the binary cross-entropy of a domain discriminator, the mean of both domains' means [1]_.
 
-    For as many source as target samples it is the mean over all of them, as in [2]_; with unequal numbers the domains
-    still count alike. Source and target are logits (n,) and (m,), positive for source. Their sigmoid is never taken,
-    for its logarithm has no gradient where it has saturated.
+    For equal numbers of samples it equals the mean over all, as in [2]_. At chance level it is ln 2.
 
-    The weights, (n,) and (m,), are those of each sample within its domain, positive; only their ratios matter, and they
-    are constants to the gradient. By default all count alike.
+    The logits, shapes ``(n,)`` and ``(m,)``, are positive for source. Positive weights of the same shapes weight the
+    samples within their domain. They are detached and only their ratios matter.
     """
-    # -ln sigmoid(z) where the domain is the source, -ln(1 - sigmoid(z)) where it is the target.
+    # -ln sigmoid(z) for the source, -ln(1 - sigmoid(z)) for the target, by softplus to keep saturated gradients.
     return (
         _average_softplus(-source, source_weights, "source") + _average_softplus(target, target_weights, "target")
     ) / 2
 
 
 def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of logits (n, classes) whose label (n,) is not `UNKNOWN`; without any, 0."""
+    """Return the mean cross-entropy of logits (n, classes) over known labels (n,), or 0 without any."""
     total = F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum")
     return total / (labels != UNKNOWN).sum().clamp_min(1)
 
 
 def reward(favoured: Tensor, other: Tensor, weight: float = 1.0) -> Tensor:
-    """Return the value, a scalar, that one discriminator of D2GAN maximises [3]_.
+    """Return the objective that one discriminator of D2GAN maximises [3]_, a scalar.
 
-    It is ``weight * E[log D(favoured)] - E[D(other)]``, with ``D = softplus(logit)`` of logits of any shape, without
-    gradient beyond `MAX_LOGIT`; the weight, positive, is ``alpha`` or ``beta`` in [3]_. The best discriminator is
-    ``D = weight * p / q`` of the densities p of the favoured samples and q of the others, and its value
-    ``weight * (KL(p || q) + log(weight) - 1)``: -1 for a weight of 1 and samples of one distribution. Whoever minimises
-    the best value brings the two together. The value is between about ``-10 * weight - 10`` and ``2.3 * weight``.
+    It is ``weight * E[log D(favoured)] - E[D(other)]`` with ``D = softplus(logit)``. Logits have any shape; beyond
+    `MAX_LOGIT` they have no gradient. The positive `weight` is ``alpha`` or ``beta`` in [3]_.
+
+    The optimal discriminator is ``D = weight * p / q`` for densities p of the favoured samples and q of the others. Its
+    objective is ``weight * (KL(p || q) + log(weight) - 1)``, which is smallest for p = q. The objective lies between
+    about ``-10 * weight - 10`` and ``2.3 * weight``.
     """
     of_favoured, of_other = (F.softplus(logits.clamp(-MAX_LOGIT, MAX_LOGIT)) for logits in widen(favoured, other))
     return weight * torch.log(of_favoured + LOG_OFFSET).mean() - of_other.mean()
@@ -85,10 +84,10 @@ def dual_reward(
     alpha: float = 1.0,
     beta: float = 1.0,
 ) -> Tensor:
-    """Return J [3]_, a scalar, of the logits of D1, which rewards the source, and of D2, which rewards the target.
+    """Return J [3]_, a scalar, from the logits of D1, which favours the source, and D2, which favours the target.
 
-    ``J = alpha E_s[log D1] - E_t[D1] - E_s[D2] + beta E_t[log D2]``: -2 where both are 1, which is their best where the
-    corpora cannot be told apart and ``alpha = beta = 1``.
+    ``J = alpha E_s[log D1] - E_t[D1] - E_s[D2] + beta E_t[log D2]``. For ``alpha = beta = 1`` and indistinguishable
+    corpora the optimum is D1 = D2 = 1 with J = -2.
     """
     return reward(first_source, first_target, alpha) + reward(second_target, second_source, beta)
 
@@ -105,15 +104,15 @@ class _Reversal(Function):
         return -weight * gradient, None
 
 
-def _average_softplus(wrong: Tensor, weights: Tensor | None, domain: str) -> Tensor:
-    """Return the weighted mean over one domain of ``ln(1 + e^z)``, of logits for the other domain."""
-    if wrong.ndim != 1 or len(wrong) == 0:
-        raise ValueError(f"the {domain}'s logits must have shape (n,) with n >= 1, got {tuple(wrong.shape)}")
-    (wrong,) = widen(wrong)
-    losses = F.softplus(wrong)
+def _average_softplus(logits: Tensor, weights: Tensor | None, domain: str) -> Tensor:
+    """Return the weighted mean of ``ln(1 + e^z)`` over one domain, with logits that are positive for the other one."""
+    if logits.ndim != 1 or len(logits) == 0:
+        raise ValueError(f"{domain} must have shape (n,) with n >= 1, got {tuple(logits.shape)}")
+    (logits,) = widen(logits)
+    losses = F.softplus(logits)
     if weights is None:
         return losses.mean()
     if weights.shape != losses.shape:
-        raise ValueError(f"the {domain} has {len(losses)} logits, but weights of shape {tuple(weights.shape)}")
+        raise ValueError(f"{domain}_weights must have shape ({len(losses)},), got {tuple(weights.shape)}")
     weights = weights.detach().to(losses.dtype)
     return (losses * (weights / weights.sum())).sum()

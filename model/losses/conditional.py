@@ -1,4 +1,4 @@
-"""Inputs of CDAN's discriminator: features and answers multiplied, and the weight of each utterance.
+"""Inputs of CDAN's discriminator: maps of features and class probabilities, and entropy weights.
 
 .. [1] M. Long et al., "Conditional adversarial domain adaptation", NeurIPS 2018.
 """
@@ -12,22 +12,20 @@ from emodna.model.losses import widen
 
 
 def multilinear_map(features: Tensor, probabilities: Tensor) -> Tensor:
-    """Return the outer product (n, c * d) of the answers and the features of each row [1]_.
+    """Return the outer product (n, c * d) of probabilities (n, c) and features (n, d) of each row [1]_.
 
-    Block ``k`` is the features (n, d) times the probability (n, c) of class ``k``. The probabilities are constants to
-    the gradient, or the classifier would learn to hide the domain.
+    Block ``k`` is the features times the probability of class ``k``. The probabilities are detached, otherwise the
+    classifier would learn to hide the domain.
     """
     features, probabilities = _check_rows(features, probabilities)
     return (probabilities.unsqueeze(2) * features.unsqueeze(1)).flatten(1)
 
 
 class RandomisedMap(nn.Module):
-    """Random projection of the multilinear map, whose inner products it preserves in expectation [1]_.
+    """Random projection of the multilinear map that preserves inner products in expectation [1]_.
 
-    ``(R_f f) * (R_q q) / sqrt(outputs)``, element by element, with fixed standard normal matrices: they are buffers,
-    since a discriminator is worth nothing with other ones. Made within `use_seed`.
-
-    `features`, `classes` and `outputs` are the widths of both factors and of the product.
+    ``(R_f f) * (R_q q) / sqrt(outputs)``, elementwise, with fixed standard normal matrices. They are buffers because a
+    trained discriminator depends on them. Construct it within `use_seed`. The arguments are widths.
     """
 
     of_features: Tensor
@@ -39,7 +37,7 @@ class RandomisedMap(nn.Module):
         self.register_buffer("of_answers", torch.randn(outputs, classes))
 
     def forward(self, features: Tensor, probabilities: Tensor) -> Tensor:
-        """Return the map (n, outputs) of arguments as for `multilinear_map`."""
+        """Return the map (n, outputs). Arguments as in `multilinear_map`."""
         features, probabilities = _check_rows(features, probabilities)
         with torch.autocast(features.device.type, enabled=False):
             product = (features @ self.of_features.T) * (probabilities @ self.of_answers.T)  # (n, outputs)
@@ -47,19 +45,19 @@ class RandomisedMap(nn.Module):
 
 
 def entropy_weights(probabilities: Tensor) -> Tensor:
-    """Return ``1 + exp(-H)`` of each row's entropy in nats: 2 for a certain answer, less for an uncertain one [1]_.
+    """Return ``1 + exp(-H)``, shape (n,), from the entropies H in nats of probabilities (n, c) [1]_.
 
-    Of probabilities (n, c): shape (n,), without gradient.
+    A weight is 2 for a certain prediction and smaller for others. The result is detached.
     """
     (q,) = widen(probabilities.detach())
     return 1 + torch.exp(-torch.special.entr(q).sum(1))
 
 
 def _check_rows(features: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
-    """Return both, of one type, the probabilities as constants."""
+    """Return features and detached probabilities in one type. Raise a ValueError for other shapes."""
     if features.ndim != 2 or probabilities.ndim != 2 or len(features) != len(probabilities):
         raise ValueError(
-            f"expected features (n, d) and probabilities (n, c), got {tuple(features.shape)} and "
+            f"features and probabilities must have shapes (n, d) and (n, c), got {tuple(features.shape)} and "
             f"{tuple(probabilities.shape)}"
         )
     return widen(features, probabilities.detach())

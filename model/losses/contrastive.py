@@ -12,10 +12,10 @@ from torch.nn.functional import normalize
 from emodna.model.losses import check_choice, check_positive, widen
 
 Reduction = Literal["mean", "sum"]
-"""Over utterances: the mean, or the sum that the paper writes."""
+"""Reduction over utterances: the mean, or the sum as in the paper."""
 
 MIN_NORM = 1e-6
-"""Norm below which a projection is divided by this constant instead of its norm."""
+"""Smallest divisor in the normalisation of a projection."""
 
 
 def supervised_contrastive(
@@ -27,28 +27,27 @@ def supervised_contrastive(
     anchors: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Return the contrastive class alignment loss ``L_SCL``, Eq. 9, over the selected rows of a mini-batch.
+    """Return the contrastive class alignment loss ``L_SCL`` (Eq. 9) of the selected rows of a mini-batch, a scalar.
 
-    With ``s_ij = z_i . z_j / temperature`` of the normalised projections, the loss of anchor ``i`` is the mean over its
-    positives ``j`` (``j != i``, same label) of ``-(s_ij - logsumexp_{k != i} s_ik)``. The result, a scalar, is the mean
-    over the anchors that have a positive; the paper writes a sum. Anchors without a positive are left out of either; if
-    there is no other, the result is 0, with a gradient of 0.
+    With ``s_ij = z_i . z_j / temperature`` of normalised projections, the loss of anchor ``i`` is the mean of
+    ``-(s_ij - logsumexp_{k != i} s_ik)`` over its positives ``j`` (``j != i``, same label). Anchors without positives
+    are ignored. Without any anchor, the loss and its gradient are 0.
 
     Parameters
     ----------
     z
         Projections ``g(h)`` before normalisation, shape ``(n, d)``.
     labels
-        Labels or pseudo-labels, integers, shape ``(n,)``. Those of unselected rows are not looked at.
+        Labels or pseudo-labels, integers, shape ``(n,)``. Those of unselected rows are ignored.
     selected
-        Rows that take part, as anchor, positive and contrast alike, bool, shape ``(n,)``.
+        Mask of the rows to use as anchors, positives and contrast, bool, shape ``(n,)``.
     temperature
         ``tau_s``, positive.
     anchors
-        Rows that serve as anchors if they are selected, bool, shape ``(n,)``; the others stay positives and contrast.
-        By default every selected row is one.
+        Mask of possible anchors, bool, shape ``(n,)``. Other selected rows remain positives and contrast. By default
+        every selected row is an anchor.
     reduction
-        ``mean`` or ``sum`` over the anchors.
+        ``mean`` or ``sum`` over the anchors. The paper uses a sum.
     """
     if z.ndim != 2 or labels.shape != z.shape[:1] or selected.shape != z.shape[:1]:
         raise ValueError(
@@ -73,13 +72,13 @@ def supervised_contrastive(
         (z,) = widen(z)
         z = normalize(z, dim=1, eps=MIN_NORM)
         similarity = z @ z.T / temperature  # (n, n)
-        # What is left out gets the lowest finite number, which weighs exp(-huge) = 0 beside any similarity; with -inf
-        # a row without any contrast would not be finite. The diagonal must go before logsumexp takes the maximum: at
-        # temperature 0.01 it is larger than the rest by up to 200, beside which every other exponential underflows.
+        # Masked entries get the lowest finite number, so that their exponential is 0. With -inf a row without contrast
+        # would not be finite. The diagonal must be masked before logsumexp takes the maximum: at temperature 0.01 it
+        # exceeds the rest by up to 200, so every other exponential would underflow.
         lowest = torch.finfo(similarity.dtype).min
         log_total = similarity.masked_fill(~contrast, lowest).logsumexp(1, keepdim=True)  # (n, 1)
         log_ratio = torch.where(positive, similarity - log_total, 0)  # (n, n)
-        per_anchor = -log_ratio.sum(1) / n_positives.clamp_min(1)  # (n,), 0 without positive
+        per_anchor = -log_ratio.sum(1) / n_positives.clamp_min(1)  # (n,), 0 without positives
         if reduction == "sum":
             return per_anchor.sum()
         return per_anchor.sum() / (n_positives > 0).sum().clamp_min(1)

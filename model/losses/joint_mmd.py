@@ -1,4 +1,4 @@
-"""Joint maximum mean discrepancy (JMMD): of features and of what the network answers, together.
+"""Joint maximum mean discrepancy (JMMD) of features and class probabilities.
 
 .. [1] M. Long et al., "Deep transfer learning with joint adaptation networks", ICML 2017, arXiv 1605.06636.
 """
@@ -12,16 +12,16 @@ from emodna.model.losses.kernels import KernelOptions, gaussian_kernel, heuristi
 from emodna.model.losses.mmd import Estimator, squared_mmd
 
 PROBABILITY_WIDTH = 1.6928
-"""Kernel width of class probabilities in most code: 2 * 0.92^2. Their squared distances reach 2, whatever the batch."""
+"""Usual kernel width of class probabilities, 2 * 0.92^2. It is fixed: their squared distances are at most 2."""
 
 
 class LayerOutputs(NamedTuple):
-    """Output of a network for the utterances of one corpus."""
+    """Outputs of a network for the utterances of one corpus."""
 
     features: Tensor
-    """Shape ``(n, d)``."""
+    """Features, shape ``(n, d)``."""
     probabilities: Tensor
-    """Of the classes, shape ``(n, c)``."""
+    """Class probabilities, shape ``(n, c)``."""
 
 
 def joint_mmd(
@@ -32,15 +32,14 @@ def joint_mmd(
     estimator: Estimator = "biased",
     **kernel: Unpack[KernelOptions],
 ) -> Tensor:
-    """Return the squared discrepancy, a scalar, of the joint distributions of features and class probabilities [1]_.
+    """Return the squared MMD of the joint distributions of features and class probabilities [1]_, a scalar.
 
-    The kernel of two utterances is the product over the layers of each layer's own kernel, ``k_E(E_i, E_j)
-    k_P(P_i, P_j)``: for features the Gaussians of `mk_mmd`, for probabilities ``exp(-|P_i - P_j|^2 / b)``, where
-    ``b`` is `probability_width`. So utterances count as alike only if the network answers alike, too; features of one
-    marginal distribution still differ if the answers that go with them do. With constant probabilities it is `mk_mmd`.
+    The kernel of two utterances is the product ``k_E(E_i, E_j) k_P(P_i, P_j)``: the Gaussians of `mk_mmd` on features
+    times ``exp(-|P_i - P_j|^2 / b)`` on probabilities, with ``b`` from `probability_width`. Two utterances are similar
+    only if features and predictions are. With constant probabilities the result equals `mk_mmd`.
 
-    The mini-batches are of n and m utterances; m may differ from n unless the estimator, see `squared_mmd`, is linear.
-    The gradient goes into both layers. The `kernel` is that of the features.
+    The mini-batches hold n and m utterances, which may differ unless the estimator is linear (see `squared_mmd`). Both
+    layers get a gradient. `kernel` holds the options of the feature kernel.
 
     Examples
     --------
@@ -55,10 +54,10 @@ def joint_mmd(
     of_features, of_probabilities = map(joint_distances, source, target)
     if of_features.shape != of_probabilities.shape or len(source.features) != len(source.probabilities):
         raise ValueError(
-            "features and probabilities must have a row for each utterance, got "
-            f"{len(source.features)} and {len(source.probabilities)} of the source, "
-            f"{len(target.features)} and {len(target.probabilities)} of the target"
+            "features and probabilities must have the same number of rows, got "
+            f"{len(source.features)} and {len(source.probabilities)} for the source, "
+            f"{len(target.features)} and {len(target.probabilities)} for the target"
         )
-    fixed = of_probabilities.new_full((1,), probability_width)
-    joint = heuristic_kernel(of_features, **kernel) * gaussian_kernel(of_probabilities, fixed)  # (n + m, n + m)
+    width = of_probabilities.new_full((1,), probability_width)
+    joint = heuristic_kernel(of_features, **kernel) * gaussian_kernel(of_probabilities, width)  # (n + m, n + m)
     return squared_mmd(joint, len(source.features), estimator=estimator)

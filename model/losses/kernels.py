@@ -1,4 +1,4 @@
-"""Gaussian kernels on features, and their widths.
+"""Gaussian kernels on features and their widths.
 
 .. [1] M. Long et al., "Learning transferable features with deep adaptation networks", ICML 2015.
 """
@@ -12,23 +12,22 @@ from torch import Tensor
 from emodna.model.losses import check_choice, widen
 
 Bandwidth = Literal["mean", "mean-with-diagonal", "median"]
-"""Center of the kernel widths: a statistic of the squared distances within the joint sample."""
+"""Middle kernel width: a statistic of the squared distances within the joint sample."""
 
 KernelReduction = Literal["mean", "sum"]
-"""Weights of the kernels: 1/m each, as the paper's condition on their sum asks, or 1 each, as in most code."""
+"""Reduction over kernels: the mean (weights sum to 1, as in the paper) or the sum (as in most code)."""
 
 MIN_WIDTH = 1e-6
-"""Smallest kernel width: collapsed features have a mean squared distance of 0, by which nothing can be divided."""
+"""Smallest kernel width. Collapsed features would give a width of 0."""
 
 
 class KernelOptions(TypedDict, total=False):
-    """Options of a kernel on features; a key that is left out has the default of `heuristic_kernel`."""
+    """Options of a kernel on features, all optional: see `heuristic_kernel`."""
 
     kernels: int
     """Number of Gaussians, odd."""
     reduction: KernelReduction
     bandwidth: Bandwidth
-    """See `heuristic_widths`."""
     width_ratio: float
     """Ratio of neighbouring widths."""
 
@@ -41,13 +40,13 @@ def heuristic_kernel(
     bandwidth: Bandwidth = "mean",
     width_ratio: float = 2.0,
 ) -> Tensor:
-    """Return the kernel matrix (n, n) of Gaussians, as `KernelOptions` say, of the squared distances (n, n)."""
+    """Return the kernel matrix (n, n) of squared distances (n, n), with widths from `heuristic_widths`."""
     widths = heuristic_widths(distances, kernels, bandwidth=bandwidth, ratio=width_ratio)
     return gaussian_kernel(distances, widths, reduction=reduction)
 
 
 def joint_distances(source: Tensor, target: Tensor) -> Tensor:
-    """Return the squared distances (n + m, n + m) within the joint sample of features (n, d) and (m, d), n, m >= 1."""
+    """Return the squared distances (n + m, n + m) within the joint sample of features (n, d) and (m, d)."""
     if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
         raise ValueError(
             f"source and target must have shapes (n, d) and (m, d), got {tuple(source.shape)} and {tuple(target.shape)}"
@@ -59,44 +58,43 @@ def joint_distances(source: Tensor, target: Tensor) -> Tensor:
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Return the squared Euclidean distances ``|x_i - y_j|^2`` (n, m) of features (n, d), n >= 1, and (m, d).
+    """Return the squared Euclidean distances ``|x_i - y_j|^2`` (n, m) of features (n, d) and (m, d), n >= 1.
 
-    They are never negative. The squares of features of norm 1e19 and more leave the range of float32.
+    They are never negative. Norms from 1e19 on overflow float32.
     """
     x, y = widen(x, y)
     with torch.autocast(x.device.type, enabled=False):
-        # |x|^2 + |y|^2 - 2 x.y loses all digits where the features lie far from the origin, so move them there first.
-        # Distances do not depend on the origin, so neither does the gradient: it may be detached.
+        # |x|^2 + |y|^2 - 2 x.y loses all digits far from the origin, so move the features there first. Distances and
+        # gradients do not depend on the origin, so it may be detached.
         origin = x[:1].detach()
         x, y = x - origin, y - origin
         distances = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T  # (n, m)
-        return distances.clamp_min(0)  # rounding
+        return distances.clamp_min(0)  # rounding can make them negative
 
 
 def heuristic_widths(
     distances: Tensor, kernels: int = 5, *, bandwidth: Bandwidth = "mean", ratio: float = 2.0
 ) -> Tensor:
-    """Return widths ``typical * ratio^k``, ``k = -(kernels // 2) .. kernels // 2``, around a typical squared distance.
+    """Return widths ``middle * ratio^k``, ``k = -(kernels // 2) .. kernels // 2``, shape ``(kernels,)``.
 
-    They increase, are at least `MIN_WIDTH`, have the shape ``(kernels,)`` and are detached, as the discrepancy could
-    otherwise be reduced by widening the kernels.
+    They increase and are at least `MIN_WIDTH`. They are detached, otherwise wider kernels would reduce the loss.
 
     Parameters
     ----------
     distances
-        Squared distances within one sample, shape ``(n, n)``, ``n >= 2``; the diagonal is taken to be zero.
+        Squared distances within one sample, shape ``(n, n)``, ``n >= 2``, with a zero diagonal.
     kernels
         Number of widths, odd.
     bandwidth
-        Typical distance: the ``mean`` over the ``n (n - 1)`` entries off the diagonal; ``mean-with-diagonal``, over all
-        ``n^2``; or the ``median`` off the diagonal, the mean of the middle two. DAN [1]_ has 33 widths of ratio
-        ``sqrt(2)`` around a median.
+        Middle width: the ``mean`` over the ``n (n - 1)`` entries off the diagonal, over all ``n^2`` entries
+        (``mean-with-diagonal``), or the ``median`` off the diagonal. DAN [1]_ uses 33 widths of ratio ``sqrt(2)``
+        around the median.
     ratio
         Ratio of neighbouring widths, above 1.
     """
     n = count_square_rows(distances)
     if n < 2:
-        raise ValueError("the typical distance needs two samples or more, got 1")
+        raise ValueError("distances must be of at least two samples, got 1")
     if kernels < 1 or kernels % 2 == 0:
         raise ValueError(f"kernels must be odd and positive, got {kernels}")
     if not ratio > 1:
@@ -105,21 +103,21 @@ def heuristic_widths(
     distances = distances.detach()
     if bandwidth == "median":
         above = distances[*torch.triu_indices(n, n, offset=1, device=distances.device)].sort().values  # (n(n-1)/2,)
-        typical = above[(len(above) - 1) // 2].lerp(above[len(above) // 2], 0.5)
+        middle = above[(len(above) - 1) // 2].lerp(above[len(above) // 2], 0.5)
     else:
-        counted = n * (n - 1) if bandwidth == "mean" else n * n
-        typical = (distances / counted).sum()  # divided first, as the sum leaves float32 long before the mean
+        count = n * (n - 1) if bandwidth == "mean" else n * n
+        middle = (distances / count).sum()  # divide first: the sum overflows float32 long before the mean
     half = kernels // 2
     exponents = torch.arange(-half, half + 1, dtype=distances.dtype, device=distances.device)
-    widths = typical * (exponents * math.log2(ratio)).exp2()
-    # Of many kernels, or a large ratio, some widths may be out of range; and where all features are one, 0 * inf.
+    widths = middle * (exponents * math.log2(ratio)).exp2()
+    # With many kernels or a large ratio, widths may overflow; with equal features, 0 * inf is NaN.
     return widths.nan_to_num(nan=MIN_WIDTH).clamp_min(MIN_WIDTH)
 
 
 def gaussian_kernel(distances: Tensor, widths: Tensor, *, reduction: KernelReduction = "mean") -> Tensor:
     """Return the kernel matrix ``1/m sum_u exp(-|x_i - x_j|^2 / b_u)`` (n, n), without ``1/m`` for ``sum``.
 
-    The squared distances within one sample are (n, n), the positive widths ``b_u`` (m,).
+    Takes the squared distances (n, n) within one sample and the positive widths ``b_u`` (m,).
     """
     count_square_rows(distances)
     if widths.ndim != 1 or widths.shape[0] == 0:
@@ -131,7 +129,7 @@ def gaussian_kernel(distances: Tensor, widths: Tensor, *, reduction: KernelReduc
 
 
 def count_square_rows(matrix: Tensor) -> int:
-    """Return the number of rows of a filled square matrix."""
+    """Return the number of rows of a square matrix. Raise a ValueError for another shape or an empty matrix."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise ValueError(f"distances and kernels must have shape (n, n) with n >= 1, got {tuple(matrix.shape)}")
     return matrix.shape[0]

@@ -1,4 +1,4 @@
-"""Margin disparity: how far a classifier that agrees with another on the source can disagree with it on the target.
+"""Margin disparity of two classifiers that agree on the source and disagree on the target.
 
 .. [1] Y. Zhang, T. Liu, M. Long and M. I. Jordan, "Bridging theory and algorithm for domain adaptation", ICML 2019.
 .. [2] X. Wen et al., "CTL-MTNet: a novel CapsNet and transfer learning-based mixed task net for single-corpus and
@@ -13,7 +13,7 @@ from torch import Tensor
 from emodna.model.losses import check_choice, check_positive, widen
 
 LabelKind = Literal["hard", "soft"]
-"""Answers that the second classifier is compared with: the class that the first one prefers, or its probabilities."""
+"""Labels that the task classifier gives the adversary: its most probable class, or its class probabilities."""
 
 
 def margin_disparity(
@@ -23,62 +23,62 @@ def margin_disparity(
     adversary_target: Tensor,
     *,
     margin: float,
-    answers: LabelKind = "hard",
+    labels: LabelKind = "hard",
 ) -> Tensor:
     """Return ``margin * agreement`` on the source ``+ disagreement`` on the target, a scalar [1]_.
 
-    The adversary ``f'`` minimises it, the features maximise it; the task's classifier ``f`` has no gradient of it.
-    Where both corpora are distributed alike, the best that an adversary can do is to give the class that ``f`` prefers
-    the probability ``margin / (1 + margin)``.
+    The adversary ``f'`` minimises it, the features maximise it, and the task classifier ``f`` gets no gradient. If both
+    corpora have the same distribution, the optimal adversary gives the class of ``f`` the probability
+    ``margin / (1 + margin)``.
 
     Parameters
     ----------
     task_source, task_target
         Logits of ``f``, shapes ``(n, classes)`` and ``(m, classes)``.
     adversary_source, adversary_target
-        Logits of ``f'``, of the same shapes.
+        Logits of ``f'``, same shapes.
     margin
-        ``gamma``, positive: the weight of the source's term, whose logarithm is the margin of [1]_.
-    answers
-        ``hard``: the class that ``f`` prefers, as in [1]_; ``soft``: all classes, weighted by the probabilities that
-        ``f`` gives them, as in [2]_.
+        ``gamma``, the positive weight of the source term. Its logarithm is the margin of [1]_.
+    labels
+        ``hard``: the most probable class of ``f``, as in [1]_; ``soft``: all classes, weighted by the probabilities of
+        ``f``, as in [2]_.
     """
     check_positive("margin", margin)
-    source = agreement(task_source, adversary_source, answers=answers)
-    return margin * source + disagreement(task_target, adversary_target, answers=answers)
+    source = agreement(task_source, adversary_source, labels=labels)
+    return margin * source + disagreement(task_target, adversary_target, labels=labels)
 
 
-def agreement(task: Tensor, adversary: Tensor, *, answers: LabelKind = "hard") -> Tensor:
-    """Return ``-log softmax(f')[y]``, ``y`` being the answer of ``f``: small where the adversary says the same."""
+def agreement(task: Tensor, adversary: Tensor, *, labels: LabelKind = "hard") -> Tensor:
+    """Return the mean of ``-log softmax(f')[y]`` with the label ``y`` of ``f``: small if the adversary agrees."""
     task, adversary = _check_logits(task, adversary)
-    return -(_weigh_classes(task, answers) * adversary.log_softmax(1)).sum(1).mean()
+    return -(_weigh_classes(task, labels) * adversary.log_softmax(1)).sum(1).mean()
 
 
-def disagreement(task: Tensor, adversary: Tensor, *, answers: LabelKind = "hard") -> Tensor:
-    """Return ``-log(1 - softmax(f')[y])``, ``y`` being the answer of ``f``: small where the adversary differs."""
+def disagreement(task: Tensor, adversary: Tensor, *, labels: LabelKind = "hard") -> Tensor:
+    """Return the mean of ``-log(1 - softmax(f')[y])`` with the label ``y`` of ``f``: small if the adversary differs."""
     task, adversary = _check_logits(task, adversary)
-    # log(1 - softmax) as the logarithm of the sum of the other classes: the difference would round to 0.
+    # log(1 - softmax) as the log-sum of the other classes: the difference would round to 0.
     own = torch.eye(adversary.shape[1], dtype=torch.bool, device=adversary.device)
     others = adversary.unsqueeze(1).masked_fill(own, -torch.inf).logsumexp(2)  # (n, classes)
-    return -(_weigh_classes(task, answers) * (others - adversary.logsumexp(1, keepdim=True))).sum(1).mean()
+    return -(_weigh_classes(task, labels) * (others - adversary.logsumexp(1, keepdim=True))).sum(1).mean()
 
 
 def agreement_share(task: Tensor, adversary: Tensor) -> Tensor:
-    """Return the share (0-d) of utterances on which both logits (n, classes) prefer the same class."""
+    """Return the share (0-d) of rows for which both logits (n, classes) predict the same class."""
     return (task.argmax(1) == adversary.argmax(1)).float().mean()
 
 
 def _check_logits(task: Tensor, adversary: Tensor) -> tuple[Tensor, ...]:
-    """Return both logits, of one type, the task's without gradient."""
+    """Return both logits in one type, the task's detached. Raise a ValueError for other shapes."""
     if adversary.ndim != 2 or adversary.shape[0] == 0 or adversary.shape[1] < 2 or task.shape != adversary.shape:
-        found = f"{tuple(task.shape)} and {tuple(adversary.shape)}"
-        raise ValueError(f"logits must both have shape (n, classes) with n >= 1 and classes >= 2, got {found}")
+        shapes = f"{tuple(task.shape)} and {tuple(adversary.shape)}"
+        raise ValueError(f"logits must both have shape (n, classes) with n >= 1 and classes >= 2, got {shapes}")
     return widen(task.detach(), adversary)
 
 
-def _weigh_classes(task: Tensor, answers: LabelKind) -> Tensor:
-    """Return the weight of each class in the comparison with logits (n, classes), of the same shape; rows sum to 1."""
-    check_choice("answers", answers, LabelKind)
-    if answers == "soft":
+def _weigh_classes(task: Tensor, labels: LabelKind) -> Tensor:
+    """Return the weights (n, classes) of the classes as labels, from the task's logits. Each row sums to 1."""
+    check_choice("labels", labels, LabelKind)
+    if labels == "soft":
         return task.softmax(1)
     return torch.zeros_like(task).scatter(1, task.argmax(1, keepdim=True), 1.0)

@@ -86,7 +86,7 @@ class Caam(Method):
         weight = reversal_weight(self.config, self.progress(step), step)
         task, adversary = self.task(encoded), self.adversary(reverse_gradient(encoded, weight))
         disparity = margin_disparity(
-            task[:n], adversary[:n], task[n:], adversary[n:], margin=self.config.margin, answers=self.config.answers
+            task[:n], adversary[:n], task[n:], adversary[n:], margin=self.config.margin, labels=self.config.answers
         )
         self._monitored = {
             "agreeing_source": agreement_share(task[:n], adversary[:n]),

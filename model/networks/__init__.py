@@ -1,1 +1,1 @@
-"""Networks: layers put together, that know of no loss."""
+"""Networks and layers of the methods, independent of losses."""

@@ -1,6 +1,6 @@
 """CPAC, the encoder of CTL-MTNet: convolutions, capsules with self-attention, routing by agreement [1]_.
 
-Layers, their order and what they start from are those of the authors' code.
+Layers, their order and their initialisation follow the authors' code.
 
 .. [1] X. Wen et al., "CTL-MTNet: a novel CapsNet and transfer learning-based mixed task net for single-corpus and
    cross-corpus speech emotion recognition", IJCAI 2022.
@@ -14,31 +14,31 @@ from torch import Tensor, nn
 
 from emodna.model.networks.layers import Dropout, convolve_and_pool
 
-#: Frames, and values per frame, of the smallest input: three blocks and the primary capsules make one place of it.
+#: Smallest number of frames and of values per frame: blocks and primary capsules reduce them to one position.
 MIN_SIZE: Final = 38
 
 _KERNEL: Final = 3
-#: Added to a squared length before its root is taken, as Keras does.
-_SQUARED_LENGTH: Final = 1e-7
-#: Of Keras' batch norm.
-_VARIANCE: Final = 1e-3
-#: Least length that a vector is divided by.
-_LENGTH: Final = 1e-6
+#: Offset of a squared length under the root, as in Keras.
+_SQUARED_LENGTH_OFFSET: Final = 1e-7
+#: Offset of the variance in Keras' batch norm.
+_VARIANCE_OFFSET: Final = 1e-3
+#: Smallest divisor in the normalisation of a vector.
+_MIN_LENGTH: Final = 1e-6
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that is always in inference mode: its statistics stay 0 and 1, so it is an affine map."""
+    """Batch norm that stays in evaluation mode. Its statistics stay 0 and 1, so it is an affine map."""
 
     running_mean: Tensor
     running_var: Tensor
 
     def train(self, mode: bool = True) -> Self:  # noqa: ARG002
-        """Stay in inference mode."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
 
 class ConvolutionBlock(nn.Module):
-    """Convolution without padding, frozen batch norm, ELU, mean pool, dropout.
+    """Convolution without padding, frozen batch norm, ELU, mean pooling, dropout.
 
     (batch, inputs, frames, dim) -> (batch, outputs, (frames - 2) // 2, (dim - 2) // 2)
     """
@@ -46,17 +46,17 @@ class ConvolutionBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, _KERNEL)
-        self.norm = FrozenBatchNorm2d(outputs, eps=_VARIANCE)
+        self.norm = FrozenBatchNorm2d(outputs, eps=_VARIANCE_OFFSET)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to (batch, inputs, frames, dim)."""
+        """Return the output of (batch, inputs, frames, dim)."""
         pooled = convolve_and_pool(x, *self._fold_norm())
         dropped: Tensor = self.dropout(pooled.flatten(2))
         return dropped.reshape(pooled.shape)
 
     def _fold_norm(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of one convolution that does the work of the norm, too."""
+        """Return weight and bias of the convolution with the norm folded in."""
         norm, bias = self.norm, self.conv.bias
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight = self.conv.weight * scale[:, None, None, None]
@@ -64,9 +64,9 @@ class ConvolutionBlock(nn.Module):
 
 
 class PrimaryCapsules(nn.Module):
-    """A convolution whose channels are read as capsules: (batch, inputs, h, w) -> (batch, capsules, length).
+    """Convolution whose channels form capsules: (batch, inputs, h, w) -> (batch, capsules, length).
 
-    There are `maps` capsules for each of the (h - 2) (w - 2) places.
+    Each of the (h - 2) (w - 2) positions has `maps` capsules.
     """
 
     def __init__(self, inputs: int, maps: int, length: int) -> None:
@@ -75,16 +75,16 @@ class PrimaryCapsules(nn.Module):
         self.conv = nn.Conv2d(inputs, maps * length, _KERNEL)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to (batch, inputs, h, w)."""
-        places = self.conv(x).permute(0, 2, 3, 1)  # (batch, h - 2, w - 2, maps * length)
-        return squash(places.reshape(x.shape[0], -1, self.length))
+        """Return the capsules of (batch, inputs, h, w)."""
+        positions = self.conv(x).permute(0, 2, 3, 1)  # (batch, h - 2, w - 2, maps * length)
+        return squash(positions.reshape(x.shape[0], -1, self.length))
 
 
 class RoutedCapsules(nn.Module):
-    """Capsules that agree with those below: (batch, n, inputs) -> (batch, capsules, length).
+    """Capsules with dynamic routing from n lower capsules: (batch, n, inputs) -> (batch, capsules, length).
 
-    Every capsule below predicts every capsule above by a matrix that all of those below share, so predictions are
-    never made one by one: the inputs are mixed, and the mixtures go through the matrices.
+    All lower capsules share the matrix that predicts an upper capsule. So the inputs are mixed first and the mixtures
+    multiplied with the matrices, without single predictions.
     """
 
     def __init__(self, inputs: int, capsules: int, length: int, iterations: int) -> None:
@@ -93,27 +93,27 @@ class RoutedCapsules(nn.Module):
         self.weight = nn.Parameter(torch.empty(capsules, inputs, length))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Route (batch, n, inputs)."""
+        """Return the upper capsules of (batch, n, inputs)."""
         batch, n, _ = x.shape  # not len(), which exporters take for a constant
         capsules = self.weight.shape[0]
         shares = x.new_full((1, 1, 1), 1 / capsules).expand(batch, capsules, n)
         routed = self._route(x, shares)
         for _ in range(self.iterations - 1):
-            directions = F.normalize(routed, dim=2, eps=_LENGTH)
-            # How well each prediction agrees: (batch, capsules, n)
+            directions = F.normalize(routed, dim=2, eps=_MIN_LENGTH)
+            # (batch, capsules, n)
             agreement = torch.einsum("bij,idj->bid", directions, self.weight) @ x.transpose(1, 2)
             routed = self._route(x, agreement.softmax(1))
         return squash(routed)
 
     def _route(self, x: Tensor, shares: Tensor) -> Tensor:
-        """Sum the predictions for each capsule above by shares (batch, capsules, n): (batch, capsules, length)."""
+        """Return the predictions (batch, capsules, length) summed with shares (batch, capsules, n)."""
         return torch.einsum("bid,idj->bij", shares @ x, self.weight)
 
 
 class CapsuleEncoder(nn.Module):
-    """(batch, dim, frames) -> (batch, channels): so many filters, and capsules of that length.
+    """Capsule encoder with filters and capsule lengths of `channels`: (batch, dim, frames) -> (batch, channels).
 
-    There are `primary_maps` primary capsules per place, `capsules` in the last layer, `routings` iterations.
+    There are `primary_maps` primary capsules per position, `capsules` last capsules, and `routings` iterations.
     """
 
     def __init__(self, channels: int, primary_maps: int, capsules: int, routings: int, dropout: float) -> None:
@@ -124,31 +124,31 @@ class CapsuleEncoder(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 init_glorot(layer)
-        # As one matrix for all capsules above.
+        # Glorot's bound for one matrix of all upper capsules.
         inputs, outputs = channels, capsules * channels
         nn.init.uniform_(self.routed.weight, -((6 / (inputs + outputs)) ** 0.5), (6 / (inputs + outputs)) ** 0.5)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Encode features (batch, dim, frames)."""
-        picture = features.transpose(1, 2).unsqueeze(1)  # (batch, 1, frames, dim)
-        primary = self.primary(self.blocks(picture))  # (batch, n, channels)
+        """Return the code (batch, channels) of features (batch, dim, frames)."""
+        image = features.transpose(1, 2).unsqueeze(1)  # (batch, 1, frames, dim)
+        primary = self.primary(self.blocks(image))  # (batch, n, channels)
         routed: Tensor = self.routed(primary * attend(primary))  # (batch, capsules, channels)
         return routed.mean(1)
 
 
 def attend(x: Tensor) -> Tensor:
-    """Apply self-attention over capsules (batch, n, length), by dot products that are not scaled."""
+    """Apply self-attention with unscaled dot products over capsules (batch, n, length)."""
     return (x @ x.transpose(1, 2)).softmax(2) @ x
 
 
 def squash(x: Tensor) -> Tensor:
-    """Shorten vectors s along the last dimension to ``|s|^2 / (1 + |s|^2)``: short ones to almost 0, long ones to 1."""
+    """Scale vectors s along the last dimension to the length ``|s|^2 / (1 + |s|^2)``."""
     squared = x.square().sum(-1, keepdim=True)
-    return squared / ((1 + squared) * (squared + _SQUARED_LENGTH).sqrt()) * x
+    return squared / ((1 + squared) * (squared + _SQUARED_LENGTH_OFFSET).sqrt()) * x
 
 
 def init_glorot(layer: nn.Conv2d | nn.Linear) -> None:
-    """Draw weights as Keras does by default: uniform by Glorot and Bengio (2010), with biases of 0."""
+    """Initialise weights as Keras does: uniform by Glorot and Bengio (2010), with biases of 0."""
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Discriminators of features, codes and windows, and the decoder whose windows the last one judges."""
+"""Discriminators of features, codes and windows, and the decoder of windows."""
 
 import math
 from itertools import pairwise
@@ -12,23 +12,23 @@ from emodna.model.networks.emotion import mean_over_time
 from emodna.model.networks.layers import Conv1d
 
 DiscriminatorNorm = Literal["batch", "none"]
-"""Layers behind the hidden ones of a `Discriminator`: batch norm and ReLU, or ReLU and dropout."""
+"""Layers after each hidden layer of a `Discriminator`: batch norm and ReLU, or ReLU and dropout."""
 
-#: Share that is dropped where there is no batch norm (Long et al. 2018).
+#: Dropout without batch norm (Long et al. 2018).
 _DROPOUT: Final = 0.5
 #: Slope of LeakyReLU.
 _SLOPE: Final = 0.2
-#: Each of three blocks doubles the time steps of the decoder, or halves those of the discriminator of windows.
+#: Blocks of decoder and window discriminator. Each doubles or halves the time steps.
 _BLOCKS: Final = 3
-#: Waves over the window by which the decoder knows where in it a step lies.
+#: Sinusoids that encode the position of a time step for the decoder.
 _WAVES: Final = 8
 
 
 class Discriminator(nn.Module):
-    """Three linear layers to one logit, positive for source: (n, inputs) -> (n,).
+    """Three linear layers with one logit, positive for source: (n, inputs) -> (n,).
 
-    As in the code of Jiang et al. (2020), who have 1024 hidden units for image features. In training, rows of both
-    corpora go through together: their batch norm is of both, which would otherwise hide from it what tells them apart.
+    As in the code of Jiang et al. (2020), who use 1024 hidden units for image features. In training, pass both corpora
+    at once: separate batch norm would hide their difference.
     """
 
     def __init__(self, inputs: int, hidden: int, norm: DiscriminatorNorm = "batch") -> None:
@@ -36,7 +36,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for width in (inputs, hidden):
             if norm == "batch":
-                # Batch norm takes the mean away, so a bias before it would do nothing.
+                # Batch norm subtracts the mean, so a bias before it has no effect.
                 layers += [nn.Linear(width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
             else:
                 layers += [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(_DROPOUT)]
@@ -49,7 +49,7 @@ class Discriminator(nn.Module):
 
 
 def make_code_discriminator(inputs: int, hidden: int) -> nn.Sequential:
-    """Make linear layers with LeakyReLU and no batch norm, which mixes codes: (batch, inputs) -> logits (batch, 1)."""
+    """Make linear layers with LeakyReLU, without batch norm: (batch, inputs) -> logits (batch, 1)."""
     return nn.Sequential(
         nn.Linear(inputs, hidden),
         nn.LeakyReLU(_SLOPE),
@@ -60,7 +60,7 @@ def make_code_discriminator(inputs: int, hidden: int) -> nn.Sequential:
 
 
 class WindowDiscriminator(nn.Module):
-    """Strided convolutions, then the mean over time: (batch, dim, frames) -> a logit each, (batch, 1)."""
+    """Strided convolutions and the mean over time: (batch, dim, frames) -> logits (batch, 1)."""
 
     def __init__(self, dim: int, channels: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class WindowDiscriminator(nn.Module):
         self.last = nn.Linear(channels, 1)
 
     def forward(self, windows: Tensor, lengths: Tensor) -> Tensor:
-        """Judge windows of which the first `lengths` (batch,) frames count."""
+        """Return logits (batch, 1) of windows, from their first `lengths` (batch,) frames."""
         x = windows
         for block in self.blocks:
             x = F.leaky_relu(block(x), _SLOPE)
@@ -79,10 +79,9 @@ class WindowDiscriminator(nn.Module):
 
 
 class WindowDecoder(nn.Module):
-    """Convolutions over upsampled time: codes (batch, inputs) -> windows (batch, dim, frames), of any length.
+    """Convolutions with upsampling: codes (batch, inputs) -> windows (batch, dim, frames) of any length.
 
-    Every step begins with the same code, beside sines and cosines of its place in the window. Each block but the first
-    has half the channels of the one before.
+    Every time step begins with the code and sinusoids of its position. Each block but the first halves the channels.
     """
 
     def __init__(self, inputs: int, dim: int, channels: int) -> None:
@@ -93,10 +92,10 @@ class WindowDecoder(nn.Module):
         self.last = Conv1d(widths[-1], dim, 3, padding=1)
 
     def forward(self, codes: Tensor, frames: int) -> Tensor:
-        """Decode (batch, inputs)."""
+        """Return windows (batch, dim, frames) of codes (batch, inputs)."""
         steps = -(-frames // 2**_BLOCKS)
-        places = torch.linspace(0, math.pi, steps, device=codes.device, dtype=codes.dtype)
-        waves = torch.outer(torch.arange(1, _WAVES + 1, device=codes.device, dtype=codes.dtype), places)
+        positions = torch.linspace(0, math.pi, steps, device=codes.device, dtype=codes.dtype)
+        waves = torch.outer(torch.arange(1, _WAVES + 1, device=codes.device, dtype=codes.dtype), positions)
         time = torch.cat([waves.sin(), waves.cos()]).expand(len(codes), -1, -1)  # (batch, 2 * _WAVES, steps)
         x = F.leaky_relu(self.first(torch.cat([codes.unsqueeze(2).expand(-1, -1, steps), time], dim=1)), _SLOPE)
         for block in self.blocks:

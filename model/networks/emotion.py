@@ -1,8 +1,7 @@
-"""The networks of Emo-DNA (paper sections 3.3 and 4.1), shared by the methods that are compared with it.
+"""Networks of Emo-DNA (paper sections 3.3 and 4.1), shared by the methods that are compared with it.
 
-Unstated in the paper and chosen here: convolutions padded by 1 and pools of 2 in the backbone; 64 channels, dropout 0.1
-and mean pooling over time in the emotion encoder; the two directions of the Bi-LSTM summed. The other readings are
-arguments.
+The paper leaves details open. We chose: padding 1 and pooling by 2 in the backbone; 64 channels, dropout 0.1 and mean
+pooling over time in the emotion encoder; a sum of both directions of the Bi-LSTM. Other readings are arguments.
 """
 
 from typing import Final, Literal
@@ -14,19 +13,19 @@ from torch import Tensor, nn
 from emodna.model.networks.layers import BatchNorm1d, Conv1d, Dropout, MaxPool1d, pad_past
 
 Pooling = Literal["mean", "last"]
-"""Pooling over time: the mean of the steps, or the state at the end of the utterance."""
+"""Pooling over time: mean of the steps, or the state at the end of the utterance."""
 
 Directions = Literal["sum", "concat", "concat-half"]
-"""Union of the Bi-LSTM's two directions: summed, concatenated, or concatenated at half the units each."""
+"""Combination of the Bi-LSTM's directions: sum, concatenation, or concatenation with half the units each."""
 
-#: Each of the backbone's blocks halves the number of time steps.
+#: Pool size of a backbone block.
 _POOL: Final = 2
 
 
 class Backbone(nn.Sequential):
-    """Local feature learning blocks: convolution, batch norm, ReLU, dropout, max pool.
+    """Local feature learning blocks of convolution, batch norm, ReLU, dropout and max pooling.
 
-    (batch, dim, frames) -> (batch, channels, frames // 2^blocks), for a kernel of odd size
+    (batch, dim, frames) -> (batch, channels, frames // 2^blocks), for an odd kernel size.
     """
 
     def __init__(self, dim: int, channels: int, dropout: float, blocks: int = 3, *, kernel: int = 3) -> None:
@@ -43,7 +42,7 @@ class Backbone(nn.Sequential):
         self.shrink = _POOL**blocks
 
     def pool_lengths(self, lengths: Tensor) -> Tensor:
-        """Return the number of time steps (batch,) that are left of these many frames, at least one."""
+        """Return the numbers of time steps (batch,) after pooling of numbers of frames (batch,), at least 1."""
         pooled: Tensor = (lengths // self.shrink).clamp_min(1)
         return pooled
 
@@ -55,18 +54,18 @@ class CausalConv(nn.Module):
         super().__init__()
         self.past = (kernel - 1) * dilation
         self.conv = Conv1d(inputs, outputs, kernel, dilation=dilation)
-        # Norm before dropout: behind it, its statistics would differ between training and evaluation.
+        # Norm before dropout: after it, its statistics would differ between training and evaluation.
         self.norm = BatchNorm1d(outputs)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to (batch, in, time)."""
+        """Return the output (batch, outputs, time) of (batch, inputs, time)."""
         activated: Tensor = self.dropout(F.relu(self.norm(self.conv(pad_past(x, self.past)))))
         return activated
 
 
 class TemporalBlock(nn.Module):
-    """Residual block of a temporal convolutional network (Bai et al. 2018), batch norm in place of weight norm."""
+    """Residual block of a temporal convolutional network (Bai et al. 2018), with batch norm instead of weight norm."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -77,23 +76,22 @@ class TemporalBlock(nn.Module):
         self.residual = nn.Identity() if inputs == outputs else Conv1d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in, time) -> (batch, out, time)."""
+        """Return the output (batch, outputs, time) of (batch, inputs, time)."""
         return F.relu(self.convs(x) + self.residual(x))
 
 
 class EmotionEncoder(nn.Sequential):
-    """Temporal convolutional network with dilations 1, 2, 4, ...: (batch, channels, time) -> the same."""
+    """Temporal convolutional network with dilations 1, 2, 4, ...: (batch, channels, time) -> same shape."""
 
     def __init__(self, channels: int, kernel: int, blocks: int, dropout: float) -> None:
         super().__init__(*(TemporalBlock(channels, channels, kernel, 2**i, dropout) for i in range(blocks)))
 
 
 class CorpusEncoder(nn.Module):
-    """Bi-LSTM pooled over time: (batch, channels, time) -> (batch, width).
+    """Bi-LSTM with pooling over time: (batch, channels, time) -> (batch, width).
 
-    The width is `units` per direction if they are summed, twice that if concatenated, and `units` again if
-    concatenated at half the units each (an even number). Pooled to the last state, each direction gives the one with
-    which it has read the utterance: the last step's forward, the first step's backward.
+    The width is `units` for `sum` and `concat-half` (an even number), and twice that for `concat`. Pooling `last` takes
+    each direction's final state: of the last step forward, of the first step backward.
     """
 
     def __init__(self, channels: int, units: int, *, directions: Directions = "sum", pooling: Pooling = "mean") -> None:
@@ -104,7 +102,7 @@ class CorpusEncoder(nn.Module):
         self.lstm = nn.LSTM(channels, each, batch_first=True, bidirectional=True)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Return features C (batch, width) of (batch, channels, time) whose first `lengths` (batch,) steps count."""
+        """Return features C (batch, width) of (batch, channels, time), from the first `lengths` (batch,) steps."""
         hidden: Tensor = self.lstm(x.transpose(1, 2))[0]  # (batch, time, 2 * units)
         forward, backward = hidden.transpose(1, 2).chunk(2, dim=1)  # (batch, units, time) each
         if self.pooling == "last":
@@ -116,14 +114,14 @@ class CorpusEncoder(nn.Module):
 
 
 class EmotionClassifier(nn.Module):
-    """A backbone, an encoder and a linear classifier, which a subclass makes."""
+    """Backbone, encoder and linear classifier, which a subclass makes."""
 
     backbone: Backbone
     encoder: nn.Module
     classifier: nn.Linear
 
     def encode(self, hidden: Tensor, lengths: Tensor) -> Tensor:
-        """Return emotion features E (batch, channels) of the backbone's output (batch, channels, time)."""
+        """Return emotion features E (batch, channels) of backbone features (batch, channels, time)."""
         raise NotImplementedError
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -141,7 +139,7 @@ class EmotionClassifier(nn.Module):
 
 
 class EmotionNetwork(EmotionClassifier):
-    """The network that every shared-encoder method predicts with; its encoder is an `EmotionEncoder`."""
+    """Emotion network of all methods with the shared encoder, an `EmotionEncoder`."""
 
     def __init__(
         self,
@@ -161,13 +159,13 @@ class EmotionNetwork(EmotionClassifier):
         self.classifier = nn.Linear(channels, classes)
 
     def encode(self, hidden: Tensor, lengths: Tensor) -> Tensor:
-        """Pool the encoder's output over time."""
+        """Return E (batch, channels): the encoder's output, pooled over time."""
         pool = select_last_step if self.pooling == "last" else mean_over_time
         return pool(self.encoder(hidden), self.backbone.pool_lengths(lengths))
 
 
 class ConvBlstmNetwork(EmotionClassifier):
-    """As `EmotionNetwork`, with Emo-DNA's corpus encoder in the place of the TCN (ADDi, sADDi)."""
+    """`EmotionNetwork` with Emo-DNA's corpus encoder instead of the TCN (ADDi, sADDi)."""
 
     def __init__(self, dim: int, *, classes: int, channels: int, dropout: float) -> None:
         super().__init__()
@@ -176,26 +174,26 @@ class ConvBlstmNetwork(EmotionClassifier):
         self.classifier = nn.Linear(channels, classes)
 
     def encode(self, hidden: Tensor, lengths: Tensor) -> Tensor:
-        """Return the mean over time of both directions, summed."""
+        """Return E (batch, channels): the sum of both directions, averaged over time."""
         features: Tensor = self.encoder(hidden, self.backbone.pool_lengths(lengths))
         return features
 
 
 def make_projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Make the head g of Eq. 4 and 8: linear, ReLU, linear (Khosla et al. 2020)."""
+    """Make the projection head g of Eq. 4 and 8: linear, ReLU, linear (Khosla et al. 2020)."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def mean_over_time(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return the mean of (batch, channels, time) over each row's first `lengths` (batch,) steps: (batch, channels)."""
+    """Return the mean (batch, channels) of (batch, channels, time) over each row's first `lengths` (batch,) steps."""
     steps = torch.arange(x.shape[2], device=x.device)
-    counted = (steps < lengths.unsqueeze(1)).unsqueeze(1)  # (batch, 1, time)
-    return (x * counted).sum(2) / lengths.unsqueeze(1)
+    mask = (steps < lengths.unsqueeze(1)).unsqueeze(1)  # (batch, 1, time)
+    return (x * mask).sum(2) / lengths.unsqueeze(1)
 
 
 def select_last_step(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return each row's last counted step of (batch, channels, time): (batch, channels)."""
+    """Return step `lengths - 1` (batch, channels) of each row of (batch, channels, time)."""
     steps = torch.arange(x.shape[2], device=x.device)
-    last = (steps == lengths.unsqueeze(1) - 1).unsqueeze(1)  # (batch, 1, time)
-    # A sum with one summand: unlike an index's, its gradient is deterministic on every device.
-    return torch.where(last, x, 0).sum(2)
+    mask = (steps == lengths.unsqueeze(1) - 1).unsqueeze(1)  # (batch, 1, time)
+    # A sum with one summand: unlike indexing, its gradient is deterministic on every device.
+    return torch.where(mask, x, 0).sum(2)

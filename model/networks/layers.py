@@ -1,9 +1,9 @@
-"""Layers that are torch's own in all but speed: on a CPU they work channels last.
+"""Faster versions of torch's layers for CPUs, with channels-last memory layout.
 
-Shapes stay (batch, channels, time), but in memory the channels of each time step lie side by side, the layout in which
-oneDNN's convolutions and torch's loops are fast; on a CPU torch's one-dimensional layers avoid it. Each layer takes any
-layout and returns this one; its parameters, their names and its values are those of the class it derives from, to
-rounding. On other devices, and where a compiler or an exporter reads the network, that class does the work.
+Shapes stay (batch, channels, time), but the channels of a time step are adjacent in memory. In that layout oneDNN's
+convolutions and torch's loops are fast; torch's one-dimensional layers do not use it. Each layer accepts any layout and
+returns this one. Parameters, their names and, to rounding, the values equal those of the base class. On other devices,
+and in compilers and exporters, the base class does the work.
 """
 
 from typing import Any, Final
@@ -13,19 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-#: Dropout spends 16 random bits on an element, so its share is a multiple of 2^-16.
+#: Dropout uses 16 random bits per element, so its probability is a multiple of 2^-16.
 _LEVELS: Final = 1 << 16
-#: Pooled places that `convolve_and_pool` works on at a time: with 64 filters, 1 MB.
-_PIECE: Final = 1024
-#: Side of the window of one pooled place: two by two kernels of three.
+#: Pooled positions that `convolve_and_pool` processes at once: 1 MB with 64 filters.
+_CHUNK: Final = 1024
+#: Side of the window of one pooled position: two by two kernels of size three.
 _WINDOW: Final = 4
 
 
 class Conv1d(nn.Conv1d):
-    """Convolution with zeros as padding: (batch, in, time) -> (batch, out, time)."""
+    """Convolution with zero padding: (batch, inputs, time) -> (batch, outputs, time)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to (batch, in, time)."""
+        """Return the output of (batch, inputs, time)."""
         if not _is_fast_path(x):
             return super().forward(x)
         flat = {"stride": (1, *self.stride), "padding": (0, *self.padding), "dilation": (1, *self.dilation)}
@@ -39,31 +39,31 @@ class BatchNorm1d(nn.BatchNorm1d):
     """Batch norm of (batch, channels, time)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to (batch, channels, time)."""
+        """Return the output of (batch, channels, time)."""
         return super().forward(_to_channels_last(x)).squeeze(2) if _is_fast_path(x) else super().forward(x)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        if input.ndim != 4:  # a picture
+        if input.ndim != 4:  # channels last
             super()._check_input_dim(input)
 
 
 class MaxPool1d(nn.MaxPool1d):
-    """Max pool; its own work is that of windows of 2, side by side."""
+    """Max pooling of (batch, channels, time), fast for windows of 2 without overlap."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, time) -> (batch, channels, time // kernel_size)."""
-        plain = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode) != (2, 2, 0, 1, False)
-        if plain or not _is_fast_path(x):
+        """Return the output (batch, channels, time // kernel_size)."""
+        is_general = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode) != (2, 2, 0, 1, False)
+        if is_general or not _is_fast_path(x):
             return super().forward(x)  # type: ignore[no-any-return]
         pooled: Tensor = _MaxOfTwo.apply(_to_channels_last(x).squeeze(2))  # type: ignore[no-untyped-call]
         return pooled
 
 
 class Dropout(nn.Dropout):
-    """Dropout of (batch, channels, time), whose share is rounded to a multiple of 2^-16."""
+    """Dropout of (batch, channels, time) with a probability rounded to a multiple of 2^-16."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to (batch, channels, time)."""
+        """Return the output of (batch, channels, time)."""
         if not (self.training and 0 < self.p < 1 and _is_fast_path(x)):
             return super().forward(x)
         x = _to_channels_last(x).squeeze(2)
@@ -71,17 +71,17 @@ class Dropout(nn.Dropout):
 
 
 def pad_past(x: Tensor, steps: int) -> Tensor:
-    """Put zeros before the first time step: (batch, channels, time) -> (batch, channels, steps + time)."""
+    """Pad zeros before the first time step: (batch, channels, time) -> (batch, channels, steps + time)."""
     return F.pad(_to_channels_last(x), (steps, 0)).squeeze(2) if _is_fast_path(x) else F.pad(x, (steps, 0))
 
 
 def convolve_and_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return the mean over two by two places of the ELU of a convolution without padding.
+    """Return a convolution without padding, then ELU, then mean pooling over two by two positions.
 
-    A convolution of one channel into many writes far more than it reads, and each further pass over its output takes
-    longer than the convolution: on a CPU it is done a piece at a time that stays in the cache.
+    With one input channel the output is much larger than the input, and each pass over it takes longer than the
+    convolution. So on a CPU the work is done in chunks that stay in the cache.
 
-    Of x (batch, inputs, h, w), h and w at least 4, weight (outputs, inputs, 3, 3) and bias (outputs,) it is
+    Shapes: x (batch, inputs, h, w) with h, w >= 4, weight (outputs, inputs, 3, 3), bias (outputs,), result
     (batch, outputs, (h - 2) // 2, (w - 2) // 2), on a CPU channels last in memory.
     """
     on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -95,21 +95,21 @@ def convolve_and_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _is_fast_path(x: Tensor) -> bool:
-    """Tell if layers do their own work on this input."""
+    """Return True if the fast layers handle this input."""
     return x.device.type == "cpu" and x.ndim == 3 and not torch.compiler.is_compiling()
 
 
 def _to_channels_last(x: Tensor) -> Tensor:
-    """Return (batch, channels, time) as (batch, channels, 1, time), channels last: no copy if they already are."""
+    """Return (batch, channels, time) as channels-last (batch, channels, 1, time), without a copy if it is already."""
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
 class _MaxOfTwo(torch.autograd.Function):
-    """The larger of each two time steps, (batch, channels, time) -> (batch, channels, time // 2)."""
+    """Maximum of each two time steps: (batch, channels, time) -> (batch, channels, time // 2)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        steps = x.shape[2] // 2 * 2  # the last of an odd number is left out
+        steps = x.shape[2] // 2 * 2  # an odd last step is dropped
         first, second = x[..., 0:steps:2], x[..., 1:steps:2]
         ctx.shape = x.shape
         ctx.save_for_backward(second - first)
@@ -121,29 +121,29 @@ class _MaxOfTwo(torch.autograd.Function):
         (lead,) = ctx.saved_tensors
         batch, channels, time = ctx.shape
         steps = time // 2 * 2
-        to_second = torch.ops.aten.threshold_backward(gradient, lead, 0)  # of two equal steps the first one has it
-        backwards = gradient.new_empty(batch, time, channels).transpose(1, 2)
-        backwards[..., 0:steps:2] = gradient - to_second
-        backwards[..., 1:steps:2] = to_second
-        backwards[..., steps:] = 0
-        return backwards
+        to_second = torch.ops.aten.threshold_backward(gradient, lead, 0)  # if both are equal, the first gets it
+        of_input = gradient.new_empty(batch, time, channels).transpose(1, 2)
+        of_input[..., 0:steps:2] = gradient - to_second
+        of_input[..., 1:steps:2] = to_second
+        of_input[..., steps:] = 0
+        return of_input
 
 
 def _draw_dropout_mask(x: Tensor, p: float) -> Tensor:
-    """Return a mask of 0 and 1 / (1 - p) for (batch, channels, time): four decisions of each 64-bit draw."""
+    """Return a mask of 0 and 1 / (1 - p) for (batch, channels, time), four elements per 64-bit draw."""
     batch, channels, time = x.shape
-    dropped = min(max(round(p * _LEVELS), 1), _LEVELS - 1)  # of all 16-bit integers
+    dropped = min(max(round(p * _LEVELS), 1), _LEVELS - 1)  # number of 16-bit integers that mean 0
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    lowest = dropped - _LEVELS // 2  # that is kept
+    lowest = dropped - _LEVELS // 2  # smallest integer that means 1
     kept = draws.view(torch.int16)[: x.numel()].clamp_(lowest - 1, lowest).sub_(lowest - 1)  # 0 or 1
     mask = kept.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
     return mask.view(batch, time, channels).transpose(1, 2)
 
 
 class _SingleChannelConvolution(torch.autograd.Function):
-    """`convolve_and_pool` of (batch, 1, h, w), as products of matrices.
+    """`convolve_and_pool` of (batch, 1, h, w) by matrix products.
 
-    A row is the window of one pooled place, 4 by 4 values; the product has its four convolved values for every output.
+    A row holds the 4 by 4 window of one pooled position. The product holds its four convolved values per output.
     """
 
     @staticmethod
@@ -157,10 +157,10 @@ class _SingleChannelConvolution(torch.autograd.Function):
             part.copy_(weight[:, 0].permute(1, 2, 0))
         kernels, biases = kernels.view(_WINDOW**2, -1), bias.repeat(4)
         pooled = x.new_empty(len(rows), outputs)
-        # exp(min(x, 0)): ELU(x) is max(x, 0) + this - 1, and this is its derivative.
+        # exp(min(x, 0)), the derivative of ELU(x) = max(x, 0) + exp(min(x, 0)) - 1.
         slopes = x.new_empty(len(rows), 4 * outputs)
-        for piece, slope, mean in zip(*_split_rows(rows, slopes, pooled), strict=True):
-            convolved = torch.addmm(biases, piece, kernels)
+        for chunk, slope, mean in zip(*_split_rows(rows, slopes, pooled), strict=True):
+            convolved = torch.addmm(biases, chunk, kernels)
             torch.clamp_max(convolved, 0, out=slope).exp_()
             torch.sum(convolved.clamp_min_(0).add_(slope).view(-1, 4, outputs), 1, out=mean).mul_(0.25).sub_(1)
         ctx.save_for_backward(rows, slopes)
@@ -174,9 +174,9 @@ class _SingleChannelConvolution(torch.autograd.Function):
         gradient = gradient.permute(0, 2, 3, 1).reshape(-1, 1, outputs) * 0.25
         of_kernels = gradient.new_zeros(_WINDOW**2, 4 * outputs)
         of_bias = gradient.new_zeros(4 * outputs)
-        for piece, slope, each in zip(*_split_rows(rows, slopes, gradient), strict=True):
-            of_convolved = (slope.view(-1, 4, outputs) * each).flatten(1)
-            of_kernels.addmm_(piece.T, of_convolved)
+        for chunk, slope, of_chunk in zip(*_split_rows(rows, slopes, gradient), strict=True):
+            of_convolved = (slope.view(-1, 4, outputs) * of_chunk).flatten(1)
+            of_kernels.addmm_(chunk.T, of_convolved)
             of_bias += of_convolved.sum(0)
         of_weight = gradient.new_zeros(3, 3, outputs)
         for part in _view_kernels(of_kernels.view(_WINDOW, _WINDOW, 2, 2, outputs)):
@@ -185,10 +185,10 @@ class _SingleChannelConvolution(torch.autograd.Function):
 
 
 def _view_kernels(kernels: Tensor) -> list[Tensor]:
-    """Return the four kernels (3, 3, outputs) within (4, 4, 2, 2, outputs), one for each place of a pool."""
+    """Return views of the four kernels (3, 3, outputs) in (4, 4, 2, 2, outputs), one for each position of a pool."""
     return [kernels[down : down + 3, right : right + 3, down, right] for down in (0, 1) for right in (0, 1)]
 
 
 def _split_rows(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    """Split each along its first dimension."""
-    return [torch.split(each, _PIECE) for each in tensors]
+    """Split each tensor into chunks of rows."""
+    return [torch.split(each, _CHUNK) for each in tensors]

@@ -1,4 +1,4 @@
-"""Recurrent networks of CLSTM and DIFL: our readings of papers that leave the sizes of the layers open."""
+"""Recurrent networks of CLSTM and DIFL. The papers do not give layer sizes, so these are our choice."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ _BLOCKS: Final = 2
 
 
 class ConvLstm(nn.Module):
-    """Two blocks of convolution, batch norm, ReLU and max pool; an LSTM that reads forward; a linear classifier."""
+    """Two blocks of convolution, batch norm, ReLU and max pooling, a forward LSTM and a linear classifier."""
 
     def __init__(self, dim: int, *, classes: int, channels: int, kernel: int, units: int, dropout: float) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class ConvLstm(nn.Module):
         self.classifier = nn.Linear(units, classes)
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, dim, frames) -> the LSTM's mean state over each utterance's own steps (batch, units)."""
+        """Return the LSTM's state (batch, units), averaged over each utterance's steps, of (batch, dim, frames)."""
         hidden = self.convolutions(features)  # (batch, channels, frames // 4)
         states: Tensor = self.lstm(hidden.transpose(1, 2))[0]  # (batch, frames // 4, units)
         return mean_over_time(states.transpose(1, 2), self.convolutions.pool_lengths(lengths))
@@ -33,7 +33,7 @@ class ConvLstm(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """Weighted mean over time; weights are the softmax over time of ``v . tanh(W h)``, without biases."""
+    """Weighted mean over time. The weights are the softmax over time of ``v . tanh(W h)``, without biases."""
 
     def __init__(self, width: int, units: int) -> None:
         super().__init__()
@@ -41,19 +41,19 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(units, 1, bias=False)
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
-        """Pool (batch, time, width), of which each row's first `lengths` (batch,) steps count: (batch, width)."""
+        """Return the mean (batch, width) of (batch, time, width) over each row's first `lengths` (batch,) steps."""
         scores = self.score(torch.tanh(self.project(hidden))).squeeze(2)  # (batch, time)
-        counted = torch.arange(hidden.shape[1], device=hidden.device) < lengths.unsqueeze(1)
-        # The lowest finite number weighs exp(-huge) = 0 beside any score.
-        weights = scores.masked_fill(~counted, torch.finfo(scores.dtype).min).softmax(1)
+        mask = torch.arange(hidden.shape[1], device=hidden.device) < lengths.unsqueeze(1)
+        # The lowest finite number gets a weight of 0.
+        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(1)
         pooled: Tensor = (weights.unsqueeze(2) * hidden).sum(1)
         return pooled
 
 
 class AttentiveEncoder(nn.Module):
-    """The shared backbone, a Bi-LSTM and attention pooling: (batch, dim, frames) -> (batch, 2 * units).
+    """Shared backbone, Bi-LSTM and attention pooling: (batch, dim, frames) -> (batch, 2 * units).
 
-    As in the corpus encoder of Emo-DNA, the backward direction begins with the padding, if there is any.
+    As in the corpus encoder of Emo-DNA, the backward direction reads the padding first.
     """
 
     def __init__(self, dim: int, *, channels: int, units: int, attention_units: int, dropout: float) -> None:
@@ -64,7 +64,7 @@ class AttentiveEncoder(nn.Module):
         self.pooling = AttentionPooling(self.width, attention_units)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return z (batch, width) of (batch, dim, frames) whose first `lengths` (batch,) frames count."""
+        """Return z (batch, width) of (batch, dim, frames), from the first `lengths` (batch,) frames."""
         hidden: Tensor = self.lstm(self.backbone(features).transpose(1, 2))[0]  # (batch, time, width)
         pooled: Tensor = self.pooling(hidden, self.backbone.pool_lengths(lengths))
         return pooled

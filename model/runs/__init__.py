@@ -1,1 +1,1 @@
-"""What a run leaves in its folder, and looking at many of them."""
+"""Model cards, listing and comparison of runs."""

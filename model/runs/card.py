@@ -1,7 +1,6 @@
-"""The card of a run: what its model is, what it was made of, how well it does, and what it must not be used for.
+"""Model cards of runs: Markdown with a YAML front matter in the form of the Hugging Face hub.
 
-Markdown with a YAML front matter as the Hugging Face hub defines it, rendered from `card.md.j2` and the run's own
-files. The same run gives the same text, but for the time that it took.
+`card.md.j2` is rendered with values from the files of the run. Equal runs give equal cards, except for durations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,26 +27,26 @@ from emodna.pipeline.files import replace_atomically, write_atomically
 from emodna.pipeline.store import FeatureStore
 
 _EMOTIONS: Final[Mapping[Task, Mapping[str, int]]] = {"arousal": AROUSAL, "valence": VALENCE}
-#: Scores as the hub's list of metrics has them.
+#: Names of the scores in the hub's list of metrics.
 _METRICS: Final = {"uar": "recall", "war": "accuracy", "f1": "f1", "macro_f1": "f1"}
 
 
 def write_card(run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task) -> None:
-    """Write the card of a run that has its result, and the facts that later cards need of the stores."""
+    """Write the card of a run with a result, and the information on its corpora for later cards."""
     write_corpora(run, sources, target, task)
-    write_atomically(run.card, card(run).encode())
+    write_atomically(run.card, render_card(run).encode())
 
 
 def export_card(run: RunFolder, place: Path, *, force: bool) -> int:
-    """Write the card of a finished run anew; return its size in bytes. `ExportError` if the place is taken."""
-    content = card(run).encode()
+    """Render the card of a finished run into a file; return its size in bytes. Raise an ExportError if it exists."""
+    content = render_card(run).encode()
     with replace_atomically(place, force=force) as fresh:
         fresh.write_bytes(content)
     return len(content)
 
 
-def card(run: RunFolder) -> str:
-    """Render the card of a run; a `RunError` if it is not finished, or damaged."""
+def render_card(run: RunFolder) -> str:
+    """Return the card of a run. Raise a RunError if the run is not finished or is damaged."""
     run.find_model()
     config, result, corpora = read_json(run.config), read_json(run.result), read_corpora(run)
     try:
@@ -57,13 +56,13 @@ def card(run: RunFolder) -> str:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, EmodnaError, jinja2.TemplateError) as error:
         raise RunError(
-            f"{run.path}: no card can be made of its files: damaged, or not of this version ({error})"
+            f"damaged, or written by another version: no card can be rendered ({error})", where=run.path
         ) from error
 
 
 @cache
 def _load_template() -> jinja2.Template:
-    """Return the template; each value in it is escaped for Markdown, or by the filter `yaml` for YAML."""
+    """Return the template; its values are escaped for Markdown, or for YAML by the filter `yaml`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -79,7 +78,7 @@ def _load_template() -> jinja2.Template:
 def _collect_variables(
     config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]
 ) -> dict[str, Any]:
-    """Collect the template's variables."""
+    """Return the variables of the template."""
     decisive, method = config["decisive"], str(read_label(config))
     task: Task = decisive["task"]
     supervision = config.get("supervision", SOURCE_SUPERVISION)

@@ -1,4 +1,4 @@
-"""Runs side by side: differing settings, scores over seeds, and pairs of predictions."""
+"""Comparison of runs: differing settings, scores over seeds, and pairs of predictions."""
 
 import itertools
 import json
@@ -19,37 +19,37 @@ from emodna.pipeline.tables import find_positions
 
 @dataclass(frozen=True, slots=True)
 class RunPair:
-    """Two runs on the same utterances of a target."""
+    """A comparison of two runs on the same utterances of a target."""
 
     utterances: int | None = None
     agreement: float | None = None
-    """Percent of the utterances that get the same label from both."""
+    """Percentage of utterances with equal predictions."""
     labelled: int | None = None
-    """None, like the numbers below, if the target's labels are not available."""
+    """Number of labelled utterances; None, like the numbers below, if the target's labels are not available."""
     only_a: int | None = None
-    """Labelled utterances that only the first run labels right."""
+    """Number of labelled utterances that only the first run predicts correctly."""
     only_b: int | None = None
     p: float | None = None
     """p-value of `mcnemar`."""
     problem: str | None = None
-    """Reason why the two cannot be compared."""
+    """Reason why the runs cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeedSummary:
-    """Runs that differ by their seed alone."""
+    """Scores of runs that differ only in their seed."""
 
     runs: tuple[int, ...]
-    """Places among the compared runs."""
+    """Indices among the compared runs."""
     mean: Mapping[str, float]
     std: Mapping[str, float]
-    """Of the sample (n - 1)."""
+    """Standard deviations of the sample (n - 1)."""
 
 
 def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Return the keys of the configuration, such as `train.batch_size`, that differ between runs, with each value.
+    """Return the differing keys of the configurations, such as `train.batch_size`, with the value of each run.
 
-    Settings of different methods are compared only if all methods have them, or if runs of one method differ in them.
+    With several methods, a method setting is compared only if all methods have it or runs of one method differ in it.
     """
     found = [
         {**flatten(run.decisive), "supervision": run.supervision, **flatten({"versions": run.config.get("versions")})}
@@ -62,47 +62,46 @@ def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
             for key in keys
             if not key.startswith("method_config.")
             or all(key in each for each in found)
-            or _differs_within_a_method(key, found)
+            or _differs_within_method(key, found)
         }
     values = {key: [each.get(key) for each in found] for key in keys}
     return {key: each for key, each in values.items() if any(_text(value) != _text(each[0]) for value in each)}
 
 
-def _differs_within_a_method(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
+def _differs_within_method(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
     values: dict[str, set[str]] = {}
     for each in found:
         values.setdefault(_text(each.get("method")), set()).add(_text(each.get(key)))
-    return any(len(different) > 1 for different in values.values())
+    return any(len(each) > 1 for each in values.values())
 
 
 def summarise_seeds(runs: Sequence[Run]) -> list[SeedSummary]:
-    """Return mean and deviation of the scores of each two or more finished runs that differ by their seed alone."""
+    """Return mean and standard deviation of the scores of finished runs that differ only in their seed."""
     groups: dict[str, list[int]] = {}
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         if run.state == "done" and None not in run.scores.values():
-            groups.setdefault(_text({**run.decisive, "seed": None}), []).append(place)
+            groups.setdefault(_text({**run.decisive, "seed": None}), []).append(index)
     found = []
-    for places in groups.values():
-        if 1 < len(places) == len({runs[place].decisive["seed"] for place in places}):
-            columns = {key: [runs[place].scores[key] or 0.0 for place in places] for key in SCORE_NAMES}
+    for indices in groups.values():
+        if 1 < len(indices) == len({runs[index].decisive["seed"] for index in indices}):
+            columns = {key: [runs[index].scores[key] or 0.0 for index in indices] for key in SCORE_NAMES}
             mean = {key: statistics.fmean(values) for key, values in columns.items()}
             std = {key: statistics.stdev(values) for key, values in columns.items()}
-            found.append(SeedSummary(tuple(places), mean, std))
+            found.append(SeedSummary(tuple(indices), mean, std))
     return found
 
 
 def compare_pairs(runs: Sequence[Run]) -> dict[tuple[int, int], RunPair]:
-    """Return the statistics of each pair of runs, by their places."""
-    numbered = enumerate(zip(runs, map(predictions, runs), strict=True))
+    """Return the comparison of each pair of runs, by their indices."""
+    numbered = enumerate(zip(runs, map(read_predictions, runs), strict=True))
     return {(a, b): _compare_pair(*first, *second) for (a, first), (b, second) in itertools.combinations(numbered, 2)}
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the p-value of the exact McNemar test: a two-sided binomial test of one half.
+    """Return the p-value of the exact McNemar test: a two-sided binomial test with probability 1/2.
 
-    It is the probability of so unequal a split, or a more unequal one, of the utterances that only one run labels
-    right, if the runs were equally good (McNemar 1947, Psychometrika 12:153; for classifiers, Dietterich 1998, Neural
-    Computation 10:1895). It takes utterances as independent, whoever speaks.
+    The arguments are the numbers of utterances that only one run predicts correctly (McNemar 1947, Psychometrika
+    12:153; for classifiers, Dietterich 1998, Neural Computation 10:1895). The test assumes independent utterances.
     """
     from scipy.stats import binomtest
 
@@ -116,9 +115,9 @@ def _compare_pair(a: Run, first: pa.Table | str, b: Run, second: pa.Table | str)
     if isinstance(second, str):
         return RunPair(problem=second)
     if a.identity["task"] != b.identity["task"]:
-        return RunPair(problem="not the same task")
+        return RunPair(problem="different tasks")
     if not first["id"].equals(second["id"]):
-        return RunPair(problem="not the same utterances")
+        return RunPair(problem="different utterances")
     labels = [np.asarray(table["label"]) for table in (first, second)]
     agreement = 100 * float(np.mean(labels[0] == labels[1]))
     truth = next((found for run in (a, b) if (found := read_truth(run, first["id"])) is not None), None)
@@ -129,11 +128,11 @@ def _compare_pair(a: Run, first: pa.Table | str, b: Run, second: pa.Table | str)
     return RunPair(len(first), agreement, int((truth >= 0).sum()), *only, mcnemar(*only))
 
 
-def predictions(run: Run) -> pa.Table | str:
-    """Return id and label of a run's predictions, sorted by id, or the reason why there are none."""
+def read_predictions(run: Run) -> pa.Table | str:
+    """Return id and label of a run's predictions, sorted by id, or the reason why they cannot be read."""
     path = run.folder.predictions
     if run.state != "done":
-        return f"{run.folder.path}: not done"
+        return f"{run.folder.path}: not finished"
     try:
         with pq.ParquetFile(path) as parquet:
             table = parquet.read(["id", "label"], use_threads=False)
@@ -143,7 +142,7 @@ def predictions(run: Run) -> pa.Table | str:
 
 
 def read_truth(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
-    """Return the labels (n,) of the target's utterances, -1 for none; None if its store is no longer the run's."""
+    """Return the labels (n,) of the target's utterances, -1 for none; None if its store is missing or has changed."""
     store = find_training_store(run, str(run.identity["tgt"])).store
     if store is None:
         return None

@@ -1,4 +1,4 @@
-"""Runs on disk: found and read without torch, in any state, with the stores that they were trained on."""
+"""Runs on disk, in any state, and their stores; read without torch."""
 
 import fcntl
 import json
@@ -27,22 +27,22 @@ Scores = Mapping[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run's folder as it was found; unreadable parts are None or empty."""
+    """The content of a run folder at one moment; unreadable parts are None or empty."""
 
     folder: RunFolder
     state: State
     problem: str | None
-    """Damage, in words."""
+    """Description of the damage; None if there is none."""
     config: Mapping[str, Any]
     """Content of config.json; empty if that is damaged."""
     step: int | None
-    """Finished steps: of a running run those that are logged, else those that a resume would keep."""
+    """Number of finished steps: the logged ones while the run is running, else those that a resume would keep."""
     scores: Scores
-    """The scores of `SCORE_NAMES` in percent; None before the run is done, and without labels of the target."""
+    """Scores of `SCORE_NAMES` in percent; None before the run is done, and if the target has no labels."""
     constants: Mapping[str, Scores]
-    """The same of the constant predictors."""
+    """Scores of the constant predictors, by name."""
     changed: float
-    """Time of the run's last write, in seconds since 1970."""
+    """Time of the last write, in seconds since 1970."""
     bytes: int
 
     @property
@@ -57,28 +57,28 @@ class Run:
 
     @property
     def supervision(self) -> str | None:
-        """The labels that it learns from, as `Method.supervision`; None if unknown."""
+        """The value of `Method.supervision`; None if unknown."""
         return str(self.config.get("supervision", SOURCE_SUPERVISION)) if self.decisive else None
 
     @property
     def label(self) -> str | None:
-        """The method's label beside the run's results; None if unknown."""
+        """The label of the method in tables; None if unknown."""
         return read_label(self.config)
 
     @property
     def sources(self) -> list[str]:
-        """Corpora of the source."""
+        """Names of the source corpora."""
         return self.identity["src"].split(JOIN) if self.decisive else []
 
     @property
     def best_constant(self) -> dict[str, float | None]:
-        """The best constant predictor's value of each score."""
+        """The best value of the constant predictors for each score."""
         values = {key: [each[key] for each in self.constants.values()] for key in SCORE_NAMES}
         return {key: max((value for value in each if value is not None), default=None) for key, each in values.items()}
 
     @property
     def corpora(self) -> list[str]:
-        """Names of the corpora that it was trained on, sources first."""
+        """Names of all corpora of the run, sources first."""
         return list(self.config.get("stores", {}))
 
 
@@ -89,17 +89,17 @@ class TrainingStore:
     corpus: str
     path: str | None
     fingerprint: str | None
-    """Fingerprint during the run; None if the configuration lacks it."""
+    """Fingerprint at the time of the run; None if the configuration lacks it."""
     state: Literal["same", "changed", "gone", "damaged", "not known"]
     store: "FeatureStore | None"
-    """The store, if it is the same."""
+    """The opened store; None unless its state is "same"."""
 
 
 def find_runs(places: Iterable[Path]) -> Iterator[Run]:
-    """Yield all runs in and below some folders, in order of their paths; a `RunError` for a place that is no folder."""
+    """Yield the runs in and below some folders, sorted by path. Raise a RunError if a folder does not exist."""
     for place in places:
         if not place.is_dir():
-            raise RunError(f"{place}: no such folder")
+            raise RunError("not found", where=place)
         for parent, folders, names in os.walk(place):
             folder = RunFolder(Path(parent))
             folders.sort()
@@ -109,16 +109,16 @@ def find_runs(places: Iterable[Path]) -> Iterator[Run]:
 
 
 def open_run(path: Path) -> Run:
-    """Read the run in a folder, damaged or not; a `RunError` if there is none."""
+    """Read the run in a folder, damaged or not. Raise a RunError if the folder contains no run."""
     run = _read_run(RunFolder(path)) if path.is_dir() else None
     if run is None:
-        raise RunError(f"{path}: not a run's folder; emodna-runs ls finds those below a folder")
+        raise RunError("not a run's folder", where=path)
     return run
 
 
 def find_training_store(run: Run, corpus: str) -> TrainingStore:
-    """Find a store that a run was trained on."""
-    from emodna.pipeline.store import FeatureStore, layout  # what it loads, a list of runs does not need
+    """Return the store of a corpus of a run."""
+    from emodna.pipeline.store import FeatureStore, layout  # listing runs does not need pyarrow
 
     path, fingerprint = (each.get(corpus) for each in (run.config.get("stores", {}), run.decisive["fingerprints"]))
     if path is None or fingerprint is None:
@@ -135,7 +135,7 @@ def find_training_store(run: Run, corpus: str) -> TrainingStore:
 
 
 def read_curves(run: Run) -> dict[str, list[tuple[int, float]]]:
-    """Return step and value of each quantity in metrics.jsonl, in order, without values that were not finite."""
+    """Return the steps and finite values of each quantity in metrics.jsonl."""
     found: dict[str, list[tuple[int, float]]] = {}
     for line in _read_log(run.folder):
         for name, value in line.items():
@@ -144,8 +144,8 @@ def read_curves(run: Run) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
-def files(folder: RunFolder) -> dict[str, os.stat_result]:
-    """Return name and status of each file of a run, in order, without those that vanish meanwhile."""
+def list_files(folder: RunFolder) -> dict[str, os.stat_result]:
+    """Return name and status of each file of a run, sorted by name, without files that vanish meanwhile."""
     found = {}
     with suppress(OSError):
         for path in sorted(folder.path.rglob("*")):
@@ -156,7 +156,7 @@ def files(folder: RunFolder) -> dict[str, os.stat_result]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Join the keys of a nested configuration by dots."""
+    """Return a nested configuration with its keys joined by dots."""
     joined: dict[str, Any] = {}
     for key, value in config.items():
         joined |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -164,25 +164,25 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def find_changed_settings(run: Run) -> dict[str, tuple[Any, Any]]:
-    """Return value and default of the settings that are not the defaults of the run's version."""
+    """Return value and default of the settings that differ from the defaults of the run's version."""
     defaults, mine = flatten(run.config.get("defaults", {})), flatten(run.decisive)
     return {key: (mine[key], default) for key, default in defaults.items() if key in mine and mine[key] != default}
 
 
 def is_locked(folder: RunFolder) -> bool:
-    """Return True if a run is at work in a folder. The lock tried is shared: readers do not disturb each other."""
+    """Return True if a training is running in a folder. The check takes a shared lock, so readers do not conflict."""
     try:
         with folder.lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no lock was ever made, or the file system has none
+    except OSError:  # there is no lock file, or the file system has no locks
         return False
     return False
 
 
 def _read_run(folder: RunFolder) -> Run | None:
-    """Read the run in a folder; None if it is not a run's."""
+    """Read the run in a folder; None if it contains no run."""
     config: dict[str, Any] = {}
     scores: Scores = dict.fromkeys(SCORE_NAMES)
     constants: Mapping[str, Scores] = {}
@@ -198,11 +198,11 @@ def _read_run(folder: RunFolder) -> Run | None:
         else:
             state, step = "interrupted", _read_checkpoint_step(folder)
     except (RunError, OSError) as error:
-        # Many a model has a config.json: it is a run's only beside a file that no other has.
+        # Other models have a config.json, too: a run also has one of these files.
         if not config and not any(map(os.path.exists, (folder.metrics, folder.resume, folder.result))):
             return None
         state, problem = "damaged", str(error)
-    statuses = files(folder).values()
+    statuses = list_files(folder).values()
     changed = max((status.st_mtime for status in statuses), default=0.0)
     size = sum(status.st_size for status in statuses)
     return Run(folder, state, problem, config, step, scores, constants, changed, size)
@@ -211,22 +211,22 @@ def _read_run(folder: RunFolder) -> Run | None:
 def _read_config(folder: RunFolder) -> dict[str, Any]:
     config = read_json(folder.config)
     if not isinstance(decisive := config.get("decisive"), dict) or {*_IDENTITY, "fingerprints"} - decisive.keys():
-        raise RunError(f"{folder.config}: damaged: not the configuration of a run")
+        raise RunError("damaged: not the configuration of a run", where=folder.config)
     return config
 
 
 def _read_scores(folder: RunFolder) -> tuple[Scores, Mapping[str, Scores]]:
-    """Read the scores of a run, and those of the constant predictors."""
+    """Read the scores of a run and of the constant predictors."""
     result = read_json(folder.result)
     try:
         constants = {name: {key: scores[key] for key in SCORE_NAMES} for name, scores in result["constant"].items()}
         return {key: result[key] for key in SCORE_NAMES}, constants
     except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{folder.result}: damaged: not the scores of a run ({error})") from error
+        raise RunError(f"damaged: not the scores of a run ({error})", where=folder.result) from error
 
 
 def _read_checkpoint_step(folder: RunFolder) -> int:
-    """Read the finished steps off the head of the checkpoint; 0 without one."""
+    """Read the number of finished steps from the header of the checkpoint; 0 without one."""
     from safetensors import SafetensorError, safe_open
 
     if not folder.resume.exists():
@@ -235,11 +235,11 @@ def _read_checkpoint_step(folder: RunFolder) -> int:
         with safe_open(folder.resume, framework="np") as file:
             return int(json.loads(file.metadata()["emodna"])["facts"]["step"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder.resume}: damaged ({error})") from error
+        raise RunError(f"damaged ({error})", where=folder.resume) from error
 
 
 def _read_log(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl; the last one of a run at work may be half written."""
+    """Return the lines of metrics.jsonl without incomplete ones; a running training may be writing the last."""
     found = []
     with suppress(FileNotFoundError):
         for line in folder.metrics.read_text(errors="replace").splitlines():

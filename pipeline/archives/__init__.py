@@ -9,7 +9,7 @@ from emodna.pipeline.archives.base import ARCHIVE_SUFFIXES, Stamp, Tree, is_hidd
 from emodna.pipeline.archives.folder import FolderTree
 from emodna.pipeline.archives.tar import TarTree, is_tar
 from emodna.pipeline.archives.zip import ZipTree
-from emodna.pipeline.errors import CorpusError, Remedy
+from emodna.pipeline.errors import CorpusError
 
 __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "TarTree", "Tree", "ZipTree", "open_tree"]
 
@@ -17,14 +17,8 @@ __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "TarTree", "Tree", "ZipTre
 def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> Tree:
     """Open a folder, an archive, or the only archive in a folder without files of `suffixes`.
 
-    Parameters
-    ----------
-    root
-        Path of the folder or archive.
-    suffixes
-        Lower-case suffixes of the files to read.
-    also
-        Suffixes of further files to read, such as labels. A readme beside an archive may have one of them.
+    `suffixes` are lower-case suffixes of the files to read. `also` are those of further files, such as labels; a readme
+    beside an archive may have one of them.
 
     Raises `CorpusError`: root not found, not a folder or archive, or several archives.
     """
@@ -35,7 +29,7 @@ def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> 
         return tree
     archives = [path for path in tree.list_files(ARCHIVE_SUFFIXES) if "/" not in path]
     if len(archives) > 1:
-        raise CorpusError("several archives", where=root, valid=archives, remedy=Remedy("choose one with {root}"))
+        raise CorpusError("several archives", where=root, valid=archives, remedy="give the path of one")
     return _open_archive(root / archives[0], (*suffixes, *also)) if archives else tree
 
 

@@ -48,7 +48,8 @@ class Emodb(PathCorpus):
         },
         homepage="https://zenodo.org/records/7447302",
         obtain="Free: emodb.zip of version 1.3.0 from the homepage, or the same 535 recordings from "
-        "http://emodb.bilderbar.info/download/download.zip. The 816 of version 2.0 are not the literature's corpus.",
+        "http://emodb.bilderbar.info/download/download.zip. Version 2.0 has 816 and is not the corpus of "
+        "the literature.",
         download=Download(
             url="https://zenodo.org/records/7447302/files/emodb.zip?download=1",
             file="emodb.zip",

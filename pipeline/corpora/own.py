@@ -78,9 +78,7 @@ class Manifest(OwnCorpus):
         own = [name for name in content.column_names if name not in COLUMNS]
         for column in own:
             if (known := column.strip().lower()) in COLUMNS:
-                raise CorpusError(
-                    "unknown column", where=f"{table}: {column!r}", remedy=f"write {known!r} or rename it"
-                )
+                raise CorpusError(f"unknown column {column!r}", where=table, remedy=f"write {known!r} or rename it")
         try:
             check_column_names(own)
         except CorpusError as error:
@@ -98,8 +96,7 @@ class Manifest(OwnCorpus):
         table = make_utterance_table(self._parse_rows(tree, skipped, used_rows))
         if not len(table):
             reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items()) or "it has no rows"
-            remedy = f"valid emotions: {', '.join(EMOTIONS)}" if skipped else None
-            raise CorpusError(f"no usable row ({reasons})", where=self._table, remedy=remedy)
+            raise CorpusError(f"no usable row ({reasons})", where=self._table, valid=EMOTIONS if skipped else ())
         self._check_unique_ids(table["id"], used_rows)
         own = self._own_columns.take(pa.array(used_rows))
         for name in own.column_names:
@@ -122,30 +119,24 @@ class Manifest(OwnCorpus):
         rows: dict[str, int] = {}
         for number, id in zip(used_rows, ids.to_pylist(), strict=True):
             if id in rows:
-                raise CorpusError(
-                    f"id {id!r} occurs twice", where=f"{self._table}: rows {rows[id] + 1} and {number + 1}"
-                )
+                where = f"{self._table}: rows {rows[id] + 1} and {number + 1}"
+                raise CorpusError(f"id {id!r} occurs twice", where=where)
             rows[id] = number
 
     def _parse_row(self, row: Mapping[str, object], number: int, tree: Tree) -> Utterance | Skip:
-        path = _read_cell(row, "path")
+        path, where = _read_cell(row, "path"), f"{self._table}: row {number}"
         if path is None:
-            raise CorpusError("no path", where=f"{self._table}: row {number}")
+            raise CorpusError("no path", where=where)
         relative = tree.make_relative(path)
         if relative is None:
-            raise CorpusError(
-                f"{path} is outside the root {tree.root}",
-                where=f"{self._table}: row {number}",
-                remedy=Remedy("choose another {root}"),
-            )
+            problem = f"{path} is outside the root {tree.root}"
+            raise CorpusError(problem, where=where, remedy=Remedy("choose another {root}"))
         code = _read_cell(row, "emotion")
         emotion = code and self.find_emotion(code.lower())
         if code is not None and emotion is None:
             return Skip(f"unknown emotion {code!r}")
         gender = _GENDERS.get((_read_cell(row, "gender") or "").lower())
-        texts: dict[str, Any] = {
-            column: _read_cell(row, column) for column in ("speaker", "language", "text", "intensity")
-        }
+        texts: dict[str, Any] = {name: _read_cell(row, name) for name in ("speaker", "language", "text", "intensity")}
         id = _read_cell(row, "id") or relative
         return Utterance(id, relative, gender=gender, emotion_code=code, emotion=emotion, **texts)
 

@@ -50,15 +50,8 @@ def fetch(
     """Download a file into a folder, unless it is there, and return its path.
 
     An interrupted download is kept and continued. The file gets its name once its checksum is verified.
-
-    Parameters
-    ----------
-    on_progress
-        Called with the number of bytes downloaded so far.
-    on_message
-        Called with a line about a wait or a failed try.
-    homepage
-        Page to look at if the server no longer has the file.
+    `on_progress` is called with the number of bytes so far, `on_message` with a line about a wait or a failed try. An
+    error names the `homepage` if the server no longer has the file.
 
     Raises `DownloadError`: the download failed, or the folder holds another file of this name.
     """

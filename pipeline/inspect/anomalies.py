@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.audio.decode import decode
-from emodna.pipeline.errors import RECORDING_ERRORS, CorpusError, Remedy, rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, CorpusError, Remedy, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.inspect.spectra import BAND_LIMITS, CUTOFF_RATIO
 from emodna.pipeline.inspect.survey import UtteranceStatistics
@@ -29,7 +29,7 @@ _FLAT_DB: Final = 0.5
 _EMPTY_BAND_DB: Final = 1.0
 #: dB from floor to peak: with less, the floor may hide high frequencies.
 _MIN_HEADROOM: Final = 70.0
-#: Least ratio of a file's Nyquist frequency to a band limit that it can violate.
+#: Least ratio of a file's Nyquist frequency to a band limit that is reported.
 _MIN_RATE_RATIO: Final = 1.2
 #: Largest share of the store that a rare sample rate or number of channels has.
 _MAX_RARE_SHARE: Final = 0.1
@@ -144,7 +144,7 @@ def measure_waveforms(
                 else:
                     yield WaveformStatistics(row, problem="changed since it was prepared")
         except RECORDING_ERRORS as error:
-            yield WaveformStatistics(row, problem=rejection(error))
+            yield WaveformStatistics(row, problem=explain_rejection(error))
         on_recording()
 
 

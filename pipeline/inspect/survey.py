@@ -1,4 +1,4 @@
-"""Summarise all features of a store in one pass and constant memory, and compare stores by the result."""
+"""Summarise the features of a store block by block, and compare stores by the result."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -10,7 +10,7 @@ from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect.spectra import FrameStatistics, SpectrumAnalyser
 from emodna.pipeline.store import FeatureStore
 
-#: Values that are processed together: 8 MiB as float64.
+#: Values to process together: 8 MiB as float64.
 BLOCK_VALUES: Final = 1 << 20
 #: Frames at each end of an utterance whose window reaches beyond the audio: half a window of four hops.
 _EDGE: Final = 2
@@ -76,7 +76,7 @@ class UtteranceStatistics:
 def compute_moments(store: FeatureStore) -> Moments:
     """Return the moments of all frames of a store. Raises `StoreError` if features are damaged."""
     moments = Moments.empty(store.dim)
-    for _, features in store.blocks(BLOCK_VALUES):
+    for _, features in store.iterate_blocks(BLOCK_VALUES):
         moments.add(features)
     return moments
 
@@ -86,7 +86,7 @@ def survey_store(store: FeatureStore) -> tuple[Moments, UtteranceStatistics]:
     analyse = SpectrumAnalyser(rebuild_feature_set(store.snapshot.parameters))
     moments = Moments.empty(store.dim)
     blocks = []
-    for rows, features in store.blocks(BLOCK_VALUES):
+    for rows, features in store.iterate_blocks(BLOCK_VALUES):
         moments.add(features)
         blocks.append(_summarise_utterances(analyse(features, store.frames[rows], store.peak_db[rows])))
     names = [field.name for field in fields(UtteranceStatistics)]

@@ -25,7 +25,7 @@ from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import SourceStream, TargetStream
 from emodna.model.methods import METHODS
 from emodna.model.run_folder import RunFolder
-from emodna.model.training.loop import Timing, train
+from emodna.model.run_training.loop import Timing, train
 from emodna.pipeline.store import FeatureStore
 from tests.benchmarks.inputs import Inputs, add_store_options
 from tests.benchmarks.timing import Rounds
@@ -61,7 +61,7 @@ class Hdf5Dataset(Dataset[dict[str, torch.Tensor]]):
         return {"features": torch.from_numpy(features.T.copy()), "label": torch.tensor(-1 if label is None else label)}
 
 
-def training(
+def run_training(
     dim: int,
     streams: tuple[SourceStream, TargetStream],
     method: str,
@@ -146,8 +146,8 @@ def main(
         for method in methods:
             for way in ways:
                 streams = inputs.sources, inputs.targets
-                timings[method, way].append(training(inputs.source.dim, streams, method, way, where, steps))
-    click.echo(f"\n{'training':28} {'ms a step':>10} {'ms blocked':>11} {'share':>7}")
+                timings[method, way].append(run_training(inputs.source.dim, streams, method, way, where, steps))
+    click.echo(f"\n{'run_training':28} {'ms a step':>10} {'ms blocked':>11} {'share':>7}")
     for (method, way), each in timings.items():
         step = median(timing.seconds / timing.steps for timing in each)
         blocked = median(timing.blocked_seconds / timing.steps for timing in each)

@@ -81,7 +81,7 @@ def print_long_recordings(run: Path, files: list[Path], minutes: int) -> None:
         done = subprocess.run(ran, check=True, stdout=subprocess.PIPE, text=True)
         return time.perf_counter() - began, int(done.stdout) / 1e6
 
-    click.echo("\nwhole command, 1 thread, start-up included")
+    click.echo("\nwhole command, 1 thread, with start-up")
     with tempfile.TemporaryDirectory() as folder:
         for length in (1, minutes, 3 * minutes):
             long = Path(folder) / f"{length}.wav"

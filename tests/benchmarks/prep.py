@@ -68,14 +68,14 @@ def print_steady_rates(root: Path, rounds: int) -> None:
         once, thrice = prep(workers, 1), prep(workers, 3)
         return (thrice.wall - once.wall) / 2
 
-    def one_thread_loop(dest: Path) -> None:
+    def extract_on_one_thread(dest: Path) -> None:
         with threadpool_limits(1):  # much faster on a busy machine
             extract_with_librosa(root, dest)
 
     with tempfile.TemporaryDirectory() as name:
         copies = {times: copy_corpus(root, Path(name) / str(times), times) for times in (1, 3)}
         works = {
-            "librosa loop": lambda: time_in_folder(one_thread_loop).wall,
+            "librosa loop": lambda: time_in_folder(extract_on_one_thread).wall,
             "1 worker": lambda: measure_steady(1),
             "2 workers": lambda: measure_steady(2),
         }

@@ -1,4 +1,4 @@
-"""The commands of the feature store, to be called like functions, in a folder of one's own."""
+"""Fixtures that call commands like functions, in an empty working folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.model.small import SETTINGS, SilentCallback
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, so that the default places lie in it."""
+    """Return an empty working folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -42,10 +42,10 @@ def emodna_corpora(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 @pytest.fixture(scope="session")
 def finished_runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A finished run of Emo-DNA from RAVDESS to EMODB for each task; only for reading."""
+    """Return a finished run of Emo-DNA from RAVDESS to EMODB for each task; read-only."""
     folder = tmp_path_factory.mktemp("runs")
     source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
-    # The answers of the first differ from file to file. Tracing it for an export takes less time with one block.
+    # After 20 steps predictions differ between files. An export is faster with one block.
     settings = {**SETTINGS, "tcn_blocks": "1"}
     for task, steps in (("arousal", 20), ("valence", 2)):
         request = FitRequest([source], target, task=task, steps=steps, threads=1, settings=settings, out=folder / task)
@@ -55,5 +55,5 @@ def finished_runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 @pytest.fixture(scope="session")
 def finished_run(finished_runs: dict[str, Path]) -> Path:
-    """The run for arousal."""
+    """Return the arousal run."""
     return finished_runs["arousal"]

@@ -1,4 +1,4 @@
-"""Run a command in this process as its entry point does, or in a process of its own."""
+"""Run a command in this process, or in a new one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Command = Callable[..., "CommandResult"]
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command left behind."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -25,11 +25,11 @@ class CommandResult:
 
     @property
     def json(self) -> Any:
-        """Standard output, which has to be one JSON document and nothing else."""
+        """Standard output as one JSON document."""
         return json.loads(self.out)
 
     def error(self) -> str:
-        """The error, which has to be one line on standard error; nothing else was printed, and the exit code is 1."""
+        """Return the error; assert that it is the only line printed and that the exit code is 1."""
         assert self.code == 1, self
         assert self.out == ""
         (line,) = self.err.splitlines()
@@ -37,7 +37,7 @@ class CommandResult:
         return line
 
     def usage(self) -> str:
-        """Click's message of a wrong usage: its last line; the exit code is 2."""
+        """Return the last line of a usage error; assert that the exit code is 2."""
         assert self.code == 2, self
         assert self.out == ""
         assert "Traceback" not in self.err
@@ -48,7 +48,7 @@ class CommandResult:
 def make_runner(
     name: str, main: Callable[[], object], patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]
 ) -> Command:
-    """Make a function that runs a command's entry point with the arguments it is given."""
+    """Return a function that runs the entry point of a command with its arguments."""
 
     def run(*arguments: object) -> CommandResult:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
@@ -62,7 +62,7 @@ def make_runner(
 
 
 def run_script(name: str, *arguments: object, **options: Any) -> CommandResult:
-    """Run an installed command as a user does."""
+    """Run an installed command in a new process."""
     command = [str(Path(sys.executable).with_name(name)), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
     return CommandResult(done.returncode, done.stdout, done.stderr)

@@ -20,7 +20,7 @@ from tests.pipeline.making import flip, noise, prepare_corpus, wav
 
 
 @pytest.fixture
-def copied(cache: Path, tmp_path: Path) -> Path:
+def copied_cache(cache: Path, tmp_path: Path) -> Path:
     """Return a copy of the cache that a test may damage."""
     return Path(shutil.copytree(cache, tmp_path / "copied"))
 
@@ -60,14 +60,14 @@ class TestLs:
             assert ran.code == 0
             assert f"no stores in {place}" in ran.out
 
-    def test_a_damaged_store_is_listed_as_damaged(self, emodna_cache: Command, copied: Path) -> None:
-        store = store_of(copied, "emodb")
+    def test_a_damaged_store_is_listed_as_damaged(self, emodna_cache: Command, copied_cache: Path) -> None:
+        store = store_of(copied_cache, "emodb")
         flip(store / "store.json", 100)
-        emodb, ravdess = emodna_cache("ls", "--cache", copied, "--json").json
+        emodb, ravdess = emodna_cache("ls", "--cache", copied_cache, "--json").json
         assert (emodb["corpus"], emodb["store"]) == ("emodb", str(store))
         assert "store.json: damaged" in emodb["error"]
         assert ravdess["error"] is None
-        assert "damaged" in emodna_cache("ls", "--cache", copied).out
+        assert "damaged" in emodna_cache("ls", "--cache", copied_cache).out
 
     def test_the_default_cache_is_that_of_emodna_prep(
         self, emodna_cache: Command, cache: Path, here: Path, monkeypatch: pytest.MonkeyPatch
@@ -141,22 +141,24 @@ class TestVerify:
         document = emodna_cache("verify", "emodb", "--cache", cache, "--json").json
         assert document == {"store": str(store_of(cache, "emodb")), "utterances": size, "problems": []}
 
-    def test_damage_is_named_and_exits_1(self, emodna_cache: Command, copied: Path) -> None:
-        shard = next(store_of(copied, "emodb").glob("*.h5"))
+    def test_damage_is_named_and_exits_1(self, emodna_cache: Command, copied_cache: Path) -> None:
+        shard = next(store_of(copied_cache, "emodb").glob("*.h5"))
         flip(shard, shard.stat().st_size // 2)
-        ran = emodna_cache("verify", "emodb", "--cache", copied)
+        ran = emodna_cache("verify", "emodb", "--cache", copied_cache)
         assert ran.code == 1
         assert ran.err == ""
-        assert all(line.startswith("damaged: ") and shard.name in line for line in ran.out.splitlines())
-        ran = emodna_cache("verify", "emodb", "--cache", copied, "--json")
+        assert all(line.startswith("problem: ") and shard.name in line for line in ran.out.splitlines())
+        ran = emodna_cache("verify", "emodb", "--cache", copied_cache, "--json")
         assert ran.code == 1
         assert shard.name in ran.json["problems"][0]
 
     @pytest.mark.parametrize("pattern", ["index-*", "store.json"])
-    def test_a_store_that_cannot_be_opened_is_an_error(self, emodna_cache: Command, copied: Path, pattern: str) -> None:
-        path = next(store_of(copied, "emodb").glob(pattern))
+    def test_a_store_that_cannot_be_opened_is_an_error(
+        self, emodna_cache: Command, copied_cache: Path, pattern: str
+    ) -> None:
+        path = next(store_of(copied_cache, "emodb").glob(pattern))
         flip(path, path.stat().st_size // 2)
-        line = emodna_cache("verify", "emodb", "--cache", copied).error()
+        line = emodna_cache("verify", "emodb", "--cache", copied_cache).error()
         assert path.name in line
         assert "emodna-prep" in line
 

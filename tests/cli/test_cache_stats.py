@@ -22,7 +22,7 @@ CLASSES = ("0", "1", "unlabelled", "share")
 
 
 @pytest.fixture
-def own(tmp_path: Path, here: Path) -> Path:
+def own_recordings(tmp_path: Path, here: Path) -> Path:
     """Return a store of two equal recordings with different labels, a silent one, and one named like markup."""
     for name, content in (
         ("a.wav", wav(noise(0.5))),
@@ -59,7 +59,7 @@ def test_the_json_has_every_key(emodna_cache: Command, cache: Path) -> None:
     assert document["audio"] is None
 
 
-def test_audio_adds_keys(emodna_cache: Command, own: Path) -> None:
+def test_audio_adds_keys(emodna_cache: Command, own_recordings: Path) -> None:
     document = emodna_cache("stats", "own", "--audio", "--json").json
     assert tuple(document["audio"]) == ("recordings", "clipped", "offset", "zeros", "unusable")
     (clipped,) = document["audio"]["clipped"]
@@ -73,7 +73,7 @@ def test_audio_adds_keys(emodna_cache: Command, own: Path) -> None:
     assert document["silent"] == ["c.wav"]
 
 
-def test_anomalies_are_printed_first(emodna_cache: Command, own: Path) -> None:
+def test_anomalies_are_printed_first(emodna_cache: Command, own_recordings: Path) -> None:
     ran = emodna_cache("stats", "own", "--audio")
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()

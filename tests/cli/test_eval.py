@@ -1,4 +1,4 @@
-"""emodna-eval as its users meet it: scores on the screen and as JSON, files, pictures, mistakes."""
+"""emodna-eval: text, JSON, files, pictures and errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emodna.model.fit import fit as run_fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.own import Manifest
-from emodna.pipeline.features import feature_set
+from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, CommandResult, SilentCallback, assert_one_line_error, run_command
 from tests.pipeline.making import prepare_corpus
@@ -33,8 +33,8 @@ def run(finished_run: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own(emodb_root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that also holds `calls`, without labels, and `staff`, with labels and a speaker of an odd name."""
+def own_cache(emodb_root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache that also has `calls`, without labels, and `staff`, with labels and a hostile speaker name."""
     folder = Path(shutil.copytree(cache, tmp_path_factory.mktemp("own") / "cache"))
     files = sorted(path.relative_to(emodb_root) for path in emodb_root.glob("wav/*.wav"))
     for name, header, cells in (
@@ -51,16 +51,16 @@ def evaluate(run: Path, cache: Path, *arguments: object) -> CommandResult:
     return run_command(eval_command.main, run, "--cache", cache, "--threads", 1, "--resamples", 100, *arguments)
 
 
-def documents(answer: CommandResult) -> list[dict[str, Any]]:
+def parse_documents(answer: CommandResult) -> list[dict[str, Any]]:
     assert answer.code == 0, answer.err
     found: list[dict[str, Any]] = json.loads(answer.out)
     return found
 
 
 class TestJson:
-    def test_is_an_array_with_the_documented_keys_of_each_corpus(self, run: Path, own: Path) -> None:
+    def test_json_is_an_array_with_the_documented_keys_of_each_corpus(self, run: Path, own_cache: Path) -> None:
         arguments = [part for name in ("staff", "emodb", "calls") for part in ("--corpus", name)]
-        found = documents(evaluate(run, own, *arguments, "--json"))
+        found = parse_documents(evaluate(run, own_cache, *arguments, "--json"))
         assert [list(each) for each in found] == [KEYS] * 3
         assert [each["corpus"] for each in found] == ["staff", "emodb", "calls"]
         assert [each["seen"] for each in found] == [None, "target", None]
@@ -72,25 +72,25 @@ class TestJson:
             assert (each["intervals"]["resamples"], each["predictions"]) == (100, None)
             assert list(each["constant"]) == ["always_high", "always_low", "majority"]
 
-    def test_finds_the_runs_features_beside_the_usual_ones_and_normalises_as_the_run_did(
+    def test_features_and_normalisation_of_the_run_are_used(
         self, cache: Path, ravdess_root: Path, emodb_root: Path, tmp_path: Path
     ) -> None:
         folder = Path(shutil.copytree(cache, tmp_path / "cache"))
         source, target = (
-            FeatureStore(prepare_corpus(root, folder, load_corpus(name), features=feature_set("mfcc39")).store)
+            FeatureStore(prepare_corpus(root, folder, load_corpus(name), features=make_feature_set("mfcc39")).store)
             for name, root in (("ravdess", ravdess_root), ("emodb", emodb_root))
         )
         settings = {**SETTINGS, "normalisation": "per-corpus"}
         asked = FitRequest([source], target, method="source-only", steps=1, settings=settings, out=tmp_path / "run")
         run_fit(asked, SilentCallback())
-        (found,) = documents(evaluate(tmp_path / "run", folder, "--corpus", "emodb", "--json"))
+        (found,) = parse_documents(evaluate(tmp_path / "run", folder, "--corpus", "emodb", "--json"))
         assert Path(found["store"]).name.startswith("mfcc39-")
         assert "normalised by its own statistics" in evaluate(tmp_path / "run", folder, "--corpus", "emodb").out
 
 
-class TestScreen:
-    def test_has_scores_beside_constants_then_where_the_errors_are(self, run: Path, own: Path) -> None:
-        answer = evaluate(run, own, "--corpus", "staff")
+class TestText:
+    def test_text_has_scores_constant_predictors_and_breakdowns(self, run: Path, own_cache: Path) -> None:
+        answer = evaluate(run, own_cache, "--corpus", "staff")
         assert (answer.code, answer.err) == (0, "")
         lines = [line.strip() for line in answer.out.splitlines()]
         for beginning in (
@@ -100,19 +100,19 @@ class TestScreen:
             assert any(line.startswith(beginning) for line in lines)
         assert "[red]x\\x1b[2J" in answer.out
         assert "\x1b" not in answer.out
-        assert "gender" not in answer.out  # the corpus says nothing of it, and one row is no breakdown
-        assert "no arousal labels: nothing to score" in evaluate(run, own, "--corpus", "calls").out
+        assert "gender" not in answer.out  # it is unknown, and a single row is not shown
+        assert "no arousal labels: nothing to score" in evaluate(run, own_cache, "--corpus", "calls").out
 
-    def test_says_what_was_seen_unless_quiet(self, run: Path, cache: Path) -> None:
+    def test_use_in_training_is_noted_unless_quiet(self, run: Path, cache: Path) -> None:
         assert "without its labels" in evaluate(run, cache, "--corpus", "emodb").err
         assert evaluate(run, cache, "--corpus", "emodb", "-q").err == ""
 
 
 class TestFiles:
-    def test_are_the_document_and_the_predictions(self, run: Path, own: Path, tmp_path: Path) -> None:
+    def test_out_has_the_document_and_the_predictions(self, run: Path, own_cache: Path, tmp_path: Path) -> None:
         out = tmp_path / "a" / "b"
-        answer = evaluate(run, own, *("--corpus", "staff", "--corpus", "calls", "--out", out, "--json"))
-        for each in documents(answer):
+        answer = evaluate(run, own_cache, *("--corpus", "staff", "--corpus", "calls", "--out", out, "--json"))
+        for each in parse_documents(answer):
             name = each["corpus"]
             assert json.loads((out / f"evaluation-{name}.json").read_text()) == each
             assert each["predictions"] == str(out / f"predictions-{name}.parquet")
@@ -121,40 +121,42 @@ class TestFiles:
             assert table["id"].to_pylist() == FeatureStore(each["store"]).ids
         assert len(list(out.iterdir())) == 4
 
-    def test_are_none_by_default(self, run: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_files_are_written_by_default(
+        self, run: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         before = sorted(path.name for path in run.iterdir())
         assert evaluate(run, cache, "--corpus", "emodb").code == 0
         assert list(tmp_path.iterdir()) == []
         assert sorted(path.name for path in run.iterdir()) == before
 
-    def test_picture_of_the_corpora_that_have_labels(self, run: Path, own: Path, tmp_path: Path) -> None:
+    def test_png_shows_the_labelled_corpora(self, run: Path, own_cache: Path, tmp_path: Path) -> None:
         arguments = ("--corpus", "staff", "--corpus", "calls", "--corpus", "emodb", "--png", tmp_path / "r.png")
-        answer = evaluate(run, own, *arguments)
+        answer = evaluate(run, own_cache, *arguments)
         assert answer.code == 0
         assert answer.err.splitlines()[-1] == f"wrote {tmp_path / 'r.png'}"
         assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
-        answer = evaluate(run, own, "--corpus", "calls", "--png", tmp_path / "none.png")
+        answer = evaluate(run, own_cache, "--corpus", "calls", "--png", tmp_path / "none.png")
         assert "not drawn, no corpus has labels" in answer.err
         assert not (tmp_path / "none.png").exists()
 
 
-class TestMistakes:
-    def test_a_corpus_that_is_not_there_is_found_before_any_work(self, run: Path, cache: Path, tmp_path: Path) -> None:
+class TestErrors:
+    def test_missing_corpora_are_found_before_any_prediction(self, run: Path, cache: Path, tmp_path: Path) -> None:
         answer = evaluate(run, cache, "--corpus", "emodb", "--corpus", "savee", "--out", tmp_path / "out")
         assert_one_line_error(answer, "savee", "emodb, ravdess")
         assert list(tmp_path.iterdir()) == []
 
-    def test_no_run_and_no_corpus(self, run: Path, cache: Path, tmp_path: Path) -> None:
+    def test_missing_run_and_missing_corpus_are_errors(self, run: Path, cache: Path, tmp_path: Path) -> None:
         assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "config.json", "not a run's folder")
         answer = run_command(eval_command.main, run)
         assert (answer.code, answer.out) == (2, "")
         assert "--corpus" in answer.err
 
-    def test_two_stores_for_one_file(self, run: Path, cache: Path, tmp_path: Path) -> None:
+    def test_two_stores_of_one_corpus_cannot_share_files(self, run: Path, cache: Path, tmp_path: Path) -> None:
         (store,) = (cache / "emodb").iterdir()
         arguments = ("--corpus", "emodb", "--corpus", store)
         answer = evaluate(run, cache, *arguments, "--out", tmp_path / "out")
         assert_one_line_error(answer, "--corpus emodb: given more than once")
         assert not (tmp_path / "out").exists()
-        assert len(documents(evaluate(run, cache, *arguments, "--json"))) == 2
+        assert len(parse_documents(evaluate(run, cache, *arguments, "--json"))) == 2

@@ -1,4 +1,4 @@
-"""emodna-export as its users meet it: one file that answers as emodna does, and the card written anew."""
+"""emodna-export: an ONNX file that predicts like emodna, and the model card."""
 
 import json
 import os
@@ -30,13 +30,13 @@ def export(*arguments: object) -> CommandResult:
 
 @pytest.fixture(scope="module")
 def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of a finished run, to export into."""
+    """Return a copy of a finished run."""
     return Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("export") / "run"))
 
 
 @pytest.fixture(scope="module")
-def exported(run: Path) -> dict[str, Any]:
-    """What --json says of the run's file, where it goes by default."""
+def document(run: Path) -> dict[str, Any]:
+    """Return the JSON of an export to the default file."""
     answer = export(run, "--to", "onnx", "--json")
     assert (answer.code, answer.err) == (0, "")
     document: dict[str, Any] = json.loads(answer.out)
@@ -44,43 +44,41 @@ def exported(run: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def session(exported: dict[str, Any]) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(exported["out"], providers=["CPUExecutionProvider"])
+def session(document: dict[str, Any]) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(document["out"], providers=["CPUExecutionProvider"])
 
 
-def waveform(file: Path, rate: int = 22050) -> Any:
+def read_waveform(file: Path, rate: int = 22050) -> Any:
     with file.open("rb") as stream:
         recording = decode(stream)
     return resample(recording.samples, recording.sample_rate, rate)
 
 
 class TestOnnx:
-    def test_json_has_exactly_the_documented_keys(self, run: Path, exported: dict[str, Any]) -> None:
-        assert list(exported) == ["run", "to", "out", "bytes", "difference", "compared", "metadata", "wall_seconds"]
-        assert (exported["run"], exported["to"], exported["out"]) == (str(run), "onnx", str(run / "model.onnx"))
-        assert exported["bytes"] == (run / "model.onnx").stat().st_size
-        assert 0 <= exported["difference"] <= 1e-4
-        assert exported["compared"] == 4
+    def test_json_has_exactly_the_documented_keys(self, run: Path, document: dict[str, Any]) -> None:
+        assert list(document) == ["run", "to", "out", "bytes", "difference", "compared", "metadata", "wall_seconds"]
+        assert (document["run"], document["to"], document["out"]) == (str(run), "onnx", str(run / "model.onnx"))
+        assert document["bytes"] == (run / "model.onnx").stat().st_size
+        assert 0 <= document["difference"] <= 1e-4
+        assert document["compared"] == 4
 
-    def test_command_and_onnx_say_the_same_of_a_file(
+    def test_onnx_file_predicts_like_the_command(
         self, run: Path, session: onnxruntime.InferenceSession, emodb_root: Path
     ) -> None:
         files = sorted((emodb_root / "wav").glob("*.wav"))
         said = json.loads(run_command(predict_command.main, run, *files, "--json", "--threads", 1).out)
-        found = [float(session.run(["probability"], {"waveform": waveform(file)[None]})[0][0]) for file in files]
+        found = [float(session.run(["probability"], {"waveform": read_waveform(file)[None]})[0][0]) for file in files]
         assert found == pytest.approx([each["probability"] for each in said], abs=1e-4)
         assert np.ptp(found) > 1e-3
-        # Beside silence, too.
-        speech = waveform(files[0])
+        # Also in a batch with silence.
+        speech = read_waveform(files[0])
         probability, logits = session.run(None, {"waveform": np.stack([speech, 0 * speech])})
         assert probability.tolist() == pytest.approx([found[0], np.nan], abs=1e-6, nan_ok=True)
         assert np.isnan(logits).tolist() == [[False] * 2, [True] * 2]
 
-    def test_the_file_says_what_a_user_has_to_know(
-        self, exported: dict[str, Any], session: onnxruntime.InferenceSession
-    ) -> None:
+    def test_metadata_describe_the_model(self, document: dict[str, Any], session: onnxruntime.InferenceSession) -> None:
         about = session.get_modelmeta().custom_metadata_map
-        assert about == exported["metadata"]
+        assert about == document["metadata"]
         assert (about["task"], about["method"]) == ("arousal", "emo-dna")
         decoded = {name: json.loads(about[name]) for name in about if name not in _PLAIN}
         assert decoded["class_names"] == ["low", "high"]
@@ -95,18 +93,16 @@ class TestOnnx:
         assert session.get_inputs()[0].shape == ["batch", "samples"]
         assert [each.name for each in session.get_outputs()] == ["probability", "logits"]
 
-    def test_the_file_says_nothing_of_the_machine_and_the_guide_names_all_metadata(
-        self, exported: dict[str, Any]
-    ) -> None:
-        content = Path(exported["out"]).read_bytes()
+    def test_file_has_no_local_paths_and_the_guide_names_all_metadata(self, document: dict[str, Any]) -> None:
+        content = Path(document["out"]).read_bytes()
         assert not re.findall(rb"\.py\b|/home|/tmp|site-packages|" + re.escape(os.fsencode(Path.cwd())), content)
-        assert onnx.load(exported["out"]).producer_name == "emodna"
-        assert [name for name in exported["metadata"] if f"`{name}`" not in GUIDE.read_text()] == []
+        assert onnx.load(document["out"]).producer_name == "emodna"
+        assert [name for name in document["metadata"] if f"`{name}`" not in GUIDE.read_text()] == []
 
-    def test_the_guides_example_works_as_it_is_printed(
+    def test_example_of_the_guide_runs(
         self,
         run: Path,
-        exported: dict[str, Any],
+        document: dict[str, Any],
         emodb_root: Path,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -115,21 +111,21 @@ class TestOnnx:
         (example,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
         file = sorted((emodb_root / "wav").glob("*.wav"))[0]
         (tmp_path / "speech.wav").write_bytes(file.read_bytes())
-        (tmp_path / "model.onnx").write_bytes(Path(exported["out"]).read_bytes())
+        (tmp_path / "model.onnx").write_bytes(Path(document["out"]).read_bytes())
         monkeypatch.chdir(tmp_path)
         exec(example, {})
         model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
         (prediction,) = predict_files(model, [file])
         assert capsys.readouterr().out == f"arousal: p(high) = {prediction.probability:.3f}\n"
 
-    def test_missing_packages_are_named_with_what_installs_them(
+    def test_missing_packages_are_named_with_their_extra(
         self, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(util, "find_spec", lambda name: None if name.startswith("onnx") else object())
         answer = export(run, "--to", "onnx", "--out", tmp_path / "model.onnx")
         assert_one_line_error(answer, "onnx, onnxruntime, onnxscript", "pip install 'emodna[onnx]'")
 
-    def test_a_place_that_is_taken_is_refused_before_any_work(self, run: Path, tmp_path: Path) -> None:
+    def test_existing_file_is_refused_before_any_work(self, run: Path, tmp_path: Path) -> None:
         (tmp_path / "mine").write_text("mine")
         assert_one_line_error(export(run, "--to", "onnx", "--out", tmp_path / "mine"), "mine", "--force")
         assert_one_line_error(export(run, "--to", "onnx", "--out", tmp_path / "no" / "mine"), "not found")
@@ -140,7 +136,7 @@ _PLAIN = ("emodna_version", "task", "method", "supervision", "method_reference")
 
 
 class TestCard:
-    def test_is_written_anew_where_it_was_or_elsewhere(self, run: Path, tmp_path: Path) -> None:
+    def test_card_is_rewritten_in_place_or_elsewhere(self, run: Path, tmp_path: Path) -> None:
         first, place = (run / "MODEL_CARD.md").read_text(), tmp_path / "README.md"
         (run / "MODEL_CARD.md").write_text("lost")
         answer = export(run, "--to", "card")
@@ -150,14 +146,14 @@ class TestCard:
         assert list(document) == ["run", "to", "out", "bytes", "wall_seconds"]
         assert place.read_text() == (run / "MODEL_CARD.md").read_text() == first
 
-    def test_replaces_nothing_unasked(self, run: Path, tmp_path: Path) -> None:
+    def test_card_replaces_a_file_only_with_force(self, run: Path, tmp_path: Path) -> None:
         place = tmp_path / "README.md"
         place.write_text("mine")
         assert_one_line_error(export(run, "--to", "card", "--out", place), "README.md", "--force")
         assert export(run, "--to", "card", "--out", place, "--force").code == 0
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
+def test_errors_are_one_line(tmp_path: Path) -> None:
     for kind in ("onnx", "card"):
         assert_one_line_error(export(tmp_path / "[red]none", "--to", kind), "[red]none", "no such folder")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""emodna-fit as its users meet it: output for people and for scripts, settings, mistakes."""
+"""emodna-fit: text, JSON, settings and errors."""
 
 import json
 import shutil
@@ -35,21 +35,21 @@ def settings(*values: str) -> list[str]:
 
 
 @pytest.fixture
-def asked(cache: Path, tmp_path: Path) -> list[object]:
-    """Options of a short run into `tmp_path / "run"`."""
+def short_run(cache: Path, tmp_path: Path) -> list[object]:
+    """Return the options of a short run into `tmp_path / "run"`."""
     options = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--out", tmp_path / "run"]
     return [*options, "--threads", 1, "--steps", 2, *settings(*SMALL)]
 
 
 @pytest.fixture
 def own_cache(cache: Path, tmp_path: Path) -> Path:
-    """A copy of the cache, to be damaged."""
+    """Return a copy of the cache."""
     return Path(shutil.copytree(cache, tmp_path / "cache"))
 
 
 @pytest.fixture
 def decisive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """The content of config.json that some options come to, without a training."""
+    """Return a function that resolves options to the content of config.json, without training."""
     plans: list[FitPlan] = []
 
     def keep(plan: FitPlan, *_: object) -> None:
@@ -65,18 +65,18 @@ def decisive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     return resolve
 
 
-def assert_usage_error(answer: CommandResult, *says: str) -> None:
+def assert_usage_error(answer: CommandResult, *expected: str) -> None:
     assert answer.code == 2
     assert answer.out == ""
     assert "Usage:" in answer.err
     assert "Traceback" not in answer.err
-    for each in says:
+    for each in expected:
         assert each in answer.err
 
 
 class TestJson:
-    def test_has_exactly_the_documented_keys(self, asked: list[object], tmp_path: Path) -> None:
-        answer = fit(*asked, "--json", "--seed", 5, "--task", "valence")
+    def test_json_has_exactly_the_documented_keys(self, short_run: list[object], tmp_path: Path) -> None:
+        answer = fit(*short_run, "--json", "--seed", 5, "--task", "valence")
         assert answer.code == 0
         result = json.loads(answer.out)
         assert list(result) == [*KEYS, *TIMES, "run"]
@@ -88,14 +88,14 @@ class TestJson:
         assert result["run"] == str(tmp_path / "run")
         assert result == json.loads((tmp_path / "run" / "result.json").read_text())
 
-    def test_of_a_resumed_finished_run_is_the_same(self, asked: list[object]) -> None:
-        first = fit(*asked, "--json")
-        assert json.loads(fit(*asked, "--json", "--resume").out) == json.loads(first.out)
+    def test_json_of_a_resumed_finished_run_is_the_same(self, short_run: list[object]) -> None:
+        first = fit(*short_run, "--json")
+        assert json.loads(fit(*short_run, "--json", "--resume").out) == json.loads(first.out)
 
 
 class TestText:
-    def test_shows_the_method_beside_the_constants(self, asked: list[object], tmp_path: Path) -> None:
-        answer = fit(*asked)
+    def test_text_shows_the_method_and_constant_predictors(self, short_run: list[object], tmp_path: Path) -> None:
+        answer = fit(*short_run)
         assert answer.code == 0
         for word in ("emo-dna", "always high", "always low", "majority", "UAR", "WAR", "F1", "macro-F1"):
             assert word in answer.out
@@ -103,10 +103,10 @@ class TestText:
         assert "selected by" not in answer.out
         assert str(tmp_path / "run") in answer.out
 
-    def test_is_silent_on_stderr_if_quiet(self, asked: list[object]) -> None:
-        assert fit(*asked, "-q").err == ""
+    def test_quiet_prints_nothing_on_stderr(self, short_run: list[object]) -> None:
+        assert fit(*short_run, "-q").err == ""
 
-    def test_lists_the_methods_with_their_references_in_80_columns(self) -> None:
+    def test_methods_are_listed_in_80_columns(self) -> None:
         answer = fit("--list-methods")
         assert answer.code == 0
         assert max(map(len, answer.out.splitlines())) <= 80
@@ -125,27 +125,25 @@ class TestText:
         assert all(each in answer.out for each in (*CRITERIA, "emo-dna", "1000", "auto", "arousal", "EMODNA_CACHE"))
 
 
-class TestChoosing:
-    def test_names_the_criterion_and_the_step(self, asked: list[object], tmp_path: Path) -> None:
-        answer = fit(*asked, "--select", "pseudo-label-agreement")
+class TestSelection:
+    def test_text_names_the_criterion_and_the_step(self, short_run: list[object], tmp_path: Path) -> None:
+        answer = fit(*short_run, "--select", "pseudo-label-agreement")
         assert answer.code == 0
         result = json.loads((tmp_path / "run" / "result.json").read_text())
         assert f"selected by pseudo-label-agreement: step {result['selected_step']} of 2" in answer.out
         assert "oracle" not in answer.out
 
-    def test_marks_the_oracle_on_every_line_and_gives_it_a_key_of_its_own(
-        self, asked: list[object], tmp_path: Path
-    ) -> None:
-        result = json.loads(fit(*asked, "--oracle-analysis", "--json").out)
+    def test_oracle_is_marked_on_every_line_and_has_its_own_key(self, short_run: list[object], tmp_path: Path) -> None:
+        result = json.loads(fit(*short_run, "--oracle-analysis", "--json").out)
         assert list(result) == [*KEYS, *TIMES, "run", "oracle"]
         assert result.pop("oracle")["best_step"] in (1, 2)
         assert result == json.loads((tmp_path / "run" / "result.json").read_text())
-        *_, heading, best, last = fit(*asked, "--oracle-analysis", "--resume").out.splitlines()
+        *_, heading, best, last = fit(*short_run, "--oracle-analysis", "--resume").out.splitlines()
         assert all(line.startswith("oracle") for line in (heading, best, last))
         assert "UAR" in best
 
 
-def test_help_and_mistakes_do_not_wait_for_heavy_libraries() -> None:
+def test_help_and_usage_errors_import_no_heavy_libraries() -> None:
     script = """
 import sys
 from emodna.cli import corpora, eval, fit, predict, prep
@@ -165,9 +163,9 @@ sys.exit(", ".join(heavy & set(sys.modules)) or 0)
     assert done.returncode == 0, done.stderr
 
 
-class TestMistakes:
+class TestErrors:
     @pytest.mark.parametrize(
-        ("arguments", "says"),
+        ("arguments", "expected"),
         [
             (["--tgt", "calls"], ["calls: not prepared", "emodna-prep --manifest TABLE --name calls --cache"]),
             (["--tgt", "[red]x\x1b[2J"], ["[red]x\\x1b[2J: not prepared"]),
@@ -191,14 +189,14 @@ class TestMistakes:
         ],
         ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
     )
-    def test_are_one_line_that_says_what_is_valid(
-        self, arguments: list[str], says: list[str], asked: list[object], tmp_path: Path
+    def test_errors_are_one_line_with_valid_values(
+        self, arguments: list[str], expected: list[str], short_run: list[object], tmp_path: Path
     ) -> None:
-        assert_one_line_error(fit(*asked, *arguments), *says)
+        assert_one_line_error(fit(*short_run, *arguments), *expected)
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize(
-        ("arguments", "says"),
+        ("arguments", "expected"),
         [
             (["--steps", "-5"], ["--steps", "-5"]),
             (["--seed", "-1"], ["--seed"]),
@@ -209,37 +207,37 @@ class TestMistakes:
         ],
         ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
     )
-    def test_of_usage_exit_2(self, arguments: list[str], says: list[str], asked: list[object]) -> None:
-        assert_usage_error(fit(*asked, *arguments), *says)
+    def test_usage_errors_exit_with_2(self, arguments: list[str], expected: list[str], short_run: list[object]) -> None:
+        assert_usage_error(fit(*short_run, *arguments), *expected)
 
-    def test_a_folder_that_is_not_empty_is_refused(self, asked: list[object], tmp_path: Path) -> None:
+    def test_folder_that_is_not_empty_is_refused(self, short_run: list[object], tmp_path: Path) -> None:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "thesis.tex").write_text("irreplaceable")
-        assert_one_line_error(fit(*asked), f"--out {tmp_path / 'run'}", "not empty", "--resume")
-        assert_one_line_error(fit(*asked, "--resume"), str(tmp_path / "run"), "not a run's folder")
+        assert_one_line_error(fit(*short_run), f"--out {tmp_path / 'run'}", "not empty", "--resume")
+        assert_one_line_error(fit(*short_run, "--resume"), str(tmp_path / "run"), "not a run's folder")
 
-    def test_a_resume_with_another_setting_names_it(self, asked: list[object]) -> None:
-        assert fit(*asked).code == 0
-        assert_one_line_error(fit(*asked, "--resume", "--seed", 7), "--resume", "seed: 0 -> 7")
+    def test_resume_with_another_setting_names_it(self, short_run: list[object]) -> None:
+        assert fit(*short_run).code == 0
+        assert_one_line_error(fit(*short_run, "--resume", "--seed", 7), "--resume", "seed: 0 -> 7")
 
 
 @pytest.mark.parametrize(
     ("corpus", "pattern"),
     [("ravdess", "*.h5"), ("emodb", "*.h5"), ("emodb", "store.json")],
 )
-def test_damaged_stores_are_named(pattern: str, corpus: str, own_cache: Path, asked: list[object]) -> None:
+def test_damaged_stores_are_named(pattern: str, corpus: str, own_cache: Path, short_run: list[object]) -> None:
     (file,) = (own_cache / corpus).glob(f"*/{pattern}")
     content = bytearray(file.read_bytes())
     for position in range(len(content) // 2, len(content) // 2 + 64):
         content[position] ^= 0xFF
     file.write_bytes(content)
-    # Enough steps to meet every utterance.
-    answer = fit(*asked, "-q", "--method", "source-only", "--cache", own_cache, *settings("batch_size=32"))
+    # Enough steps to read every utterance.
+    answer = fit(*short_run, "-q", "--method", "source-only", "--cache", own_cache, *settings("batch_size=32"))
     assert_one_line_error(answer, str(file), "damaged", "emodna-prep")
 
 
 class TestPrecedence:
-    """Option, environment, TOML, default."""
+    """Options override the environment, which overrides TOML files, which override defaults."""
 
     @pytest.fixture
     def toml(self, tmp_path: Path) -> Path:
@@ -255,13 +253,13 @@ class TestPrecedence:
         options = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--out", tmp_path / "run", "--threads", 1]
         return [*options, "--config", toml]
 
-    def test_a_file_wins_over_the_defaults(self, plain: list[object], decisive: Callable[..., dict[str, Any]]) -> None:
+    def test_file_overrides_the_defaults(self, plain: list[object], decisive: Callable[..., dict[str, Any]]) -> None:
         found = decisive(*plain)
         assert [found[key] for key in ("method", "steps", "task", "seed")] == ["source-only", 3, "valence", 11]
         assert [found["train"][key] for key in ("batch_size", "learning_rate", "padding")] == [4, 0.01, "mask"]
         assert found["train"]["frames"] == 188
 
-    def test_the_environment_wins_over_the_file_and_an_option_over_both(
+    def test_environment_overrides_the_file_and_options_override_both(
         self, plain: list[object], decisive: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("EMODNA_FIT_STEPS", "2")
@@ -269,13 +267,13 @@ class TestPrecedence:
         found = decisive(*plain, "--steps", 1, "--task", "arousal")
         assert [found[key] for key in ("steps", "task")] == [1, "arousal"]
 
-    def test_set_wins_over_the_file_key_by_key_and_the_last_of_two_over_the_first(
+    def test_set_overrides_the_file_key_by_key(
         self, plain: list[object], decisive: Callable[..., dict[str, Any]]
     ) -> None:
         train = decisive(*plain, *settings("batch_size=8", "batch_size=6"))["train"]
         assert [train[key] for key in ("batch_size", "padding")] == [6, "mask"]
 
-    def test_the_file_may_give_every_type(
+    def test_file_may_have_values_of_every_type(
         self, plain: list[object], toml: Path, decisive: Callable[..., dict[str, Any]]
     ) -> None:
         toml.write_text("steps = 1\n[set]\ndeterministic = true\nframes = 32\nweight_decay = 0\nepsilon = 1e-6\n")
@@ -283,7 +281,7 @@ class TestPrecedence:
         assert [train[key] for key in ("deterministic", "frames", "weight_decay", "epsilon")] == [True, 32, 0.0, 1e-6]
 
     @pytest.mark.parametrize(
-        ("content", "says"),
+        ("content", "expected"),
         [
             ("step = 3", ["unknown key step", "steps", "feature-set"]),
             ("[set]\nbatchsize = 3", ["--set batchsize", "batch_size"]),
@@ -291,16 +289,18 @@ class TestPrecedence:
             ('steps = "many"', ["--steps", "many"]),
         ],
     )
-    def test_mistakes_in_the_file_are_one_line(
-        self, content: str, says: list[str], plain: list[object], toml: Path
+    def test_errors_in_the_file_are_one_line(
+        self, content: str, expected: list[str], plain: list[object], toml: Path
     ) -> None:
         toml.write_bytes(content.encode("latin-1"))
-        assert_one_line_error(fit(*plain), *says)
+        assert_one_line_error(fit(*plain), *expected)
 
 
-def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(asked: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = json.loads(fit(*asked, "--json").out)
-    options = [*asked, "--out", Path(whole["run"]).parent / "stopped"]
+def test_ctrl_c_exits_with_130_and_the_run_can_be_resumed(
+    short_run: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = json.loads(fit(*short_run, "--json").out)
+    options = [*short_run, "--out", Path(whole["run"]).parent / "stopped"]
     with monkeypatch.context() as patch:
         patch.setattr(FitDisplay, "on_log", lambda *_: signal.raise_signal(signal.SIGINT))
         answer = fit(*options)
@@ -310,11 +310,11 @@ def test_ctrl_c_exits_130_and_leaves_a_run_that_goes_on(asked: list[object], mon
     assert [resumed[key] for key in SCORES] == [whole[key] for key in SCORES]
 
 
-def test_the_methods_can_be_listed_for_scripts() -> None:
+def test_methods_are_listed_as_json() -> None:
     listed = json.loads(fit("--list-methods", "--json").out)
     assert [each["method"] for each in listed] == list(METHODS)
 
 
-def test_a_run_without_corpora_is_a_usage_error() -> None:
+def test_missing_corpora_are_a_usage_error() -> None:
     assert_usage_error(fit(), "Missing option '--src'")
     assert_usage_error(fit("--src", "ravdess"), "Missing option '--tgt'")

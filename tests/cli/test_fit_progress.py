@@ -1,4 +1,4 @@
-"""What a user sees of a training that goes on."""
+"""Progress of a training on standard error."""
 
 import io
 import re
@@ -14,7 +14,7 @@ TERMS = {"emotion": 0.7, "total": 1.5, "threshold": 0.51, "confident": 0.8}
 
 
 class Clock:
-    """A clock that goes when it is told."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -23,14 +23,12 @@ class Clock:
         return self.now
 
 
-class TestFacts:
-    """Rates and times of a session."""
-
+class TestPace:
     @pytest.fixture
     def clock(self) -> Clock:
         return Clock()
 
-    def test_count_steps_and_utterances_and_say_how_long_it_takes(self, clock: Clock) -> None:
+    def test_pace_has_rates_and_remaining_time(self, clock: Clock) -> None:
         display = FitDisplay(100, 128, clock)
         assert display.format_pace() == ["elapsed 0:00"]
         display.on_start(0)
@@ -40,7 +38,7 @@ class TestFacts:
         clock.now += 3
         assert display.format_pace()[2:] == ["ETA 0:17", "elapsed 0:08"]
 
-    def test_of_a_resumed_run_count_this_session_alone(self, clock: Clock) -> None:
+    def test_pace_of_a_resumed_run_counts_this_session_only(self, clock: Clock) -> None:
         display = FitDisplay(1000, 2, clock)
         display.on_start(900)
         assert display.format_pace() == ["elapsed 0:00"]  # no division by zero
@@ -49,12 +47,12 @@ class TestFacts:
         assert display.format_pace() == ["1.0 steps/s", "2.0 utterances/s", "ETA 1:30", "elapsed 0:10"]
 
 
-Watched = Callable[..., str]
+Training = Callable[..., str]
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Watched:
-    """What a short training shows on a console."""
+def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Training:
+    """Return a function that returns the progress of a short training as text."""
 
     def show(title: str = "a -> b", *, done: int = 0, quiet: bool = False, **console: object) -> str:
         file = io.StringIO()
@@ -70,21 +68,21 @@ def watched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return show
 
 
-def test_without_a_terminal_a_line_comes_now_and_then(watched: Watched) -> None:
-    lines = watched(width=300).splitlines()
+def test_lines_are_printed_at_intervals_without_a_terminal(train: Training) -> None:
+    lines = train(width=300).splitlines()
     assert [line.split(":")[0] for line in lines] == [f"step {step}/100" for step in (*range(1, 101, 10), 100)]
     assert "emotion 0.700  total 1.500  threshold 0.510  confident 0.800" in lines[0]
     assert re.search(r"steps/s, .* utterances/s, ETA 0:00, elapsed 0:00\)$", lines[-1])
 
 
-def test_quiet_says_nothing(watched: Watched) -> None:
-    assert watched(done=70, quiet=True) == ""
-    assert watched(done=70, quiet=True, force_terminal=True) == ""
+def test_quiet_prints_nothing(train: Training) -> None:
+    assert train(done=70, quiet=True) == ""
+    assert train(done=70, quiet=True, force_terminal=True) == ""
 
 
 @pytest.mark.parametrize("width", [40, 80])
-def test_on_a_terminal_the_display_fits(width: int, watched: Watched) -> None:
-    shown = watched("ravdess -> emodb, arousal, " + 5 * "emo-dna ", force_terminal=True, width=width, done=40)
+def test_display_fits_on_a_terminal(width: int, train: Training) -> None:
+    shown = train("ravdess -> emodb, arousal, " + 5 * "emo-dna ", force_terminal=True, width=width, done=40)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
     assert max(map(len, plain.splitlines())) <= width
     for part in (
@@ -100,8 +98,8 @@ def test_on_a_terminal_the_display_fits(width: int, watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_names_from_outside_are_harmless(terminal: bool, watched: Watched) -> None:
-    shown = watched("x[red]\x1b[2J -> b", force_terminal=terminal, width=80)
+def test_names_from_outside_are_escaped(terminal: bool, train: Training) -> None:
+    shown = train("x[red]\x1b[2J -> b", force_terminal=terminal, width=80)
     assert "\x1b[2J" not in shown
     assert "odd[red]\\x1b[2J 1e+06" in shown
     assert ("x[red]\\x1b[2J -> b" in shown) is terminal

@@ -1,4 +1,4 @@
-"""emodna-predict as its users meet it."""
+"""emodna-predict: text, JSON, tables, windows and errors."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ KEYS = ["file", "start", "end", "task", "probability", "label", "error"]
 
 
 def predict(*arguments: object) -> CommandResult:
-    """Run the command, without the line that says how fast it was."""
+    """Run the command without the throughput line."""
     return run_command(predict_command.main, *arguments, "--threads", 1, "--quiet")
 
 
@@ -63,7 +63,7 @@ def test_json_has_exactly_the_documented_keys_for_each_file_in_order(
         assert 0 <= each["start"] < each["end"]
 
 
-def test_text_is_a_harmless_line_per_file(run: Path, files: list[Path], tmp_path: Path) -> None:
+def test_text_is_an_escaped_line_per_file(run: Path, files: list[Path], tmp_path: Path) -> None:
     odd = tmp_path / "[bold]a\x1b[31m\nb.wav"
     shutil.copy(files[0], odd)
     answer = predict(run, files[0], odd)
@@ -74,18 +74,18 @@ def test_text_is_a_harmless_line_per_file(run: Path, files: list[Path], tmp_path
 
 
 class TestManifest:
-    """The rows of a table, with its columns beside the answers."""
+    """Predictions for the rows of a table, with its columns."""
 
     @pytest.fixture
     def table(self, files: list[Path], tmp_path: Path) -> Path:
-        """Four rows: of two recordings, the second among two that cannot be answered."""
+        """Return a table of four rows; the second and the third cannot be predicted."""
         for file, name in zip(files, ("b.wav", "a [bold]é.wav"), strict=False):
             shutil.copy(file, tmp_path / name)
         rows = ["label,path,emotion,agent", "old,b.wav,anger,[red]x", 'new,absent.wav,,"1,2"', ",,,\x1b[31mred"]
         (tmp_path / "t.csv").write_text("\n".join([*rows, "0, a [bold]é.wav ,hangry,"]) + "\n")
         return tmp_path / "t.csv"
 
-    def test_gives_its_rows_in_order_with_their_columns(self, run: Path, table: Path, tmp_path: Path) -> None:
+    def test_rows_are_predicted_in_order_with_their_columns(self, run: Path, table: Path, tmp_path: Path) -> None:
         answer = predict(run, "--manifest", table, "--json")
         assert answer.code == 1
         members = {name: (tmp_path / name).read_bytes() for name in ("b.wav", "a [bold]é.wav")}
@@ -102,10 +102,10 @@ class TestManifest:
         assert found[1]["error"] == "cannot be read: No such file or directory"
         assert found[2]["error"] == "no path"
         assert {key: found[0][key] for key in KEYS[1:]} == {key: alone[key] for key in KEYS[1:]}
-        # A word that is no emotion of ours is no reason to leave a recording out: nobody asks for its label.
+        # An unknown emotion does not matter: labels are not used.
         assert (found[3]["emotion"], found[3]["label"] in ("low", "high")) == ("hangry", True)
 
-    def test_shows_a_line_per_row_with_harmless_cells(self, run: Path, table: Path) -> None:
+    def test_text_is_an_escaped_line_per_row(self, run: Path, table: Path) -> None:
         answer = predict(run, "--manifest", table)
         assert answer.code == 1
         first, second = answer.out.splitlines()
@@ -115,7 +115,7 @@ class TestManifest:
         assert second.endswith("  own_label=0  emotion=hangry")
         assert [line.split(":")[1] for line in answer.err.splitlines()] == [" absent.wav", " row 3"]
 
-    def test_has_errors_of_single_rows(self, run: Path, files: list[Path], tmp_path: Path) -> None:
+    def test_single_rows_have_errors(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         odd = ["../out.wav", "/out.wav", "../x\0/y.wav", "x" * 300]
         pq.write_table(pa.table({"path": [*odd, None, files[0].name]}), tmp_path / "t.parquet")
         answer = predict(run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent, "--json")
@@ -126,7 +126,7 @@ class TestManifest:
             (files[0].name, True),
         ]
 
-    def test_that_cannot_be_used_is_a_mistake(self, run: Path, table: Path, files: list[Path], tmp_path: Path) -> None:
+    def test_unusable_manifests_are_errors(self, run: Path, table: Path, files: list[Path], tmp_path: Path) -> None:
         assert_one_line_error(predict(run, "--manifest", tmp_path / "absent.csv"), "absent.csv: not found")
         assert_one_line_error(predict(run, "--manifest", table, "--root", tmp_path / "gone"), "gone: not found")
         (tmp_path / "x.csv").write_text("file\na.wav\n")
@@ -138,7 +138,7 @@ class TestManifest:
             assert "--manifest" in answer.err
 
 
-def test_mistakes_are_one_line(run: Path, files: list[Path], tmp_path: Path) -> None:
+def test_errors_are_one_line(run: Path, files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"weights")
     for place in (tmp_path, tmp_path / "absent", run / "config.json", tmp_path / "damaged"):
@@ -148,14 +148,14 @@ def test_mistakes_are_one_line(run: Path, files: list[Path], tmp_path: Path) -> 
     assert predict(run, files[0], "--loud").code == 2
 
 
-class TestOverTime:
+class TestWindows:
     @pytest.fixture
     def long(self, files: list[Path], tmp_path: Path) -> Path:
         samples, rate = soundfile.read(files[0])
         soundfile.write(tmp_path / "long.wav", np.tile(samples, 9)[:rate], rate)
         return tmp_path / "long.wav"
 
-    def test_has_an_answer_for_each_window(self, run: Path, long: Path) -> None:
+    def test_each_window_has_a_prediction(self, run: Path, long: Path) -> None:
         answer = predict(run, long, "--windows", 0.4)
         assert answer.code == 0
         spans = [line.rpartition(", ")[2] for line in answer.out.splitlines()]
@@ -164,7 +164,7 @@ class TestOverTime:
         assert all(list(each) == KEYS for each in found)
         assert [(each["start"], each["end"]) for each in found] == [(0, 0.5), (0.3, 0.8), (0.5, 1)]
 
-    def test_too_long_or_too_short_is_told(self, run: Path, files: list[Path]) -> None:
+    def test_windows_that_are_too_long_or_too_short_are_named(self, run: Path, files: list[Path]) -> None:
         answer = run_command(predict_command.main, run, files[0], "--windows", 4, "--threads", 1)
         assert "windows of 4 s are longer than the arousal model's window of 0.74 s" in answer.err
         assert_one_line_error(predict(run, files[0], "--windows", 0.2), "--windows 0.2: at least 0.25 s")
@@ -173,23 +173,23 @@ class TestOverTime:
             assert predict(run, files[0], *options).code == 2
 
 
-def test_also_gives_an_answer_of_each_run(runs: dict[str, Path], files: list[Path]) -> None:
-    asked = (runs["arousal"], "--also", runs["valence"], *files[:2])
-    found = json.loads(predict(*asked, "--json").out)
+def test_also_adds_predictions_of_another_run(runs: dict[str, Path], files: list[Path]) -> None:
+    manifest_arguments = (runs["arousal"], "--also", runs["valence"], *files[:2])
+    found = json.loads(predict(*manifest_arguments, "--json").out)
     assert all(list(each) == [*KEYS, "run"] for each in found)
     expected = [(str(file), task, str(runs[task])) for file in files[:2] for task in ("arousal", "valence")]
     assert [(each["file"], each["task"], each["run"]) for each in found] == expected
     for each in found:
         alone = json.loads(predict(each["run"], *files[:2], "--json").out)
         assert each["probability"] in [answer["probability"] for answer in alone]
-    lines = predict(*asked).out.splitlines()
+    lines = predict(*manifest_arguments).out.splitlines()
     assert ["p(positive)" in line for line in lines] == [False, True, False, True]
     assert "run=" not in lines[0]
 
 
 def test_standard_input_is_audio(run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     content = files[0].read_bytes()
-    streamed = bytearray(content)  # by a program that cannot seek back to write the lengths
+    streamed = bytearray(content)  # written by a program that cannot seek back to set the lengths
     streamed[4:8] = streamed[40:44] = b"\xff" * 4
     (expected,) = json.loads(predict(run, files[0], "--json").out)
     for each in (content, streamed):
@@ -198,10 +198,8 @@ def test_standard_input_is_audio(run: Path, files: list[Path], monkeypatch: pyte
 
 
 class TestTables:
-    """--out and --csv."""
-
     @pytest.fixture
-    def asked(self, run: Path, files: list[Path], tmp_path: Path) -> list[object]:
+    def manifest_arguments(self, run: Path, files: list[Path], tmp_path: Path) -> list[object]:
         columns = {
             "path": [files[0].name, "=x.wav", files[1].name],
             "note": ["=1+1", "-3.5", "a\x1b[2J\n"],
@@ -211,10 +209,10 @@ class TestTables:
         pq.write_table(pa.table(columns), tmp_path / "t.parquet")
         return [run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent]
 
-    def test_hold_what_json_says(self, asked: list[object], tmp_path: Path) -> None:
-        said = predict(*asked, "--json")
+    def test_files_have_the_content_of_json(self, manifest_arguments: list[object], tmp_path: Path) -> None:
+        said = predict(*manifest_arguments, "--json")
         for suffix in (".json", ".parquet", ".csv"):
-            answer = predict(*asked, "--out", tmp_path / f"out{suffix}")
+            answer = predict(*manifest_arguments, "--out", tmp_path / f"out{suffix}")
             assert (answer.code, answer.out) == (1, "")
             assert answer.err.startswith("error: =x.wav: ")
         assert (tmp_path / "out.json").read_text() == said.out
@@ -229,10 +227,10 @@ class TestTables:
         assert [row["file"] for row in rows] == [found[0]["file"], "'=x.wav", found[2]["file"]]
         assert [row["note"] for row in rows] == ["'=1+1", "-3.5", "a\\x1b[2J\\n"]
         assert [row["probability"] for row in rows] == [str(found[0]["probability"]), "", str(found[2]["probability"])]
-        assert predict(*asked, "--csv").out == (tmp_path / "out.csv").read_text()
+        assert predict(*manifest_arguments, "--csv").out == (tmp_path / "out.csv").read_text()
         assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.csv", "out.json", "out.parquet"]
 
-    def test_stay_as_they_were_where_something_fails(
+    def test_files_are_unchanged_after_a_failure(
         self, run: Path, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for suffix in (".csv", ".parquet", ".json"):
@@ -243,7 +241,7 @@ class TestTables:
             assert predict(run, *files, "--out", out).code == 130
         assert [path.read_text() for path in tmp_path.iterdir()] == ["old"] * 3
 
-    def test_that_cannot_be_written_are_one_line(self, run: Path, files: list[Path], tmp_path: Path) -> None:
+    def test_files_that_cannot_be_written_are_errors(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.csv")
         for name, says in (
             ("a.txt", "valid: .csv, .parquet, .json"),
@@ -254,14 +252,14 @@ class TestTables:
 
 
 class TestWholeCommand:
-    def test_says_how_fast_it_was(self, run: Path, files: list[Path]) -> None:
+    def test_throughput_is_printed_at_the_end(self, run: Path, files: list[Path]) -> None:
         answer = run_command(predict_command.main, run, *files, "--json", "--threads", 1)
         assert len(json.loads(answer.out)) == 3
         seconds = sum(soundfile.info(file).duration for file in files)
         assert re.fullmatch(rf"3 files, {seconds:.1f} s of audio in \d+\.\d\d s: \d+ x real time\n", answer.err)
 
     @pytest.mark.slow
-    def test_imports_nothing_that_prediction_does_not_need(self, run: Path, files: list[Path]) -> None:
+    def test_prediction_imports_no_heavy_libraries(self, run: Path, files: list[Path]) -> None:
         code = (
             "import sys; from emodna.cli.predict import predict;"
             "predict.main(sys.argv[1:], standalone_mode=False);"

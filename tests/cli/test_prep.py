@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def damaged(root: Path) -> Path:
+def damaged_root(root: Path) -> Path:
     """Return the same folder with five unusable files."""
     whole = wav(noise(0.2))
     samples = noise(0.2)
@@ -82,8 +82,8 @@ class TestResults:
 
 
 class TestRejections:
-    def test_rejected_files_are_listed_with_reasons(self, emodna_prep: Command, damaged: Path) -> None:
-        ran = emodna_prep("--corpus", "emodb", "--root", damaged, "--json")
+    def test_rejected_files_are_listed_with_reasons(self, emodna_prep: Command, damaged_root: Path) -> None:
+        ran = emodna_prep("--corpus", "emodb", "--root", damaged_root, "--json")
         assert ran.code == 0
         assert (ran.json[0]["utterances"], ran.json[0]["rejected"]) == (6, 5)
         lines = [line for line in ran.err.splitlines() if line.startswith("rejected: ")]

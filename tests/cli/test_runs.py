@@ -1,4 +1,4 @@
-"""emodna-runs: what its users and their scripts get."""
+"""emodna-runs: lists, single runs and comparisons, as text and JSON."""
 
 import json
 import shutil
@@ -29,15 +29,15 @@ def runs(*arguments: object) -> CommandResult:
     return run_command(runs_command.main, *arguments)
 
 
-def answer_json(*arguments: object) -> Any:
+def read_json(*arguments: object) -> Any:
     answer = runs(*arguments, "--json")
     assert (answer.code, answer.err) == (0, "")
     return json.loads(answer.out)
 
 
 @pytest.fixture(scope="module")
-def made(ravdess_store: Path, emodb_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four runs: Source Only with two seeds, Emo-DNA interrupted at step 2 of 3, and one with sources turned round."""
+def trained_runs(ravdess_store: Path, emodb_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of four runs: three of Source Only, and one of Emo-DNA interrupted at step 2 of 3."""
     folder = tmp_path_factory.mktemp("runs")
     stores = [FeatureStore(store) for store in (ravdess_store, emodb_store)]
     for name, asked in {
@@ -57,14 +57,14 @@ def made(ravdess_store: Path, emodb_store: Path, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture
-def copy(made: Path, tmp_path: Path) -> Path:
-    """A copy of all runs, to be damaged."""
-    return Path(shutil.copytree(made, tmp_path / "runs"))
+def copy(trained_runs: Path, tmp_path: Path) -> Path:
+    """Return a copy of all runs."""
+    return Path(shutil.copytree(trained_runs, tmp_path / "runs"))
 
 
 class TestLs:
-    def test_json_has_exactly_the_documented_keys(self, made: Path) -> None:
-        rows = answer_json("ls", made)
+    def test_json_has_exactly_the_documented_keys(self, trained_runs: Path) -> None:
+        rows = read_json("ls", trained_runs)
         assert len(rows) == 4
         for row in rows:
             assert list(row) == [*LS_KEYS, *SCORE_KEYS, "best_constant", "changed", "bytes"]
@@ -72,19 +72,21 @@ class TestLs:
         states = {Path(row["run"]).name: (row["state"], row["step"]) for row in rows}
         assert states == {"one": ("done", 3), "two": ("done", 3), "other": ("done", 3), "stopped": ("interrupted", 2)}
 
-    def test_is_sorted_by_what_was_asked_or_by_a_score(self, made: Path) -> None:
-        assert [Path(row["run"]).name for row in answer_json("ls", made)] == ["other", "stopped", "one", "two"]
-        found = [row["f1"] for row in answer_json("ls", made, "--sort", "f1")]
+    def test_runs_are_sorted_by_name_or_by_a_score(self, trained_runs: Path) -> None:
+        assert [Path(row["run"]).name for row in read_json("ls", trained_runs)] == ["other", "stopped", "one", "two"]
+        found = [row["f1"] for row in read_json("ls", trained_runs, "--sort", "f1")]
         assert found == sorted(found, key=lambda each: -(each or 0))
 
-    def test_text_has_a_line_for_each_run_however_long(self, made: Path) -> None:
-        answer = runs("ls", made)
-        (line,) = [line for line in answer.out.splitlines() if line.rstrip().endswith(str(made / "deep" / "two"))]
+    def test_text_has_one_line_per_run(self, trained_runs: Path) -> None:
+        answer = runs("ls", trained_runs)
+        (line,) = [
+            line for line in answer.out.splitlines() if line.rstrip().endswith(str(trained_runs / "deep" / "two"))
+        ]
         for part in ("ravdess -> emodb", "arousal", "source-only", "done 3"):
             assert part in line
         assert "interrupted 2/3" in answer.out
 
-    def test_filters(self, made: Path) -> None:
+    def test_filters_select_runs(self, trained_runs: Path) -> None:
         for options, names in (
             (["--task", "valence"], ["other"]),
             (["--method", "emo-dna"], ["stopped"]),
@@ -92,15 +94,15 @@ class TestLs:
             (["--tgt", "emodb", "--method", "source-only"], ["one", "two"]),
             (["--tgt", "calls"], []),
         ):
-            assert [Path(row["run"]).name for row in answer_json("ls", made, *options)] == names
+            assert [Path(row["run"]).name for row in read_json("ls", trained_runs, *options)] == names
 
-    def test_looks_below_runs_by_default(self, made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_default_folder_is_runs(self, trained_runs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.chdir(tmp_path)
         assert runs("ls") == CommandResult(0, "no matching runs below runs\n", "")
-        (tmp_path / "runs").symlink_to(made)
-        assert len(answer_json("ls")) == 4
+        (tmp_path / "runs").symlink_to(trained_runs)
+        assert len(read_json("ls")) == 4
 
-    def test_names_what_is_damaged_and_shows_the_rest(self, copy: Path) -> None:
+    def test_damaged_runs_are_named_among_the_rest(self, copy: Path) -> None:
         (copy / "one" / "config.json").write_text("{[red]\x1b[2J")
         for answer in (runs("ls", copy), runs("show", copy / "one")):
             assert answer.code == 0
@@ -108,7 +110,7 @@ class TestLs:
             assert "\x1b[2J" not in answer.out
         assert runs("ls", copy).out.count("done 3") == 2
 
-    def test_names_from_outside_are_harmless(self, copy: Path) -> None:
+    def test_names_from_outside_are_escaped(self, copy: Path) -> None:
         config = json.loads((copy / "one" / "config.json").read_text())
         config["decisive"] |= {"src": "[red]x\x1b[2J", "method": "[/]\r\n"}
         (copy / "one" / "config.json").write_text(json.dumps(config))
@@ -119,18 +121,18 @@ class TestLs:
 
 
 class TestShow:
-    def test_json_has_exactly_the_documented_keys(self, made: Path) -> None:
-        document = answer_json("show", made / "one")
+    def test_json_has_exactly_the_documented_keys(self, trained_runs: Path) -> None:
+        document = read_json("show", trained_runs / "one")
         keys = ["constant", "not_default", "config", "data", "curves", "files"]
         assert list(document) == [*LS_KEYS, *SCORE_KEYS, "best_constant", "changed", "bytes", *keys]
         assert document["not_default"]["train.frames"] == {"value": 32, "default": 188}
-        assert document["config"] == json.loads((made / "one" / "config.json").read_text())
+        assert document["config"] == json.loads((trained_runs / "one" / "config.json").read_text())
         assert [each["state"] for each in document["data"]] == ["same", "same"]
         assert document["curves"]["total"]["step"] == [1, 2, 3]
-        assert {file["name"] for file in document["files"]} == {file.name for file in (made / "one").iterdir()}
+        assert {file["name"] for file in document["files"]} == {file.name for file in (trained_runs / "one").iterdir()}
 
-    def test_text_begins_with_what_is_no_default(self, made: Path) -> None:
-        answer = runs("show", made / "one")
+    def test_text_begins_with_changed_settings(self, trained_runs: Path) -> None:
+        answer = runs("show", trained_runs / "one")
         lines = answer.out.splitlines()
         places = [next(n for n, line in enumerate(lines) if part in line) for part in ("set: frames", "by default")]
         assert places == sorted(places)
@@ -138,7 +140,7 @@ class TestShow:
         for part in ("unchanged since the run", "torch ", "always high", "steps 1 to 3", "model.safetensors"):
             assert part in answer.out
 
-    def test_of_a_run_without_log_and_stores_shows_the_rest(self, copy: Path) -> None:
+    def test_run_without_log_and_stores_is_shown(self, copy: Path) -> None:
         config = json.loads((copy / "one" / "config.json").read_text())
         config["stores"] = {"ravdess": str(copy / "gone"), "emodb": None}
         (copy / "one" / "config.json").write_text(json.dumps(config))
@@ -148,20 +150,20 @@ class TestShow:
         for part in ("metrics.jsonl has no line", "not found", "not in the configuration", "always high"):
             assert part in answer.out
 
-    def test_of_no_run_is_one_line(self, tmp_path: Path) -> None:
-        assert_one_line_error(runs("show", tmp_path), "not a run's folder", "emodna-runs ls")
-        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: no such folder")
+    def test_missing_run_is_one_line(self, tmp_path: Path) -> None:
+        assert_one_line_error(runs("show", tmp_path), "not a run's folder")
+        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: not found")
 
 
 class TestCompare:
-    def test_json_has_exactly_the_documented_keys(self, made: Path) -> None:
+    def test_json_has_exactly_the_documented_keys(self, trained_runs: Path) -> None:
         names = ["one", "deep/two", "stopped"]
-        document = answer_json("compare", *(made / name for name in names))
+        document = read_json("compare", *(trained_runs / name for name in names))
         assert list(document) == ["runs", "differs", "seeds", "pairs"]
-        assert [row["run"] for row in document["runs"]] == [str(made / name) for name in names]
+        assert [row["run"] for row in document["runs"]] == [str(trained_runs / name) for name in names]
         assert document["differs"]["seed"] == [0, 1, 0]
         (seeds,) = document["seeds"]
-        assert seeds["runs"] == [str(made / name) for name in names[:2]]
+        assert seeds["runs"] == [str(trained_runs / name) for name in names[:2]]
         assert list(seeds["mean"]) == list(seeds["std"]) == SCORE_KEYS
         assert [list(pair) for pair in document["pairs"]] == 3 * [
             ["a", "b", "utterances", "agreement", "labelled", "only_a", "only_b", "p", "problem"]
@@ -169,19 +171,19 @@ class TestCompare:
         assert 0 <= document["pairs"][0]["p"] <= 1
         assert document["pairs"][0]["problem"] is None
         assert document["pairs"][1]["utterances"] is None
-        assert "stopped: not done" in document["pairs"][1]["problem"]
+        assert "stopped: not finished" in document["pairs"][1]["problem"]
 
-    def test_text_shows_scores_differences_seeds_and_pairs(self, made: Path) -> None:
-        answer = runs("compare", made / "one", made / "deep" / "two", made / "other")
+    def test_text_shows_scores_differences_seeds_and_pairs(self, trained_runs: Path) -> None:
+        answer = runs("compare", trained_runs / "one", trained_runs / "deep" / "two", trained_runs / "other")
         assert answer.code == 0
-        for part in (f"A  {made / 'one'}", "best constants", "differs", "over seeds", "\u00b1", "McNemar p"):
+        for part in (f"A  {trained_runs / 'one'}", "best constants", "differs", "over seeds", "\u00b1", "McNemar p"):
             assert part in answer.out
-        assert "A C  not the same task" in answer.out
+        assert "A C  different tasks" in answer.out
 
-    def test_of_equal_runs_says_so(self, made: Path) -> None:
-        assert "the same configuration" in runs("compare", made / "one", made / "one").out
+    def test_equal_runs_have_the_same_configuration(self, trained_runs: Path) -> None:
+        assert "the same configuration" in runs("compare", trained_runs / "one", trained_runs / "one").out
 
-    def test_wants_two_runs(self, made: Path) -> None:
-        answer = runs("compare", made / "one")
+    def test_one_run_is_a_usage_error(self, trained_runs: Path) -> None:
+        answer = runs("compare", trained_runs / "one")
         assert answer.code == 2
         assert "at least two runs" in answer.err

@@ -1,4 +1,4 @@
-"""CPAC as one writes it down: layer after layer, every prediction of every capsule made."""
+"""Plain implementation of CPAC, layer by layer and with every single prediction of routing."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class PlainBlock(nn.Module):
-    """Convolution, batch norm by its running statistics, ELU, mean pool, dropout."""
+    """Convolution, batch norm in evaluation mode, ELU, mean pooling, dropout."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class PlainBlock(nn.Module):
 
 
 class PlainPrimary(nn.Module):
-    """The convolution whose channels are capsules."""
+    """Convolution whose channels form capsules."""
 
     def __init__(self, channels: int, maps: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class PlainPrimary(nn.Module):
 
 
 class PlainRouted(nn.Module):
-    """The matrices of the capsules above."""
+    """Matrices of the upper capsules."""
 
     def __init__(self, channels: int, capsules: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class PlainRouted(nn.Module):
 
 
 class PlainCapsules(nn.Module):
-    """The whole encoder, (batch, dim, frames) -> (batch, channels); its parameters are named as in the fast one."""
+    """Capsule encoder: (batch, dim, frames) -> (batch, channels). Parameter names equal those of `CapsuleEncoder`."""
 
     def __init__(
         self, channels: int = 64, maps: int = 6, capsules: int = 6, routings: int = 3, dropout: float = 0.25
@@ -48,22 +48,22 @@ class PlainCapsules(nn.Module):
         self.length, self.routings = channels, routings
 
     def forward(self, features: Tensor) -> Tensor:
-        """Encode features."""
+        """Return the code of features (batch, dim, frames)."""
         maps = self.primary.conv(self.blocks(features.transpose(1, 2).unsqueeze(1)))
         primary = plain_squash(maps.permute(0, 2, 3, 1).reshape(len(features), -1, self.length))
         attention = torch.softmax(primary @ primary.transpose(1, 2), 2) @ primary
         predictions = torch.einsum("bnd,idj->binj", primary * attention, self.routed.weight)
         logits = torch.zeros_like(predictions[..., 0])  # (batch, capsules, n)
-        for left in reversed(range(self.routings)):
+        for remaining in reversed(range(self.routings)):
             output = (torch.softmax(logits, 1).unsqueeze(3) * predictions).sum(2)  # (batch, capsules, channels)
-            if left:
+            if remaining:
                 unit = output / output.norm(dim=2, keepdim=True).clamp_min(1e-6)
                 logits = (unit.unsqueeze(2) * predictions).sum(3)
         return plain_squash(output).mean(1)
 
 
 def plain_squash(x: Tensor) -> Tensor:
-    """|s|^2 / (1 + |s|^2) times s / |s|."""
+    """Return |s|^2 / (1 + |s|^2) times s / |s|."""
     length = (x.square().sum(-1, keepdim=True) + 1e-7).sqrt()
     squared = x.square().sum(-1, keepdim=True)
     return squared / (1 + squared) * x / length

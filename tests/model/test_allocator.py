@@ -1,4 +1,4 @@
-"""Memory that one step frees is there for the next one."""
+"""Memory that one step frees is available to the next one."""
 
 import os
 import platform
@@ -15,11 +15,11 @@ library.malloc.restype = ctypes.c_void_p
 library.free.argtypes = [ctypes.c_void_p]
 
 def step():
-    places = [library.malloc(8 << 20) for _ in range(8)]
-    for place in places:
-        ctypes.memset(place, 1, 8 << 20)
-    for place in places:
-        library.free(place)
+    blocks = [library.malloc(8 << 20) for _ in range(8)]
+    for block in blocks:
+        ctypes.memset(block, 1, 8 << 20)
+    for block in blocks:
+        library.free(block)
 
 def faults():
     step()
@@ -29,17 +29,19 @@ def faults():
         step()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-usual = faults()
+default = faults()
 keep_freed_memory()
 keep_freed_memory()
-print(usual, faults())
+print(default, faults())
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_freed_memory_is_kept() -> None:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=ours)
-    usual, kept = map(int, done.stdout.split())
-    assert kept < 0.01 * usual
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    finished = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment
+    )
+    default, kept = map(int, finished.stdout.split())
+    assert kept < 0.01 * default

@@ -1,4 +1,4 @@
-"""Scores of groups: against those of each group's utterances alone."""
+"""Scores and recalls of groups of utterances."""
 
 from __future__ import annotations
 
@@ -23,36 +23,38 @@ def truth(target: FeatureStore) -> Labels:
 
 
 @pytest.fixture(scope="module")
-def predicted(truth: Labels) -> Labels:
+def predictions(truth: Labels) -> Labels:
     return np.where(np.random.default_rng(0).random(len(truth)) < 0.3, 1 - truth, truth)
 
 
 @pytest.mark.parametrize("column", ["speaker", "gender", "language"])
-def test_scores_are_those_of_the_group_alone(
-    column: str, target: FeatureStore, truth: Labels, predicted: Labels
+def test_scores_of_a_group_equal_the_scores_of_its_utterances(
+    column: str, target: FeatureStore, truth: Labels, predictions: Labels
 ) -> None:
     values = np.array(target.column(column))
-    found = break_down_scores(group_confusions(column, target, np.arange(len(target)), truth, predicted))
-    assert list(found) == sorted(set(values))  # all are known
+    found = break_down_scores(group_confusions(column, target, np.arange(len(target)), truth, predictions))
+    assert list(found) == sorted(set(values))  # there is no unknown value
     for name, row in found.items():
         here = values == name
         assert (row["count"], row["high"]) == (here.sum(), truth[here].sum())
-        assert {key: row[key] for key in SCORES} == pytest.approx(asdict(scores(truth[here], predicted[here])))
+        assert {key: row[key] for key in SCORES} == pytest.approx(asdict(scores(truth[here], predictions[here])))
 
 
-def test_emotions_have_a_recall_and_a_share_called_high(target: FeatureStore, truth: Labels, predicted: Labels) -> None:
+def test_emotions_have_a_recall_and_a_share_predicted_high(
+    target: FeatureStore, truth: Labels, predictions: Labels
+) -> None:
     values = np.array(target.column("emotion"))
-    found = break_down_emotions(group_confusions("emotion", target, np.arange(len(target)), truth, predicted))
+    found = break_down_emotions(group_confusions("emotion", target, np.arange(len(target)), truth, predictions))
     assert list(found) == sorted(set(values))
     for name, row in found.items():
         here = values == name
         assert row["label"] == truth[here][0]
         assert row["count"] == here.sum()
-        assert row["called_high"] == pytest.approx(100 * predicted[here].mean())
-        assert row["recall"] == pytest.approx(100 * (predicted[here] == truth[here]).mean())
+        assert row["called_high"] == pytest.approx(100 * predictions[here].mean())
+        assert row["recall"] == pytest.approx(100 * (predictions[here] == truth[here]).mean())
 
 
-def test_some_rows_of_people_that_nobody_knows(target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
+def test_unknown_speakers_form_a_group(target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
     emotions = read_emotions(target)
     speakers = {path: "" if place % 3 else f"s{place % 2}" for place, path in enumerate(emotions)}
     store = make_manifest_store(roots["emodb"], emotions, tmp_path, speaker=speakers)
@@ -61,7 +63,7 @@ def test_some_rows_of_people_that_nobody_knows(target: FeatureStore, roots: dict
     found = break_down_scores(group_confusions("speaker", store, rows, truth, truth))
     assert list(found) == ["s0", "s1", "unknown"]
     assert found["unknown"]["count"] == sum(store.column("speaker")[row] is None for row in rows)
-    # Of one class the recall of the other is not known.
+    # UAR needs both classes.
     assert [(row["uar"], row["war"]) for row in found.values()] == [(None, 100)] * 3
 
 

@@ -1,4 +1,4 @@
-"""Calibration: a case computed by hand, naive loops, scikit-learn, and the edges of the bins."""
+"""Calibration, against hand-computed values, naive loops and scikit-learn."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from emodna.model.evaluation.calibration import BINS, bin_probabilities, compute_calibration
 
-answers = st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40)
+probability_lists = st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40)
 
 
-def test_by_hand() -> None:
-    # Confidences .9 .9 .8 .6, of which the answers are right, wrong, right, right: bins (13/15, 14/15], (11/15, 12/15],
-    # (8/15, 9/15] hold 2, 1, 1 with gaps |.5 - .9|, |1 - .8|, |1 - .6|.
+def test_calibration_equals_hand_computed_values() -> None:
+    # Confidences .9 .9 .8 .6; predictions right, wrong, right, right: bins (13/15, 14/15], (11/15, 12/15],
+    # (8/15, 9/15] have 2, 1, 1 utterances with gaps |.5 - .9|, |1 - .8|, |1 - .6|.
     found = compute_calibration(np.array([1, 0, 0, 1]), np.array([0.9, 0.9, 0.2, 0.6]))
     assert found["ece"] == pytest.approx((2 * 0.4 + 0.2 + 0.4) / 4)
     assert found["mce"] == pytest.approx(0.4)
@@ -28,8 +28,8 @@ def test_by_hand() -> None:
     assert [row["mean"] for row in filled] == pytest.approx([0.2, 0.6, 0.9])
 
 
-@given(answers)
-def test_against_naive_loops_and_scikit_learn(pairs: list[tuple[int, float]]) -> None:
+@given(probability_lists)
+def test_calibration_equals_naive_loops_and_scikit_learn(pairs: list[tuple[int, float]]) -> None:
     truth, probability = (np.array(column) for column in zip(*pairs, strict=True))
     gaps, sizes = [], []
     for number in range(BINS):
@@ -51,8 +51,8 @@ def test_against_naive_loops_and_scikit_learn(pairs: list[tuple[int, float]]) ->
     assert found["nll"] == pytest.approx(log_loss(truth, probability, labels=[0, 1]), abs=1e-12)
 
 
-@given(answers)
-def test_bins_hold_everything_once(pairs: list[tuple[int, float]]) -> None:
+@given(probability_lists)
+def test_every_utterance_is_in_one_bin(pairs: list[tuple[int, float]]) -> None:
     truth, probability = (np.array(column) for column in zip(*pairs, strict=True))
     found = compute_calibration(truth, probability)
     assert 0 <= found["ece"] <= found["mce"] <= 1
@@ -73,7 +73,7 @@ def test_an_edge_belongs_to_the_bin_below() -> None:
     assert [row["count"] for row in rows] == [2] + [1] * (BINS - 1)
 
 
-def test_of_answers_that_are_sure() -> None:
+def test_certain_predictions_have_extreme_errors() -> None:
     found = compute_calibration(np.array([0, 1]), np.array([0.0, 1.0]))
     assert (found["ece"], found["mce"], found["brier"]) == (0, 0, 0)
     assert found["nll"] == pytest.approx(0, abs=1e-15)
@@ -82,7 +82,7 @@ def test_of_answers_that_are_sure() -> None:
     assert 30 < wrong["nll"] < 40
 
 
-def test_probabilities_that_are_true_have_next_to_no_error() -> None:
+def test_calibrated_probabilities_have_almost_no_error() -> None:
     rng = np.random.default_rng(0)
     probability = rng.random(200_000)
     truth = (rng.random(200_000) < probability).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The capsule encoder: shapes of the authors' network, and the network as one writes it down."""
+"""Capsule encoder: shapes of the authors' network, and values of a plain implementation."""
 
 from typing import Any
 
@@ -18,35 +18,33 @@ def encoder(channels: int = 64, dropout: float = 0.25, **changed: Any) -> Capsul
     return CapsuleEncoder(channels, **{"primary_maps": 6, "capsules": 6, "routings": 3, "dropout": dropout, **changed})
 
 
-def shapes(dim: int, frames: int) -> list[tuple[int, ...]]:
-    """Of what every part of the encoder gives for one utterance."""
-    found: list[tuple[int, ...]] = []
-    made = encoder()
-    for part in [*made.blocks, made.primary, made.routed]:
-        part.register_forward_hook(lambda _part, _inputs, output: found.append(tuple(output.shape[1:])))
-    encoded = made(make_noise(1, dim, frames))
-    return [*found, tuple(encoded.shape[1:])]
+def find_shapes(dim: int, frames: int) -> list[tuple[int, ...]]:
+    """Return the output shapes of every part of the encoder for one utterance."""
+    shapes: list[tuple[int, ...]] = []
+    network = encoder()
+    for part in [*network.blocks, network.primary, network.routed]:
+        part.register_forward_hook(lambda _part, _inputs, output: shapes.append(tuple(output.shape[1:])))
+    code = network(make_noise(1, dim, frames))
+    return [*shapes, tuple(code.shape[1:])]
 
 
 class TestShapes:
-    def test_are_those_of_the_authors_network(self) -> None:
-        assert shapes(39, 188) == [(64, 93, 18), (64, 45, 8), (64, 21, 3), (114, 64), (6, 64), (64,)]
+    def test_shapes_equal_the_authors_network(self) -> None:
+        assert find_shapes(39, 188) == [(64, 93, 18), (64, 45, 8), (64, 21, 3), (114, 64), (6, 64), (64,)]
 
-    def test_the_smallest_input_makes_one_place_of_capsules(self) -> None:
-        assert shapes(MIN_SIZE, MIN_SIZE)[3] == (6, 64)
+    def test_smallest_input_gives_one_position_of_capsules(self) -> None:
+        assert find_shapes(MIN_SIZE, MIN_SIZE)[3] == (6, 64)
         for dim, frames in ((MIN_SIZE - 1, MIN_SIZE), (MIN_SIZE, MIN_SIZE - 1)):
             with pytest.raises(RuntimeError):
-                shapes(dim, frames)
+                find_shapes(dim, frames)
 
 
 class TestPlainNetwork:
-    """The same numbers as those of the network without its tricks."""
-
     @pytest.mark.parametrize(("dim", "frames"), [(40, 60), (39, 61)])
     @pytest.mark.parametrize("routings", [1, 3])
-    def test_gives_the_same_values_and_gradients(self, dim: int, frames: int, routings: int) -> None:
+    def test_values_and_gradients_equal_the_plain_network(self, dim: int, frames: int, routings: int) -> None:
         mine, plain = encoder(8, dropout=0.0, routings=routings), PlainCapsules(8, dropout=0.0, routings=routings)
-        for norm in mine.modules():  # those of a new one change next to nothing
+        for norm in mine.modules():  # the initial statistics have almost no effect
             if isinstance(norm, FrozenBatchNorm2d):
                 for number, tensor in enumerate(
                     (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var)
@@ -64,7 +62,7 @@ class TestPlainNetwork:
             torch.testing.assert_close(parameter.grad, other.grad, msg=name)
 
 
-def test_frozen_batch_norm_keeps_its_statistics_in_training_and_is_an_affine_map() -> None:
+def test_frozen_batch_norm_is_an_affine_map_in_training() -> None:
     norm = FrozenBatchNorm2d(3, eps=1e-3).train()
     norm.weight.data.copy_(torch.tensor([1.0, 2, 3]))
     norm.bias.data.copy_(torch.tensor([0.0, 1, 2]))
@@ -81,7 +79,7 @@ def test_frozen_batch_norm_keeps_its_statistics_in_training_and_is_an_affine_map
 class TestPooledConvolution:
     @pytest.mark.parametrize(("h", "w"), [(4, 4), (9, 12), (90, 80)])
     @pytest.mark.parametrize("inputs", [1, 3])
-    def test_is_a_convolution_elu_and_a_mean_pool(self, inputs: int, h: int, w: int) -> None:
+    def test_equals_convolution_elu_and_mean_pooling(self, inputs: int, h: int, w: int) -> None:
         x, weight, bias = make_noise(3, inputs, h, w), make_noise(5, inputs, 3, 3, seed=1), make_noise(5, seed=2)
         parameters = [[each.clone().requires_grad_() for each in (weight, bias)] for _ in range(2)]
         outputs = convolve_and_pool(x, *parameters[0]), F.avg_pool2d(F.elu(F.conv2d(x, *parameters[1])), 2)
@@ -94,18 +92,18 @@ class TestPooledConvolution:
 
 class TestSquash:
     @pytest.mark.parametrize(("length", "squashed"), [(0.0, 0.0), (0.1, 0.01 / 1.01), (1.0, 0.5), (3.0, 0.9)])
-    def test_lengths(self, length: float, squashed: float) -> None:
+    def test_golden_lengths(self, length: float, squashed: float) -> None:
         x = length * F.normalize(make_noise(4, 5), dim=1).double()
         torch.testing.assert_close(squash(x), F.normalize(x, dim=1) * squashed, rtol=1e-4, atol=0)
 
-    def test_of_nothing_has_a_gradient_of_nothing(self) -> None:
+    def test_zero_vector_has_a_zero_gradient(self) -> None:
         x = torch.zeros(2, 3, requires_grad=True)
         squash(x).sum().backward()
         assert x.grad is not None
         assert x.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
-def test_routing_of_nothing_has_finite_gradients() -> None:
+def test_routing_of_zeros_has_finite_gradients() -> None:
     layer = RoutedCapsules(3, 2, 2, iterations=3)
     nn.init.normal_(layer.weight)
     x = torch.zeros(2, 4, 3, requires_grad=True)

@@ -1,4 +1,4 @@
-"""The model card: all that the run knows, in a form that the hub reads, and nothing that a corpus could smuggle in."""
+"""Model cards: content, front matter, and escaping of text from outside."""
 
 import json
 import re
@@ -12,35 +12,35 @@ import yaml
 
 from emodna.model.provenance import read_corpora
 from emodna.model.run_folder import RunFolder
-from emodna.model.runs.card import card
+from emodna.model.runs.card import render_card
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small, make_manifest_store, read_emotions
 
 
 @pytest.fixture
 def run(trained_run: Path, tmp_path: Path) -> RunFolder:
-    """A copy of the finished run, to be changed."""
+    """Return a copy of the finished run."""
     return RunFolder(Path(shutil.copytree(trained_run, tmp_path / "run")))
 
 
-def parts(text: str) -> tuple[dict[str, Any], str]:
-    """Front matter and text."""
+def split_card(text: str) -> tuple[dict[str, Any], str]:
+    """Return front matter and text."""
     _, front, body = re.split(r"^---\n", text, maxsplit=2, flags=re.MULTILINE)
     return yaml.safe_load(front), body
 
 
-def change(file: Path, edit: Callable[[Any], object]) -> None:
+def edit_json(file: Path, edit: Callable[[Any], object]) -> None:
     document = json.loads(file.read_text())
     edit(document)
     file.write_text(json.dumps(document))
 
 
-class TestTheCardOfARun:
-    def test_lies_in_its_folder_and_is_what_its_files_give(self, trained_run: Path) -> None:
-        assert (trained_run / "MODEL_CARD.md").read_text() == card(RunFolder(trained_run))
+class TestCard:
+    def test_card_in_the_run_folder_is_rendered_from_its_files(self, trained_run: Path) -> None:
+        assert (trained_run / "MODEL_CARD.md").read_text() == render_card(RunFolder(trained_run))
 
-    def test_tells_the_hub_what_it_asks_for(self, trained_run: Path) -> None:
-        front, _ = parts(card(RunFolder(trained_run)))
+    def test_front_matter_has_the_keys_of_the_hub(self, trained_run: Path) -> None:
+        front, _ = split_card(render_card(RunFolder(trained_run)))
         assert (front["license"], front["license_name"]) == ("other", "terms-of-the-corpora")
         assert front["language"] == ["de", "en"]
         assert (front["library_name"], front["pipeline_tag"]) == ("emodna", "audio-classification")
@@ -55,18 +55,16 @@ class TestTheCardOfARun:
             {"UAR": result["uar"], "WAR": result["war"], "F1": result["f1"], "macro-F1": result["macro_f1"]}, abs=0.01
         )
 
-    def test_shows_the_scores_beside_those_of_the_constants(self, trained_run: Path) -> None:
+    def test_table_has_the_scores_of_constant_predictors(self, trained_run: Path) -> None:
         result = json.loads((trained_run / "result.json").read_text())
-        text = card(RunFolder(trained_run))
+        text = render_card(RunFolder(trained_run))
         for name, row in {result["label"]: result, **result["constant"]}.items():
             cells = " | ".join(f"{row[key]:.1f}" for key in ("uar", "war", "f1", "macro_f1"))
             assert f"| {name.replace('_', ' ')} | {cells} |".replace("_", r"\_") in text
         assert "transductive" in text
 
-    def test_says_what_the_model_was_made_of(
-        self, trained_run: Path, source: FeatureStore, target: FeatureStore
-    ) -> None:
-        text = card(RunFolder(trained_run))
+    def test_data_and_settings_are_listed(self, trained_run: Path, source: FeatureStore, target: FeatureStore) -> None:
+        text = render_card(RunFolder(trained_run))
         assert "| ravdess | source | 32 |" in text
         assert "| emodb | target | 32 |" in text
         for store in (source, target):
@@ -75,9 +73,9 @@ class TestTheCardOfARun:
             assert store.snapshot.licence in text
         assert r"settings other than the defaults: batch\_size = 8, frames = 32, log\_every = 1, channels = 8" in text
         assert "Ye et al. 2023" in text
-        assert str(trained_run.parent) not in text  # nothing of the machine
+        assert str(trained_run.parent) not in text  # no local path
 
-    def test_has_examples_that_work_as_they_are_printed(
+    def test_python_example_runs(
         self,
         trained_run: Path,
         roots: dict[str, Path],
@@ -85,7 +83,7 @@ class TestTheCardOfARun:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        (python, _onnx) = re.findall(r"```python\n(.*?)```", card(RunFolder(trained_run)), re.DOTALL)
+        (python, _onnx) = re.findall(r"```python\n(.*?)```", render_card(RunFolder(trained_run)), re.DOTALL)
         (tmp_path / "RUN").symlink_to(trained_run)
         shutil.copy(sorted((roots["emodb"] / "wav").glob("*.wav"))[0], tmp_path / "speech.wav")
         monkeypatch.chdir(tmp_path)
@@ -93,31 +91,31 @@ class TestTheCardOfARun:
         assert re.fullmatch(r"speech\.wav 0\.\d+ None\n", capsys.readouterr().out)
 
 
-def test_of_several_sources_and_a_target_without_labels(
+def test_card_names_several_sources_and_a_target_without_labels(
     source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
 ) -> None:
     second = make_manifest_store(roots["ravdess"], read_emotions(source), tmp_path / "cache", name="second")
     unlabelled = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(target), ""), tmp_path / "cache")
     fit_small([source, second], unlabelled, tmp_path / "run", steps=1, method="source-only")
-    front, text = parts((tmp_path / "run" / "MODEL_CARD.md").read_text())
+    front, text = split_card((tmp_path / "run" / "MODEL_CARD.md").read_text())
     assert "model-index" not in front
     assert front["datasets"] == ["ravdess", "second", "own"]
-    assert "Not known: own has no labels of arousal." in text
+    assert "Not known: own has no arousal labels." in text
     assert "from the labels of ravdess + second, for recordings such as own." in text
     assert "| second | source | 32 |" in text
     assert "| own | target | 32 |" in text
 
 
-def test_text_from_outside_stays_text(run: RunFolder) -> None:
+def test_text_from_outside_is_escaped(run: RunFolder) -> None:
     hostile = "CC BY-NC\n---\n# Free!\n<script>alert(1)</script> [here](http://evil) `a` *b* | c\x1b[31m ${d} \ud800"
 
     def put(document: Any) -> None:
         for corpus in document["corpora"]:
             corpus.update(licence=hostile, citation=hostile, languages=[hostile])
 
-    before = parts(card(run))[1]
-    change(run.corpora, put)
-    front, text = parts(card(run))
+    before = split_card(render_card(run))[1]
+    edit_json(run.corpora, put)
+    front, text = split_card(render_card(run))
     assert front["language"] == [hostile]
     headings = re.compile(r"^#.*$|^---.*$", re.MULTILINE)
     assert headings.findall(text) == headings.findall(before)
@@ -127,7 +125,7 @@ def test_text_from_outside_stays_text(run: RunFolder) -> None:
     text.encode()
 
 
-def test_it_says_so_where_a_corpus_keeps_commerce_out(run: RunFolder) -> None:
+def test_non_commercial_licences_are_stated(run: RunFolder) -> None:
     for licence, forbids in (
         ("CC BY-NC-SA 4.0", True),
         ("free for research, terms unclear", True),
@@ -136,12 +134,12 @@ def test_it_says_so_where_a_corpus_keeps_commerce_out(run: RunFolder) -> None:
         ("the user's own", False),
         ("", False),
     ):
-        change(run.corpora, lambda document, to=licence: [each.update(licence=to) for each in document["corpora"]])
+        edit_json(run.corpora, lambda document, to=licence: [each.update(licence=to) for each in document["corpora"]])
         assert [each.forbids_commerce for each in read_corpora(run)] == [forbids, forbids]
-        assert ("**Not for commercial use**, by the terms of ravdess and emodb." in card(run)) == forbids
+        assert ("**Not for commercial use**, by the terms of ravdess and emodb." in render_card(run)) == forbids
 
 
-def test_the_corpora_are_read_as_they_were_written(trained_run: Path, target: FeatureStore) -> None:
+def test_corpora_are_read_as_they_were_written(trained_run: Path, target: FeatureStore) -> None:
     source, found = read_corpora(RunFolder(trained_run))
     assert (source.role, found.role) == ("source", "target")
     labels = target.labels("arousal")

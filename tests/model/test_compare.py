@@ -1,4 +1,4 @@
-"""Runs side by side: differences, means over seeds, and pairs of predictions."""
+"""Comparison of runs: differences, means over seeds, and pairs of predictions."""
 
 import json
 import math
@@ -20,16 +20,16 @@ from tests.model.small import fit_small
 
 
 @pytest.fixture(scope="module")
-def seeds(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """Two runs of Source Only that differ by their seed, and one of more steps."""
+def seed_runs(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Return two runs of Source Only with different seeds, and one with more steps."""
     runs = tmp_path_factory.mktemp("seeds")
     for name, seed, steps in (("a", 0, 4), ("b", 1, 4), ("c", 0, 5)):
         fit_small(source, target, runs / name, method="source-only", seed=seed, steps=steps)
     return [open_run(runs / name) for name in "abc"]
 
 
-def changed(run: Run, place: Path, labels: np.ndarray | None = None, ids: list[str] | None = None) -> Run:
-    """A copy of a run with other predictions."""
+def copy_with_predictions(run: Run, place: Path, labels: np.ndarray | None = None, ids: list[str] | None = None) -> Run:
+    """Return a copy of a run with other predictions."""
     shutil.copytree(run.folder.path, place)
     table = pq.read_table(place / "predictions.parquet")
     columns = {"id": table["id"] if ids is None else ids, "label": table["label"] if labels is None else labels}
@@ -37,30 +37,30 @@ def changed(run: Run, place: Path, labels: np.ndarray | None = None, ids: list[s
     return open_run(place)
 
 
-class TestDiffering:
-    def test_names_the_keys_that_differ_and_no_others(self, seeds: list[Run]) -> None:
-        assert find_differences(seeds) == {"seed": [0, 1, 0], "steps": [4, 4, 5]}
-        assert find_differences([seeds[0], seeds[0]]) == {}
+class TestDifferences:
+    def test_only_differing_keys_are_returned(self, seed_runs: list[Run]) -> None:
+        assert find_differences(seed_runs) == {"seed": [0, 1, 0], "steps": [4, 4, 5]}
+        assert find_differences([seed_runs[0], seed_runs[0]]) == {}
 
-    def test_leaves_out_what_only_one_method_has(self, seeds: list[Run], trained_run: Path) -> None:
-        found = find_differences([seeds[0], open_run(trained_run)])
+    def test_settings_of_one_method_are_left_out(self, seed_runs: list[Run], trained_run: Path) -> None:
+        found = find_differences([seed_runs[0], open_run(trained_run)])
         assert found == {"method": ["source-only", "emo-dna"], "steps": [4, 20]}
 
 
-class TestOverSeeds:
-    def test_are_mean_and_sample_deviation_of_runs_that_differ_by_seed_alone(self, seeds: list[Run]) -> None:
-        assert summarise_seeds([seeds[0], seeds[0]]) == summarise_seeds([seeds[0], seeds[2]]) == []
-        (group,) = summarise_seeds(seeds)
+class TestSeeds:
+    def test_runs_that_differ_only_in_their_seed_are_summarised(self, seed_runs: list[Run]) -> None:
+        assert summarise_seeds([seed_runs[0], seed_runs[0]]) == summarise_seeds([seed_runs[0], seed_runs[2]]) == []
+        (group,) = summarise_seeds(seed_runs)
         assert group.runs == (0, 1)
         for key in SCORE_NAMES:
-            values = [run.scores[key] for run in seeds[:2]]
+            values = [run.scores[key] for run in seed_runs[:2]]
             assert group.mean[key] == pytest.approx(sum(values) / 2)  # type: ignore[arg-type]
             assert group.std[key] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2))  # type: ignore[operator]
 
 
 class TestPairs:
-    def test_count_what_only_one_of_them_calls_right(
-        self, seeds: list[Run], target: FeatureStore, tmp_path: Path
+    def test_utterances_that_only_one_run_predicts_correctly_are_counted(
+        self, seed_runs: list[Run], target: FeatureStore, tmp_path: Path
     ) -> None:
         truth = target.labels("arousal").astype(np.int8)
         wrong = {"a": [0, 1, 2], "b": [2, 3, 4, 5, 6]}
@@ -70,41 +70,51 @@ class TestPairs:
             labels[rows] = 1 - labels[rows]
             order = np.random.default_rng(0).permutation(len(truth)) if name == "b" else np.arange(len(truth))
             ids = [target.ids[row] for row in order]
-            runs.append(changed(seeds[0], tmp_path / name, labels[order], ids))  # the order of rows says nothing
+            runs.append(
+                copy_with_predictions(seed_runs[0], tmp_path / name, labels[order], ids)
+            )  # rows may have any order
         found = compare_pairs(runs)[0, 1]
         n = len(truth)
         assert found == RunPair(n, 100 * (n - 6) / n, n, 4, 2, mcnemar(4, 2))
         assert compare_pairs([runs[0], runs[0]])[0, 1] == RunPair(n, 100, n, 0, 0, 1)
 
-    def test_without_the_target_s_store_only_agree(self, seeds: list[Run], tmp_path: Path) -> None:
-        shutil.copytree(seeds[0].folder.path, tmp_path / "run")
+    def test_pairs_without_the_target_store_have_only_agreement(self, seed_runs: list[Run], tmp_path: Path) -> None:
+        shutil.copytree(seed_runs[0].folder.path, tmp_path / "run")
         config = json.loads((tmp_path / "run" / "config.json").read_text())
         config["stores"]["emodb"] = str(tmp_path / "gone")
         (tmp_path / "run" / "config.json").write_text(json.dumps(config))
         moved = open_run(tmp_path / "run")
         assert compare_pairs([moved, moved])[0, 1] == RunPair(32, 100)
-        assert compare_pairs([moved, seeds[1]])[0, 1].p is not None  # one store is enough
+        assert compare_pairs([moved, seed_runs[1]])[0, 1].p is not None  # one store is enough
 
-    def test_that_cannot_be_compared_say_why(self, seeds: list[Run], target: FeatureStore, tmp_path: Path) -> None:
+    def test_pairs_that_cannot_be_compared_have_a_reason(
+        self, seed_runs: list[Run], target: FeatureStore, tmp_path: Path
+    ) -> None:
         ids, n = list(target.ids), len(target)
-        shutil.copytree(seeds[1].folder.path, tmp_path / "half")
+        shutil.copytree(seed_runs[1].folder.path, tmp_path / "half")
         predictions = tmp_path / "half" / "predictions.parquet"
         predictions.write_bytes(predictions.read_bytes()[:900])
-        shutil.copytree(seeds[1].folder.path, tmp_path / "task")
+        shutil.copytree(seed_runs[1].folder.path, tmp_path / "task")
         config = tmp_path / "task" / "config.json"
         config.write_text(config.read_text().replace('"arousal"', '"valence"'))
-        for run, says in (
-            (changed(seeds[1], tmp_path / "fewer", np.zeros(n - 1, np.int8), ids[1:]), "not the same utterances"),
-            (changed(seeds[1], tmp_path / "other", ids=["strange", *ids[1:]]), "not the same utterances"),
+        for run, expected in (
+            (
+                copy_with_predictions(seed_runs[1], tmp_path / "fewer", np.zeros(n - 1, np.int8), ids[1:]),
+                "different utterances",
+            ),
+            (
+                copy_with_predictions(seed_runs[1], tmp_path / "other", ids=["strange", *ids[1:]]),
+                "different utterances",
+            ),
             (open_run(tmp_path / "half"), "predictions.parquet: cannot be read"),
-            (open_run(tmp_path / "task"), "not the same task"),
+            (open_run(tmp_path / "task"), "different tasks"),
         ):
-            assert says in str(compare_pairs([seeds[0], run])[0, 1].problem)
+            assert expected in str(compare_pairs([seed_runs[0], run])[0, 1].problem)
 
 
 class TestMcNemar:
     @given(st.integers(min_value=0, max_value=60), st.integers(min_value=0, max_value=60))
-    def test_does_not_ask_which_comes_first(self, b: int, c: int) -> None:
+    def test_p_value_is_symmetric_and_exact(self, b: int, c: int) -> None:
         assert mcnemar(b, c) == pytest.approx(mcnemar(c, b))
         tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
         assert mcnemar(b, c) == pytest.approx(min(1, 2 * tail))

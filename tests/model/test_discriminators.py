@@ -1,4 +1,4 @@
-"""Discriminators of features and of windows, and the decoder of windows."""
+"""Discriminators of features and windows, and the window decoder."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def _seed() -> None:
 
 
 class TestDecoder:
-    def test_learns_a_ramp_for_one_code_and_its_mirror_image_for_another(self) -> None:
+    def test_decoder_learns_opposite_ramps_for_two_codes(self) -> None:
         ramp = torch.linspace(-1, 1, 24)
         codes, windows = torch.eye(2), torch.stack([ramp, -ramp]).unsqueeze(1)
         decoder = WindowDecoder(2, 1, 16)
@@ -28,10 +28,10 @@ class TestDecoder:
         assert error.item() < 0.02
 
 
-def test_window_discriminator_does_not_count_what_lies_far_behind_the_length() -> None:
+def test_window_discriminator_ignores_frames_far_beyond_the_length() -> None:
     discriminator, windows, lengths = WindowDiscriminator(6, 8), make_noise(2, 6, 64), torch.tensor([64, 16])
     changed = windows.clone()
-    changed[:, :, 32:] += 1  # 2 steps of 8 frames count of the second; what they see ends before
+    changed[:, :, 32:] += 1  # the second window has 2 steps of 8 frames, which do not see frame 32
     before, after = discriminator(windows, lengths), discriminator(changed, lengths)
     assert before[0] != after[0]
     assert before[1] == after[1]
@@ -39,12 +39,12 @@ def test_window_discriminator_does_not_count_what_lies_far_behind_the_length() -
 
 class TestDiscriminator:
     @staticmethod
-    def linear(network: Discriminator) -> list[nn.Linear]:
+    def find_linear_layers(network: Discriminator) -> list[nn.Linear]:
         return [layer for layer in network.layers if isinstance(layer, nn.Linear)]
 
-    def test_is_linear_batch_norm_relu_twice_and_linear(self) -> None:
+    def test_layers_are_two_blocks_with_batch_norm_and_a_linear_layer(self) -> None:
         network, x = Discriminator(5, 7), make_noise(12, 5)
-        first, second, last = self.linear(network)
+        first, second, last = self.find_linear_layers(network)
         h = x
         for layer in (first, second):
             h = h @ layer.weight.T
@@ -52,10 +52,10 @@ class TestDiscriminator:
         expected = h @ last.weight.T + last.bias
         torch.testing.assert_close(network(x), expected[:, 0], rtol=1e-4, atol=1e-5)
 
-    def test_without_batch_norm_drops_half_of_the_hidden_units(self) -> None:
+    def test_half_of_the_hidden_units_are_dropped_without_batch_norm(self) -> None:
         network, x = Discriminator(5, 400, "none"), make_noise(12, 5)
         assert not [each for each in network.modules() if isinstance(each, nn.BatchNorm1d)]
-        first, second, last = self.linear(network)
+        first, second, last = self.find_linear_layers(network)
         hidden = network.layers[:3](x)
         kept = hidden != 0
         torch.testing.assert_close(hidden[kept], 2 * F.relu(first(x))[kept])

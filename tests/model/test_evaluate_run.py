@@ -1,4 +1,4 @@
-"""A finished run on corpora: those it has seen, one it has not, and such as it cannot be used on."""
+"""Evaluation of a finished run on corpora of its training and on others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emodna.model.inference import predictions
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES
-from emodna.pipeline.features import feature_set
+from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small, make_manifest_store, prepare_store, read_emotions
 
@@ -26,36 +26,36 @@ CPU = torch.device("cpu")
 FEW = Resampling(resamples=100)
 
 
-def finished(run: Path) -> FinishedRun:
+def load_run(run: Path) -> FinishedRun:
     return FinishedRun.load(run, CPU)
 
 
 @pytest.fixture(scope="module")
 def unseen(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """Half of the target's recordings under another name, with a speaker each."""
+    """Return a corpus of half of the target's recordings, each with its own speaker."""
     emotions = dict(list(read_emotions(target).items())[::2])
     return make_manifest_store(
         roots["emodb"], emotions, tmp_path_factory.mktemp("own"), speaker={path: path for path in emotions}
     )
 
 
-class TestSeen:
-    def test_is_what_the_corpus_was_in_the_training(
+class TestRole:
+    def test_role_is_source_target_or_none(
         self, trained_run: Path, source: FeatureStore, target: FeatureStore, unseen: FeatureStore
     ) -> None:
-        run = finished(trained_run)
+        run = load_run(trained_run)
         assert [run.find_role(store) for store in (source, target, unseen)] == ["source", "target", None]
 
-    def test_knows_each_of_several_sources_and_content_under_another_name(
+    def test_role_is_found_for_several_sources_and_by_content(
         self, source: FeatureStore, target: FeatureStore, unseen: FeatureStore, tmp_path: Path
     ) -> None:
         run = tmp_path / "run"
         fit_small([source, unseen], target, run, steps=1, method="source-only")
-        assert finished(run).description["src"] == "own+ravdess"
+        assert load_run(run).description["src"] == "own+ravdess"
         for name in ("emodb", "renamed"):
             (run / "config.json").write_text((run / "config.json").read_text().replace('"emodb"', f'"{name}"'))
-            assert finished(run).description["tgt"] == name
-            assert [finished(run).find_role(store) for store in (source, target, unseen)] == [
+            assert load_run(run).description["tgt"] == name
+            assert [load_run(run).find_role(store) for store in (source, target, unseen)] == [
                 "source",
                 "target",
                 "source",
@@ -63,17 +63,19 @@ class TestSeen:
 
 
 class TestEvaluation:
-    def test_on_the_target_repeats_the_result_of_the_run(self, trained_run: Path, target: FeatureStore) -> None:
+    def test_evaluation_on_the_target_repeats_the_result_of_the_run(
+        self, trained_run: Path, target: FeatureStore
+    ) -> None:
         result = json.loads((trained_run / "result.json").read_text())
-        found, probabilities = evaluate_run(finished(trained_run), target)
+        found, probabilities = evaluate_run(load_run(trained_run), target)
         shared = [*SCORES, "constant", "intervals", "src", "tgt", "task", "method", "seed", "steps", "run"]
         assert {key: found[key] for key in shared} == {key: result[key] for key in shared}
         table = pq.read_table(trained_run / "predictions.parquet")
         assert probabilities.tolist() == table["probability"].to_pylist()
         assert json.loads(json.dumps(found, allow_nan=False)) == found
 
-    def test_of_an_unseen_corpus_has_all_parts(self, trained_run: Path, unseen: FeatureStore) -> None:
-        found, probabilities = evaluate_run(finished(trained_run), unseen, FEW)
+    def test_evaluation_on_an_unseen_corpus_is_complete(self, trained_run: Path, unseen: FeatureStore) -> None:
+        found, probabilities = evaluate_run(load_run(trained_run), unseen, FEW)
         truth, called = unseen.labels("arousal"), probabilities >= 0.5
         assert (found["corpus"], found["seen"], found["utterances"]) == ("own", None, len(unseen))
         assert found["war"] == pytest.approx(100 * (called == truth).mean())
@@ -87,32 +89,32 @@ class TestEvaluation:
             assert found["intervals"][unit]["n"] == len(unseen)
         assert found["wall_seconds"] > 0
 
-    def test_without_labels_is_null_and_still_predicts(
+    def test_corpus_without_labels_is_only_predicted(
         self, trained_run: Path, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         store = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(target), ""), tmp_path)
-        found, probabilities = evaluate_run(finished(trained_run), store, FEW)
-        _, expected = evaluate_run(finished(trained_run), target, FEW)
+        found, probabilities = evaluate_run(load_run(trained_run), store, FEW)
+        _, expected = evaluate_run(load_run(trained_run), target, FEW)
         of_path = dict(zip(target.column("path"), expected, strict=True))
         assert probabilities == pytest.approx([of_path[path] for path in store.column("path")], abs=1e-6)
         assert [found[key] for key in (*SCORES, "confusion", "calibration", "labelled")] == [None] * 6 + [0]
         assert found["breakdown"] == {"emotion": {}, "speaker": {}, "gender": {}, "language": {}}
 
-    def test_of_unknown_speakers_has_no_interval_over_them(
+    def test_unknown_speakers_have_no_interval(
         self, trained_run: Path, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         emotions = read_emotions(target)
         speakers = {path: "" if place < 3 else "x" for place, path in enumerate(emotions)}
         found, _ = evaluate_run(
-            finished(trained_run), make_manifest_store(roots["emodb"], emotions, tmp_path, speaker=speakers), FEW
+            load_run(trained_run), make_manifest_store(roots["emodb"], emotions, tmp_path, speaker=speakers), FEW
         )
         nothing = {"n": 1, **dict.fromkeys(SCORES), "why": "the speaker of 3 utterances is unknown"}
         assert found["intervals"]["speakers"] == nothing
 
-    def test_is_read_piece_by_piece(
+    def test_store_is_predicted_in_parts(
         self, trained_run: Path, target: FeatureStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        model, told = finished(trained_run).model, []
+        model, told = load_run(trained_run).model, []
         expected = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
         monkeypatch.setattr(predictions, "_CHUNK_VALUES", 3000)
         assert predict_store(model, target, told.append).tolist() == expected.tolist()
@@ -121,16 +123,16 @@ class TestEvaluation:
 
 
 class TestNormalisation:
-    def test_is_the_runs(self, trained_run: Path, unseen: FeatureStore) -> None:
-        run = finished(trained_run)
+    def test_run_normalisation_is_kept(self, trained_run: Path, unseen: FeatureStore) -> None:
+        run = load_run(trained_run)
         for each in ("source", "none", "per-utterance"):
             assert replace(run, description={**run.description, "normalisation": each}).adapt_model(unseen) is run.model
 
-    def test_per_corpus_takes_each_corpus_by_its_own(
+    def test_per_corpus_normalisation_uses_the_statistics_of_each_corpus(
         self, source: FeatureStore, target: FeatureStore, unseen: FeatureStore, tmp_path: Path
     ) -> None:
         fit_small(source, target, tmp_path, steps=1, method="source-only", settings={"normalisation": "per-corpus"})
-        run = finished(tmp_path)
+        run = load_run(tmp_path)
         assert run.description["normalisation"] == "per-corpus"
         frames = np.concatenate(list(unseen))
         own, of_target = (run.adapt_model(store).framer.statistics for store in (unseen, target))
@@ -143,9 +145,9 @@ class TestNormalisation:
             assert np.array_equal(getattr(of_target, name), getattr(run.model.framer.statistics, name))
 
 
-class TestMistakes:
-    def test_other_features(self, trained_run: Path, roots: dict[str, Path], tmp_path: Path) -> None:
-        store = prepare_store("emodb", roots["emodb"], tmp_path, feature_set("mfcc39"))
+class TestErrors:
+    def test_other_features_raise_an_error(self, trained_run: Path, roots: dict[str, Path], tmp_path: Path) -> None:
+        store = prepare_store("emodb", roots["emodb"], tmp_path, make_feature_set("mfcc39"))
         with pytest.raises(EvaluationError, match=r"mfcc39-22050hz-\w+, the model .* mfcc40-22050hz-\w+") as raised:
-            evaluate_run(finished(trained_run), store)
+            evaluate_run(load_run(trained_run), store)
         assert raised.value.where == store.path

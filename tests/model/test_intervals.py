@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against a naive loop, how often they hold the truth, and what must not change them."""
+"""Bootstrap intervals: a naive loop, coverage, and invariances."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ speakers_counts = st.lists(
 ).map(np.array)
 
 
-def unrolled(counts: Counts) -> tuple[Counts, Counts]:
-    """Truth and predictions that have these confusions (4,)."""
+def unroll(counts: Counts) -> tuple[Counts, Counts]:
+    """Return truth and predictions with these confusions (4,)."""
     return np.repeat([0, 0, 1, 1], counts), np.repeat([0, 1, 0, 1], counts)
 
 
-def corpus(seed: int, speakers: int = 6, each: int = 20) -> tuple[Counts, Counts, Counts]:
-    """Speaker, truth and prediction of random utterances; some speakers are understood better than others."""
+def make_corpus(seed: int, speakers: int = 6, each: int = 20) -> tuple[Counts, Counts, Counts]:
+    """Return speaker, truth and prediction of random utterances, with error rates that differ between speakers."""
     rng = np.random.default_rng(seed)
     speaker = np.repeat(np.arange(speakers), each)
     truth = rng.integers(0, 2, len(speaker))
@@ -38,16 +38,16 @@ def corpus(seed: int, speakers: int = 6, each: int = 20) -> tuple[Counts, Counts
     return speaker, truth, np.where(wrong, 1 - truth, truth)
 
 
-class TestAgainstOthers:
-    def test_naive_loop_over_the_same_speakers(self) -> None:
-        speaker, truth, predicted = corpus(0)
+class TestReference:
+    def test_intervals_equal_a_naive_loop(self) -> None:
+        speaker, truth, predicted = make_corpus(0)
         counts = confusions(truth, predicted, speaker, 6)
         kinds = np.unique(counts, axis=0)
-        assert len(kinds) == 6  # so that a kind is a speaker
+        assert len(kinds) == 6  # each kind is one speaker
         rng, found = np.random.default_rng(FEW.seed), []
         for drawn in rng.multinomial(6, [1 / 6] * 6, size=FEW.resamples):
             rows = [kinds[kind] for kind, times in enumerate(drawn) for _ in range(times)]
-            parts = [unrolled(row) for row in rows]
+            parts = [unroll(row) for row in rows]
             true, said = (np.concatenate(column) for column in zip(*parts, strict=True))
             found.append([accuracy_score(true, said), recall_score(true, said, average="macro")])
         expected = 100 * np.percentile(found, (2.5, 97.5), axis=0).T
@@ -58,9 +58,9 @@ class TestAgainstOthers:
 
 
 class TestCoverage:
-    """How often an interval holds the true score: near 95 %."""
+    """Share of intervals that contain the true score: about 95 %."""
 
-    def test_of_utterances_that_are_independent(self) -> None:
+    def test_independent_utterances_are_covered(self) -> None:
         rng, resampling = np.random.default_rng(0), Resampling(resamples=300)
         held = 0
         for counts in rng.multinomial(200, [0.3, 0.1, 0.15, 0.45], size=200):
@@ -68,11 +68,11 @@ class TestCoverage:
             held += lower <= 75 <= upper  # recalls of 3/4 and 3/4
         assert 0.91 <= held / 200 <= 0.98
 
-    def test_over_speakers_that_differ_is_that_of_speakers_only(self) -> None:
+    def test_differing_speakers_are_covered_only_by_resampling_speakers(self) -> None:
         rng, resampling = np.random.default_rng(1), Resampling(resamples=300)
         held = {"speakers": 0, "utterances": 0}
         for _ in range(100):
-            right = rng.binomial(20, rng.beta(2, 1, size=(40, 2)))  # of 20 of each class, of 40 speakers
+            right = rng.binomial(20, rng.beta(2, 1, size=(40, 2)))  # (40 speakers, 2 classes) of 20 utterances
             counts = np.stack([right[:, 0], 20 - right[:, 0], 20 - right[:, 1], right[:, 1]], axis=1)
             for unit, found in (
                 ("speakers", resample_speakers(counts, resampling)),
@@ -85,12 +85,12 @@ class TestCoverage:
 
 class TestInvariances:
     @given(speakers_counts, st.randoms(use_true_random=False))
-    def test_the_order_of_the_speakers_is_nothing(self, counts: Counts, random: Random) -> None:
+    def test_order_of_speakers_does_not_change_the_intervals(self, counts: Counts, random: Random) -> None:
         shuffled = counts[random.sample(range(len(counts)), len(counts))]
         assert resample_speakers(shuffled, FEW) == resample_speakers(counts, FEW)
 
     @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=40))
-    def test_one_utterance_each_makes_speakers_utterances(self, pairs: list[tuple[int, int]]) -> None:
+    def test_speakers_with_one_utterance_equal_utterances(self, pairs: list[tuple[int, int]]) -> None:
         truth, predicted = (np.array(column) for column in zip(*pairs, strict=True))
         each = confusions(truth, predicted, np.arange(len(truth)), len(truth))
         over = resample_speakers(each, FEW), resample_utterances(confusions(truth, predicted)[0], FEW)
@@ -101,14 +101,14 @@ class TestInvariances:
     @given(st.integers(0, 1), st.integers(1, 60), st.integers(1, 60))
     @example(1, 3, 57)  # one resample in twenty lacks class 0
     @example(0, 57, 3)
-    def test_a_constant_answer_has_a_uar_of_50_without_width(self, answer: int, low: int, high: int) -> None:
+    def test_constant_predictor_has_a_uar_of_50_without_width(self, answer: int, low: int, high: int) -> None:
         truth = np.repeat([0, 1], [low, high])
         found = resample_utterances(confusions(truth, np.full_like(truth, answer))[0], FEW)
         assert found["uar"] == [50, 50] or (found["uar"] is None and min(low, high) < 4)
         assert found["war"] is not None
 
-    def test_the_seed_decides_and_not_how_many_are_drawn_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        speaker, truth, predicted = corpus(4)
+    def test_seed_and_not_chunk_size_determines_the_intervals(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        speaker, truth, predicted = make_corpus(4)
         counts = confusions(truth, predicted, speaker, 6)
         expected = resample_speakers(counts, FEW)
         assert resample_speakers(counts, Resampling(200, seed=4)) != expected
@@ -119,19 +119,19 @@ class TestInvariances:
 class TestTooFew:
     @pytest.mark.parametrize("found", [resample_speakers(np.array([[3, 1, 2, 9]]), FEW),
                                        resample_utterances(np.array([0, 0, 1, 0]), FEW)])  # fmt: skip
-    def test_one_alone_has_no_interval(self, found: dict[str, Any]) -> None:
+    def test_one_unit_has_no_interval(self, found: dict[str, Any]) -> None:
         assert found["n"] == 1
         assert [found[name] for name in SCORES] == [None] * 4
         assert "only one " in found["why"]
 
-    def test_a_class_that_few_have_leaves_uar_without_one(self) -> None:
-        # Of two speakers one is always high, the other always low: every second resample lacks a class.
+    def test_rare_class_leaves_uar_without_interval(self) -> None:
+        # Each speaker has one class, so half of the resamples lack a class.
         found = resample_speakers(np.array([[10, 0, 0, 0], [0, 0, 5, 5]]), FEW)
         assert found["uar"] is None
         assert "lack a class" in found["why"]
         assert found["war"] == [50, 100]
 
-    def test_a_class_that_is_not_there_at_all_lacks_nowhere(self) -> None:
+    def test_absent_class_does_not_count_as_missing(self) -> None:
         found = resample_utterances(np.array([0, 0, 20, 60]), FEW)
         assert found["why"] is None
         assert found["uar"] == found["war"]

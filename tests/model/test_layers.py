@@ -1,4 +1,4 @@
-"""The fast layers against torch's own: values, gradients, statistics, names, and what exporters see of them."""
+"""Fast layers against torch's layers: values, gradients, statistics, parameter names and exported graphs."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def assert_same_layer(mine: nn.Module, plain: nn.Module, x: Tensor, layout: Callable[[Tensor], Tensor]) -> None:
-    """Same output, gradients of the input and of the parameters, and buffers afterwards."""
+    """Assert the same output, gradients of input and parameters, and buffers."""
     plain.load_state_dict(mine.state_dict())
     inputs = [layout(x).detach().requires_grad_(), x.clone().requires_grad_()]
     outputs = [layer(each) for layer, each in zip((mine, plain), inputs, strict=True)]
@@ -48,18 +48,20 @@ class TestConvolution:
     @pytest.mark.parametrize(
         "settings", [{"kernel_size": 3, "padding": 1}, {"kernel_size": 2, "dilation": 4}, {"kernel_size": 1}]
     )
-    def test_is_torchs(self, settings: dict[str, int], layout: Callable[[Tensor], Tensor]) -> None:
+    def test_convolution_equals_torch(self, settings: dict[str, int], layout: Callable[[Tensor], Tensor]) -> None:
         assert_same_layer(Conv1d(5, 7, **settings), nn.Conv1d(5, 7, **settings), make_noise(3, 5, 12), layout)
 
 
 class TestBatchNorm:
     @each_layout
     @pytest.mark.parametrize("training", [True, False])
-    def test_is_torchs_with_its_statistics(self, training: bool, layout: Callable[[Tensor], Tensor]) -> None:
+    def test_batch_norm_and_its_statistics_equal_torch(
+        self, training: bool, layout: Callable[[Tensor], Tensor]
+    ) -> None:
         mine, plain = BatchNorm1d(5), nn.BatchNorm1d(5)
         for parameter in mine.parameters():
             nn.init.normal_(parameter)
-        mine(3 * make_noise(4, 5, 6, seed=2) + 1)  # statistics unlike those of a new one
+        mine(3 * make_noise(4, 5, 6, seed=2) + 1)  # changes the initial statistics
         assert_same_layer(mine.train(training), plain.train(training), make_noise(4, 5, 8), layout)
         assert mine.num_batches_tracked == 1 + training
 
@@ -67,17 +69,17 @@ class TestBatchNorm:
 class TestPool:
     @each_layout
     @pytest.mark.parametrize("time", [2, 7])
-    def test_is_torchs(self, time: int, layout: Callable[[Tensor], Tensor]) -> None:
+    def test_pool_equals_torch(self, time: int, layout: Callable[[Tensor], Tensor]) -> None:
         assert_same_layer(MaxPool1d(2), nn.MaxPool1d(2), make_noise(3, 5, time), layout)
 
-    def test_of_two_equal_steps_the_first_has_the_gradient(self) -> None:
+    def test_first_of_two_equal_steps_gets_the_gradient(self) -> None:
         x = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 5.0]]])
         assert_same_layer(MaxPool1d(2), nn.MaxPool1d(2), x, LAYOUTS["channels last"])
 
 
 class TestDropout:
     @given(p=st.floats(0.001, 0.999), seed=st.integers(0, 99))
-    def test_drops_its_share_and_keeps_the_mean(self, p: float, seed: int) -> None:
+    def test_dropout_drops_its_share_and_keeps_the_mean(self, p: float, seed: int) -> None:
         torch.manual_seed(seed)
         y = Dropout(p)(torch.ones(50, 16, 50))
         dropped = (y == 0).float().mean().item()
@@ -87,11 +89,11 @@ class TestDropout:
     def test_neighbours_are_independent(self) -> None:
         torch.manual_seed(0)
         kept = (Dropout(0.5)(torch.ones(64, 16, 64)) != 0).float() - 0.5
-        for lag in range(1, 9):  # elements of one 64-bit draw lie side by side
+        for lag in range(1, 9):  # elements of one 64-bit draw are adjacent
             for axis in (1, 2):
                 assert (kept * kept.roll(lag, axis)).mean().abs() < 0.01
 
-    def test_is_torchs_but_for_the_draws(self) -> None:
+    def test_dropout_equals_torch_except_for_the_draws(self) -> None:
         x = make_noise(6, 5, 7).requires_grad_()
         y = Dropout(0.4)(x)
         kept = y != 0
@@ -100,18 +102,18 @@ class TestDropout:
         torch.testing.assert_close(x.grad, kept / 0.6, rtol=1e-4, atol=0)
 
     @pytest.mark.parametrize("p", [0.0, 1e-9, 1 - 1e-9, 1.0])
-    def test_extreme_shares(self, p: float) -> None:
+    def test_extreme_probabilities_are_finite(self, p: float) -> None:
         y = Dropout(p)(torch.ones(2, 3, 4))
         assert y.isfinite().all()
         assert torch.equal(y != 0, torch.full_like(y, p < 0.5).bool())
 
 
-def test_pad_past() -> None:
+def test_pad_past_pads_zeros_at_the_start() -> None:
     for layout in LAYOUTS.values():
         assert torch.equal(pad_past(layout(make_noise(2, 3, 5)), 4), F.pad(make_noise(2, 3, 5), (4, 0)))
 
 
-def test_exporters_and_compilers_see_torchs_layers() -> None:
+def test_exported_graphs_contain_torch_layers() -> None:
     backbone, x = Backbone(5, 6, 0.1).eval(), make_noise(2, 5, 32)
     program = torch.export.export(backbone, (x,))
     called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]

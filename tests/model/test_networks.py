@@ -1,4 +1,4 @@
-"""The networks: what they see in time, what they keep in shape, and the order of their layers."""
+"""Networks of Emo-DNA: receptive fields, shapes, and the order of layers."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def _seed() -> None:
 
 
 def randomise_norms(module: nn.Module) -> nn.Module:
-    """Give every batch norm statistics and weights that matter: those of a new one change nothing."""
+    """Randomise statistics and weights of all batch norms, whose initial ones have no effect. Set evaluation mode."""
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm1d):
             for tensor in (norm.running_mean, norm.weight.data, norm.bias.data):
@@ -37,14 +37,14 @@ def randomise_norms(module: nn.Module) -> nn.Module:
 
 
 def apply_norm(x: Tensor, norm: nn.BatchNorm1d) -> Tensor:
-    """Batch norm in evaluation mode, written out."""
+    """Apply batch norm in evaluation mode, written out."""
     mean, variance, weight, bias = (v[:, None] for v in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
     return (x - mean) / torch.sqrt(variance + norm.eps) * weight + bias
 
 
 class TestShapes:
     @given(frames=st.integers(8, 300))
-    def test_a_full_window_pools_to_all_of_its_steps(self, frames: int) -> None:
+    def test_length_of_a_full_window_equals_its_number_of_steps(self, frames: int) -> None:
         backbone = Backbone(2, 2, 0.1).eval()
         steps = backbone(torch.zeros(1, 2, frames)).shape[2]
         assert backbone.pool_lengths(torch.tensor([frames])).item() == steps
@@ -64,9 +64,9 @@ class TestEmotionEncoder:
         assert torch.equal(before[:, :, :t], after[:, :, :t])
         assert not torch.equal(before[:, :, t], after[:, :, t])
 
-    def test_last_step_sees_62_steps_back_and_no_further(self) -> None:
+    def test_last_step_sees_exactly_62_steps_back(self) -> None:
         encoder = EmotionEncoder(8, kernel=2, blocks=5, dropout=0.1).double().eval()
-        # Positive weights and inputs keep every ReLU open, so that no path is closed by chance.
+        # Positive weights and inputs keep every ReLU active.
         for parameter in encoder.parameters():
             parameter.data.abs_()
         x = make_noise(1, 8, 80).double().abs().requires_grad_()
@@ -92,7 +92,7 @@ class TestEmotionEncoder:
 
 
 class TestBackbone:
-    def test_is_three_times_convolution_norm_relu_pool(self) -> None:
+    def test_backbone_is_three_blocks_of_convolution_norm_relu_pool(self) -> None:
         backbone = randomise_norms(Backbone(5, 6, 0.1))
         y = x = make_noise(2, 5, 40)
         layers = list(backbone)
@@ -110,19 +110,19 @@ class TestBackbone:
         first, second = 2 * activated[..., ::2], 2 * activated[..., 1::2]
         is_first, is_second = (torch.isclose(y, each, rtol=1e-5, atol=1e-6) for each in (first, second))
         assert (is_first | is_second | (y == 0)).all()
-        # Where the larger of a pair was dropped the smaller one comes out; a dropout behind the pool cannot do that.
+        # If the larger value of a pair is dropped, the smaller one remains. Dropout after the pool cannot cause that.
         smaller = torch.minimum(first, second)
         assert (torch.isclose(y, smaller, rtol=1e-5) & (smaller > 0) & (first != second)).any()
 
 
-def one_way_states(encoder: CorpusEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
-    """(batch, units, time) of two LSTMs with the encoder's weights, of which the second reads backwards."""
+def compute_states(encoder: CorpusEncoder, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return states (batch, units, time) of a forward and a backward LSTM with the encoder's weights."""
     states = []
-    for suffix, turned in (("", x), ("_reverse", x.flip(2))):
+    for suffix, inputs in (("", x), ("_reverse", x.flip(2))):
         lstm = nn.LSTM(encoder.lstm.input_size, encoder.lstm.hidden_size, batch_first=True)
         for name, parameter in lstm.named_parameters():
             parameter.data.copy_(encoder.lstm.get_parameter(name + suffix))
-        states.append(lstm(turned.transpose(1, 2))[0].transpose(1, 2))
+        states.append(lstm(inputs.transpose(1, 2))[0].transpose(1, 2))
     return states[0], states[1].flip(2)
 
 
@@ -137,17 +137,17 @@ def test_corpus_encoder_joins_two_directions_and_pools(
     assert encoder.width == width
     x = make_noise(3, 4, 9)
     expected = []
-    for forward, backward, length in zip(*one_way_states(encoder, x), lengths, strict=True):
+    for forward, backward, length in zip(*compute_states(encoder, x), lengths, strict=True):
         if pooling == "last":
-            ends = forward[:, length - 1], backward[:, 0]
+            pooled = forward[:, length - 1], backward[:, 0]
         else:
-            ends = forward[:, :length].mean(1), backward[:, :length].mean(1)
-        expected.append(sum(ends) if directions == "sum" else torch.cat(ends))
+            pooled = forward[:, :length].mean(1), backward[:, :length].mean(1)
+        expected.append(sum(pooled) if directions == "sum" else torch.cat(pooled))
     torch.testing.assert_close(encoder(x, torch.tensor(lengths)), torch.stack(expected))
 
 
 class TestMeanOverTime:
-    def test_against_loops(self) -> None:
+    def test_mean_equals_a_loop(self) -> None:
         x, lengths = make_noise(4, 3, 7), [1, 3, 6, 7]
         expected = torch.stack([row[:, :length].mean(1) for row, length in zip(x, lengths, strict=True)])
         torch.testing.assert_close(mean_over_time(x, torch.tensor(lengths)), expected)

@@ -20,7 +20,7 @@ from emodna.model.methods.base import Method
 from emodna.model.methods.clstm import Clstm
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
-from emodna.pipeline.features import FeatureSet, feature_set
+from emodna.pipeline.features import FeatureSet, make_feature_set
 from tests.model.small import quick_if_representative
 from tests.model.test_waveform_model import make_model, make_tone, predict_by_model, predict_by_module
 
@@ -51,13 +51,13 @@ def make_model_of(kind: type[Method], features: FeatureSet, **framing: Any) -> T
 
 
 def make_masked_lstm() -> TrainedModel:
-    features = feature_set("mfcc39", fixed_samples=30_000)
+    features = make_feature_set("mfcc39", fixed_samples=30_000)
     return make_model_of(Clstm, features, padding="mask", per_utterance=True, frames=40)
 
 
 @pytest.mark.slow  # the quick suite exports one model, in tests/cli/test_export.py
 @pytest.mark.parametrize(
-    "make", [make_masked_lstm, partial(make_model, feature_set("wave16k"), padding="zero", frames=4000)]
+    "make", [make_masked_lstm, partial(make_model, make_feature_set("wave16k"), padding="zero", frames=4000)]
 )
 def test_an_exported_model_predicts_as_the_original(make: Callable[[], TrainedModel], tmp_path: Path) -> None:
     model = make()
@@ -102,7 +102,9 @@ def test_the_prediction_of_every_method_can_be_traced(name: str) -> None:
 @pytest.mark.parametrize("kind", [Branching, Sized])
 def test_a_method_that_cannot_be_traced_is_an_error(kind: type[Method], tmp_path: Path) -> None:
     with pytest.raises(ExportError) as error:
-        write_onnx(make_model_of(kind, feature_set("wave16k"), frames=4000), {}, tmp_path / "model.onnx", force=False)
+        write_onnx(
+            make_model_of(kind, make_feature_set("wave16k"), frames=4000), {}, tmp_path / "model.onnx", force=False
+        )
     assert error.value.where == f"method {kind.name}"
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
@@ -118,7 +120,7 @@ class TestWrongFiles:
         if prediction is not None:
             patch.setattr(onnx_export, "_predict", lambda _, batches: [np.full(len(b), prediction) for b in batches])
         with pytest.raises(ExportError) as error:
-            write_onnx(make_model(feature_set("mfcc40")), {}, folder / "model.onnx", force=True)
+            write_onnx(make_model(make_feature_set("mfcc40")), {}, folder / "model.onnx", force=True)
         assert [path.read_bytes() for path in folder.iterdir()] == [b"earlier"]
         return str(error.value)
 

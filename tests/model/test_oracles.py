@@ -28,7 +28,7 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.metrics import assign_labels, scores
 from emodna.model.run_folder import RunFolder
-from emodna.model.runs.card import card
+from emodna.model.runs.card import render_card
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import small
@@ -193,7 +193,9 @@ class TestFoldStream:
         streams = []
         for each in (labels, changed):
             folds = Folds(of, each, (("a",), ("b",)))
-            streams.append(FoldStream(windows(target), [folds.training(0), folds.training(1)], batch_size=6, seed=1))
+            streams.append(
+                FoldStream(windows(target), [folds.mask_labels(0), folds.mask_labels(1)], batch_size=6, seed=1)
+            )
         for step in range(4):
             first, second = (stream.batch(step) for stream in streams)
             assert torch.equal(first.labels[::2], second.labels[::2])
@@ -241,7 +243,7 @@ class TestFolds:
         for row, speaker in enumerate(speakers):
             assert folds.of[row] == next((k for k, each in enumerate(folds.speakers) if speaker in each), -1)
         for fold, each in enumerate(folds.speakers):
-            trained = folds.training(fold)
+            trained = folds.mask_labels(fold)
             assert {0, 1} <= set(trained.tolist())
             for row, speaker in enumerate(speakers):
                 assert trained[row] == (-1 if speaker in each else labels[row])
@@ -353,11 +355,11 @@ class TestCards:
     ) -> None:
         fit_small(source, target, tmp_path / "run", steps=1, settings={"threshold": "oracle-labels"})
         for run, method in ((bound, "upper-bound"), (tmp_path / "run", "emo-dna")):
-            text = card(RunFolder(run))
+            text = render_card(RunFolder(run))
             assert f"# {method} (oracle) (" in text
             assert f"| {method} (oracle) (" in text
             assert "- oracle\n" in text or '- "oracle"\n' in text
-            assert "had no part in it." not in text
+            assert "were not used." not in text
 
     def test_cards_of_earlier_versions_without_supervision_do_not(self, trained_run: Path, tmp_path: Path) -> None:
         old = Path(shutil.copytree(trained_run, tmp_path / "old"))
@@ -365,6 +367,6 @@ class TestCards:
             content = json.loads((old / name).read_text())
             content.pop("supervision")
             (old / name).write_text(json.dumps(content))
-        assert card(RunFolder(old)) == card(RunFolder(trained_run))
-        assert "oracle" not in card(RunFolder(old))
+        assert render_card(RunFolder(old)) == render_card(RunFolder(trained_run))
+        assert "oracle" not in render_card(RunFolder(old))
         assert FinishedRun.load(old, CPU).description["supervision"] == "source"

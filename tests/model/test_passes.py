@@ -1,4 +1,4 @@
-"""Passes of two corpora through one network: whose statistics batch norm takes, and what the target's pass disturbs."""
+"""Passes of two corpora through one network: batch norm statistics and random states."""
 
 import dataclasses
 from typing import Any
@@ -21,20 +21,20 @@ def network(dropout: float = 0.0) -> EmotionNetwork:
 
 
 def pass_pair(model: EmotionNetwork, source: LabelledBatch, target: Batch, mode: Any) -> tuple[Tensor, Tensor]:
-    """Logits of the source's rows and of the target's."""
+    """Return logits of the source's rows and of the target's rows."""
     torch.manual_seed(1)
     (logits,) = pass_both(model, lambda features, lengths: (model(features, lengths),), source, target, mode)
     return logits[: len(source.labels)], logits[len(source.labels) :]
 
 
 def pass_batch(model: EmotionNetwork, batch: Batch) -> Tensor:
-    """Logits of a pass of one batch."""
+    """Return logits of one batch."""
     torch.manual_seed(1)
     logits: Tensor = model(batch.features, batch.lengths)
     return logits
 
 
-def test_concat_is_one_pass_of_one_batch() -> None:
+def test_concat_passes_both_corpora_as_one_batch() -> None:
     source, target = make_batches(8, 5)
     joint = dataclasses.replace(
         target,
@@ -48,18 +48,18 @@ def test_concat_is_one_pass_of_one_batch() -> None:
 
 class TestSeparate:
     @SEPARATE
-    def test_each_corpus_is_whitened_by_its_own_statistics(self, mode: str) -> None:
+    def test_each_corpus_has_its_own_statistics(self, mode: str) -> None:
         source, target = make_batches(8, 5)
         of_source, of_target = pass_pair(network(), source, target, mode)
         torch.testing.assert_close(of_source, pass_batch(network(), source))
         torch.testing.assert_close(of_target, pass_batch(network(), target))
 
     @SEPARATE
-    def test_dropout_of_the_target_is_its_own_and_changes_from_step_to_step(self, mode: str) -> None:
+    def test_target_dropout_is_independent_and_changes_in_each_step(self, mode: str) -> None:
         source, _ = make_batches()
         model = network(0.5)
         draws = [*pass_pair(model, source, source, mode)]
-        torch.rand(1)  # the next step finds the global state elsewhere
+        torch.rand(1)  # moves the global state, as a step does
         (again,) = pass_both(model, lambda x, lengths: (model(x, lengths),), source, source, mode)
         draws += [*again.chunk(2)]
         assert all(not torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
@@ -72,22 +72,22 @@ class TestSeparate:
         pass_batch(other, target)
         assert_same_tensors(mine.state_dict(), other.state_dict())
 
-    def test_running_statistics_are_the_source_s(self) -> None:
+    def test_source_mode_keeps_the_source_statistics(self) -> None:
         source, target = make_batches()
         mine, other = network(), network()
         pass_pair(mine, source, target, "source")
         pass_batch(other, source)
         assert_same_tensors(mine.state_dict(), other.state_dict())
-        # And only for that pass.
+        # The next pass updates them again.
         pass_pair(mine, source, target, "separate")
         assert not torch.equal(mine.backbone[1].running_mean, other.backbone[1].running_mean)
 
 
-def test_evaluation_mode_predicts_as_after_training_and_leaves_everything_as_it_was() -> None:
+def test_evaluation_mode_restores_the_network() -> None:
     source, target = make_batches()
     model = network(0.5)
     pass_batch(model, source)
-    model.classifier.eval()  # a layer that is kept in evaluation mode stays there
+    model.classifier.eval()  # must stay in evaluation mode
     modes = [layer.training for layer in model.modules()]
     before, random = {name: t.clone() for name, t in model.state_dict().items()}, torch.get_rng_state()
     with evaluation_mode(model):

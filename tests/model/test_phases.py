@@ -1,4 +1,4 @@
-"""Methods that train in stages, or one part against another."""
+"""Methods with phases, turns and parameter groups."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -26,7 +26,7 @@ __all__ = ["streams"]
 
 
 class Duel(Method):
-    """An encoder that learns alone first, then against a discriminator of the corpora with an optimiser of its own."""
+    """Encoder that first learns alone, then against a discriminator of the corpora with its own optimiser."""
 
     name = "duel"
     reference = "this test"
@@ -41,11 +41,11 @@ class Duel(Method):
         self.discriminator = nn.Linear(4, 2)
         self.calls: list[tuple[int, str, tuple[str, ...]]] = []
         self.moved: list[set[str]] = []
-        self._before = self._now()
+        self._before = self._copy_weights()
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         self.calls.append((int(step), self.phase, self.turn))
-        now = self._now()
+        now = self._copy_weights()
         self.moved.append({name for name in now if not torch.equal(now[name], self._before[name])})
         self._before = now
         joint = self.encoder(torch.cat([source.features, target.features]).mean(2))
@@ -67,7 +67,7 @@ class Duel(Method):
             ParameterGroup("discriminator", discriminator, "adam", learning_rate=0.01, betas=(0.5, 0.9)),
         ]
 
-    def _now(self) -> dict[str, Tensor]:
+    def _copy_weights(self) -> dict[str, Tensor]:
         return {name.split(".")[0]: p.detach().clone() for name, p in self.named_parameters() if "weight" in name}
 
 
@@ -81,14 +81,14 @@ def train_duel(streams: Streams, run: Path, *, steps: int = 8, callback: SilentC
 
 
 class TestTraining:
-    def test_goes_through_the_phases_and_their_turns(self, streams: Streams, tmp_path: Path) -> None:
+    def test_losses_are_called_for_every_phase_and_turn(self, streams: Streams, tmp_path: Path) -> None:
         alone = [(step, "alone", ("encoder",)) for step in (0, 1)]
         turns = (("discriminator",), ("encoder",))
         assert train_duel(streams, tmp_path).calls == alone + [(step, "duel", t) for step in range(2, 8) for t in turns]
 
-    def test_moves_only_the_groups_whose_turn_it_is(self, streams: Streams, tmp_path: Path) -> None:
+    def test_each_turn_updates_only_its_groups(self, streams: Streams, tmp_path: Path) -> None:
         encoder = {"encoder", "classifier"}
-        # What had moved when each call began: the discriminator stands still until its phase, then they alternate.
+        # Modules that changed since the previous call: first the encoder only, then both alternate.
         assert train_duel(streams, tmp_path).moved == [
             set(),
             encoder,
@@ -97,7 +97,7 @@ class TestTraining:
             {"discriminator"},
         ]
 
-    def test_logs_the_terms_of_all_turns_and_their_total(self, streams: Streams, tmp_path: Path) -> None:
+    def test_log_holds_the_terms_of_all_turns_and_their_total(self, streams: Streams, tmp_path: Path) -> None:
         train_duel(streams, tmp_path)
         lines = read_log(tmp_path)
         assert list(lines[0]) == ["step", "emotion", "total"]
@@ -106,17 +106,17 @@ class TestTraining:
         assert last["total"] == pytest.approx(last["discriminator"] + last["emotion"] + last["fooling"])
 
 
-def test_optimizers_have_their_groups_settings_and_else_the_run_s() -> None:
-    made = make_optimizers(Duel().parameter_groups(), TrainConfig(learning_rate=0.5, beta1=0.8, weight_decay=0.1))
-    encoder, discriminator = (made[name].param_groups[0] for name in ("encoder", "discriminator"))
-    assert isinstance(made["encoder"], torch.optim.RAdam)
-    assert isinstance(made["discriminator"], torch.optim.Adam)
+def test_settings_of_a_group_override_those_of_the_run() -> None:
+    optimizers = make_optimizers(Duel().parameter_groups(), TrainConfig(learning_rate=0.5, beta1=0.8, weight_decay=0.1))
+    encoder, discriminator = (optimizers[name].param_groups[0] for name in ("encoder", "discriminator"))
+    assert isinstance(optimizers["encoder"], torch.optim.RAdam)
+    assert isinstance(optimizers["discriminator"], torch.optim.Adam)
     assert (encoder["lr"], encoder["betas"], encoder["weight_decay"]) == (0.5, (0.8, 0.999), 0.1)
     assert (discriminator["lr"], discriminator["betas"]) == (0.01, (0.5, 0.9))
 
 
 @given(shares=st.lists(st.integers(1, 20), min_size=1, max_size=5), steps=st.integers(1, 200))
-def test_phases_follow_each_other_and_take_their_shares(shares: list[int], steps: int) -> None:
+def test_phases_are_in_order_and_have_their_shares(shares: list[int], steps: int) -> None:
     total = sum(shares)
     phases = [Phase(str(n), share / total) for n, share in enumerate(shares)]
     sequence = [int(find_phase(phases, step, steps).name) for step in range(steps)]
@@ -126,7 +126,7 @@ def test_phases_follow_each_other_and_take_their_shares(shares: list[int], steps
 
 
 @pytest.mark.parametrize("kind", [*METHODS.values(), Duel], ids=lambda kind: kind.name)
-def test_every_method_has_phases_that_fill_the_training_and_groups_that_hold_each_parameter_once(
+def test_phases_add_up_to_the_training_and_each_parameter_is_in_one_group(
     kind: type[Method],
 ) -> None:
     method = Duel() if kind is Duel else small(kind)
@@ -135,5 +135,5 @@ def test_every_method_has_phases_that_fill_the_training_and_groups_that_hold_eac
     assert {name for phase in method.phases for turn in phase.turns for name in turn} <= {
         group.name for group in groups
     }
-    held = [id(parameter) for group in groups for parameter in group.parameters]
-    assert sorted(held) == sorted(id(parameter) for parameter in method.parameters())
+    grouped = [id(parameter) for group in groups for parameter in group.parameters]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in method.parameters())

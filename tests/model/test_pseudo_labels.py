@@ -1,4 +1,4 @@
-"""Adaptive-threshold pseudo-labels: golden values, a loop oracle, state handling and degenerate batches."""
+"""Pseudo-labels: golden values, a loop oracle, updates of the threshold and degenerate batches."""
 
 import math
 
@@ -24,7 +24,7 @@ from tests.model.small import make_batches
 
 
 def binary_logits(*confidences: float) -> Tensor:
-    """Logits of two classes, of which class 1 has the given probabilities."""
+    """Return logits of two classes in which class 1 has the given probabilities."""
     confidence = torch.tensor(confidences, dtype=torch.float64)
     return torch.stack((torch.log1p(-confidence), torch.log(confidence)), dim=1)
 
@@ -46,7 +46,7 @@ class TestGoldenValues:
             (0.9, {100: 0.95}),
         ],
     )
-    def test_speed(self, momentum: float, expected: dict[int, float]) -> None:
+    def test_speed_of_the_moving_average(self, momentum: float, expected: dict[int, float]) -> None:
         module = AdaptiveThreshold(2, momentum)
         logits = binary_logits(0.95)
         for step in range(1, max(expected) + 1):
@@ -61,7 +61,7 @@ class TestGoldenValues:
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=5),
     seed=st.integers(0, 2**31),
 )
-def test_against_loops(n_classes: int, momentum: float, sizes: list[int], seed: int) -> None:
+def test_adaptive_threshold_equals_a_loop(n_classes: int, momentum: float, sizes: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     module = AdaptiveThreshold(n_classes, momentum)
     threshold = 1 / n_classes
@@ -79,12 +79,12 @@ def test_against_loops(n_classes: int, momentum: float, sizes: list[int], seed: 
 
 
 class TestUpdate:
-    def test_comes_before_selection(self) -> None:
-        # .6 lies above the first threshold .5 but below the second, .5 * .5 + .5 * .75 = .625.
+    def test_update_comes_before_selection(self) -> None:
+        # 0.6 is above the first threshold 0.5 but below the second, 0.5 * 0.5 + 0.5 * 0.75 = 0.625.
         labels = AdaptiveThreshold(2, 0.5)(binary_logits(0.6, 0.9))
         assert labels.selected.tolist() == [False, True]
 
-    def test_not_in_evaluation_mode(self) -> None:
+    def test_threshold_is_fixed_in_evaluation_mode(self) -> None:
         module = AdaptiveThreshold(2, 0.5).eval()
         labels = module(binary_logits(0.6, 0.9))
         assert module.threshold.item() == 0.5
@@ -114,16 +114,16 @@ def test_degenerate_batches_are_finite(logits: list[list[float]], confidence: fl
 
 @pytest.mark.parametrize("threshold", ["adaptive", "fixed:0.9", "none"])
 class TestEveryThreshold:
-    def test_carries_no_gradient_and_does_not_wait_for_the_device(self, threshold: str) -> None:
+    def test_pseudo_labels_have_no_gradient_and_need_no_host(self, threshold: str) -> None:
         labels = make_labeller(threshold, 2, 0.9)(binary_logits(0.6, 0.9).requires_grad_())
         assert not any(part.requires_grad for part in labels)
-        # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise.
+        # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise an error.
         with FakeTensorMode():
             assert make_labeller(threshold, 2, 0.9)(torch.randn(8, 2)).selected.shape == (8,)
 
 
 class TestVariants:
-    """Of the paper's Table 6."""
+    """Thresholds of the paper's Table 6."""
 
     @pytest.mark.parametrize(
         ("threshold", "selected"),
@@ -141,24 +141,24 @@ class TestVariants:
         assert labels.labels.tolist() == [1, 1, 1]
         assert labels.confidence.tolist() == pytest.approx([0.55, 0.85, 0.95])
 
-    def test_oracle_takes_the_labels_that_there_are(self) -> None:
+    def test_oracle_selects_known_labels(self) -> None:
         labels = OracleLabels()(torch.tensor([1, 0, -1]))
         assert labels.selected.tolist() == [True, True, False]
         assert labels.labels[:2].tolist() == [1, 0]
         assert labels.confidence.tolist() == [1, 1, 0]
 
-    def test_an_oracle_s_utterances_without_a_label_count_for_nothing(self) -> None:
+    def test_oracle_ignores_utterances_without_label(self) -> None:
         contrast = PseudoLabelContrast(SclConfig(threshold="oracle-labels"))
         source, target = make_batches(4, 3)
         labelled = LabelledBatch(**target.tensors, labels=torch.tensor([1, 0, -1]))
         pseudo = contrast.select(torch.randn(3, 2), labelled)
         projected = torch.randn(7, 5)
         two = type(pseudo)(*(part[:2] for part in pseudo))
-        with_it, without = (contrast(projected[: 4 + len(each.labels)], source.labels, each) for each in (pseudo, two))
-        torch.testing.assert_close(with_it, without)
+        losses = [contrast(projected[: 4 + len(each.labels)], source.labels, each) for each in (pseudo, two)]
+        torch.testing.assert_close(*losses)
         assert contrast.monitor()["confident"].item() == pytest.approx(2 / 3)
 
-    def test_are_settings(self) -> None:
+    def test_thresholds_are_valid_settings(self) -> None:
         for text in ("adaptive", "fixed:0.9", "fixed:0", "fixed:1", "fixed:1e-1", "none", "oracle-labels"):
             (config,) = apply_settings({"threshold": text}, EmoDna.defaults)
             assert config.threshold == text
@@ -166,6 +166,6 @@ class TestVariants:
     @pytest.mark.parametrize(
         "text", ["fixed:1.5", "fixed:-0.1", "fixed:nan", "fixed:", "0.9", "oracle", "Adaptive", ""]
     )
-    def test_of_another_word_are_refused(self, text: str) -> None:
+    def test_invalid_threshold_is_refused(self, text: str) -> None:
         with pytest.raises(ConfigError, match=f"threshold={text}: must be adaptive, fixed:P"):
             apply_settings({"threshold": text}, EmoDna.defaults)

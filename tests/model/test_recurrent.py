@@ -1,4 +1,4 @@
-"""Attention pooling against loops, the recurrent encoder around it, and the network of CLSTM written out."""
+"""Attention pooling against loops, the recurrent encoder, and the network of CLSTM written out."""
 
 import math
 
@@ -20,7 +20,7 @@ def pooling(dtype: torch.dtype = torch.float32) -> AttentionPooling:
 
 class TestAttentionPooling:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    def test_is_the_loop(self, dtype: torch.dtype) -> None:
+    def test_equals_a_loop(self, dtype: torch.dtype) -> None:
         layer, hidden = pooling(dtype), 2 * make_noise(3, 7, 6).to(dtype)
         w, v = layer.project.weight.tolist(), layer.score.weight[0].tolist()
         for row, length, found in zip(hidden.tolist(), LENGTHS.tolist(), layer(hidden, LENGTHS), strict=True):
@@ -40,7 +40,7 @@ class TestAttentionPooling:
 
 
 class TestAttentiveEncoder:
-    def test_pools_over_as_many_steps_as_the_backbone_leaves_of_the_length(self) -> None:
+    def test_encoder_pools_over_the_steps_of_the_length(self) -> None:
         encoder = AttentiveEncoder(3, channels=4, units=5, attention_units=2, dropout=0.0).eval()
         features = make_noise(3, 3, 64)
         hidden = encoder.lstm(encoder.backbone(features).transpose(1, 2))[0]
@@ -51,13 +51,13 @@ class TestAttentiveEncoder:
 
 def network(kernel: int = 5) -> ConvLstm:
     torch.manual_seed(0)
-    made = ConvLstm(6, classes=2, channels=8, kernel=kernel, units=7, dropout=0.3)
-    randomise_norms(made)
-    return made
+    model = ConvLstm(6, classes=2, channels=8, kernel=kernel, units=7, dropout=0.3)
+    randomise_norms(model)
+    return model
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_conv_lstm_written_out(kernel: int) -> None:
+def test_conv_lstm_equals_its_layers_written_out(kernel: int) -> None:
     model, x, lengths = network(kernel), make_noise(3, 6, 42), [42, 21, 3]
     y = x
     layers = list(model.convolutions)
@@ -65,8 +65,8 @@ def test_conv_lstm_written_out(kernel: int) -> None:
     for conv, norm in zip(layers[::5], layers[1::5], strict=True):
         y = F.max_pool1d(F.relu(apply_norm(F.conv1d(y, conv.weight, conv.bias, padding=kernel // 2), norm)), 2)
     assert y.shape == (3, 8, 10)
-    answers = []
+    expected = []
     for row, length in zip(y, lengths, strict=True):
         states, _ = model.lstm(row.T)
-        answers.append(model.classifier(states[: max(length // 4, 1)].mean(0)))
-    torch.testing.assert_close(model(x, torch.tensor(lengths)), torch.stack(answers))
+        expected.append(model.classifier(states[: max(length // 4, 1)].mean(0)))
+    torch.testing.assert_close(model(x, torch.tensor(lengths)), torch.stack(expected))

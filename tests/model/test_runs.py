@@ -1,4 +1,4 @@
-"""Runs as they are found on disk: finished, at work, interrupted, damaged, or no runs at all."""
+"""Runs on disk: finished, running, interrupted or damaged."""
 
 import json
 import shutil
@@ -17,8 +17,8 @@ from tests.model.small import InterruptAt, Interruption, fit_small
 
 
 @pytest.fixture(scope="module")
-def interrupted_run(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stopped in step 4 of 9; its checkpoint is of step 3."""
+def interrupted(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run that was interrupted in step 4 of 9, with a checkpoint of step 3."""
     run = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.raises(Interruption):
         fit_small(source, target, run, steps=9, callback=InterruptAt(4), settings={"checkpoint_seconds": "0"})
@@ -27,12 +27,12 @@ def interrupted_run(source: FeatureStore, target: FeatureStore, tmp_path_factory
 
 @pytest.fixture
 def copy(trained_run: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run, to be damaged."""
+    """Return a copy of the finished run."""
     return Path(shutil.copytree(trained_run, tmp_path / "copy"))
 
 
 class TestStates:
-    def test_of_a_finished_run(self, trained_run: Path) -> None:
+    def test_finished_run_has_its_result(self, trained_run: Path) -> None:
         run = open_run(trained_run)
         result = json.loads((trained_run / "result.json").read_text())
         assert (run.state, run.problem, run.step) == ("done", None, 20)
@@ -41,49 +41,49 @@ class TestStates:
         assert run.best_constant == {key: max(each[key] for each in result["constant"].values()) for key in SCORE_NAMES}
         assert run.bytes == sum(file.stat().st_size for file in trained_run.iterdir())
 
-    def test_of_an_interrupted_run_say_what_its_checkpoint_holds(self, interrupted_run: Path) -> None:
-        run = open_run(interrupted_run)
+    def test_interrupted_run_has_the_step_of_its_checkpoint(self, interrupted: Path) -> None:
+        run = open_run(interrupted)
         assert (run.state, run.step, run.scores["uar"], run.best_constant["uar"]) == ("interrupted", 3, None, None)
         assert read_curves(run)["total"][-1][0] == 4
 
-    def test_of_a_run_at_work_say_what_it_has_logged(self, interrupted_run: Path) -> None:
-        with filelock.FileLock(RunFolder(interrupted_run).lock):
-            run = open_run(interrupted_run)
+    def test_running_run_has_the_last_logged_step(self, interrupted: Path) -> None:
+        with filelock.FileLock(RunFolder(interrupted).lock):
+            run = open_run(interrupted)
             assert (run.state, run.step) == ("running", 4)
-        assert open_run(interrupted_run).state == "interrupted"
+        assert open_run(interrupted).state == "interrupted"
 
     @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"decisive": {"src": "a"}, "constant": {}}'])
     @pytest.mark.parametrize("name", ["config.json", "result.json"])
-    def test_of_a_damaged_run_name_the_file(self, name: str, content: str, trained_run: Path, copy: Path) -> None:
+    def test_damaged_run_names_the_file(self, name: str, content: str, trained_run: Path, copy: Path) -> None:
         (copy / name).write_text(content)
         run = open_run(copy)
         assert run.state == "damaged"
         assert f"{copy / name}: damaged" in str(run.problem)
-        # The rest can be read as that of any run.
+        # The rest can be read.
         whole = open_run(trained_run)
         assert read_curves(run) == read_curves(whole)
         assert set(run.scores.values()) == {None}
         assert summarise_seeds([run, whole]) == []
-        assert "not done" in str(compare_pairs([run, whole])[0, 1].problem)
+        assert "not finished" in str(compare_pairs([run, whole])[0, 1].problem)
         assert (find_differences([run, whole]) == {}) == (name == "result.json")
         assert [find_training_store(run, corpus).state for corpus in run.corpora] == ["same"] * len(run.corpora)
 
-    def test_of_an_interrupted_run_depend_on_its_checkpoint(self, interrupted_run: Path, tmp_path: Path) -> None:
-        run = Path(shutil.copytree(interrupted_run, tmp_path / "run"))
+    def test_damaged_checkpoint_is_named(self, interrupted: Path, tmp_path: Path) -> None:
+        run = Path(shutil.copytree(interrupted, tmp_path / "run"))
         for content in (b"", b"dear diary", bytes(100)):
             (run / "resume.safetensors").write_bytes(content)
             assert "resume.safetensors: damaged" in str(open_run(run).problem)
-        (run / "resume.safetensors").unlink()  # killed before its first
+        (run / "resume.safetensors").unlink()  # killed before its first checkpoint
         assert (open_run(run).state, open_run(run).step) == ("interrupted", 0)
 
 
 class TestFind:
-    def test_finds_runs_at_any_depth_in_order_and_passes_over_the_rest(self, trained_run: Path, tmp_path: Path) -> None:
+    def test_runs_are_found_at_any_depth_in_order(self, trained_run: Path, tmp_path: Path) -> None:
         for place in ("b", "a/deep/er", "c"):
             shutil.copytree(trained_run, tmp_path / place)
         (tmp_path / "c" / "config.json").write_text("{")
         (tmp_path / "a" / "model").mkdir()
-        (tmp_path / "a" / "model" / "config.json").write_text('{"architectures": ["Wav2Vec2"]}')  # somebody else's
+        (tmp_path / "a" / "model" / "config.json").write_text('{"architectures": ["Wav2Vec2"]}')  # not a run
         (tmp_path / "a" / "model" / "model.safetensors").write_bytes(b"")
         (tmp_path / "a" / "config.json").write_text("{")
         (tmp_path / "a" / "loop").symlink_to(tmp_path)
@@ -91,8 +91,8 @@ class TestFind:
         assert found == {"a/deep/er": "done", "b": "done", "c": "damaged"}
         assert list(found) == sorted(found)
 
-    def test_of_no_folder_and_opening_what_is_no_run_are_errors(self, tmp_path: Path) -> None:
-        with pytest.raises(RunError, match="nowhere: no such folder"):
+    def test_missing_folders_and_folders_without_run_are_errors(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="nowhere: not found"):
             list(find_runs([tmp_path / "nowhere"]))
         for place in (tmp_path, tmp_path / "nowhere"):
             with pytest.raises(RunError, match="not a run's folder"):
@@ -100,7 +100,7 @@ class TestFind:
 
 
 class TestContent:
-    def test_settings_that_are_not_the_defaults(self, trained_run: Path) -> None:
+    def test_changed_settings_are_found(self, trained_run: Path) -> None:
         assert find_changed_settings(open_run(trained_run)) == {
             "train.batch_size": (8, 64),
             "train.frames": (32, 188),
@@ -108,13 +108,13 @@ class TestContent:
             "method_config.channels": (8, 64),
         }
 
-    def test_curves_leave_out_what_cannot_be_read(self, copy: Path) -> None:
+    def test_unreadable_lines_are_left_out_of_curves(self, copy: Path) -> None:
         with (copy / "metrics.jsonl").open("a") as file:
             file.write('{"step": 21, "total": null}\n{"step": 22, "total": 3}\n{"st')
         found = read_curves(open_run(copy))["total"]
         assert (found[-2][0], found[-1]) == (20, (22, 3.0))
 
-    def test_stores_are_there_changed_or_gone(self, copy: Path, source: FeatureStore, tmp_path: Path) -> None:
+    def test_stores_are_same_changed_or_gone(self, copy: Path, source: FeatureStore, tmp_path: Path) -> None:
         run = open_run(copy)
         assert run.corpora == ["ravdess", "emodb"]
         assert {find_training_store(run, corpus).state for corpus in run.corpora} == {"same"}

@@ -1,4 +1,4 @@
-"""Choosing a snapshot: by what may be known, without a bit from the target's labels, and the oracle apart."""
+"""Selection of a model snapshot without target labels, and the oracle analysis."""
 
 import json
 import random
@@ -38,7 +38,7 @@ from tests.model.small import (
 )
 
 STEPS = 9
-#: Learns fast enough for the snapshots to differ.
+#: Settings of a training that is fast enough for different snapshots.
 FAST = {"learning_rate": "0.01", "snapshot_every": "2"}
 VALIDATED = {**FAST, "validation": "0.25"}
 EVERY_STEP = {"checkpoint_seconds": "0"}
@@ -48,8 +48,8 @@ def fit(pair: Stores, run: Path, **request: Any) -> dict[str, Any]:
     return fit_small(*pair, run, **{"method": "source-only", "steps": STEPS, "settings": FAST, **request})
 
 
-def resolved(pair: Stores, **request: Any) -> dict[str, Any]:
-    """The configuration of a run that is not begun."""
+def resolve_config(pair: Stores, **request: Any) -> dict[str, Any]:
+    """Return the configuration of a run without training it."""
     return resolve_request(FitRequest([pair[0]], pair[1], method="source-only", settings=SETTINGS, **request)).config
 
 
@@ -58,8 +58,8 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def chosen_bytes(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]]:
-    """What the choice decides, and what it was made of."""
+def read_outputs(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]]:
+    """Return the files that the selection reads and writes."""
     probabilities = pq.read_table(run / "predictions.parquet")["probability"].to_pylist()
     snapshots = {path.name: path.read_bytes() for path in (run / "snapshots").iterdir()}
     files = ((run / name).read_bytes() for name in ("model.safetensors", "selection.json"))
@@ -67,26 +67,26 @@ def chosen_bytes(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]
 
 
 @pytest.fixture(scope="module")
-def validated(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose snapshot was chosen by SND."""
+def selected_run(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run with a snapshot selected by SND."""
     run = tmp_path_factory.mktemp("validated") / "run"
     fit(pair, run, select="snd", settings=VALIDATED)
     return run
 
 
 @pytest.fixture(scope="module")
-def analysed(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run, with an analysis by the target's labels."""
+def analysed_run(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same run with an oracle analysis."""
     run = tmp_path_factory.mktemp("analysed") / "run"
     fit(pair, run, select="snd", settings=VALIDATED, oracle_analysis=True)
     return run
 
 
 class TestLast:
-    def test_is_the_default_and_has_the_bits_of_a_run_without_snapshots(
+    def test_last_is_the_default_and_equals_a_run_without_snapshots(
         self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.delattr(selection, "predict_store")  # the criteria are not asked
+        monkeypatch.delattr(selection, "predict_store")  # the criteria are not computed
         run, plain = tmp_path / "run", tmp_path / "plain"
         fit(pair, plain, settings={"learning_rate": "0.01"})
         result = fit(pair, run, oracle_analysis=True)
@@ -97,50 +97,50 @@ class TestLast:
         for name in ("model.safetensors", "metrics.jsonl"):
             assert (run / name).read_bytes() == (plain / name).read_bytes()
 
-    def test_is_the_last_snapshot(self, validated: Path) -> None:
-        last, _ = checkpoint.load_tensors(validated / "snapshots" / f"step-{STEPS:06d}.safetensors")
-        resumed, _ = checkpoint.load_tensors(validated / "resume.safetensors")
+    def test_last_snapshot_equals_the_checkpoint(self, selected_run: Path) -> None:
+        last, _ = checkpoint.load_tensors(selected_run / "snapshots" / f"step-{STEPS:06d}.safetensors")
+        resumed, _ = checkpoint.load_tensors(selected_run / "resume.safetensors")
         assert_same_tensors(last, checkpoint.strip_prefix("method", resumed))
 
 
-class TestChoice:
-    def test_becomes_the_model_of_the_run(self, validated: Path, pair: Stores) -> None:
-        report, result = read(validated / "selection.json"), read(validated / "result.json")
+class TestSelection:
+    def test_selected_snapshot_becomes_the_model(self, selected_run: Path, pair: Stores) -> None:
+        report, result = read(selected_run / "selection.json"), read(selected_run / "result.json")
         assert result["select"] == report["select"] == "snd"
         step = result["selected_step"]
         assert step == report["selected_step"]
         assert list(report["criteria"]) == list(CRITERIA)
-        state, _ = checkpoint.load_tensors(validated / "snapshots" / f"step-{step:06d}.safetensors")
-        saved, _ = checkpoint.load_tensors(validated / "model.safetensors")
+        state, _ = checkpoint.load_tensors(selected_run / "snapshots" / f"step-{step:06d}.safetensors")
+        saved, _ = checkpoint.load_tensors(selected_run / "model.safetensors")
         assert_same_tensors(checkpoint.strip_prefix("method", saved), state)
-        # Predictions and scores are that model's.
-        written = pq.read_table(validated / "predictions.parquet")
-        model = TrainedModel.load(validated / "model.safetensors", torch.device("cpu"))
+        # Predictions and scores are of the selected model.
+        written = pq.read_table(selected_run / "predictions.parquet")
+        model = TrainedModel.load(selected_run / "model.safetensors", torch.device("cpu"))
         assert predict_store(model, pair[1]).tolist() == written["probability"].to_pylist()
         evaluated = evaluate(np.array(written["label"].to_pylist()), pair[1], "arousal")
         assert {key: result[key] for key in evaluated} == evaluated
 
-    def test_is_the_best_by_each_criterion_of_values_that_all_share(self, validated: Path, pair: Stores) -> None:
-        model = TrainedModel.load(validated / "model.safetensors", torch.device("cpu"))
-        snapshots, steps = Snapshots(validated / "snapshots", 2, STEPS), set()
+    def test_each_criterion_selects_its_best_snapshot(self, selected_run: Path, pair: Stores) -> None:
+        model = TrainedModel.load(selected_run / "model.safetensors", torch.device("cpu"))
+        snapshots, steps = Snapshots(selected_run / "snapshots", 2, STEPS), set()
         sources = [(split(pair[0], "arousal", 0.25, 0), model.framer)]
         for name, criterion in CRITERIA.items():
             chosen = select(name, model, snapshots, pair[1], sources, 0)
             step, table = chosen["selected_step"], chosen["snapshots"]
-            assert table == read(validated / "selection.json")["snapshots"]
+            assert table == read(selected_run / "selection.json")["snapshots"]
             assert [row["step"] for row in table] == [2, 4, 6, 8, 9]
             best = (max if criterion.higher_is_better else min)(row[name] for row in table)
             assert step == [row["step"] for row in table if row[name] == best][-1]
             state, _ = checkpoint.load_tensors(snapshots.path(step))
             assert_same_tensors(model.method.state_dict(), state)
             steps.add(step)
-        assert len(steps) > 1  # else this says little
+        assert len(steps) > 1  # otherwise the test is weak
 
-    def test_by_agreement_is_with_the_mean_prediction_of_all_snapshots(
+    def test_agreement_is_with_the_mean_prediction_of_all_snapshots(
         self, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         run = tmp_path / "run"
-        # On its own recordings, and after a while, the answers differ.
+        # On the source's own recordings, and after some steps, the predictions differ.
         same = make_manifest_store(roots["ravdess"], read_emotions(pair[0]), tmp_path / "same")
         settings = {**FAST, "snapshot_every": "8"}
         fit((pair[0], same), run, select="pseudo-label-agreement", steps=24, settings=settings)
@@ -155,15 +155,15 @@ class TestChoice:
         expected = [100 * np.mean((found[row["step"]] >= 0.5) == (mean >= 0.5)) for row in rows]
         assert [row["pseudo-label-agreement"] for row in rows] == pytest.approx(expected)
         assert [row["class_1_share"] for row in rows] == [np.mean(each >= 0.5) for each in found.values()]
-        assert len(set(expected)) > 1  # else this says little
+        assert len(set(expected)) > 1  # otherwise the test is weak
 
-    def test_of_equally_good_snapshots_is_the_last(self) -> None:
+    def test_last_of_equal_snapshots_is_selected(self) -> None:
         table = [{"step": step, "x": value} for step, value in ((1, 3.0), (2, 5.0), (3, 5.0), (4, 3.0))]
         assert find_best_step(table, "x", higher_is_better=True) == 3
         assert find_best_step(table, "x", higher_is_better=False) == 4
 
-    def test_has_about_twenty_snapshots_and_a_tenth_held_out_where_it_needs_some(self, pair: Stores) -> None:
-        config = resolved(pair, select="source-accuracy", steps=40)
+    def test_selection_defaults_to_twenty_snapshots_and_a_tenth_held_out(self, pair: Stores) -> None:
+        config = resolve_config(pair, select="source-accuracy", steps=40)
         train = config["decisive"]["train"]
         assert (train["snapshot_every"], train["validation"]) == (2, 0.1)
         assert config["held_out"]["ravdess"]["utterances"] == pytest.approx(3.2, abs=1)
@@ -173,7 +173,7 @@ class TestTargetLabels:
     @pytest.mark.parametrize(
         "name", ["pseudo-label-agreement", pytest.param("source-accuracy", marks=pytest.mark.slow)]
     )
-    def test_change_neither_the_choice_nor_a_bit(
+    def test_target_labels_do_not_change_the_selection(
         self, name: str, pair: Stores, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         source, target = pair
@@ -184,20 +184,20 @@ class TestTargetLabels:
             store = make_manifest_store(roots["emodb"], dict(zip(emotions, each, strict=True)), tmp_path / how)
             run = tmp_path / how / "run"
             fit((source, store), run, select=name, settings=VALIDATED, steps=4, oracle_analysis=how == "right")
-            found[how], labels[how] = chosen_bytes(run), store.labels("arousal").tolist()
+            found[how], labels[how] = read_outputs(run), store.labels("arousal").tolist()
         assert found["right"] == found["permuted"] == found["absent"]
         assert labels["right"] != labels["permuted"] != labels["absent"]
 
 
 class TestOracle:
-    def test_scores_every_snapshot_by_the_labels(self, analysed: Path) -> None:
-        content = read(analysed / "oracle.json")
+    def test_oracle_scores_every_snapshot(self, analysed_run: Path) -> None:
+        content = read(analysed_run / "oracle.json")
         assert list(content) == ["oracle"]
         oracle = content["oracle"]
         assert "never" in oracle["note"]
         table = oracle["snapshots"]
         assert [row["step"] for row in table] == [2, 4, 6, 8, 9]
-        result = read(analysed / "result.json")
+        result = read(analysed_run / "result.json")
         chosen = next(row for row in table if row["step"] == result["selected_step"])
         assert {key: chosen[key] for key in SCORES} == {key: result[key] for key in SCORES}
         assert oracle["last"] == table[-1]
@@ -205,24 +205,26 @@ class TestOracle:
         assert oracle["best"]["step"] == oracle["best_step"]
         assert oracle["constant"] == result["constant"]
 
-    def test_changes_no_other_file(self, analysed: Path, validated: Path) -> None:
-        assert chosen_bytes(analysed) == chosen_bytes(validated)
-        results = [read(run / "result.json") for run in (analysed, validated)]
+    def test_oracle_changes_no_other_file(self, analysed_run: Path, selected_run: Path) -> None:
+        assert read_outputs(analysed_run) == read_outputs(selected_run)
+        results = [read(run / "result.json") for run in (analysed_run, selected_run)]
         for result in results:
             for key in ("wall_seconds", "steps_per_second", "blocked_seconds", "run"):
                 del result[key]
         assert results[0] == results[1]
-        files = [{each.name for each in run.glob("[!e]*")} for run in (analysed, validated)]  # no events
+        files = [{each.name for each in run.glob("[!e]*")} for run in (analysed_run, selected_run)]  # no events
         assert files[0] - files[1] == {"oracle.json"}
 
-    def test_comes_with_a_resume_of_a_finished_run_with_snapshots(
-        self, analysed: Path, validated: Path, pair: Stores, tmp_path: Path
+    def test_resuming_a_finished_run_can_add_the_oracle(
+        self, analysed_run: Path, selected_run: Path, pair: Stores, tmp_path: Path
     ) -> None:
-        run = Path(shutil.copytree(validated, tmp_path / "run"))
+        run = Path(shutil.copytree(selected_run, tmp_path / "run"))
         fit(pair, run, select="snd", settings=VALIDATED, resume=True, oracle_analysis=True)
-        assert read(run / "oracle.json") == read(analysed / "oracle.json")
+        assert read(run / "oracle.json") == read(analysed_run / "oracle.json")
 
-    def test_of_a_target_without_labels_is_empty(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
+    def test_oracle_of_a_target_without_labels_is_empty(
+        self, pair: Stores, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
         store = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(pair[1]), ""), tmp_path)
         fit((pair[0], store), tmp_path / "run", steps=2, oracle_analysis=True)
         oracle = read(tmp_path / "run" / "oracle.json")["oracle"]
@@ -230,37 +232,41 @@ class TestOracle:
 
 
 class TestResume:
-    def test_keeps_and_continues_the_snapshots(self, validated: Path, pair: Stores, tmp_path: Path) -> None:
+    def test_resume_keeps_the_snapshots(self, selected_run: Path, pair: Stores, tmp_path: Path) -> None:
         asked: dict[str, Any] = {"select": "snd", "settings": {**VALIDATED, **EVERY_STEP}, "resume": True}
         for stop in (1, 5, 9):
             with pytest.raises(Interruption):
                 fit(pair, tmp_path / "run", callback=InterruptAt(stop), **asked)
         fit(pair, tmp_path / "run", **asked)
-        assert chosen_bytes(tmp_path / "run") == chosen_bytes(validated)
+        assert read_outputs(tmp_path / "run") == read_outputs(selected_run)
 
-    def test_after_training_and_before_the_choice(
-        self, validated: Path, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_resume_after_training_repeats_the_selection(
+        self, selected_run: Path, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patched:
             patched.setattr("emodna.model.fit.select", mock.Mock(side_effect=Interruption))
             with pytest.raises(Interruption):
                 fit(pair, tmp_path / "run", select="snd", settings=VALIDATED)
         fit(pair, tmp_path / "run", select="snd", settings=VALIDATED, resume=True)
-        assert chosen_bytes(tmp_path / "run") == chosen_bytes(validated)
+        assert read_outputs(tmp_path / "run") == read_outputs(selected_run)
 
 
 class TestValidation:
-    def test_is_seen_neither_by_batches_nor_by_the_statistics(self, validated: Path, pair: Stores) -> None:
+    def test_held_out_utterances_are_used_neither_in_batches_nor_in_statistics(
+        self, selected_run: Path, pair: Stores
+    ) -> None:
         source = pair[0]
         rows = split(source, "arousal", 0.25, 0).held_out
         statistics = Statistics.of_corpora([(source, np.setdiff1d(np.arange(len(source)), rows))])
-        model = TrainedModel.load(validated / "model.safetensors", torch.device("cpu"))
+        model = TrainedModel.load(selected_run / "model.safetensors", torch.device("cpu"))
         assert model.framer.statistics is not None
         assert np.array_equal(model.framer.statistics.mean, statistics.mean)
         assert np.array_equal(model.framer.statistics.std, statistics.std)
-        assert read(validated / "config.json")["held_out"] == {"ravdess": {"utterances": len(rows), "by": "utterance"}}
+        assert read(selected_run / "config.json")["held_out"] == {
+            "ravdess": {"utterances": len(rows), "by": "utterance"}
+        }
 
-    def test_accuracy_is_that_of_the_held_out_utterances_normalised_as_in_training(
+    def test_source_accuracy_uses_the_normalisation_of_training(
         self, pair: Stores, roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # The second source has no speakers.
@@ -279,7 +285,7 @@ class TestValidation:
             part = split(store, "arousal", 0.5, 0)
             own = Statistics.of_corpora([(store, np.flatnonzero(part.labels >= 0))])
             np.testing.assert_array_equal(framer.statistics.mean, own.mean)
-            assert not np.allclose(model.framer.statistics.mean, own.mean)  # the target's
+            assert not np.allclose(model.framer.statistics.mean, own.mean)  # those of the target
             given = [(store[row], float(store.peak_db[row])) for row in part.held_out.tolist()]
             predicted = replace(model, framer=framer).probabilities(given) >= 0.5
             found.append(scores(part.truth, predicted.astype(np.int64)).uar)
@@ -287,7 +293,7 @@ class TestValidation:
         assert row["source-accuracy"] == pytest.approx(np.mean(found))
 
 
-def test_refusals_are_told_before_anything_is_written(pair: Stores, tmp_path: Path) -> None:
+def test_errors_are_raised_before_anything_is_written(pair: Stores, tmp_path: Path) -> None:
     asked: dict[str, dict[str, Any]] = {
         r"--select magic: unknown; valid: last, source-accuracy, .*snd": {"select": "magic"},
         r"snapshot_every=0: --select snd": {"select": "snd", "settings": {"snapshot_every": "0"}},
@@ -296,7 +302,7 @@ def test_refusals_are_told_before_anything_is_written(pair: Stores, tmp_path: Pa
         r"validation=1": {"settings": {"validation": "1"}},
         r"snapshot_every=-1: must be 0 or more": {"settings": {"snapshot_every": "-1"}},
     }
-    for says, each in asked.items():
-        with pytest.raises(ConfigError, match=says):
+    for expected, each in asked.items():
+        with pytest.raises(ConfigError, match=expected):
             fit(pair, tmp_path / "run", **each)
     assert not (tmp_path / "run").exists()

@@ -23,14 +23,14 @@ from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import layout
 
 #: Function -> module in which its callers look it up.
-PLACES = {"decode": extract, "write_shard": prepare, "write_journal": prepare}
+CALLERS = {"decode": extract, "write_shard": prepare, "write_journal": prepare}
 
 
 def interrupt_at(point: str, interrupt: Callable[[], None]) -> None:
     moment, name, *number = point.split(":")
     renaming = name == layout.STORE_JSON
-    place, function = (Path, "replace") if renaming else (PLACES[name], name)
-    original = getattr(place, function)
+    owner, function = (Path, "replace") if renaming else (CALLERS[name], name)
+    original = getattr(owner, function)
     calls = count(1)
 
     def call_and_interrupt(*args: Any, **options: Any) -> Any:
@@ -42,7 +42,7 @@ def interrupt_at(point: str, interrupt: Callable[[], None]) -> None:
             interrupt()
         return result
 
-    setattr(place, function, call_and_interrupt)
+    setattr(owner, function, call_and_interrupt)
 
 
 if __name__ == "__main__":

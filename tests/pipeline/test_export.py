@@ -45,7 +45,7 @@ OWN: dict[str, pa.Array] = {
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Return a store of eight utterances in two shards with difficult ids and columns; tests must not change it."""
     root = tmp_path_factory.mktemp("own")
     paths = [f"{number}.wav" for number in range(8)]
@@ -62,8 +62,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 
 
 @pytest.fixture(scope="module", params=["own", "emodb"])
-def store(request: pytest.FixtureRequest, own: FeatureStore, emodb_store: Path) -> FeatureStore:
-    return own if request.param == "own" else FeatureStore(emodb_store)
+def store(request: pytest.FixtureRequest, own_store: FeatureStore, emodb_store: Path) -> FeatureStore:
+    return own_store if request.param == "own" else FeatureStore(emodb_store)
 
 
 @pytest.fixture(params=[False, True], ids=["one-file", "many-files"])
@@ -105,14 +105,14 @@ class TestParquet:
             assert list(row) == [f"own_{name}" if name == "features" else name for name in expected]
             assert all(is_same(value, other) for value, other in zip(row.values(), expected.values(), strict=True))
 
-    def test_columns_keep_their_types(self, own: FeatureStore, tmp_path: Path) -> None:
-        write(own, "parquet", tmp_path / "x.parquet")
+    def test_columns_keep_their_types(self, own_store: FeatureStore, tmp_path: Path) -> None:
+        write(own_store, "parquet", tmp_path / "x.parquet")
         schema = pq.read_schema(tmp_path / "x.parquet")
-        for name in set(own.table.column_names) - {"shard", "offset", "features"}:
-            assert schema.field(name).type == own.table.schema.field(name).type
+        for name in set(own_store.table.column_names) - {"shard", "offset", "features"}:
+            assert schema.field(name).type == own_store.table.schema.field(name).type
         about = json.loads(schema.metadata[b"emodna"])
-        assert (about["corpus"], about["fingerprint"]) == ("own", own.fingerprint)
-        assert about["parameters"] == own.snapshot.parameters
+        assert (about["corpus"], about["fingerprint"]) == ("own", own_store.fingerprint)
+        assert about["parameters"] == own_store.snapshot.parameters
         assert not {"root", "created"} & about.keys()
 
 
@@ -131,9 +131,9 @@ class TestNpz:
                 assert values == store.column(name)
             assert arrays["frames"].dtype == np.int32
 
-    def test_missing_values_and_unusual_types_are_exported(self, own: FeatureStore, tmp_path: Path) -> None:
-        write(own, "npz", tmp_path / "x.npz")
-        by_id = np.argsort([IDS.index(id) for id in own.ids])
+    def test_missing_values_and_unusual_types_are_exported(self, own_store: FeatureStore, tmp_path: Path) -> None:
+        write(own_store, "npz", tmp_path / "x.npz")
+        by_id = np.argsort([IDS.index(id) for id in own_store.ids])
         with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
             found = {
                 name: arrays[name][by_id].tolist() for name in arrays if name not in ("features", "offsets", "about")
@@ -179,8 +179,8 @@ class TestWebDataset:
         about = json.loads((tmp_path / "x" / "about.json").read_text())
         assert about["fingerprint"] == store.fingerprint
 
-    def test_values_that_json_lacks_become_null(self, own: FeatureStore, tmp_path: Path) -> None:
-        write(own, "webdataset", tmp_path / "x")
+    def test_values_that_json_lacks_become_null(self, own_store: FeatureStore, tmp_path: Path) -> None:
+        write(own_store, "webdataset", tmp_path / "x")
         with tarfile.open(tmp_path / "x" / "000000.tar") as tar:
             files = {name: tar.extractfile(name) for name in tar.getnames() if name.endswith(".json")}
             found = {row["id"]: row for row in (json.load(file) for file in files.values() if file)}
@@ -239,9 +239,9 @@ class TestHuggingFace:
         [("CC BY-NC-SA 4.0", "license: cc-by-nc-sa-4.0"), ("ask: #1", 'license: other\nlicense_name: "ask: #1"')],
     )
     def test_the_card_uses_licence_names_of_the_hub(
-        self, own: FeatureStore, tmp_path: Path, licence: str, expected: str
+        self, own_store: FeatureStore, tmp_path: Path, licence: str, expected: str
     ) -> None:
-        copy = Path(shutil.copytree(own.path, tmp_path / "copy"))
+        copy = Path(shutil.copytree(own_store.path, tmp_path / "copy"))
         store = FeatureStore(copy)
         object.__setattr__(store.snapshot, "licence", licence)
         write(store, "hf", tmp_path / "x")
@@ -253,34 +253,36 @@ class TestEveryFormat:
     def name(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 
-    def test_exports_are_deterministic(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
+    def test_exports_are_deterministic(self, own_store: FeatureStore, tmp_path: Path, name: str) -> None:
         contents = []
         for place in (tmp_path / "a", tmp_path / "b"):
-            exported = write(FeatureStore(own.path), name, place)
+            exported = write(FeatureStore(own_store.path), name, place)
             files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
             contents.append([(path.relative_to(place), path.read_bytes()) for path in files])
             assert exported == ExportSize(len(files), sum(path.stat().st_size for path in files))
         assert contents[0] == contents[1]
 
-    def test_other_feature_sets_are_exported(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
+    def test_other_feature_sets_are_exported(self, own_store: FeatureStore, tmp_path: Path, name: str) -> None:
         """A waveform has one value per frame."""
-        root = own.path.parents[2]
+        root = own_store.path.parents[2]
         store = prepare_corpus(root, root / "cache", Manifest(root / "own.parquet", "own"), features=WaveSet()).store
         assert write(FeatureStore(store), name, tmp_path / "x").bytes > 0
 
-    def test_an_existing_export_is_only_replaced_with_force(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
+    def test_an_existing_export_is_only_replaced_with_force(
+        self, own_store: FeatureStore, tmp_path: Path, name: str
+    ) -> None:
         place = tmp_path / "x"
-        write(own, name, place)
+        write(own_store, name, place)
         before = sorted((path, path.stat().st_ino) for path in [place, *place.rglob("*")])
         with pytest.raises(ExportError, match=str(place)):
-            write(own, name, place)
+            write(own_store, name, place)
         assert sorted((path, path.stat().st_ino) for path in [place, *place.rglob("*")]) == before
-        write(own, name, place, force=True)
+        write(own_store, name, place, force=True)
         assert sorted(path for path in [place, *place.rglob("*")]) == [path for path, _ in before]
         assert list(tmp_path.iterdir()) == [place]
 
-    def test_a_failed_export_leaves_no_files(self, own: FeatureStore, tmp_path: Path, name: str) -> None:
-        store = Path(shutil.copytree(own.path, tmp_path / "store"))
+    def test_a_failed_export_leaves_no_files(self, own_store: FeatureStore, tmp_path: Path, name: str) -> None:
+        store = Path(shutil.copytree(own_store.path, tmp_path / "store"))
         shard = FeatureStore(store).snapshot.shards[1].name
         flip(store / shard, find_features_offset(store / shard) + 4001)
         (tmp_path / "out").mkdir()
@@ -288,7 +290,7 @@ class TestEveryFormat:
         with pytest.raises(StoreError, match=shard):
             write(FeatureStore(store), name, place)
         assert list((tmp_path / "out").iterdir()) == []
-        write(own, name, place)
+        write(own_store, name, place)
         before = [path.stat().st_ino for path in [place, *place.rglob("*")]]
         with pytest.raises(StoreError, match=shard):
             write(FeatureStore(store), name, place, force=True)
@@ -297,35 +299,35 @@ class TestEveryFormat:
 
 
 class TestDestination:
-    def test_a_folder_with_other_files_is_never_replaced(self, own: FeatureStore, tmp_path: Path) -> None:
+    def test_a_folder_with_other_files_is_never_replaced(self, own_store: FeatureStore, tmp_path: Path) -> None:
         for name in ("webdataset", "hf"):
             place = tmp_path / name
-            write(own, name, place)
+            write(own_store, name, place)
             (place / "mine").mkdir()
             (place / "mine" / "thesis.txt").write_text("years")
             for force in (False, True):
                 with pytest.raises(ExportError, match="mine/thesis"):
-                    write(own, name, place, force=force)
+                    write(own_store, name, place, force=force)
             assert (place / "mine" / "thesis.txt").read_text() == "years"
 
     @pytest.mark.parametrize(("name", "mine"), [("hf", "README.md"), ("webdataset", "000000.tar")])
     def test_files_named_like_an_export_are_never_replaced(
-        self, own: FeatureStore, tmp_path: Path, name: str, mine: str
+        self, own_store: FeatureStore, tmp_path: Path, name: str, mine: str
     ) -> None:
         (tmp_path / mine).write_text("mine")
         for force in (False, True):
             with pytest.raises(ExportError, match=mine):
-                write(own, name, tmp_path, force=force)
+                write(own_store, name, tmp_path, force=force)
         assert (tmp_path / mine).read_text() == "mine"
 
     @pytest.mark.parametrize("force", [False, True])
     def test_a_file_never_replaces_a_folder_or_a_folder_a_file(
-        self, own: FeatureStore, tmp_path: Path, force: bool
+        self, own_store: FeatureStore, tmp_path: Path, force: bool
     ) -> None:
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").write_text("mine")
         with pytest.raises(ExportError, match="folder"):
-            write(own, "npz", tmp_path / "folder", force=force)
+            write(own_store, "npz", tmp_path / "folder", force=force)
         with pytest.raises(ExportError, match="file"):
-            write(own, "hf", tmp_path / "file", force=force)
+            write(own_store, "hf", tmp_path / "file", force=force)
         assert (tmp_path / "file").read_text() == "mine"

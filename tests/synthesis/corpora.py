@@ -1,9 +1,8 @@
 """Corpora of pseudo-speech in the on-disk layouts of RAVDESS and EMODB.
 
-The two differ as the real ones do: language (the syllables of English and of German sentences), speakers, room, noise,
-response, level and whether the level tells anything. RAVDESS was recorded at one gain, so an angry utterance is some
-15 dB louder than a neutral one; in EMODB the gain was set anew for each utterance, which now peaks near full scale
-whatever the emotion, and the quieter the voice was, the louder is the noise.
+The two differ like the real ones: in language (syllables of English and German sentences), speakers, room, noise,
+response and level. RAVDESS was recorded at one gain: an angry utterance is about 15 dB louder than a neutral one. EMODB
+was recorded with one gain per utterance: all peak near full scale, and quiet voices have louder noise.
 
 References
 ----------
@@ -31,7 +30,7 @@ from tests.synthesis.speech import Channel, Float32, Voice, utter
 RAVDESS_EMOTIONS: Mapping[int, str] = MappingProxyType(
     {1: "neutral", 2: "calm", 3: "happiness", 4: "sadness", 5: "anger", 6: "fear", 7: "disgust", 8: "surprise"}
 )
-"""Third field of a RAVDESS file name."""
+"""Emotion by code, the third field of a RAVDESS file name."""
 
 RAVDESS_STATEMENTS: Mapping[int, Sentence] = MappingProxyType(
     {
@@ -39,16 +38,16 @@ RAVDESS_STATEMENTS: Mapping[int, Sentence] = MappingProxyType(
         2: parse_sentence("'dOgz a 'sI tIN bai d@ 'dO"),  # Dogs are sitting by the door
     }
 )
-"""Fifth field of a RAVDESS file name."""
+"""Sentence by code, the fifth field of a RAVDESS file name."""
 
 RAVDESS_INTENSITIES: Mapping[int, float] = MappingProxyType({1: 0.8, 2: 1.25})
-"""Fourth field of a RAVDESS file name, normal and strong, and how far along `EXPRESSIONS` it goes."""
+"""Strength of an expression by code (normal, strong), the fourth field of a RAVDESS file name."""
 
 RAVDESS_ACTORS = range(1, 25)
 RAVDESS_TEMPO = 0.9
-"""The actors speak slowly: some four syllables a second, where those of EMODB say five to six."""
+"""Tempo of the actors: about four syllables per second, compared to five or six in EMODB."""
 
-# A quiet studio, an even and bright microphone, a gain low enough for the loudest shout.
+# A quiet studio, a flat and bright microphone, a gain for the loudest shout.
 RAVDESS_CHANNEL = Channel(
     sample_rate_hz=48_000,
     level_db=-46.0,
@@ -65,10 +64,10 @@ RAVDESS_CHANNEL = Channel(
 EMODB_LETTERS: Mapping[str, str] = MappingProxyType(
     {"W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutral"}
 )
-"""Emotion letter of an EMODB file name."""
+"""Emotion by letter of an EMODB file name."""
 
 EMODB_COUNTS: Mapping[str, int] = MappingProxyType({"W": 127, "L": 81, "E": 46, "A": 69, "F": 71, "T": 62, "N": 79})
-"""Utterances of each emotion in the real EMODB, 535 in all for 10 speakers by 10 texts."""
+"""Number of utterances per emotion in the real EMODB: 535 in total, of 10 speakers and 10 texts."""
 
 EMODB_SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
 EMODB_MEN = frozenset({"03", "10", "11", "12", "15"})
@@ -100,9 +99,9 @@ EMODB_TEXTS: Mapping[str, Sentence] = MappingProxyType(
         "b10": parse_sentence("di vIrt auf dem 'plats zain vO vir zi 'I m@ 'hIn le g@n"),
     }
 )
-"""Text code of an EMODB file name and the text as it is spoken."""
+"""Sentence by text code of an EMODB file name."""
 
-# An anechoic room, a cardioid close by with its proximity effect, the gain set anew for each utterance.
+# An anechoic room, a close cardioid microphone with proximity effect, one gain per utterance.
 EMODB_CHANNEL = Channel(
     sample_rate_hz=16_000,
     level_db=-26.0,
@@ -131,30 +130,29 @@ def make_ravdess(
 ) -> list[Path]:
     """Write a RAVDESS of pseudo-speech: ``root/Actor_NN/03-01-EE-II-SS-RR-AA.wav``, 48 kHz, 16-bit, one channel.
 
-    A file depends on its name, `seed` and `syllables` alone, not on what else is made. As in the real corpus odd actors
-    are men, even ones women, and neutral speech has no strong intensity. Every combination of the codes is made (all
-    are 1-24, 1-8, 1-2, 1-2, 1-2). Another seed gives other speakers and renditions; `syllables` cuts the sentence, with
-    as much less silence around. Return the files, sorted. Raise ValueError for a code that RAVDESS does not have, or
-    `syllables` below 1.
+    A file depends only on its name, `seed` and `syllables`. As in the real corpus, odd actors are men, even ones women,
+    and neutral speech has no strong intensity. Every combination of the codes is made (all: 1-24, 1-8, 1-2, 1-2, 1-2).
+    Another seed gives other speakers and renditions. `syllables` shortens the sentence and the silence around it.
+    Return the files, sorted. Raise a ValueError for an unknown code or `syllables` below 1.
     """
     codes = [list(each) for each in (actors, emotions, intensities, statements, repetitions)]
     names = ("actors", "emotions", "intensities", "statements", "repetitions")
     known = (RAVDESS_ACTORS, RAVDESS_EMOTIONS, RAVDESS_INTENSITIES, RAVDESS_STATEMENTS, (1, 2))
     for checked in zip(names, codes, known, strict=True):
-        _check(*checked)
+        _check_codes(*checked)
     paths = []
     for actor in codes[0]:
-        rng = _rng(seed, "ravdess", f"actor {actor:02d}")
-        voice, channel = _voice(rng, male=actor % 2 == 1, tempo=RAVDESS_TEMPO), _session(RAVDESS_CHANNEL, rng)
+        rng = _make_rng(seed, "ravdess", f"actor {actor:02d}")
+        voice, channel = _draw_voice(rng, male=actor % 2 == 1, tempo=RAVDESS_TEMPO), _draw_session(RAVDESS_CHANNEL, rng)
         folder = root / f"Actor_{actor:02d}"
         folder.mkdir(parents=True, exist_ok=True)
         for emotion, intensity, statement, repetition in product(*codes[1:]):
             if RAVDESS_EMOTIONS[emotion] == "neutral" and intensity == 2:
                 continue
             path = folder / f"03-01-{emotion:02d}-{intensity:02d}-{statement:02d}-{repetition:02d}-{actor:02d}.wav"
-            expression = EXPRESSIONS[RAVDESS_EMOTIONS[emotion]].at_strength(RAVDESS_INTENSITIES[intensity])
+            expression = EXPRESSIONS[RAVDESS_EMOTIONS[emotion]].scale(RAVDESS_INTENSITIES[intensity])
             sentence, near = _shorten(RAVDESS_STATEMENTS[statement], channel, syllables)
-            rng = _rng(seed, "ravdess", path.name)
+            rng = _make_rng(seed, "ravdess", path.name)
             _write(path, utter(voice, expression, sentence, near, rng), channel.sample_rate_hz)
             paths.append(path)
     return sorted(paths)
@@ -172,48 +170,50 @@ def make_emodb(
 ) -> list[Path]:
     """Write an EMODB of pseudo-speech: ``root/wav/SSTTTEv.wav``, 16 kHz, 16-bit, one channel.
 
-    A file depends on its name, `seed` and `syllables` alone, not on what else is made. The emotions are as unequal as
-    in the real corpus (`EMODB_COUNTS`): all speakers and texts give exactly its 535 utterances, fewer give about their
-    part of each, and so does a `share` below 1; a larger share holds all of a smaller one. `seed` and `syllables` are
-    those of `make_ravdess`. Return the files, sorted. Raise ValueError for a code that EMODB does not have, a `share`
-    that is not over 0 and at most 1, or `syllables` below 1.
+    A file depends only on its name, `seed` and `syllables`. The emotions have the proportions of the real corpus
+    (`EMODB_COUNTS`): all speakers and texts give its 535 utterances; fewer, or a `share` below 1, give about that part
+    of each emotion. A larger share contains a smaller one. `seed` and `syllables` are those of `make_ravdess`.
+    Return the files, sorted. Raise a ValueError for an unknown code, a `share` not in (0, 1], or `syllables` below 1.
     """
     speakers, texts, emotions = list(speakers), list(texts), list(emotions)
-    _check("speakers", speakers, EMODB_SPEAKERS)
-    _check("texts", texts, EMODB_TEXTS)
-    _check("emotions", emotions, EMODB_LETTERS)
+    _check_codes("speakers", speakers, EMODB_SPEAKERS)
+    _check_codes("texts", texts, EMODB_TEXTS)
+    _check_codes("emotions", emotions, EMODB_LETTERS)
     if not 0 < share <= 1:
-        raise ValueError(f"share {share} is not over 0 and at most 1")
+        raise ValueError(f"share {share}: must be over 0 and at most 1")
     folder = root / "wav"
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for speaker in speakers:
-        rng = _rng(seed, "emodb", f"speaker {speaker}")
-        voice, channel = _voice(rng, male=speaker in EMODB_MEN, tempo=EMODB_TEMPO), _session(EMODB_CHANNEL, rng)
+        rng = _make_rng(seed, "emodb", f"speaker {speaker}")
+        voice, channel = (
+            _draw_voice(rng, male=speaker in EMODB_MEN, tempo=EMODB_TEMPO),
+            _draw_session(EMODB_CHANNEL, rng),
+        )
         for text, letter in product(texts, emotions):
             sentence, near = _shorten(EMODB_TEXTS[text], channel, syllables)
-            for take in range(_takes(speaker, text, letter, share)):
+            for take in range(_count_takes(speaker, text, letter, share)):
                 path = folder / f"{speaker}{text}{letter}{'abc'[take]}.wav"
-                rng = _rng(seed, "emodb", path.name)
+                rng = _make_rng(seed, "emodb", path.name)
                 recording = utter(voice, EXPRESSIONS[EMODB_LETTERS[letter]], sentence, near, rng)
                 _write(path, recording, channel.sample_rate_hz)
                 paths.append(path)
     return sorted(paths)
 
 
-def _takes(speaker: str, text: str, letter: str, share: float) -> int:
-    """Return how many utterances of an emotion there are for one speaker and text.
+def _count_takes(speaker: str, text: str, letter: str, share: float) -> int:
+    """Return the number of utterances of an emotion for one speaker and text.
 
-    Over the 100 pairs of speaker and text these add up to the share of `EMODB_COUNTS`. Each pair holds one place from 0
-    to 99 in the emotion's queue and is served from the front; stepping by a number prime to 100 spreads the places over
-    speakers and texts, and each emotion starts elsewhere, so that no text is favoured.
+    Over the 100 pairs of speaker and text, these add up to the share of `EMODB_COUNTS`. Each pair has one of 100 places
+    in the queue of the emotion. Steps of a number prime to 100 spread the places over speakers and texts, and each
+    emotion starts at another place.
     """
     pair = EMODB_SPEAKERS.index(speaker) * len(EMODB_TEXTS) + list(EMODB_TEXTS).index(text)
     place = (37 * pair + 14 * list(EMODB_LETTERS).index(letter)) % 100
     return max(0, math.ceil((share * EMODB_COUNTS[letter] - place) / 100))
 
 
-def _voice(rng: np.random.Generator, *, male: bool, tempo: float) -> Voice:
+def _draw_voice(rng: np.random.Generator, *, male: bool, tempo: float) -> Voice:
     """Draw an adult speaker around a corpus's `tempo`; means by sex: Peterson & Barney 1952, Klatt & Klatt 1990."""
     draw = rng.standard_normal(7)
     f0_hz, formant_scale, breathiness_db = (115.0, 1.0, -32.0) if male else (200.0, 1.16, -28.0)
@@ -228,8 +228,8 @@ def _voice(rng: np.random.Generator, *, male: bool, tempo: float) -> Voice:
     )
 
 
-def _session(channel: Channel, rng: np.random.Generator) -> Channel:
-    """Return the set-up as it was on one speaker's day: distance, gain and noise are never quite the same."""
+def _draw_session(channel: Channel, rng: np.random.Generator) -> Channel:
+    """Vary distance, gain and noise of a set-up, as between the recording days of speakers."""
     draw = rng.standard_normal(3)
     return replace(
         channel,
@@ -240,31 +240,31 @@ def _session(channel: Channel, rng: np.random.Generator) -> Channel:
 
 
 def _shorten(sentence: Sentence, channel: Channel, syllables: int | None) -> tuple[Sentence, Channel]:
-    """Return the beginning of a sentence and a channel with as much less silence around it."""
+    """Return the first syllables of a sentence, and a channel with shorter silences in proportion."""
     if syllables is None:
         return sentence, channel
     if syllables < 1:
-        raise ValueError(f"syllables {syllables} is not 1 or more")
+        raise ValueError(f"syllables {syllables}: must be at least 1")
     part = min(1.0, syllables / len(sentence))
     lead_s = (part * channel.lead_s[0], part * channel.lead_s[1])
     trail_s = (part * channel.trail_s[0], part * channel.trail_s[1])
     return sentence[:syllables], replace(channel, lead_s=lead_s, trail_s=trail_s)
 
 
-def _rng(seed: int, *names: str) -> np.random.Generator:
-    """Return the generator that belongs to a seed and a name, whatever was drawn before."""
+def _make_rng(seed: int, *names: str) -> np.random.Generator:
+    """Return the random generator of a seed and a name."""
     digest = hashlib.sha256("/".join((str(seed), *names)).encode()).digest()
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest[:16], "little"))))
 
 
-def _check(what: str, codes: Iterable[object], known: Collection[object]) -> None:
+def _check_codes(field: str, codes: Iterable[object], known: Collection[object]) -> None:
     unknown = [code for code in codes if code not in known]
     if unknown:
-        raise ValueError(f"unknown {what} {unknown}; known are {list(known)}")
+        raise ValueError(f"unknown {field} {unknown}; valid: {list(known)}")
 
 
 def _write(path: Path, recording: Float32, sample_rate_hz: int) -> None:
-    """Write one channel as 16-bit PCM, without dither: what is quieter than the last bit becomes digital silence."""
+    """Write one channel as 16-bit PCM without dither."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

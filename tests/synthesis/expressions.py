@@ -1,6 +1,6 @@
 """Effects of nine emotions on the voice, from the phonetics literature.
 
-No value was chosen, and none may be changed, for what a classifier makes of the result.
+No value may be chosen by the results of a classifier.
 
 References
 ----------
@@ -30,20 +30,19 @@ class Expression:
     f0_range_st: float = 4.0
     """Width of the intonation (declination and accents together), in semitones."""
     final_st: float = -2.0
-    """Movement of the f0 over the last syllable, in semitones; positive rises."""
+    """Change of the f0 over the last syllable, in semitones; positive rises."""
     level_db: float = 0.0
     """Level relative to neutral speech, in dB."""
     tempo: float = 1.0
     """Speaking rate relative to neutral speech."""
     tilt_db_octave: float = 0.0
-    """Change of the source's slope, in dB/octave; positive is flatter, a tenser voice with more high-frequency
-    energy."""
+    """Change of the slope of the source, in dB/octave; positive for a tense voice with more high frequencies."""
     articulation: float = 1.0
-    """Precision: above 1 the vowels spread and the transitions shorten, below 1 the vowels centralise (slurring)."""
+    """Precision: above 1, vowels spread and transitions shorten; below 1, vowels centralise (slurring)."""
     f1_ratio: float = 1.0
-    """First formant relative to neutral speech: a wider jaw raises it."""
+    """First formant relative to neutral speech; an open jaw raises it."""
     formant_ratio: float = 1.0
-    """All formants relative to neutral speech: a smile shortens the tract and raises them (Tartter 1980)."""
+    """All formants relative to neutral speech; a smile shortens the tract and raises them (Tartter 1980)."""
     breathiness_db: float = 0.0
     """Change of the aspiration noise, in dB."""
     jitter: float = 0.007
@@ -51,12 +50,12 @@ class Expression:
     shimmer: float = 0.04
     """Standard deviation of the pulse amplitudes, relative to their mean."""
     accent_db: float = 2.5
-    """Level of accented over unaccented syllables, in dB: the intensity variability."""
+    """Level of accented relative to unaccented syllables, in dB: the intensity variability."""
 
-    def at_strength(self, strength: float) -> Expression:
-        """Return the expression at another strength: 0 is neutral speech, 1 the expression itself, above 1 exaggerated.
+    def scale(self, strength: float) -> Expression:
+        """Scale the expression: 0 is neutral speech, 1 the expression itself, above 1 exaggerated.
 
-        Ratios and widths move geometrically, dB and signed semitones linearly.
+        Ratios and widths scale geometrically, dB and signed semitones linearly.
         """
         rest = Expression()
         moved = {}
@@ -68,12 +67,8 @@ class Expression:
                 moved[field.name] = here * (there / here) ** strength
         return Expression(**moved)
 
-    def varied(self, rng: np.random.Generator) -> Expression:
-        """Return the expression as it comes out in one utterance: no two renditions are alike.
-
-        The spreads are those between renditions of one emotion by one actor, wide enough for neighbouring emotions
-        to overlap.
-        """
+    def vary(self, rng: np.random.Generator) -> Expression:
+        """Vary the expression at random, like an actor between renditions. Neighbouring emotions overlap."""
         draw = rng.standard_normal(8)
         return replace(
             self,
@@ -100,7 +95,7 @@ _ADDITIVE = frozenset({"final_st", "level_db", "tilt_db_octave", "breathiness_db
 #     (irregular). Their lower pitch and level are not followed: the actors of RAVDESS and EMODB raise the pitch, and
 #     those of RAVDESS the level, a little above neutral.
 # fear: Juslin & Laukka 2003: fast, high f0, little f0 variability, much intensity variability, irregular, loud in panic
-#     fear only, which is what actors play; Banse & Scherer 1996: panic fear has high f0 and energy; Murray & Arnott
+#     fear only, which actors play; Banse & Scherer 1996: panic fear has high f0 and energy; Murray & Arnott
 #     1993: much faster, irregular voicing, precise.
 # happiness: Juslin & Laukka 2003: fast, medium to high level and high-frequency energy, high f0, much f0 variability,
 #     rising contours, regular; Murray & Arnott 1993: smooth upward inflections. A smile raises the formants
@@ -134,4 +129,4 @@ EXPRESSIONS: Mapping[str, Expression] = MappingProxyType(
         for emotion, *cues in zip(_EMOTIONS, *_CUES.values(), strict=True)
     }
 )
-"""The nine categories and their cues. The comments give the direction of each cue and who reports it."""
+"""Expression by emotion. The comments above give the direction and the source of each cue."""

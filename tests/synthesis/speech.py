@@ -1,8 +1,8 @@
 """Emotional pseudo-speech by a source-filter model: a glottal pulse train and noise through moving formants.
 
-The chain is that of a formant synthesiser (Fant 1960; Klatt 1980): a band-limited train of glottal pulses and
-aspiration noise excite an all-pole vocal tract whose resonances glide from phone to phone; frication noise is shaped at
-its constriction; a channel adds the room, the noise floor, the equalisation and the level of one recording set-up.
+It is a formant synthesiser (Fant 1960; Klatt 1980). A band-limited train of glottal pulses and aspiration noise excite
+an all-pole vocal tract, whose resonances glide from phone to phone. Frication noise is shaped at its constriction. A
+channel adds the room, noise floor, equalisation and level of one recording set-up.
 
 References
 ----------
@@ -30,7 +30,7 @@ Complex64 = NDArray[np.complex64]
 
 _HOP_S = 0.008
 _SPAN = 6
-"""Length of a transform, in hops: 48 ms, of which 24 ms are there for the resonances to die away."""
+"""Length of a transform in hops: 48 ms, of which 24 ms are for the decay of the resonances."""
 
 _PEAK_CEILING = 10 ** (-0.5 / 20)
 
@@ -48,12 +48,12 @@ class Voice:
     tilt_db_octave: float = -9.0
     """Slope of the radiated voice source well above 200 Hz, in dB/octave: about -9 in modal voice."""
     breathiness_db: float = -32.0
-    """Spectral density of the aspiration noise relative to that of the pulses at low frequencies, in dB. Higher in
-    women (Klatt & Klatt 1990)."""
+    """Spectral density of the aspiration noise relative to the pulses at low frequencies, in dB. Higher in women (Klatt
+    & Klatt 1990)."""
     level_db: float = 0.0
     """Habitual loudness relative to the other speakers of the corpus, in dB."""
     expressiveness: float = 1.0
-    """How far the speaker goes when acting: 0 = always neutral, 1 = as in `EXPRESSIONS`."""
+    """Strength of style expressions: 0 = always neutral, 1 = as in `EXPRESSIONS`."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ class Channel:
     noise_db: float = -50.0
     """RMS of the noise floor relative to that utterance, in dB."""
     levelling: float = 0.0
-    """Share of the differences in level between utterances that is taken out by setting the gain anew for each: 0 =
-    one gain for all, 1 = every utterance peaks at -0.5 dB full scale."""
+    """Share of the level differences between utterances that is removed by a gain for each: 0 = one gain for all, 1 =
+    every utterance peaks at -0.5 dB full scale."""
     low_cut_hz: float = 60.0
     high_cut_hz: float = 20_000.0
     """Corner frequencies (-3 dB, 12 dB/octave), in Hz."""
     tilt_db_octave: float = 0.0
-    """Gentle slope of the response around 1 kHz, in dB/octave."""
+    """Slope of the response around 1 kHz, in dB/octave."""
     reverberation_s: float = 0.1
     """Time in which the room's reverberation decays by 60 dB, in s."""
     reverberation_db: float = -20.0
@@ -86,20 +86,20 @@ class Channel:
 def utter(
     voice: Voice, expression: Expression, sentence: Sentence, channel: Channel, rng: np.random.Generator
 ) -> Float32:
-    """Speak one sentence: return float32 samples of shape (samples,), within -1 and 1, at `channel.sample_rate_hz`.
+    """Speak a sentence: return float32 samples within -1 and 1, shape (samples,), at `channel.sample_rate_hz`.
 
-    Each rendition varies around `voice.expressiveness` times the expression. All that is random comes from `rng`.
+    Each rendition varies at random around `voice.expressiveness` times the expression.
     """
-    acted = expression.at_strength(voice.expressiveness * np.exp(0.15 * rng.standard_normal())).varied(rng)
-    score = _score(voice, acted, sentence, rng)
-    dry = _speak(voice, acted, score, channel.sample_rate_hz, rng)
-    dry *= np.float32(_gain(voice.level_db + acted.level_db) / np.sqrt(np.mean(np.square(dry))))
+    style = expression.scale(voice.expressiveness * np.exp(0.15 * rng.standard_normal())).vary(rng)
+    score = _make_score(voice, style, sentence, rng)
+    dry = _speak(voice, style, score, channel.sample_rate_hz, rng)
+    dry *= np.float32(_to_gain(voice.level_db + style.level_db) / np.sqrt(np.mean(np.square(dry))))
     return _record(dry, channel, rng)
 
 
 @dataclass(frozen=True)
 class _Score:
-    """Movements of the articulators, one row per hop of 8 ms: amplitudes, and formants of shape (frames, 4)."""
+    """Tracks of the articulators, one row per hop of 8 ms: amplitudes, f0, and formants of shape (frames, 4)."""
 
     f0_hz: Float64
     formants_hz: Float32
@@ -109,12 +109,12 @@ class _Score:
     frication_hz: Float32
 
 
-def _gain(db: float) -> float:
+def _to_gain(db: float) -> float:
     return float(10 ** (db / 20))
 
 
 def _smooth(track: Float64, width_s: float) -> Float64:
-    """Average over a Hann window of `width_s`, so that a track glides between its targets; along the first axis."""
+    """Smooth a track by a Hann window of `width_s` along the first axis."""
     half = max(1, round(width_s / _HOP_S / 2))
     kernel = np.hanning(2 * half + 3)[1:-1]
     kernel /= kernel.sum()
@@ -123,30 +123,30 @@ def _smooth(track: Float64, width_s: float) -> Float64:
     return np.asarray(windows @ kernel).reshape(track.shape)
 
 
-def _score(voice: Voice, acted: Expression, sentence: Sentence, rng: np.random.Generator) -> _Score:
-    """Lay the phones out in time and let every track glide from target to target."""
-    phones, syllable, nuclear = _phones(sentence)
+def _make_score(voice: Voice, style: Expression, sentence: Sentence, rng: np.random.Generator) -> _Score:
+    """Place the phones in time, and smooth the tracks between their targets."""
+    phones, syllable, nuclear = _list_phones(sentence)
     accented = np.array([*(s.accented for s in sentence), False])[syllable]
     duration = np.array([phone.duration_s for phone in phones])
-    duration *= np.exp(0.1 * rng.standard_normal(len(phones))) / (voice.tempo * acted.tempo)
+    duration *= np.exp(0.1 * rng.standard_normal(len(phones))) / (voice.tempo * style.tempo)
     duration *= np.where(accented & nuclear, 1.35, 1.0)
     duration *= np.where(syllable == len(sentence) - 1, 1.35, 1.0)  # final lengthening
     ends = np.maximum.accumulate(np.round(np.cumsum(duration) / _HOP_S).astype(int))
     frame = np.repeat(np.arange(len(phones)), np.diff(ends, prepend=0))
 
-    formants = _formant_targets(voice, acted, phones)[frame]
+    formants = _compute_formants(voice, style, phones)[frame]
     levels = np.array([[phone.voicing_db, phone.aspiration_db, phone.frication_db] for phone in phones])[frame]
-    levels = _smooth(levels, 0.025 / acted.articulation)
-    # Half of the accent is added and half is taken away: what unaccented syllables lose, accented ones gain.
-    stress = _smooth(np.where(accented[frame], 0.5, -0.5), 0.12) * acted.accent_db
-    fading = np.linspace(1.0, -1.0, len(frame))  # the lungs empty: about 3 dB over a sentence
+    levels = _smooth(levels, 0.025 / style.articulation)
+    # Accented syllables gain half of the accent, others lose half.
+    stress = _smooth(np.where(accented[frame], 0.5, -0.5), 0.12) * style.accent_db
+    fading = np.linspace(1.0, -1.0, len(frame))  # falling lung pressure: about 3 dB over a sentence
     levels += (stress + 1.5 * fading)[:, None]
-    levels[:, 1] += voice.breathiness_db + acted.breathiness_db
-    levels[:, 2] += 40 * np.log10(acted.articulation)  # a slack constriction hisses less
+    levels[:, 1] += voice.breathiness_db + style.breathiness_db
+    levels[:, 2] += 40 * np.log10(style.articulation)  # a slack constriction hisses less
     amplitude = (10 ** (levels / 20)).astype(np.float32)
     return _Score(
-        _intonation(voice, acted, syllable[frame], accented & nuclear, ends, rng),
-        _smooth(formants, 0.06 / acted.articulation).astype(np.float32),
+        _compute_f0(voice, style, syllable[frame], accented & nuclear, ends, rng),
+        _smooth(formants, 0.06 / style.articulation).astype(np.float32),
         amplitude[:, 0],
         amplitude[:, 1],
         amplitude[:, 2],
@@ -154,8 +154,8 @@ def _score(voice: Voice, acted: Expression, sentence: Sentence, rng: np.random.G
     )
 
 
-def _phones(sentence: Sentence) -> tuple[list[Phone], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the phones between two short pauses, the index of each one's syllable, and whether it is a vowel."""
+def _list_phones(sentence: Sentence) -> tuple[list[Phone], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the phones between two pauses, the syllable index of each, and True for vowels."""
     phones, syllable, nuclear = [PAUSE], [0], [False]
     for index, spoken in enumerate(sentence):
         for symbol in spoken.symbols:
@@ -166,73 +166,74 @@ def _phones(sentence: Sentence) -> tuple[list[Phone], NDArray[np.int64], NDArray
     return [*phones, PAUSE], np.array([*syllable, len(sentence)]), np.array([*nuclear, False])
 
 
-def _formant_targets(voice: Voice, acted: Expression, phones: list[Phone]) -> Float64:
-    """Return each phone's formants in Hz for this voice and expression, shape (phones, 4)."""
+def _compute_formants(voice: Voice, style: Expression, phones: list[Phone]) -> Float64:
+    """Return the formants of each phone in Hz, for a voice and expression; shape (phones, 4)."""
     rest = np.array(PAUSE.formants_hz)
-    targets = rest + acted.articulation * (np.array([phone.formants_hz for phone in phones]) - rest)
-    targets[:, 0] = np.maximum(targets[:, 0] * acted.f1_ratio, 200.0)
-    return np.asarray(targets * (voice.formant_scale * acted.formant_ratio))
+    targets = rest + style.articulation * (np.array([phone.formants_hz for phone in phones]) - rest)
+    targets[:, 0] = np.maximum(targets[:, 0] * style.f1_ratio, 200.0)
+    return np.asarray(targets * (voice.formant_scale * style.formant_ratio))
 
 
-def _intonation(
+def _compute_f0(
     voice: Voice,
-    acted: Expression,
+    style: Expression,
     syllable: NDArray[np.int64],
     accents: NDArray[np.bool_],
     ends: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Float64:
-    """Return the f0 in Hz, shape (frames,): declination, a hump on each accent, the final movement and some drift."""
+    """Return the f0 in Hz, shape (frames,): declination, a peak per accent, the final movement and drift."""
     time = np.arange(len(syllable), dtype=np.float64)
     place = time / len(time)
-    contour = acted.f0_range_st * 0.5 * (0.5 - place)
+    contour = style.f0_range_st * 0.5 * (0.5 - place)
     peaks = ends[accents][:, None] - 0.03 / _HOP_S
-    heights = acted.f0_range_st * 0.6 * np.exp(0.25 * rng.standard_normal(len(peaks)))
+    heights = style.f0_range_st * 0.6 * np.exp(0.25 * rng.standard_normal(len(peaks)))
     contour += heights @ np.exp(-(((time - peaks) / (0.11 / _HOP_S)) ** 2))
     last = np.flatnonzero(syllable == syllable.max() - 1)
-    contour += acted.final_st * np.interp(time, (last[0], last[-1]), (0.0, 1.0))
-    contour += _smooth(rng.standard_normal(len(time)), 0.15) * (2.0 + 100 * acted.jitter)
-    # The mean is taken out, so that a wide range does not also raise the mean: that is f0_ratio's task alone.
+    contour += style.final_st * np.interp(time, (last[0], last[-1]), (0.0, 1.0))
+    contour += _smooth(rng.standard_normal(len(time)), 0.15) * (2.0 + 100 * style.jitter)
+    # Without its mean, the contour does not change the mean f0, which f0_ratio sets.
     contour -= contour.mean()
-    return np.asarray(np.clip(voice.f0_hz * acted.f0_ratio * 2 ** (contour / 12), 55.0, 750.0))
+    return np.asarray(np.clip(voice.f0_hz * style.f0_ratio * 2 ** (contour / 12), 55.0, 750.0))
 
 
-def _speak(voice: Voice, acted: Expression, score: _Score, sample_rate_hz: int, rng: np.random.Generator) -> Float32:
+def _speak(voice: Voice, style: Expression, score: _Score, sample_rate_hz: int, rng: np.random.Generator) -> Float32:
     """Return the speech at the lips, shape (samples,).
 
-    Each hop's windowed excitation passes the tract as it stands at that moment, in the frequency domain; overlapping
-    windows make the tract glide. Multiplying spectra is a convolution as long as the responses have died away within
-    the transform: the narrowest, 110 Hz wide, by 70 dB.
+    The windowed excitation of each hop is filtered by the tract of that hop in the frequency domain; windows overlap.
+    The product of spectra equals a convolution if responses decay within the transform; the slowest decays by 70 dB.
     """
     hop = round(_HOP_S * sample_rate_hz)
     frequency = np.asarray(fft.rfftfreq(_SPAN * hop, 1 / sample_rate_hz), np.float32)
-    pulses = _spectra(_pulses(score.f0_hz, acted, hop, sample_rate_hz, rng), hop)
-    noise = _spectra(rng.standard_normal(len(score.f0_hz) * hop, dtype=np.float32), hop)
+    pulses = _compute_spectra(_make_pulses(score.f0_hz, style, hop, sample_rate_hz, rng), hop)
+    noise = _compute_spectra(rng.standard_normal(len(score.f0_hz) * hop, dtype=np.float32), hop)
 
-    source = _source_slope(frequency, 0.6 * float(score.f0_hz.mean()), voice.tilt_db_octave + acted.tilt_db_octave)
+    source = _compute_source_slope(
+        frequency, 0.6 * float(score.f0_hz.mean()), voice.tilt_db_octave + style.tilt_db_octave
+    )
     pulses *= score.voicing[:, None] * source
-    spectrum = noise * (score.aspiration[:, None] * _source_slope(frequency, 500.0, -6.0))
+    spectrum = noise * (score.aspiration[:, None] * _compute_source_slope(frequency, 500.0, -6.0))
     spectrum += pulses
-    spectrum *= _tract(score.formants_hz, voice.formant_scale, frequency)
-    hissing = score.frication > _gain(-50.0)
+    spectrum *= _compute_tract_response(score.formants_hz, voice.formant_scale, frequency)
+    hissing = score.frication > _to_gain(-50.0)
     centre = score.frication_hz[hissing][:, None] * np.float32(voice.formant_scale**0.5)
     hiss = score.frication[hissing][:, None] / (1 + ((frequency - centre) / (0.35 * centre)) ** 2)
     spectrum[hissing] += noise[hissing] * hiss
     return _overlap_add(fft.irfft(spectrum, _SPAN * hop), hop)
 
 
-def _pulses(f0_hz: Float64, acted: Expression, hop: int, sample_rate_hz: int, rng: np.random.Generator) -> Float32:
+def _make_pulses(f0_hz: Float64, style: Expression, hop: int, sample_rate_hz: int, rng: np.random.Generator) -> Float32:
     """Return a band-limited train of pulses with unit power, shape (frames * hop,).
 
-    The pulses fall between the samples: each is a windowed sinc, so there is no aliasing and no rounding of the period.
+    Each pulse is a windowed sinc between the samples, without aliasing or rounding of the period.
     """
     samples = len(f0_hz) * hop
     phase = np.cumsum(np.interp(np.arange(samples) / hop, np.arange(len(f0_hz)), f0_hz)) / sample_rate_hz
     centre = np.interp(np.arange(1, int(phase[-1])), phase, np.arange(samples))
     period = np.gradient(centre) if len(centre) > 1 else np.full(len(centre), sample_rate_hz / f0_hz[0])
-    centre = centre + acted.jitter * period * rng.standard_normal(len(centre))
-    # The square root of the period keeps the power of the train, and so the level of the voice, independent of the f0.
-    height = np.sqrt(period) * (1 + acted.shimmer * rng.standard_normal(len(centre)))
+    centre = centre + style.jitter * period * rng.standard_normal(len(centre))
+    # The square root of the period makes the power of the train independent of the f0.
+    height = np.sqrt(period) * (1 + style.shimmer * rng.standard_normal(len(centre)))
     index = np.floor(centre).astype(int)[:, None] + np.arange(-3, 5)
     offset = index - centre[:, None]
     value = height[:, None] * np.sinc(offset) * np.cos(np.pi * offset / 10) ** 2
@@ -240,7 +241,7 @@ def _pulses(f0_hz: Float64, acted: Expression, hop: int, sample_rate_hz: int, rn
     return np.bincount(index[inside], value[inside], minlength=samples).astype(np.float32)
 
 
-def _source_slope(frequency: Float32, corner_hz: float, slope_db_octave: float) -> Float32:
+def _compute_source_slope(frequency: Float32, corner_hz: float, slope_db_octave: float) -> Float32:
     """Return the amplitude spectrum of the radiated glottal source.
 
     Below `corner_hz`, the glottal formant, it rises by 6 dB/octave; above 200 Hz it falls by `slope_db_octave`.
@@ -250,23 +251,23 @@ def _source_slope(frequency: Float32, corner_hz: float, slope_db_octave: float) 
     return np.asarray(glottal * (1 + (frequency / 200) ** 2) ** ((slope_db_octave + 6.0) / (40 * math.log10(2))))
 
 
-def _tract(formants_hz: Float32, formant_scale: float, frequency: Float32) -> Complex64:
+def _compute_tract_response(formants_hz: Float32, formant_scale: float, frequency: Float32) -> Complex64:
     """Return the response of the vocal tract, shape (frames, frequencies): resonators in cascade.
 
-    The first four move; those above them stay where a uniform tube has them, up to twice the Nyquist frequency. What
-    the endless rest of them adds is Fant's higher-pole correction, without which the voice would be dull.
+    The first four are the formants. Those above are fixed at the resonances of a uniform tube, up to twice the Nyquist
+    frequency; Fant's higher-pole correction replaces the rest.
     """
     response = np.ones((len(formants_hz), len(frequency)), np.complex64)
     for centre, bandwidth in zip(formants_hz.T, (110.0, 120.0, 160.0, 240.0), strict=True):
-        response *= _resonator(frequency, centre[:, None], bandwidth)
+        response *= _compute_resonator(frequency, centre[:, None], bandwidth)
     spacing = 1000.0 * formant_scale
     above = np.arange(4.5 * spacing, 2 * float(frequency[-1]), spacing).astype(np.float32)[:, None]
     rest = np.exp(-(frequency**2) / np.float32(spacing * (float(above[-1, 0]) + spacing / 2)))
-    response *= np.prod(_resonator(frequency, above, 0.1 * above), axis=0) * rest
+    response *= np.prod(_compute_resonator(frequency, above, 0.1 * above), axis=0) * rest
     return np.reciprocal(response)
 
 
-def _resonator(frequency: Float32, centre: Float32, bandwidth: Float32 | float) -> Complex64:
+def _compute_resonator(frequency: Float32, centre: Float32, bandwidth: Float32 | float) -> Complex64:
     """Return the denominator of a second-order resonator with unit gain at 0 Hz."""
     ratio = frequency * (1 / centre)
     denominator = np.empty(ratio.shape, np.complex64)
@@ -275,11 +276,11 @@ def _resonator(frequency: Float32, centre: Float32, bandwidth: Float32 | float) 
     return denominator
 
 
-def _spectra(excitation: Float32, hop: int) -> Complex64:
+def _compute_spectra(excitation: Float32, hop: int) -> Complex64:
     """Return the spectra of Hann windows of two hops, one per hop, shape (frames, _SPAN * hop // 2 + 1)."""
     blocks = np.pad(excitation, hop).reshape(-1, hop)
     window = np.sin(np.pi * (np.arange(2 * hop, dtype=np.float32) + 0.5) / (2 * hop)) ** 2
-    # The source's slope has zero phase, so a little of it comes before the pulse: one hop is left free for that.
+    # The slope of the source has zero phase, so that some of it precedes the pulse; one hop is left free for that.
     framed = np.zeros((len(blocks) - 2, _SPAN * hop), np.float32)
     np.multiply(blocks[:-2], window[:hop], out=framed[:, hop : 2 * hop])
     np.multiply(blocks[1:-1], window[hop:], out=framed[:, 2 * hop : 3 * hop])
@@ -287,7 +288,7 @@ def _spectra(excitation: Float32, hop: int) -> Complex64:
 
 
 def _overlap_add(frames: Float32, hop: int) -> Float32:
-    """Add the frames, each one hop later than the one before; shape ((frames + _SPAN - 1) * hop,)."""
+    """Add the frames, each one hop after the last; shape ((frames + _SPAN - 1) * hop,)."""
     blocks = frames.reshape(len(frames), -1, hop)
     total = np.zeros((len(frames) + blocks.shape[1] - 1, hop), np.float32)
     for late in range(blocks.shape[1]):
@@ -305,41 +306,41 @@ def _record(dry: Float32, channel: Channel, rng: np.random.Generator) -> Float32
 
     placed = np.zeros(size, np.float32)
     placed[lead : lead + len(dry)] = dry
-    room = _room(rate, channel.reverberation_s, channel.reverberation_db)
+    room = _make_room_response(rate, channel.reverberation_s, channel.reverberation_db)
     spectrum = fft.rfft(placed) * fft.rfft(room, size)
     noise = fft.rfft(rng.standard_normal(size, dtype=np.float32))
-    spectrum += noise * (np.float32(_gain(channel.noise_db)) * _noise_colour(frequency))
-    spectrum *= _response(frequency, channel)
+    spectrum += noise * (np.float32(_to_gain(channel.noise_db)) * _compute_noise_colour(frequency))
+    spectrum *= _compute_channel_response(frequency, channel)
     recorded = np.asarray(fft.irfft(spectrum, size)[:samples], np.float32)
-    recorded *= np.float32(_gain(channel.level_db))
+    recorded *= np.float32(_to_gain(channel.level_db))
 
     peak = float(np.abs(recorded).max())
     gain = (_PEAK_CEILING / peak) ** channel.levelling
-    # An engineer turns the gain down before the loudest passages clip.
+    # The gain is reduced if the loudest passages would clip.
     return recorded * np.float32(min(gain, _PEAK_CEILING / peak))
 
 
 @lru_cache(maxsize=8)
-def _room(sample_rate_hz: int, reverberation_s: float, reverberation_db: float) -> Float32:
+def _make_room_response(sample_rate_hz: int, reverberation_s: float, reverberation_db: float) -> Float32:
     """Return the room's impulse response: the direct sound and an exponentially decaying tail of noise.
 
-    The tail is the same for every utterance: a corpus is recorded in one room.
+    The tail is the same for all utterances: a corpus is recorded in one room.
     """
     time = np.arange(max(1, round(reverberation_s * sample_rate_hz))) / sample_rate_hz
     tail = np.random.default_rng(0).standard_normal(len(time)) * 10 ** (-3 * time / max(reverberation_s, 1e-3))
-    tail[time < 0.003] = 0.0  # the nearest wall is half a metre away
-    tail *= _gain(reverberation_db) / max(float(np.sqrt(np.sum(tail**2))), 1e-9)
+    tail[time < 0.003] = 0.0  # the nearest wall is at half a metre
+    tail *= _to_gain(reverberation_db) / max(float(np.sqrt(np.sum(tail**2))), 1e-9)
     tail[0] = 1.0
     return tail.astype(np.float32)
 
 
-def _noise_colour(frequency: Float32) -> Float32:
+def _compute_noise_colour(frequency: Float32) -> Float32:
     """Return the amplitude spectrum of a noise floor with unit power: white, with some rumble below 150 Hz."""
     colour = np.sqrt(1 + (150.0 / np.maximum(frequency, 20.0)) ** 2)
     return np.asarray(colour / np.sqrt(np.mean(colour**2)), np.float32)
 
 
-def _response(frequency: Float32, channel: Channel) -> Float32:
+def _compute_channel_response(frequency: Float32, channel: Channel) -> Float32:
     """Return the magnitude response of microphone and equalisation."""
     audible = np.maximum(frequency, 1.0)
     low_cut = 1 / np.sqrt(1 + (channel.low_cut_hz / audible) ** 4)

@@ -1,4 +1,4 @@
-"""Figures of an experiment, by name. A new one is a function in a module here, and a line of `FIGURES`."""
+"""Figures of an experiment by name. A new figure is a function here and an item of `FIGURES`."""
 
 import importlib
 from collections.abc import Mapping
@@ -12,27 +12,29 @@ from emodna.model.errors import BenchError
 
 
 class FigureInfo(NamedTuple):
-    """A figure: its function has its name, with _ for -."""
+    """A figure; its function is named draw_ and the name of the figure, with _ for -."""
 
     module: str
-    """Module in this folder; imported when the figure is made."""
+    """Module in this folder with the function."""
     summary: str
-    """Content in a line."""
+    """Content in one line."""
     uses_models: bool = False
-    """True if it is computed from the trained models, which takes long the first time."""
+    """True if the figure evaluates trained models, which takes minutes the first time."""
 
 
 FIGURES: Final[Mapping[str, FigureInfo]] = {
     "ranks": FigureInfo(
-        "scores", "Critical-difference plot: mean ranks of the methods, those that do not differ joined by a bar."
+        "scores", "Critical-difference plot: mean ranks of the methods, with bars that join methods that do not differ."
     ),
-    "pairs": FigureInfo("scores", "Heat maps of the pairs of corpora: UAR, and what is gained over Source Only."),
-    "languages": FigureInfo("scores", "Pairs of corpora of one language against pairs of two."),
+    "pairs": FigureInfo("scores", "Heatmaps over pairs of corpora: UAR, and the gain over Source Only."),
+    "languages": FigureInfo("scores", "UAR of pairs with one language and pairs with two languages."),
     "confusion": FigureInfo("runs", "Confusion matrices of a pair of corpora."),
-    "threshold": FigureInfo("runs", "The adaptive threshold of the pseudo-labels, and how many pass it."),
-    "prototypes": FigureInfo("runs", "How the prototypes of Emo-DNA lie to each other while it is trained."),
-    "losses": FigureInfo("runs", "The terms of the objective while a method is trained."),
-    "sensitivity": FigureInfo("scores", "One setting at a time: how far UAR moves from that of the defaults."),
+    "threshold": FigureInfo(
+        "runs", "Adaptive threshold of the pseudo-labels, and the share above it, over training steps."
+    ),
+    "prototypes": FigureInfo("runs", "Cosines between the prototypes of Emo-DNA over training steps."),
+    "losses": FigureInfo("runs", "Terms of the loss over training steps."),
+    "sensitivity": FigureInfo("scores", "UAR with one setting changed, compared with the defaults."),
     "features-methods": FigureInfo(
         "features",
         "UMAP of the emotion features of CDAN, ADDi, DIFL and Emo-DNA (the paper's Figure 2).",
@@ -52,18 +54,18 @@ FIGURES: Final[Mapping[str, FigureInfo]] = {
 """Every figure, in display order."""
 
 
-def make_figure(name: str, experiment: Experiment, choice: FigureOptions) -> FigureData:
+def make_figure(name: str, experiment: Experiment, options: FigureOptions) -> FigureData:
     """Make a figure.
 
-    Raises NothingToShow if no finished run has what it shows, and BenchError for an unknown name or a changed store.
+    Raises NoFigureDataError if no finished run has its data, and BenchError for an unknown name or a changed store.
     """
     check_figure_name(name)
     module = importlib.import_module(f"{__name__}.{FIGURES[name].module}")
-    picture: FigureData = getattr(module, name.replace("-", "_"))(experiment, choice)
-    return picture
+    figure: FigureData = getattr(module, f"draw_{name.replace('-', '_')}")(experiment, options)
+    return figure
 
 
 def check_figure_name(name: str) -> None:
-    """Raise BenchError, which lists the valid names, for an unknown name."""
+    """Raise a BenchError if a name is unknown."""
     if name not in FIGURES:
-        raise BenchError(f"figure {name}: unknown; valid: {', '.join(FIGURES)}")
+        raise BenchError("unknown", field="figure", value=name, valid=FIGURES)

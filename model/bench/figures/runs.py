@@ -1,4 +1,4 @@
-"""Figures of what runs left behind: confusion matrices from predictions, curves from their logs."""
+"""Figures from files of runs: confusion matrices from predictions, curves from logs."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -17,99 +17,99 @@ from emodna.model.bench.figures.selection import (
     format_pair,
     join_names,
     limit_methods,
-    no_data_error,
+    raise_no_data,
     select_finished_runs,
 )
 from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Experiment, RunSpec, shorten_list
 from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
-from emodna.model.runs.compare import predictions, read_truth
+from emodna.model.runs.compare import read_predictions, read_truth
 from emodna.model.runs.listing import open_run, read_curves
 from emodna.pipeline.emotions import CLASS_NAMES
 
-#: Pairs that are shown unless one is chosen.
+#: Most pairs in a figure.
 _PAIRS: Final = 6
 _TOTAL: Final = "total"
-_BAND: Final = " Mean over the seeds, and a band from the lowest to the highest."
+_BAND: Final = " Lines: mean over the seeds; bands: lowest to highest seed."
 
 LogValues = Mapping[str, Mapping[int, float]]
 """Key of metrics.jsonl -> step -> value."""
 
 
-def confusion(experiment: Experiment, choice: FigureOptions) -> FigureData:
-    """Draw how often each class of the target was called what, in percent of the class, a panel per method."""
-    there = [
+def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData:
+    """Draw confusion matrices of a pair in percent of the true class, with a panel per method."""
+    finished_runs = [
         run
-        for run in select_finished_runs(experiment, choice)
-        if choice.methods is not None or not experiment.methods[run.method].oracle
+        for run in select_finished_runs(experiment, options)
+        if options.methods is not None or not experiment.methods[run.method].oracle
     ]
-    if not there:
-        raise no_data_error(choice, "with predictions")
-    first = next((run for run in there if run.method != UPPER_BOUND), there[0])
-    src, tgt = choice.src or first.src, first.tgt
-    runs = [run for run in there if run.tgt == tgt and (run.src == src or run.method == UPPER_BOUND)]
-    have = list(dict.fromkeys(run.method for run in runs))
-    methods = limit_methods([method for method in choice.methods or have if method in have], choice)
+    if not finished_runs:
+        raise_no_data(experiment, options, "with predictions")
+    first = next((run for run in finished_runs if run.method != UPPER_BOUND), finished_runs[0])
+    src, tgt = options.src or first.src, first.tgt
+    runs = [run for run in finished_runs if run.tgt == tgt and (run.src == src or run.method == UPPER_BOUND)]
+    known_methods = list(dict.fromkeys(run.method for run in runs))
+    methods = limit_methods([method for method in options.methods or known_methods if method in known_methods], options)
     panels: list[Panel] = []
     counts: dict[str, Any] = {}
     seeds: dict[str, list[int]] = {}
     problems: list[str] = []
     for method in methods:
-        known: dict[int, NDArray[np.int64]] = {}
+        by_seed: dict[int, NDArray[np.int64]] = {}
         for run in (run for run in runs if run.method == method):
             try:
-                known[run.seed] = _count_confusions(experiment, run)
+                by_seed[run.seed] = _count_confusions(experiment, run)
             except RunError as error:
                 problems.append(str(error))
-        if known:
-            pooled = np.sum(list(known.values()), axis=0).tolist()
-            values = [[100 * count / sum(own) if sum(own) else None for count in own] for own in pooled]
-            matrix = HeatmapMark(CLASS_NAMES[choice.task], CLASS_NAMES[choice.task], values, 0.0, 100.0)
-            panels.append(Panel(experiment.methods[method].label, [matrix], x_label="called", y_label="true"))
-            counts[str(method)], seeds[str(method)] = pooled, sorted(known)
+        if by_seed:
+            pooled = np.sum(list(by_seed.values()), axis=0).tolist()
+            values = [[100 * count / sum(row) if sum(row) else None for count in row] for row in pooled]
+            heatmap = HeatmapMark(CLASS_NAMES[options.task], CLASS_NAMES[options.task], values, 0.0, 100.0)
+            panels.append(Panel(experiment.methods[method].label, [heatmap], x_label="predicted", y_label="true"))
+            counts[str(method)], seeds[str(method)] = pooled, sorted(by_seed)
     if not panels:
         raise NoFigureDataError(f"no confusion matrix: {problems[0]}")
-    shown = [method for method in methods if str(method) in counts]
+    visible_methods = [method for method in methods if str(method) in counts]
     note = (
-        "Percent of the utterances of each true class; a class that does not occur is empty. Counts of all seeds are "
-        f"added.{describe_omitted_methods(experiment, choice, have, shown)}"
+        "Percent of the utterances of each true class, summed over the seeds; a class without utterances is empty."
+        f"{describe_omitted_methods(experiment, options, known_methods, visible_methods)}"
     )
-    facts = {"task": choice.task, "src": src, "tgt": tgt, "counts": counts, "seeds": seeds, "left_out": problems}
-    return FigureData("confusion", f"Confusion, {format_pair((src, tgt))}, {choice.task}", panels, note, facts)
+    facts = {"task": options.task, "src": src, "tgt": tgt, "counts": counts, "seeds": seeds, "left_out": problems}
+    return FigureData("confusion", f"Confusion, {format_pair((src, tgt))}, {options.task}", panels, note, facts)
 
 
 def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]:
-    """Return counts (2, 2), true class by called class, over the labelled utterances; raises RunError without them."""
+    """Return counts (2, 2), true by predicted class, over labelled utterances; raise a RunError without labels."""
     opened = open_run(experiment.run_folder(run).path)
-    table = predictions(opened)
+    table = read_predictions(opened)
     if not isinstance(table, pa.Table):
         raise RunError(table)
     truth = read_truth(opened, table["id"])
     if truth is None:
-        raise RunError(f"{run}: the store of {run.tgt} is gone or has changed: it has the labels")
-    labelled, called = truth >= 0, np.asarray(table["label"])
-    return confusions(truth[labelled].astype(np.int64), called[labelled].astype(np.int64)).reshape(2, 2)
+        raise RunError(f"the store of {run.tgt}, which has the labels, is missing or has changed", where=run)
+    labelled, predicted = truth >= 0, np.asarray(table["label"])
+    return confusions(truth[labelled].astype(np.int64), predicted[labelled].astype(np.int64)).reshape(2, 2)
 
 
-def threshold(experiment: Experiment, choice: FigureOptions) -> FigureData:
-    """Draw the threshold (Eq. 6), and the share of the target batch that reaches it (Eq. 7), over the steps."""
+def draw_threshold(experiment: Experiment, options: FigureOptions) -> FigureData:
+    """Draw the threshold (Eq. 6) and the share of the target batch above it (Eq. 7) over the steps."""
     return _draw_over_steps(
         experiment,
-        choice,
+        options,
         "threshold",
         "Pseudo-labels over the steps",
         {"threshold": "threshold", "confident": "confident share"},
         y_label="confidence, share",
-        note="The threshold follows the mean confidence (Eq. 6); the share is of one target batch, and so it is noisy.",
+        note="The threshold follows the mean confidence (Eq. 6). The share of one target batch is noisy.",
     )
 
 
-def prototypes(experiment: Experiment, choice: FigureOptions) -> FigureData:
-    """Draw the cosines of the prototypes of Eq. 4 that stand in Eq. 5, over the steps."""
+def draw_prototypes(experiment: Experiment, options: FigureOptions) -> FigureData:
+    """Draw the cosines between prototypes (Eq. 4) that L_decouple uses (Eq. 5) over the steps."""
     return _draw_over_steps(
         experiment,
-        choice,
+        options,
         "prototypes",
         "Prototypes over the steps",
         {
@@ -119,28 +119,28 @@ def prototypes(experiment: Experiment, choice: FigureOptions) -> FigureData:
         },
         y_label="cosine",
         note=(
-            "Of unit vectors at a cosine of c the distance is sqrt(2 - 2c). L_decouple pulls the first up and pushes "
-            "the others down; it is all but 0 once they are a few tau_p (0.01 by default) apart."
+            "Unit vectors with cosine c have distance sqrt(2 - 2c). L_decouple increases the first cosine and "
+            "decreases the others. It is almost 0 once the cosines differ by a few tau_p (default 0.01)."
         ),
     )
 
 
-def losses(experiment: Experiment, choice: FigureOptions) -> FigureData:
-    """Draw each term of the loss as it is weighted, and their total, over the steps."""
+def draw_losses(experiment: Experiment, options: FigureOptions) -> FigureData:
+    """Draw the weighted terms of the loss and their total over the steps."""
     return _draw_over_steps(
         experiment,
-        choice,
+        options,
         "losses",
         "Terms of the loss over the steps",
         None,
         y_label="loss",
-        note="Terms with their weights, each of one batch, and so they are noisy.",
+        note="Weighted terms of single batches, so they are noisy.",
     )
 
 
 def _draw_over_steps(
     experiment: Experiment,
-    choice: FigureOptions,
+    options: FigureOptions,
     name: str,
     title: str,
     keys: Mapping[str, str] | None,
@@ -148,46 +148,45 @@ def _draw_over_steps(
     y_label: str,
     note: str,
 ) -> FigureData:
-    """Draw logged values over the steps: a panel per pair and method, the mean over the seeds with a band.
+    """Draw logged values over the steps, with a panel per pair and method and a band over the seeds.
 
-    Methods are those chosen, else Emo-DNA, else the first one that logs any of the keys, which come with their names in
-    the picture; None are all terms of the loss, and their total. Raises NothingToShow if no finished run logs any.
+    The default method is Emo-DNA, or the first one that logs any of the keys. `keys` maps keys to names in the figure;
+    None: all terms of the loss and the total. Raises NoFigureDataError if no finished run logs any key.
     """
-    runs = select_finished_runs(experiment, choice)
-    preferred = [run for run in runs if choice.methods is not None or run.method == EMO_DNA]
+    runs = select_finished_runs(experiment, options)
+    preferred = [run for run in runs if options.methods is not None or run.method == EMO_DNA]
     logged = _read_logs(experiment, preferred, keys) or _read_logs(experiment, runs, keys)
     if not logged:
-        whose = f"of {join_names(choice.methods)}" if choice.methods else "of any method"
-        what = f"{' or '.join(keys)}: emo-dna and its variants of this version do" if keys else "terms of a loss"
-        raise no_data_error(choice, f"{whose} logs {what}")
-    there = list(dict.fromkeys(run.method for run in logged))
-    usual = [EMO_DNA if EMO_DNA in there else there[0]]
-    methods = [method for method in choice.methods if method in there] if choice.methods else usual
-    logged = {run: found for run, found in logged.items() if run.method in methods}
-    terms = sorted(dict.fromkeys(key for found in logged.values() for key in found), key=lambda key: key == _TOTAL)
+        method_names = join_names(options.methods) if options.methods else "any method"
+        raise_no_data(experiment, options, f"of {method_names} logs {' or '.join(keys or ['terms of a loss'])}")
+    known_methods = list(dict.fromkeys(run.method for run in logged))
+    default = [EMO_DNA if EMO_DNA in known_methods else known_methods[0]]
+    methods = [method for method in options.methods if method in known_methods] if options.methods else default
+    logged = {run: values for run, values in logged.items() if run.method in methods}
+    terms = sorted(dict.fromkeys(key for values in logged.values() for key in values), key=lambda key: key == _TOTAL)
     pairs = sorted({run.pair for run in logged})
     panels, seeds = [], {}
     for method in methods:
         for pair in pairs[:_PAIRS]:
-            mine = {run.seed: found for run, found in logged.items() if run.method == method and run.pair == pair}
-            if mine:
+            by_seed = {run.seed: values for run, values in logged.items() if (run.method, run.pair) == (method, pair)}
+            if by_seed:
                 heading = f"{experiment.methods[method].label}, {format_pair(pair)}"
-                marks = _make_lines(list(mine.values()), keys or {term: term for term in terms})
+                marks = _make_lines(list(by_seed.values()), keys or {term: term for term in terms})
                 panels.append(Panel(heading, marks, x_label="step", y_label=y_label))
-                seeds[heading] = sorted(mine)
-    left = [format_pair(pair) for pair in pairs[_PAIRS:]]
+                seeds[heading] = sorted(by_seed)
+    left_out = [format_pair(pair) for pair in pairs[_PAIRS:]]
     note += _BAND if any(len(each) > 1 for each in seeds.values()) else ""
-    note += f" Pairs that are not shown: {shorten_list(left)}." if left else ""
-    note += describe_omitted_methods(experiment, choice, methods, methods)
+    note += f" Pairs not shown: {shorten_list(left_out)}." if left_out else ""
+    note += describe_omitted_methods(experiment, options, methods, methods)
     return FigureData(
-        name, f"{title}, {choice.task}", panels, note, {"task": choice.task, "seeds": seeds, "left_out": left}
+        name, f"{title}, {options.task}", panels, note, {"task": options.task, "seeds": seeds, "left_out": left_out}
     )
 
 
 def _read_logs(
     experiment: Experiment, runs: Sequence[RunSpec], keys: Mapping[str, str] | None
 ) -> dict[RunSpec, LogValues]:
-    """Return what each run has logged of some keys; runs without any are left out."""
+    """Read the logged values of some keys, of the runs that have any."""
     logged: dict[RunSpec, LogValues] = {}
     for run in runs:
         try:
@@ -195,7 +194,7 @@ def _read_logs(
         except RunError:
             continue
         names = list(found)
-        if keys is None:  # a line of the log has the terms, their total, and then what the method monitors
+        if keys is None:  # a log line has the terms, the total, and then values that the method monitors
             wanted = names[: names.index(_TOTAL) + 1] if _TOTAL in found else []
         else:
             wanted = [key for key in keys if key in found]
@@ -205,7 +204,7 @@ def _read_logs(
 
 
 def _make_lines(of_seeds: Sequence[LogValues], names: Mapping[str, str]) -> list[LineMark]:
-    """Return the mean of each key over the seeds, at the steps that all have, with a band of several."""
+    """Make a line of each key, the mean over the seeds at their common steps, with a band for several seeds."""
     lines = []
     for colour, (key, name) in enumerate(names.items()):
         if found := [logged[key] for logged in of_seeds if key in logged]:

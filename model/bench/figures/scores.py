@@ -1,4 +1,4 @@
-"""Figures of scores, from the results table alone: ranks, pairs, languages, sensitivity."""
+"""Figures of scores: ranks, pairs, languages, sensitivity."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +23,7 @@ from emodna.model.bench.figures.selection import (
     join_names,
     limit_methods,
     match_methods,
-    no_data_error,
+    raise_no_data,
     select_finished_runs,
     select_methods,
     select_results,
@@ -35,84 +35,83 @@ from emodna.model.evaluation.intervals import Resampling
 from emodna.model.runs.listing import flatten, open_run
 from emodna.pipeline.emotions import TASKS
 
-#: Ranks between the worst mean rank and the bars, and from bar to bar.
+#: Distance of the bars from the worst mean rank and from each other, in ranks.
 _BAR_STEP: Final = 0.3
 _CHANCE: Final = 50.0
-#: In points, from the middle of the colours to their ends: less would paint noise.
+#: Smallest distance in points from the middle of the colour scale to its ends.
 _REACH: Final = 5.0
-#: Numeric values besides the default from which on a curve is drawn.
+#: Fewest numeric values of a setting, besides the default, for a curve.
 _CURVE: Final = 2
 
-#: Name of a group of pairs -> words for its pairs.
+#: Name of a group of pairs -> description of its pairs.
 _GROUPS: Final[Mapping[str, str]] = {"same language": "of one language", "different languages": "of two languages"}
 
 Spread = tuple[float, float | None, float | None]
-"""Mean over pairs and seeds; the lowest and the highest seed's mean over the pairs, None of one seed."""
+"""Mean over pairs and seeds, and the lowest and highest seed's mean over the pairs (None for one seed)."""
 
 
-def ranks(experiment: Experiment, choice: FigureOptions) -> FigureData:
-    """Draw mean ranks over the chosen task's scenarios, and over both tasks' where both are there.
+def draw_ranks(experiment: Experiment, options: FigureOptions) -> FigureData:
+    """Draw mean ranks over the scenarios of a task, and over those of both tasks if both have scores.
 
-    A critical-difference plot after Demsar 2006, JMLR 7:1-30, with the methods below each other, so that long names
-    have room.
+    It is a critical-difference plot (Demsar 2006, JMLR 7:1-30) with one method per row.
     """
-    everything = select_results(experiment, choice, TASKS)
-    own = Scores.from_table(everything.filter(pc.field("task") == choice.task))
-    methods = select_methods(experiment, choice, own)
+    everything = select_results(experiment, options, TASKS)
+    own = Scores.from_table(everything.filter(pc.field("task") == options.task))
+    methods = select_methods(experiment, options, own)
     if len(methods) < 2:
         raise NoFigureDataError(
-            f"ranks need two methods with finished cells of {choice.task}, not {join_names(methods)} alone"
+            f"only {join_names(methods)} has finished runs of {options.task}; ranks need two methods"
         )
     panels: list[Panel] = []
     facts: list[dict[str, Any]] = []
     left_out = ""
-    for title, scores in ((choice.task, own), (" and ".join(TASKS), Scores.from_table(everything))):
-        found = match_methods(scores, methods)
-        if panels and len({task for task, _, _ in found.scenarios}) < len(TASKS):
+    for title, scores in ((options.task, own), (" and ".join(TASKS), Scores.from_table(everything))):
+        matched = match_methods(scores, methods)
+        if panels and len({task for task, _, _ in matched.scenarios}) < len(TASKS):
             break
-        panel, fact = _draw_ranks_panel(experiment, found, title)
+        panel, panel_facts = _draw_ranks_panel(experiment, matched, title)
         panels.append(panel)
-        facts.append(fact)
-        left_out = describe_left_out(found)
+        facts.append(panel_facts)
+        left_out = describe_left_out(matched)
     note = (
         "Rank 1 is the highest UAR of a scenario (a pair of corpora and a task, mean over the seeds). A bar joins "
-        "methods whose mean ranks lie less than Nemenyi's critical difference apart (5 %): these scenarios do not tell "
-        "them apart, which is not to say that they are equal; one out of reach could not tell any two apart. "
-        f"Scenarios that share a corpus are not independent, which the test takes them to be.{left_out}"
-        f"{describe_omitted_methods(experiment, choice, methods, methods)}"
+        "methods whose mean ranks differ by less than Nemenyi's critical difference (5 %): the test finds no "
+        "difference, which does not mean that they are equal. A critical difference out of reach is larger than any "
+        f"possible difference. The test assumes independent scenarios, but those that share a corpus are not.{left_out}"
+        f"{describe_omitted_methods(experiment, options, methods, methods)}"
     )
     return FigureData("ranks", "Mean ranks of the methods", panels, note, {"panels": facts})
 
 
-def _draw_ranks_panel(experiment: Experiment, found: MatchedScores, title: str) -> tuple[Panel, dict[str, Any]]:
-    ranking = rank(found.scores)
+def _draw_ranks_panel(experiment: Experiment, matched: MatchedScores, title: str) -> tuple[Panel, dict[str, Any]]:
+    ranking = rank(matched.scores)
     mean = ranking.mean_ranks
     order = sorted(range(len(mean)), key=mean.__getitem__)
-    labels = [experiment.methods[method].label for method in found.methods]
-    marks = [DotMark("mean rank", [labels[place] for place in order], [mean[place] for place in order])]
+    labels = [experiment.methods[method].label for method in matched.methods]
+    marks = [DotMark("mean rank", [labels[index] for index in order], [mean[index] for index in order])]
     for number, group in enumerate(ranking.groups, 1):
         at = [max(mean) + number * _BAR_STEP] * len(group)
         marks.append(
-            DotMark(f"not told apart ({number})", [labels[place] for place in group], at, colour=1, joined=True)
+            DotMark(f"no difference ({number})", [labels[index] for index in group], at, colour=1, joined=True)
         )
-    n, difference = len(found.scenarios), ranking.critical_difference
+    n, difference = len(matched.scenarios), ranking.critical_difference
     reach = "" if ranking.is_attainable else f", out of reach of {len(mean)} methods"
     critical = "" if difference is None else f", critical difference {difference:.2f}{reach}"
     return Panel(f"{title}: {n} scenario{'s' * (n > 1)}{critical}", marks, x_label="mean rank (1: the best)"), {
         "panel": title,
-        "methods": [{"method": str(found.methods[place]), "mean_rank": mean[place]} for place in order],
+        "methods": [{"method": str(matched.methods[index]), "mean_rank": mean[index]} for index in order],
         "critical_difference": difference,
-        "groups": [[str(found.methods[place]) for place in group] for group in ranking.groups],
+        "groups": [[str(matched.methods[index]) for index in group] for group in ranking.groups],
         "friedman": {"chi_squared": ranking.chi_squared, "p": ranking.p},
-        **describe_scenarios(found),
+        **describe_scenarios(matched),
     }
 
 
-def pairs(experiment: Experiment, choice: FigureOptions) -> FigureData:
-    """Draw the UAR of each source on each target, a panel per method, and the same less Source Only's."""
-    found = select_results(experiment, choice)
-    there = select_methods(experiment, choice, Scores.from_table(found))
-    methods = limit_methods(there, choice)
+def draw_pairs(experiment: Experiment, options: FigureOptions) -> FigureData:
+    """Draw heatmaps of UAR and of the gain over Source Only over pairs of corpora, with a panel per method."""
+    found = select_results(experiment, options)
+    known_methods = select_methods(experiment, options, Scores.from_table(found))
+    methods = limit_methods(known_methods, options)
     by_method: dict[str, dict[Pair, dict[int, float]]] = {}
     for row in found.filter(pc.field("metric") == "uar").to_pylist():
         by_method.setdefault(row["spec"], {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
@@ -125,142 +124,145 @@ def pairs(experiment: Experiment, choice: FigureOptions) -> FigureData:
             if common and method != SOURCE_ONLY:
                 gain = fmean(uar[seed] - floor[pair][seed] for seed in common)
                 gains.setdefault(method, {})[pair] = gain
-    sources = [name for name in experiment.corpora if choice.src in (None, name)]
-    targets = [name for name in experiment.corpora if choice.tgt in (None, name)]
+    sources = [name for name in experiment.corpora if options.src in (None, name)]
+    targets = [name for name in experiment.corpora if options.tgt in (None, name)]
 
-    def panels(found: Mapping[MethodSpec, Mapping[Pair, float]], title: str, middle: float) -> list[Panel]:
-        reach = max([_REACH, *(abs(value - middle) for of_pair in found.values() for value in of_pair.values())])
-        made = []
-        for method, of_pair in found.items():
-            values = [[of_pair.get((src, tgt)) for tgt in targets] for src in sources]
-            matrix = HeatmapMark(sources, targets, values, middle - reach, middle + reach, diverging=True)
+    def draw_panels(scores: Mapping[MethodSpec, Mapping[Pair, float]], title: str, middle: float) -> list[Panel]:
+        reach = max([_REACH, *(abs(value - middle) for by_pair in scores.values() for value in by_pair.values())])
+        panels = []
+        for method, by_pair in scores.items():
+            values = [[by_pair.get((src, tgt)) for tgt in targets] for src in sources]
+            heatmap = HeatmapMark(sources, targets, values, middle - reach, middle + reach, diverging=True)
             heading = f"{experiment.methods[method].label}: {title}"
-            made.append(Panel(heading, [matrix], x_label="target", y_label="source"))
-        return made
+            panels.append(Panel(heading, [heatmap], x_label="target", y_label="source"))
+        return panels
 
-    asked = [(src, tgt) for src in sources for tgt in targets if src != tgt]
+    pairs = [(src, tgt) for src in sources for tgt in targets if src != tgt]
     missing = {
-        str(method): lacks
+        str(method): missing_pairs
         for method, own in uars.items()
-        if (lacks := [format_pair(pair) for pair in asked if pair not in own])
+        if (missing_pairs := [format_pair(pair) for pair in pairs if pair not in own])
     }
-    lacking = "".join(f" {method} lacks {len(lacks)} of {len(asked)} pairs." for method, lacks in missing.items())
-    without = (
-        "" if gains or methods == [SOURCE_ONLY] else " No gain is shown: source-only has no finished cell of these."
-    )
+    missing_note = "".join(f" {method}: {len(each)} of {len(pairs)} pairs missing." for method, each in missing.items())
+    gain_note = "" if gains or methods == [SOURCE_ONLY] else " Without gains: no finished run of source-only."
     note = (
-        "Percent, mean over the seeds; the middle of the scale is chance (50) for UAR and 0 for the gain over "
-        "source-only, which is taken over the seeds that both have."
-        f"{lacking}{without}{describe_omitted_methods(experiment, choice, there, methods)}"
+        "Percent, mean over the seeds. The middle of the colour scale is chance (50) for UAR, and 0 for the gain over "
+        "source-only with the same seeds."
+        f"{missing_note}{gain_note}{describe_omitted_methods(experiment, options, known_methods, methods)}"
     )
     seeds = {
         str(method): {format_pair(pair): sorted(uar) for pair, uar in own.items()} for method, own in by_seed.items()
     }
     return FigureData(
         "pairs",
-        f"Pairs of corpora, {choice.task}",
-        [*panels(uars, "UAR", _CHANCE), *panels(gains, "gain over source-only", 0.0)],
+        f"Pairs of corpora, {options.task}",
+        [*draw_panels(uars, "UAR", _CHANCE), *draw_panels(gains, "gain over source-only", 0.0)],
         note,
-        {"task": choice.task, "seeds": seeds, "missing": missing},
+        {"task": options.task, "seeds": seeds, "missing": missing},
     )
 
 
-def languages(experiment: Experiment, choice: FigureOptions) -> FigureData:
-    """Draw the UAR of each method over pairs of one language and of two, and its gain over Source Only."""
-    scores = Scores.from_table(select_results(experiment, choice))
-    methods = select_methods(experiment, choice, scores)
-    floor = SOURCE_ONLY in scores.methods
-    found = match_methods(scores, [*methods, *([SOURCE_ONLY] if floor else [])])
-    spoken = {name: corpus.language for name, corpus in experiment.corpora.items()}
-    of_pair = [(spoken[src], spoken[tgt]) for _, src, tgt in found.scenarios]
-    unknown = sorted({name for _, *pair in found.scenarios for name in pair if spoken[name] is None})
-    hint = f"{', '.join(unknown)} (a manifest names them in its column language)"
-    known = np.array([None not in pair for pair in of_pair])
+def draw_languages(experiment: Experiment, options: FigureOptions) -> FigureData:
+    """Draw the UAR of each method and its gain over Source Only over pairs of one language and of two."""
+    scores = Scores.from_table(select_results(experiment, options))
+    methods = select_methods(experiment, options, scores)
+    has_baseline = SOURCE_ONLY in scores.methods
+    matched = match_methods(scores, [*methods, *([SOURCE_ONLY] if has_baseline else [])])
+    languages = {name: corpus.language for name, corpus in experiment.corpora.items()}
+    language_pairs = [(languages[src], languages[tgt]) for _, src, tgt in matched.scenarios]
+    unknown = sorted({name for _, *pair in matched.scenarios for name in pair if languages[name] is None})
+    known = np.array([None not in pair for pair in language_pairs])
     if not known.any():
-        raise NoFigureDataError(f"no pair of corpora of known languages; {hint}")
-    same = np.array([src == tgt for src, tgt in of_pair])
+        raise NoFigureDataError(
+            f"no pair of corpora of known languages; unknown: {', '.join(unknown)}",
+            remedy="add the column language to the manifests",
+        )
+    same = np.array([src == tgt for src, tgt in language_pairs])
     members = dict(zip(_GROUPS, (np.flatnonzero(known & same), np.flatnonzero(known & ~same)), strict=True))
 
-    def panel(title: str, values: NDArray[np.float64], shown: Sequence[MethodSpec], reference: str, at: float) -> Panel:
+    def draw_panel(
+        title: str, values: NDArray[np.float64], methods: Sequence[MethodSpec], reference: str, at: float
+    ) -> Panel:
         """Draw the mean of values (scenarios, methods) over each group."""
-        labels, marks = [experiment.methods[method].label for method in shown], []
+        labels, marks = [experiment.methods[method].label for method in methods], []
         for colour, (name, own) in enumerate(members.items()):
             if len(own):
-                of_group = values[own][:, [found.methods.index(method) for method in shown]]
+                of_group = values[own][:, [matched.methods.index(method) for method in methods]]
                 low, high = zip(
                     *(bootstrap_mean_interval(each, Resampling()) or (None, None) for each in of_group.T), strict=True
                 )
                 marks.append(DotMark(name, labels, of_group.mean(axis=0).tolist(), low, high, colour))
         return Panel(title, marks, x_label=title, references=[(reference, at)], least_width=MIN_SCORE_SPAN)
 
-    panels = [panel("UAR (%)", found.scores, methods, "chance", _CHANCE)]
-    adapting = [method for method in methods if method != SOURCE_ONLY]
-    if floor and adapting:
-        gains = found.scores - found.scores[:, [found.methods.index(SOURCE_ONLY)]]
-        panels.append(panel("gain over source-only (points)", gains, adapting, "source-only", 0.0))
+    panels = [draw_panel("UAR (%)", matched.scores, methods, "chance", _CHANCE)]
+    adapting_methods = [method for method in methods if method != SOURCE_ONLY]
+    if has_baseline and adapting_methods:
+        gains = matched.scores - matched.scores[:, [matched.methods.index(SOURCE_ONLY)]]
+        panels.append(draw_panel("gain over source-only (points)", gains, adapting_methods, "source-only", 0.0))
     counts = [f"{n} pair{'s' * (n > 1)} {_GROUPS[name]}" for name, own in members.items() if (n := len(own))]
-    absent = [f" There is no pair {_GROUPS[name]}." for name, own in members.items() if not len(own)]
+    absent = [f" No pair is {_GROUPS[name]}." for name, own in members.items() if not len(own)]
+    unknown_note = f" Without pairs of corpora of unknown language: {', '.join(unknown)}." if unknown else ""
     note = (
-        f"Means over {' and '.join(counts)}, each the mean over its seeds; bars: 95 % intervals of the bootstrap over "
-        f"the pairs, where a group has {MIN_SCENARIOS} or more; of few pairs they are too narrow. Pairs that share a "
-        f"corpus are not independent.{''.join(absent)}"
-        f"{describe_left_out(found)}{describe_omitted_methods(experiment, choice, methods, methods)}"
-        f"{f' Without the pairs of corpora whose language is not known: {hint}.' if unknown else ''}"
+        f"Means over {' and '.join(counts)} and over the seeds. Bars: 95 % bootstrap intervals over at least "
+        f"{MIN_SCENARIOS} pairs; intervals over few pairs are too narrow, and pairs that share a corpus are not "
+        f"independent.{''.join(absent)}"
+        f"{describe_left_out(matched)}{describe_omitted_methods(experiment, options, methods, methods)}"
+        f"{unknown_note}"
     )
-    groups = {name: [format_pair(found.scenarios[place][1:]) for place in own] for name, own in members.items()}
+    groups = {name: [format_pair(matched.scenarios[index][1:]) for index in own] for name, own in members.items()}
     return FigureData(
         "languages",
-        f"Same language against different languages, {choice.task}",
+        f"Same language against different languages, {options.task}",
         panels,
         note,
-        {"task": choice.task, "groups": groups, "languages": spoken, **describe_scenarios(found)},
+        {"task": options.task, "groups": groups, "languages": languages, **describe_scenarios(matched)},
     )
 
 
-def sensitivity(experiment: Experiment, choice: FigureOptions) -> FigureData:
-    """Draw the UAR with each changed setting beside the defaults', and curves over the numeric ones."""
-    base = choice.methods[0] if choice.methods else EMO_DNA
+def draw_sensitivity(experiment: Experiment, options: FigureOptions) -> FigureData:
+    """Draw the UAR with one setting changed at a time, and curves over numeric settings."""
+    base = options.methods[0] if options.methods else EMO_DNA
     if base.settings:
-        raise NoFigureDataError(f"sensitivity of {base}: a method without settings is what others are compared with")
-    scores = Scores.from_table(select_results(experiment, choice))
+        raise NoFigureDataError("must be a method without settings for this figure", field="methods", value=base)
+    scores = Scores.from_table(select_results(experiment, options))
     if base not in scores.methods:
-        raise no_data_error(choice, f"of {base}, with whose defaults settings are compared")
-    changed = [
+        raise_no_data(experiment, options, f"of {base} with default settings")
+    variants = [
         method
         for method in experiment.methods
         if method.name == base.name and len(method.settings) == 1 and method in scores.methods
     ]
-    if not changed:
-        raise no_data_error(choice, f"of {base} with one setting changed, such as {base}:padding=mask")
-    found = match_methods(scores, [base, *changed])
-    spreads = _compute_spreads(scores, found)
-    names = ["defaults", *("=".join(method.settings[0]) for method in changed)]
+    if not variants:
+        raise_no_data(experiment, options, f"of {base} with one setting changed, such as {base}:padding=mask")
+    matched = match_methods(scores, [base, *variants])
+    spreads = _compute_spreads(scores, matched)
+    names = ["defaults", *("=".join(method.settings[0]) for method in variants)]
     values, low, high = zip(*spreads.values(), strict=True)
     axis: dict[str, Any] = {"references": [("defaults", spreads[base][0])], "least_width": MIN_SCORE_SPAN}
     panels = [Panel("one setting changed", [DotMark("UAR", names, values, low, high)], x_label="UAR (%)", **axis)]
-    for key, line in _make_curves(spreads, base, _read_defaults(experiment, choice, base)).items():
+    for key, line in _make_curves(spreads, base, _read_defaults(experiment, options, base)).items():
         panels.append(Panel(key, [line], x_label=key, y_label="UAR (%)", **axis))
-    n, seeds = len(found.scenarios), set().union(*found.seeds.values())
+    n, seeds = len(matched.scenarios), set().union(*matched.seeds.values())
     over = f"{n} pair{'s' * (n > 1)}{' and the seeds' * (len(seeds) > 1)}"
-    bars = "; bars: the lowest and the highest seed's mean over the pairs" if low[0] is not None else ""
-    note = f"{experiment.methods[base].label}, mean over {over}{bars}.{describe_left_out(found)}"
+    bars = " Bars: lowest to highest seed's mean over the pairs." if low[0] is not None else ""
+    note = f"{experiment.methods[base].label}, mean over {over}.{bars}{describe_left_out(matched)}"
     return FigureData(
         "sensitivity",
-        f"Settings of {base}, {choice.task}",
+        f"Settings of {base}, {options.task}",
         panels,
         note,
-        {"task": choice.task, **describe_scenarios(found)},
+        {"task": options.task, **describe_scenarios(matched)},
     )
 
 
-def _compute_spreads(scores: Scores, found: MatchedScores) -> dict[MethodSpec, Spread]:
-    """Return the spread of each method; it has ends if all pairs have the same seeds, and several."""
-    seeds = set(found.seeds.values())
+def _compute_spreads(scores: Scores, matched: MatchedScores) -> dict[MethodSpec, Spread]:
+    """Return the spread of each method, with its ends if all pairs have the same seeds, at least two."""
+    seeds = set(matched.seeds.values())
     columns = [scores.seeds.index(seed) for seed in next(iter(seeds))] if len(seeds) == 1 else []
-    places = [scores.scenarios.index(scenario) for scenario in found.scenarios]
+    rows = [scores.scenarios.index(scenario) for scenario in matched.scenarios]
     spreads: dict[MethodSpec, Spread] = {}
-    for method, mean in zip(found.methods, found.scores.mean(axis=0).tolist(), strict=True):
-        by_seed = scores.values[scores.methods.index(method)][np.ix_(places, columns)].mean(axis=0).tolist()
+    for method, mean in zip(matched.methods, matched.scores.mean(axis=0).tolist(), strict=True):
+        by_seed = scores.values[scores.methods.index(method)][np.ix_(rows, columns)].mean(axis=0).tolist()
         spreads[method] = (mean, *((min(by_seed), max(by_seed)) if len(by_seed) > 1 else (None, None)))
     return spreads
 
@@ -268,7 +270,7 @@ def _compute_spreads(scores: Scores, found: MatchedScores) -> dict[MethodSpec, S
 def _make_curves(
     spreads: Mapping[MethodSpec, Spread], base: MethodSpec, defaults: Mapping[str, float]
 ) -> dict[str, LineMark]:
-    """Return a curve for each setting that is there with enough numeric values."""
+    """Make a curve for each setting with enough numeric values."""
     by_key: dict[str, dict[float, Spread]] = {}
     for method, spread in spreads.items():
         for key, text in method.settings:
@@ -285,9 +287,9 @@ def _make_curves(
     return curves
 
 
-def _read_defaults(experiment: Experiment, choice: FigureOptions, base: MethodSpec) -> dict[str, float]:
-    """Return the numeric settings of a method, as one of its runs has them."""
-    for run in select_finished_runs(experiment, replace(choice, methods=(base,))):
+def _read_defaults(experiment: Experiment, options: FigureOptions, base: MethodSpec) -> dict[str, float]:
+    """Read the numeric settings of a method from one of its runs."""
+    for run in select_finished_runs(experiment, replace(options, methods=(base,))):
         try:
             settings = flatten(open_run(experiment.run_folder(run).path).decisive)
         except RunError:

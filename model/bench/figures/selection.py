@@ -1,8 +1,8 @@
-"""FigureOptions of the runs and scores of a figure, and the sentences of its note about them."""
+"""Selection of the runs and scores of a figure, and notes about omissions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,16 +11,17 @@ from emodna.model.bench.compare import EMO_DNA, SOURCE_ONLY, MatchedScores, list
 from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.results import Scores, collect_results, read_run_results, select_scores
 from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec, shorten_list
-from emodna.model.errors import BenchError
+from emodna.model.errors import BenchError, ShowExperiment
 from emodna.pipeline.emotions import Task
+from emodna.pipeline.errors import Remedy
 
 MIN_SCORE_SPAN: Final = 2.0
-"""Least width of an axis of scores: 0.1 points must not look large."""
+"""Smallest span of an axis of scores in points."""
 
 
 @dataclass(frozen=True, slots=True)
 class FigureOptions:
-    """Content of a figure; None leaves it to the figure."""
+    """Data that a figure shows; with None, the figure chooses."""
 
     task: Task = "arousal"
     src: str | None = None
@@ -30,69 +31,72 @@ class FigureOptions:
 
 
 class NoFigureDataError(BenchError):
-    """No finished run has what a figure shows."""
+    """No finished run has the data of a figure."""
 
 
-def select_results(experiment: Experiment, choice: FigureOptions, tasks: Sequence[Task] = ()) -> pa.Table:
-    """Return the rows of `select_scores` of the chosen source, target and seed; of the chosen task unless others are given."""
-    found = select_scores(collect_results(experiment, tasks=tasks or [choice.task]))
+def select_results(experiment: Experiment, options: FigureOptions, tasks: Sequence[Task] = ()) -> pa.Table:
+    """Return the rows of `select_scores` of source, target and seed of the options, in their task or in `tasks`."""
+    found = select_scores(collect_results(experiment, tasks=tasks or [options.task]))
     for column in ("src", "tgt", "seed"):
-        if (value := getattr(choice, column)) is not None:
+        if (value := getattr(options, column)) is not None:
             found = found.filter(pc.field(column) == value)
     return found
 
 
-def select_methods(experiment: Experiment, choice: FigureOptions, scores: Scores) -> list[MethodSpec]:
-    """Return the chosen methods that have scores; unless some are chosen, all but oracles.
+def select_methods(experiment: Experiment, options: FigureOptions, scores: Scores) -> list[MethodSpec]:
+    """Return the methods of the options that have scores, by default all without oracles.
 
-    Raises NothingToShow if there is none.
+    Raises NoFigureDataError if there is none.
     """
-    chosen = choice.methods
-    found = list_default_methods(experiment, scores) if chosen is None else [m for m in chosen if m in scores.methods]
-    if not found:
-        raise no_data_error(choice, "of any method" if chosen is None else f"of {join_names(chosen)}")
-    return found
+    chosen = list_default_methods(experiment, scores) if options.methods is None else options.methods
+    methods = [method for method in chosen if method in scores.methods]
+    if not methods:
+        raise_no_data(experiment, options, f"of {join_names(options.methods)}" if options.methods else "of any method")
+    return methods
 
 
 def match_methods(scores: Scores, methods: Sequence[MethodSpec]) -> MatchedScores:
-    """Return `match_scores` of some methods; raises NothingToShow if they have no scenario in common."""
+    """Match scores of some methods; raise a NoFigureDataError if they have no scenario in common."""
     try:
         return match_scores(scores, methods)
     except BenchError as error:
-        raise NoFigureDataError(str(error)) from error
+        raise NoFigureDataError(error.problem) from error
 
 
-def limit_methods(methods: Sequence[MethodSpec], choice: FigureOptions) -> list[MethodSpec]:
-    """Return chosen methods as they are, of others the first four, with Source Only and Emo-DNA before all."""
-    if choice.methods is not None:
+def limit_methods(methods: Sequence[MethodSpec], options: FigureOptions) -> list[MethodSpec]:
+    """Return the methods of the options, or the first four, with Source Only and Emo-DNA first."""
+    if options.methods is not None:
         return list(methods)
     return sorted(methods, key=lambda method: (method != SOURCE_ONLY, method != EMO_DNA))[:4]
 
 
-def select_finished_runs(experiment: Experiment, choice: FigureOptions) -> list[RunSpec]:
-    """Return the chosen runs that are done. The upper bound was run from one source for all."""
+def select_finished_runs(experiment: Experiment, options: FigureOptions) -> list[RunSpec]:
+    """Return the finished runs of the options. Runs of the upper bound count for all sources."""
     runs = [
         run
         for run in experiment.runs
-        if run.task == choice.task
-        and (choice.src in (None, run.src) or run.method == UPPER_BOUND)
-        and choice.tgt in (None, run.tgt)
-        and choice.seed in (None, run.seed)
-        and (choice.methods is None or run.method in choice.methods)
+        if run.task == options.task
+        and (options.src in (None, run.src) or run.method == UPPER_BOUND)
+        and options.tgt in (None, run.tgt)
+        and options.seed in (None, run.seed)
+        and (options.methods is None or run.method in options.methods)
     ]
-    return [outcome.run for outcome in read_run_results(experiment, runs) if outcome.state == "done"]
+    return [result.run for result in read_run_results(experiment, runs) if result.state == "done"]
 
 
-def no_data_error(choice: FigureOptions, what: str) -> NoFigureDataError:
-    """Return the error that no finished run has what a figure shows."""
-    where: list[str] = [choice.task]
-    for name, value in (("source", choice.src), ("target", choice.tgt), ("seed", choice.seed)):
-        where += [] if value is None else [f"{name} {value}"]
-    return NoFigureDataError(f"no finished cell {what} ({', '.join(where)}); emodna-bench status says what is done")
+def raise_no_data(experiment: Experiment, options: FigureOptions, kind: str) -> NoReturn:
+    """Raise a NoFigureDataError because no finished run is of some kind."""
+    filters: list[str] = [options.task]
+    for name, value in (("source", options.src), ("target", options.tgt), ("seed", options.seed)):
+        filters += [] if value is None else [f"{name} {value}"]
+    raise NoFigureDataError(
+        f"no finished run {kind} ({', '.join(filters)})",
+        remedy=Remedy("list the finished runs", ShowExperiment(experiment.out)),
+    )
 
 
 def describe_scenarios(found: MatchedScores) -> dict[str, object]:
-    """Return the scenarios and seeds of matched scores, and what was left out, as facts of a picture."""
+    """Return the scenarios, seeds and omissions of matched scores as facts of a figure."""
     return {
         "scenarios": [
             {"task": task, "src": src, "tgt": tgt, "seeds": list(seeds)}
@@ -103,32 +107,27 @@ def describe_scenarios(found: MatchedScores) -> dict[str, object]:
 
 
 def describe_left_out(found: MatchedScores) -> str:
-    """Return a sentence on what was left out; empty if nothing was."""
+    """Return a sentence about omitted scenarios and seeds; empty without any."""
     n = len(found.left_out)
-    which = f"{n} scenario{'s' * (n > 1)} left out, wholly or in some seeds"
-    return f" Only what all methods have is compared: {which}." if n else ""
+    return f" Scenarios and seeds that not all methods have are left out ({n} scenario{'s' * (n > 1)})." if n else ""
 
 
 def describe_omitted_methods(
-    experiment: Experiment, choice: FigureOptions, there: Sequence[MethodSpec], shown: Sequence[MethodSpec]
+    experiment: Experiment, options: FigureOptions, methods: Sequence[MethodSpec], visible_methods: Sequence[MethodSpec]
 ) -> str:
-    """Return a sentence on chosen methods that have nothing to show, or on those that found no room; empty without."""
-    omitted = [method for method in choice.methods or there if method not in shown]
+    """Return a sentence about chosen methods without finished runs, or about other methods without a panel."""
+    omitted = [method for method in options.methods or methods if method not in visible_methods]
     labels = [experiment.methods[each].label if each in experiment.methods else str(each) for each in omitted]
     if not omitted:
         return ""
-    return (
-        f" Not shown: {shorten_list(labels)}."
-        if choice.methods is None
-        else f" Nothing finished of {shorten_list(labels)}."
-    )
+    return f" {'Not shown' if options.methods is None else 'Not finished'}: {shorten_list(labels)}."
 
 
 def format_pair(pair: Pair) -> str:
-    """Return a pair as titles have it."""
+    """Return a pair as text."""
     return f"{pair[0]} -> {pair[1]}"
 
 
-def join_names(things: Iterable[object]) -> str:
-    """Return things joined by commas."""
-    return ", ".join(map(str, things))
+def join_names(names: Iterable[object]) -> str:
+    """Return names joined by commas."""
+    return ", ".join(map(str, names))

@@ -1,4 +1,4 @@
-"""A benchmark that nobody ran, with names and errors that no page should trust, and a picture of every mark."""
+"""A made-up experiment with hostile names and errors, and figures of all kinds of marks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, Lin
 from emodna.model.bench.spec import Conditions, Experiment
 from tests.model.bench.builders import fail_run, write_experiment, write_run
 
-#: Longer than any sensible name, and HTML.
+#: A corpus name that is HTML.
 HOSTILE = "<img src=x onerror=alert(1)>"
-#: Ends a script, begins a comment, and has a character that JavaScript once took for a line's end.
+#: Ends a script, starts a comment, and holds a line separator of JavaScript.
 NASTY = "</script><script>alert(2)</script><!-- <b>x</b> &amp; \u2028 '\""
 ROWS = ("source-only", "dan", "emo-dna:threshold=fixed:0.9", "upper-bound")
 
 
 def make_experiment(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: int = 2) -> Experiment:
-    """All pairs of some corpora, arousal and valence: the last cell failed, the one before it is not there yet."""
-    bench = write_experiment(
+    """Write an experiment on all pairs of some corpora; its last run failed, the one before is waiting."""
+    experiment = write_experiment(
         out,
         ROWS,
         corpora=corpora,
@@ -30,24 +30,24 @@ def make_experiment(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seed
         languages=dict.fromkeys(corpora, "de"),
         conditions=Conditions(60, "mfcc40-22050hz-1d163ad7", {"frames": "32"}),
     )
-    drawn = random.Random(0)
-    for place, run in enumerate(bench.runs[:-2]):
-        uar = round(drawn.uniform(11, 99) if place % 5 else 1 + place / 5, 3)
+    rng = random.Random(0)
+    for index, run in enumerate(experiment.runs[:-2]):
+        uar = round(rng.uniform(11, 99) if index % 5 else 1 + index / 5, 3)
         scores = {"uar": uar, "war": uar + 1, "f1": uar / 2, "macro_f1": uar - 1}
-        write_run(bench, run, {**scores, "wall_seconds": 5.0})
-    fail_run(bench, bench.runs[-1], f"no such thing: {NASTY}")
-    return bench
+        write_run(experiment, run, {**scores, "wall_seconds": 5.0})
+    fail_run(experiment, experiment.runs[-1], f"no such thing: {NASTY}")
+    return experiment
 
 
-def pictures() -> list[FigureData]:
-    """Every mark, alone and among its like, with names from outside in all places."""
+def make_figures() -> list[FigureData]:
+    """Return figures of all kinds of marks, with hostile names in all places."""
     steps = [float(step) for step in range(0, 200, 10)]
     falling = [math.exp(-step / 60) for step in steps]
-    drawn = random.Random(0)
+    rng = random.Random(0)
 
-    def cloud(name: str, at: float, number: int) -> ScatterMark:
-        x, y = ([drawn.gauss(at, 0.6) for _ in range(60)] for _ in range(2))
-        return ScatterMark(name, x, y, [f"{name} {place} {NASTY}" for place in range(60)], colour=number, marker=number)
+    def cloud(name: str, centre: float, number: int) -> ScatterMark:
+        x, y = ([rng.gauss(centre, 0.6) for _ in range(60)] for _ in range(2))
+        return ScatterMark(name, x, y, [f"{name} {index} {NASTY}" for index in range(60)], colour=number, marker=number)
 
     curves = Panel(
         "threshold",

@@ -1,9 +1,9 @@
-"""The JSON that every command of emodna-bench prints is as it was frozen in golden/.
+"""Output of all commands of emodna-bench, compared with the golden files.
 
-A golden file has the command, its exit code, what it printed and the files that it wrote, as `golden.normal` makes them
-alike on all machines. Where something else is wanted, `python -m tests.cli.bench.golden`, from the top of the checkout,
-writes all of them anew (`python -m tests.cli.bench.golden paper-table` those whose names have this in them); the
-diff shows what has changed. Texts that are no JSON, such as a table in LaTeX, are frozen as they are.
+A golden file holds a command, its exit code, its JSON output and the files that it wrote, without what differs between
+machines (see `golden.normalise`). After an intended change, run `python -m tests.cli.bench.golden` in the root of the
+checkout to write all golden files again, or `python -m tests.cli.bench.golden paper-table` for those whose names match.
+Tables in other formats than JSON are stored as they are.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from tests.cli.bench.golden.folders import (
     make_paper_folder,
     make_settings_folder,
 )
-from tests.cli.bench.golden.normal import differences, normal, written
+from tests.cli.bench.golden.normalise import find_differences, format_json, normalise
 from tests.cli.running import Command, CommandResult
 from tests.model.bench.builders import make_run
 from tests.model.small import run_command
 
 GOLDEN = Path(__file__).with_name("golden")
-#: Whether golden files are written, and not compared with.
+#: True if the golden files are written instead of compared.
 WRITE = os.environ.get("GOLDEN") == "write"
 
 
-#: Name of the golden file, which begins with the folder -> command.
+#: Name of the golden file, which starts with its folder -> command.
 CASES: Mapping[str, Sequence[str]] = {
     **{f"paper-table-{name}": ["table", name, "--json"] for name in "23456"},
     **{f"own-table-{name}": ["table", name, "--format", "json"] for name in ("2", "5", "pairs")},
@@ -78,10 +78,10 @@ CASES: Mapping[str, Sequence[str]] = {
     "own-report": ["report", "--no-features", "--json"],
     "settings-report": ["report", "--task", "arousal", "--no-features", "--json"],
 }
-#: Tables with so many columns that most of them are frozen by their sums.
+#: Wide tables, stored as first column, last column and sums.
 BRIEF = ("own-table-2", "own-table-pairs", "paper-table-3")
-#: Each of these changes its folder, and so has a copy.
-CHANGING: Mapping[str, Sequence[str]] = {
+#: Commands that change their folder, and therefore run on a copy.
+CHANGING_CASES: Mapping[str, Sequence[str]] = {
     "own-drop": ["drop", "--methods", "dan:add=scl", "--methods", "studio-net:depth=3", "--json"],
     "own-drop-corpora": ["drop", "--corpora", HOSTILE, "--seeds", "2", "--json"],
     "own-clean": ["clean", "--json"],
@@ -91,8 +91,8 @@ TEXTS = [
     *(("settings", "sensitivity", suffix) for suffix in ("csv", "tex", "md", "txt")),
     *(("paper", "5", suffix) for suffix in ("csv", "tex")),
 ]
-#: What is refused, and how: folder and arguments.
-REFUSED: Sequence[tuple[str, Sequence[str]]] = [
+#: Folder and arguments of commands that fail.
+FAILING_COMMANDS: Sequence[tuple[str, Sequence[str]]] = [
     ("none", ["table", "2"]),
     ("none", ["status"]),
     ("none", ["drop", "--seeds", "1"]),
@@ -125,7 +125,7 @@ TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboa
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory, emodb_store: Path) -> dict[str, Experiment]:
-    """The folders, by name. Only for reading."""
+    """Return the experiments by name; tests must not change them."""
     root = tmp_path_factory.mktemp("golden")
     for name, content in (("damaged", '{"version": 1}'), ("newer", '{"version": 2}')):
         (root / name).mkdir()
@@ -139,110 +139,110 @@ def folders(tmp_path_factory: pytest.TempPathFactory, emodb_store: Path) -> dict
 
 @pytest.fixture(scope="module")
 def root(folders: dict[str, Experiment]) -> Path:
-    """Where they lie."""
+    """Return the folder of the experiments."""
     return folders["own"].out.parent
 
 
 @pytest.fixture
 def places(tmp_path: Path, emodb_store: Path, root: Path) -> dict[str, str]:
-    """Folders that are others each time, and what stands in their place, the innermost first."""
+    """Return temporary folder -> placeholder, innermost folder first."""
     return {str(root): "<root>", str(emodb_store.parent.parent): "<cache>", str(tmp_path): "<here>"}
 
 
-def check_golden(name: str, found: Any) -> None:
-    """Compare with a golden file, or write it."""
+def check_golden(name: str, output: Any) -> None:
+    """Compare an output with its golden file, or write the file."""
     path = GOLDEN / f"{name}.json"
     if WRITE:
-        path.write_text(written(found) + "\n")
+        path.write_text(format_json(output) + "\n")
         return
-    lines = list(differences(json.loads(path.read_text()), json.loads(json.dumps(found))))
+    lines = list(find_differences(json.loads(path.read_text()), json.loads(json.dumps(output))))
     assert not lines, "\n".join([f"{name}: {len(lines)} differences", *lines[:20]])
 
 
 def freeze(
     arguments: Sequence[str],
-    answer: CommandResult,
+    result: CommandResult,
     places: Mapping[str, str],
     *,
     trained: bool = False,
     brief: bool = False,
 ) -> Any:
-    """What a command printed, as it is frozen."""
-    assert answer.out == json.dumps(answer.json, indent=2) + "\n", answer.err
+    """Return the output of a command in the form of a golden file."""
+    assert result.out == json.dumps(result.json, indent=2) + "\n", result.err
     return {
-        "command": normal(f"emodna-bench {shlex.join(arguments)}", places),
-        "code": answer.code,
-        "printed": normal(answer.json, places, trained=trained, brief=brief),
+        "command": normalise(f"emodna-bench {shlex.join(arguments)}", places),
+        "code": result.code,
+        "printed": normalise(result.json, places, trained=trained, brief=brief),
     }
 
 
 def run_and_freeze(
-    name: str, asked: Sequence[str], out: Path, emodna_bench: Command, places: Mapping[str, str], **how: bool
+    name: str, case: Sequence[str], out: Path, emodna_bench: Command, places: Mapping[str, str], **options: bool
 ) -> Any:
-    """What a command does, with the numbers of the figures that it draws, as it is frozen."""
-    arguments = [each.replace("$out", str(out)) for each in [*asked, "--out", "$out"]]
-    answer = emodna_bench(*arguments)
-    found = freeze(arguments, answer, places, brief=name in BRIEF, **how)
-    if asked[0] == "report":  # a page of HTML: how large it is, no JSON says
-        found["printed"]["bytes"] = "<bytes>"
-    if asked[0] == "figure":
-        files = [Path(each["numbers"]) for each in answer.json["written"]]
+    """Run a command, and return its output and the numbers of its figures in the form of a golden file."""
+    arguments = [each.replace("$out", str(out)) for each in [*case, "--out", "$out"]]
+    result = emodna_bench(*arguments)
+    output = freeze(arguments, result, places, brief=name in BRIEF, **options)
+    if case[0] == "report":  # the size of the HTML page
+        output["printed"]["bytes"] = "<bytes>"
+    if case[0] == "figure":
+        files = [Path(each["numbers"]) for each in result.json["written"]]
         numbers = {str(file.relative_to(out)): json.loads(file.read_text()) for file in files}
-        found["files"] = normal(numbers, places, **how)
-    return found
+        output["files"] = normalise(numbers, places, **options)
+    return output
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No picture is drawn, which takes time, and is not of the JSON."""
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the drawing of figures, which is slow and does not affect the JSON."""
     monkeypatch.setattr("emodna.cli.bench.draw.render_file", lambda *_: b"")
     monkeypatch.setattr("emodna.cli.bench.page.render_svg", lambda *_: "")
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("no_drawing")
 @pytest.mark.parametrize("name", CASES)
-def test_prints_what_it_did(
+def test_json_matches_golden(
     name: str, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str]
 ) -> None:
     out = folders[name.partition("-")[0]].out
     check_golden(name, run_and_freeze(name, CASES[name], out, emodna_bench, places))
 
 
-@pytest.mark.parametrize("name", CHANGING)
-def test_changes_what_it_did(
+@pytest.mark.parametrize("name", CHANGING_CASES)
+def test_changing_command_matches_golden(
     name: str, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str], tmp_path: Path
 ) -> None:
     folder = folders["own"]
-    mine = replace(folder, out=tmp_path / "bench")
-    unwanted = shutil.ignore_patterns("figures", "report.html")
-    shutil.copytree(folder.out, mine.out, ignore=unwanted, copy_function=os.link)  # quick, for nothing is overwritten
+    copy = replace(folder, out=tmp_path / "bench")
+    ignore = shutil.ignore_patterns("figures", "report.html")
+    shutil.copytree(folder.out, copy.out, ignore=ignore, copy_function=os.link)  # fast; no file is overwritten
     if "clean" in name:
-        add_leftovers(mine)
-    before = paths(mine.out)
-    found = run_and_freeze(name, CHANGING[name], mine.out, emodna_bench, places)
-    for each in found["printed"].get("leftovers", ()):
-        if "-addi-" in each["path"]:  # its config.json names stores, at whatever path they are
+        add_leftovers(copy)
+    old_paths = paths(copy.out)
+    output = run_and_freeze(name, CHANGING_CASES[name], copy.out, emodna_bench, places)
+    for each in output["printed"].get("leftovers", ()):
+        if "-addi-" in each["path"]:  # its config.json holds paths of stores
             each["bytes"] = "<bytes>"
-    plan = json.loads((mine.out / "bench.json").read_text())
-    found["left"] = {
+    plan = json.loads((copy.out / "bench.json").read_text())
+    output["left"] = {
         "corpora": list(plan["corpora"]),
         "rows": list(plan["rows"]),
         "cells": len(plan["cells"]),
         "shared": plan["shared"],
-        "removed": sorted(before - paths(mine.out)),
-        "added": sorted(paths(mine.out) - before),
+        "removed": sorted(old_paths - paths(copy.out)),
+        "added": sorted(paths(copy.out) - old_paths),
     }
-    check_golden(name, found)
+    check_golden(name, output)
 
 
 def paths(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def test_status_of_one_that_is_at_work(
+def test_status_of_a_running_experiment_matches_golden(
     emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str]
 ) -> None:
-    """Its second cell is at work, too."""
+    """Lock the experiment and one of its runs."""
     own = folders["own"]
     at_work = own.run_folder(make_run(("savee", "emodb", "valence", "dan:add=scl", 1))).path
     with ExitStack() as stack:
@@ -253,12 +253,12 @@ def test_status_of_one_that_is_at_work(
         check_golden(name, run_and_freeze(name, ["status", "--json"], own.out, emodna_bench, places))
 
 
-def test_lists_figures(emodna_bench: Command) -> None:
+def test_figure_list_matches_golden(emodna_bench: Command) -> None:
     check_golden("figure-list", emodna_bench("figure", "--json").json)
 
 
 @pytest.mark.parametrize(("folder", "name", "suffix"), TEXTS)
-def test_writes_the_texts_that_it_did(
+def test_table_file_matches_golden(
     folder: str,
     name: str,
     suffix: str,
@@ -269,55 +269,55 @@ def test_writes_the_texts_that_it_did(
 ) -> None:
     to = tmp_path / f"table.{suffix}"
     assert emodna_bench("table", name, "--to", to, "--out", folders[folder].out).code == 0
-    found, golden = normal(to.read_bytes().decode(), places), GOLDEN / f"{folder}-table-{name}.{suffix}"
+    output, golden_file = normalise(to.read_bytes().decode(), places), GOLDEN / f"{folder}-table-{name}.{suffix}"
     if WRITE:
-        golden.write_bytes(found.encode())
-    before = golden.read_bytes().decode()
-    if suffix == "csv":  # which rounds nothing
-        assert not list(differences(cells(before), cells(found)))
+        golden_file.write_bytes(output.encode())
+    golden_text = golden_file.read_bytes().decode()
+    if suffix == "csv":  # unrounded
+        assert not list(find_differences(cells(golden_text), cells(output)))
     else:
-        assert found.splitlines() == before.splitlines()
+        assert output.splitlines() == golden_text.splitlines()
 
 
 def cells(text: str) -> list[list[str | float]]:
-    """Those of a CSV file, those with a fraction as numbers."""
+    """Return the cells of a CSV file, decimal numbers as floats."""
     fraction = re.compile(r"-?\d+\.\d+(e-?\d+)?")
     return [
         [float(cell) if fraction.fullmatch(cell) else cell for cell in line] for line in csv.reader(text.splitlines())
     ]
 
 
-def test_refuses_what_it_did(
+def test_errors_match_golden(
     emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str], root: Path
 ) -> None:
-    found = []
-    for folder, arguments in REFUSED:
-        answer = emodna_bench(*arguments, "--out", root / folder)
-        assert answer.out == "", arguments
-        said = normal(answer.err.rstrip().splitlines()[-1], places)
-        found.append({"command": " ".join([*arguments, "--out", folder]), "code": answer.code, "said": said})
-    check_golden("refused", found)
+    output = []
+    for folder, arguments in FAILING_COMMANDS:
+        result = emodna_bench(*arguments, "--out", root / folder)
+        assert result.out == "", arguments
+        last_line = normalise(result.err.rstrip().splitlines()[-1], places)
+        output.append({"command": " ".join([*arguments, "--out", folder]), "code": result.code, "said": last_line})
+    check_golden("refused", output)
 
 
 def tiny_run(cache: Path) -> list[str]:
-    """The command that really runs some cells, in seconds."""
+    """Return the arguments of a command that trains small runs in seconds."""
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     methods = [part for name in ("source-only", "v2", "emo-dna") for part in ("--methods", name)]
-    asked = [*methods, "--tasks", "arousal", "--seeds", "1", "--steps", "2", *settings]
-    return ["run", "--cache", str(cache), *asked, "--device", "cpu", "--workers", "1", "--json"]
+    options = [*methods, "--tasks", "arousal", "--seeds", "1", "--steps", "2", *settings]
+    return ["run", "--cache", str(cache), *options, "--device", "cpu", "--workers", "1", "--json"]
 
 
 @pytest.fixture(scope="module")
 def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
-    """What it leaves behind, and what it said. Only for reading."""
+    """Run it, and return its folder and output; tests must not change the folder."""
     out = tmp_path_factory.mktemp("trained") / "bench"
-    answer = run_command(bench_command.main, *tiny_run(cache), "--out", out)
-    return out, CommandResult(int(answer.code or 0), answer.out, answer.err)
+    result = run_command(bench_command.main, *tiny_run(cache), "--out", out)
+    return out, CommandResult(int(result.code or 0), result.out, result.err)
 
 
 @pytest.fixture
 def damaged(trained: tuple[Path, CommandResult], tmp_path: Path) -> Path:
-    """A copy, one cell of which is damaged."""
+    """Return a copy with one damaged run."""
     out = Path(shutil.copytree(trained[0], tmp_path / "bench"))
     (run,) = (out / "runs").glob("emodb-ravdess-arousal-v2-*")
     (run / "result.json").write_text("nonsense")
@@ -325,9 +325,9 @@ def damaged(trained: tuple[Path, CommandResult], tmp_path: Path) -> Path:
 
 
 class TestTrained:
-    """Cells that are really run, on two small stores: what is in the documents, but no score."""
+    """Runs that are trained on two small stores; their scores are not compared."""
 
-    def test_run_once_and_again(
+    def test_first_and_second_run_match_golden(
         self,
         trained: tuple[Path, CommandResult],
         damaged: Path,
@@ -335,26 +335,29 @@ class TestTrained:
         places: dict[str, str],
         cache: Path,
     ) -> None:
-        out, answer = trained
-        there = {str(out.parent): "<root>", **places}
-        check_golden("trained-run", freeze([*tiny_run(cache), "--out", str(out)], answer, there, trained=True))
+        out, result = trained
+        all_places = {str(out.parent): "<root>", **places}
+        check_golden("trained-run", freeze([*tiny_run(cache), "--out", str(out)], result, all_places, trained=True))
         name = "trained-figure-distances"
         check_golden(
-            name, run_and_freeze(name, ["figure", "distances", "--json"], out, emodna_bench, there, trained=True)
+            name, run_and_freeze(name, ["figure", "distances", "--json"], out, emodna_bench, all_places, trained=True)
         )
-        name = "trained-run-again"  # what is done and what failed is left out
+        name = "trained-run-again"  # skips finished and failed runs
         check_golden(name, run_and_freeze(name, tiny_run(cache), damaged, emodna_bench, places, trained=True))
 
     @pytest.mark.slow
     @pytest.mark.skipif(find_spec("umap") is None, reason="needs the extra figures")
-    def test_features(self, trained: tuple[Path, CommandResult], emodna_bench: Command, places: dict[str, str]) -> None:
+    def test_feature_figure_matches_golden(
+        self, trained: tuple[Path, CommandResult], emodna_bench: Command, places: dict[str, str]
+    ) -> None:
         name, out = "trained-figure-features", trained[0]
-        there = {str(out.parent): "<root>", **places}
+        all_places = {str(out.parent): "<root>", **places}
         check_golden(
-            name, run_and_freeze(name, ["figure", "features-parts", "--json"], out, emodna_bench, there, trained=True)
+            name,
+            run_and_freeze(name, ["figure", "features-parts", "--json"], out, emodna_bench, all_places, trained=True),
         )
 
     @pytest.mark.slow
-    def test_retry(self, damaged: Path, emodna_bench: Command, places: dict[str, str]) -> None:
+    def test_retry_matches_golden(self, damaged: Path, emodna_bench: Command, places: dict[str, str]) -> None:
         name, command = "trained-retry", ["retry", "--device", "cpu", "--workers", "1", "--json"]
         check_golden(name, run_and_freeze(name, command, damaged, emodna_bench, places, trained=True))

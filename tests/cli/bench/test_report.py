@@ -1,4 +1,4 @@
-"""The page: one file with everything on it, and nothing in it that runs or loads."""
+"""Tests of the HTML page: complete, self-contained and safe."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from typing import Any
 
 import pytest
 
-from emodna.cli.bench.page import MISSING, build_overview, build_page, html, make_cell
+from emodna.cli.bench.page import MISSING, build_overview, build_page, make_cell, render_page
 from emodna.model.bench import figures
 from emodna.model.bench.results import read_run_results
 from emodna.model.errors import BenchError
-from tests.cli.bench.examples import HOSTILE, NASTY, make_experiment, pictures
+from tests.cli.bench.examples import HOSTILE, NASTY, make_experiment, make_figures
 from tests.cli.running import Command
 
 
-class Read(HTMLParser):
-    """What a browser would make of a page: its elements, and the text of scripts and of table rows."""
+class ParsedPage(HTMLParser):
+    """A parsed page: its elements, scripts and table rows."""
 
-    def __init__(self, page: str) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.scripts: list[tuple[str | None, str]] = []
         self.rows: list[list[str]] = []
         self._open: list[str] = []
-        self.feed(page)
+        self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -60,107 +60,108 @@ class Read(HTMLParser):
 
 @contextmanager
 def replace_figures() -> Iterator[None]:
-    """Figures of every mark, one that has nothing to show, and one whose files are damaged."""
-    made = {picture.name: picture for picture in pictures()}
+    """Replace the figures by examples of all marks, one without data, and one with damaged files."""
+    examples = {figure.name: figure for figure in make_figures()}
 
-    def figure(name: str, _bench: object, choice: figures.FigureOptions) -> Any:
+    def make_figure(name: str, _experiment: object, options: figures.FigureOptions) -> Any:
         if name == "empty":
-            raise figures.NoFigureDataError("no finished cell of emo-dna")
-        if name == "damaged" or choice.task == "valence":
+            raise figures.NoFigureDataError("no finished run of emo-dna")
+        if name == "damaged" or options.task == "valence":
             raise BenchError(f"damaged: {NASTY}")
-        return made[name]
+        return examples[name]
 
     with pytest.MonkeyPatch.context() as patch:
-        names = [*made, "empty", "damaged"]
-        kept = {"features-parts": figures.FIGURES["features-parts"]}
-        patch.setattr(figures, "FIGURES", {**dict.fromkeys(names, figures.FIGURES["ranks"]), **kept})
-        patch.setattr(figures, "make_figure", figure)
+        names = [*examples, "empty", "damaged"]
+        kept_figures = {"features-parts": figures.FIGURES["features-parts"]}
+        patch.setattr(figures, "FIGURES", {**dict.fromkeys(names, figures.FIGURES["ranks"]), **kept_figures})
+        patch.setattr(figures, "make_figure", make_figure)
         yield
 
 
 @pytest.fixture(scope="module")
-def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
-    """The page, made once: it is large."""
+def page(tmp_path_factory: pytest.TempPathFactory) -> ParsedPage:
+    """Return the parsed page."""
     with replace_figures():
-        return Read(html(build_page(make_experiment(tmp_path_factory.mktemp("bench")), [], print, features=False)))
+        experiment = make_experiment(tmp_path_factory.mktemp("bench"))
+        return ParsedPage(render_page(build_page(experiment, [], print, features=False)))
 
 
-def test_the_page_loads_nothing_and_its_policy_lets_only_its_own_script_run(read: Read) -> None:
-    assert [*read.attributes("src"), *read.attributes("srcset"), *read.attributes("action")] == []
-    assert all(href.startswith(("#", "data:")) for href in read.attributes("href"))
-    assert not {"img", "iframe", "object", "embed", "form"} & {tag for tag, _ in read.tags}
-    (policy,) = (text for text in read.attributes("content") if "default-src" in text)
+def test_page_loads_no_files_and_allows_only_its_own_script(page: ParsedPage) -> None:
+    assert [*page.attributes("src"), *page.attributes("srcset"), *page.attributes("action")] == []
+    assert all(href.startswith(("#", "data:")) for href in page.attributes("href"))
+    assert not {"img", "iframe", "object", "embed", "form"} & {tag for tag, _ in page.tags}
+    (policy,) = (text for text in page.attributes("content") if "default-src" in text)
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'"
     assert "connect-src" not in rules
-    ((_, code),) = read.scripts
+    ((_, code),) = page.scripts
     assert rules["script-src"] == "'sha256-" + base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() + "'"
 
 
-def test_strings_from_outside_are_text(read: Read) -> None:
-    assert not [name for _, attrs in read.tags for name in attrs if name.startswith("on")]
-    assert [HOSTILE, "de", "100", "40", "60", "60.0", "70", "30", "30.0"] in read.rows
-    assert any(row[-1] == f"no such thing: {NASTY}" for row in read.rows if row)
+def test_hostile_strings_are_escaped(page: ParsedPage) -> None:
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+    assert [HOSTILE, "de", "100", "40", "60", "60.0", "70", "30", "30.0"] in page.rows
+    assert any(row[-1] == f"no such thing: {NASTY}" for row in page.rows if row)
 
 
-def test_every_panel_is_drawn_and_few_numbers_are_tables(read: Read) -> None:
-    plots = [attrs["aria-label"] for _, attrs in read.tags if attrs.get("class") == "plot"]
-    assert len(plots) == [tag for tag, _ in read.tags].count("svg") == sum(len(each.panels) for each in pictures())
+def test_panels_are_drawn_and_small_ones_have_tables(page: ParsedPage) -> None:
+    plots = [attrs["aria-label"] for _, attrs in page.tags if attrs.get("class") == "plot"]
+    assert len(plots) == [tag for tag, _ in page.tags].count("svg") == sum(len(each.panels) for each in make_figures())
     assert plots[0] == f"threshold. share by step. line dan, line {HOSTILE}"
-    assert ["emodb", MISSING, "61.2", "70.0"] in read.rows
-    assert ["source-only", "arousal", "61.00", "58.00", "64.00"] in read.rows
+    assert ["emodb", MISSING, "61.2", "70.0"] in page.rows
+    assert ["source-only", "arousal", "61.00", "58.00", "64.00"] in page.rows
 
 
-def test_all_sections_cells_and_gaps_are_there(read: Read) -> None:
-    ids = read.attributes("id")
+def test_page_has_all_sections_and_runs(page: ParsedPage) -> None:
+    ids = page.attributes("id")
     assert len(ids) == len(set(ids))
-    wanted = "about tables table-2 comparison figures cells corpora methods undone all-cells figure-matrix-arousal"
-    assert set(wanted.split()) <= set(ids)
-    cells = [row for row in read.rows if len(row) == 13][1:]
-    assert len(cells) == 32
-    assert cells[0][:6] == ["emodb", HOSTILE, "valence", "source-only", "0", "done"]
-    assert cells[0][10:] == ["70.0", "46.2", "5.0"]  # constants of 70 negative and 30 positive utterances
-    assert [row[5] for row in cells[-2:]] == ["waiting", "failed"]
-    assert [row[5] for row in read.rows if len(row) == 7][-2:] == ["waiting", "failed"]
+    expected = "about tables table-2 comparison figures cells corpora methods unfinished all-runs figure-matrix-arousal"
+    assert set(expected.split()) <= set(ids)
+    runs = [row for row in page.rows if len(row) == 13][1:]
+    assert len(runs) == 32
+    assert runs[0][:6] == ["emodb", HOSTILE, "valence", "source-only", "0", "done"]
+    assert runs[0][10:] == ["70.0", "46.2", "5.0"]  # constant predictors of 70 negative and 30 positive utterances
+    assert [row[5] for row in runs[-2:]] == ["waiting", "failed"]
+    assert [row[5] for row in page.rows if len(row) == 7][-2:] == ["waiting", "failed"]
 
 
-def test_recordings_that_a_source_shares_with_its_target_are_told_at_the_top(tmp_path: Path) -> None:
-    bench = replace(make_experiment(tmp_path, seeds=1), shared_recordings={("emodb", HOSTILE): 107})
-    about = build_overview(bench, read_run_results(bench), ["arousal"])
+def test_overview_notes_shared_recordings(tmp_path: Path) -> None:
+    experiment = replace(make_experiment(tmp_path, seeds=1), shared_recordings={("emodb", HOSTILE): 107})
+    about = build_overview(experiment, read_run_results(experiment), ["arousal"])
     assert about.notes == [
-        f"emodb -> {HOSTILE}: 107 recordings of the target are in the source, too, with their labels; its scores say "
-        "little of unheard speech."
+        f"emodb -> {HOSTILE}: the source contains 107 labelled recordings of the target; its scores overestimate those "
+        "on unseen speech."
     ]
 
 
-def test_of_a_task_without_runs_there_is_a_page(tmp_path: Path) -> None:
-    bench = make_experiment(tmp_path, seeds=1)
-    bench = replace(bench, runs=tuple(run for run in bench.runs if run.task == "arousal"))
-    read = Read(html(build_page(bench, ["valence"], print, features=False)))
-    assert [row for row in read.rows if len(row) == 13][1:] == []
+def test_page_of_a_task_without_runs(tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, seeds=1)
+    experiment = replace(experiment, runs=tuple(run for run in experiment.runs if run.task == "arousal"))
+    page = ParsedPage(render_page(build_page(experiment, ["valence"], print, features=False)))
+    assert [row for row in page.rows if len(row) == 13][1:] == []
 
 
-def test_what_is_missing_is_told(emodna_bench: Command, tmp_path: Path) -> None:
+def test_command_lists_missing_parts(emodna_bench: Command, tmp_path: Path) -> None:
     make_experiment(tmp_path / "bench")
     with replace_figures():
-        ran = emodna_bench("report", "--task", "arousal", "--no-features", "--to", "here.html", "--json")
-    assert ran.json["page"] == str(tmp_path / "here.html")
-    assert ran.json["bytes"] == (tmp_path / "here.html").stat().st_size
-    assert ran.json["figures"] == [f"figure-{picture.name}-arousal" for picture in pictures()]
-    missing = ran.json["missing"]
-    assert "empty, arousal: no finished cell of emo-dna" in missing
+        result = emodna_bench("report", "--task", "arousal", "--no-features", "--to", "here.html", "--json")
+    assert result.json["page"] == str(tmp_path / "here.html")
+    assert result.json["bytes"] == (tmp_path / "here.html").stat().st_size
+    assert result.json["figures"] == [f"figure-{figure.name}-arousal" for figure in make_figures()]
+    missing = result.json["missing"]
+    assert "empty, arousal: no finished run of emo-dna" in missing
     assert "features-parts: left out by --no-features" in missing
-    assert "valence" not in Read((tmp_path / "here.html").read_text()).rows[1]
+    assert "valence" not in ParsedPage((tmp_path / "here.html").read_text()).rows[1]
 
 
-def test_errors_are_one_line_and_nothing_is_worked_out(emodna_bench: Command, tmp_path: Path) -> None:
-    assert "no benchmark there" in emodna_bench("report", "--out", tmp_path / "none").error()
+def test_user_mistake_prints_one_line(emodna_bench: Command, tmp_path: Path) -> None:
+    assert "contains no experiment" in emodna_bench("report", "--out", tmp_path / "none").error()
     make_experiment(tmp_path / "bench", seeds=1)
-    ran = emodna_bench("report", "--out", tmp_path / "bench", "--to", tmp_path / "gone" / "x.html")
-    assert ran.error().endswith(f"gone/x.html: there is no folder {tmp_path}/gone")
+    result = emodna_bench("report", "--out", tmp_path / "bench", "--to", tmp_path / "gone" / "x.html")
+    assert result.error().endswith(f"gone/x.html: folder {tmp_path}/gone not found")
 
 
 @pytest.mark.parametrize(("value", "shown"), [(12.345, "12.3"), (None, MISSING), (float("nan"), MISSING)])
-def test_a_number_or_a_dash(value: float | None, shown: str) -> None:
+def test_make_cell_shows_a_number_or_a_dash(value: float | None, shown: str) -> None:
     assert make_cell(value).text == shown
     assert (make_cell(value).number is None) == (shown == MISSING)

@@ -1,4 +1,4 @@
-"""The page in a real browser: what a reader does with it, that nothing is loaded, and nothing goes wrong."""
+"""Tests of the HTML page in a real browser."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import pytest
 
 from emodna.cli.bench.page import MISSING
 from emodna.model.bench import figures
-from tests.cli.bench.examples import HOSTILE, make_experiment, pictures
+from tests.cli.bench.examples import HOSTILE, make_experiment, make_figures
 from tests.cli.running import Command
 
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'emodna[browser]'")
 
-CELLS = "#all-cells"
+CELLS = "#all-runs"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium: the system's, or playwright's own."""
+    """Start the Chromium of the system or of playwright."""
     with playwright.sync_playwright() as started:
         names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
         places = [*map(shutil.which, names), started.chromium.executable_path]
@@ -37,10 +37,10 @@ def browser() -> Iterator[Any]:
 
 @dataclass
 class Visit:
-    """An open page, and what went wrong in it."""
+    """An open page and the problems that it reported."""
 
     page: Any
-    troubles: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def column(self, number: int, *, shown: bool = True) -> list[str]:
         rows = f"{CELLS} tbody tr{':not([hidden])' if shown else ''}"
@@ -57,11 +57,11 @@ class Visit:
 def visit(
     browser: Any, emodna_bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Visit]:
-    """A page with pictures of every mark, opened in a window of this width and theme; nothing may go wrong in it."""
+    """Open a page with all kinds of figures in a window of this width and theme; fail if it reports a problem."""
     width, theme = getattr(request, "param", (1280, "light"))
-    made = {picture.name: picture for picture in pictures()}
-    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(made, figures.FIGURES["ranks"]))
-    monkeypatch.setattr(figures, "make_figure", lambda name, _bench, _choice: made[name])
+    examples = {figure.name: figure for figure in make_figures()}
+    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(examples, figures.FIGURES["ranks"]))
+    monkeypatch.setattr(figures, "make_figure", lambda name, _bench, _choice: examples[name])
     make_experiment(tmp_path / "bench")
     assert emodna_bench("report", "--task", "arousal").code == 0
     opened = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=theme)
@@ -72,28 +72,28 @@ def visit(
         if route.request.url.split("#")[0] == file:
             route.continue_()
         else:
-            visited.troubles.append(f"request: {route.request.url}")
+            visited.problems.append(f"request: {route.request.url}")
             route.abort()
 
     visited.page.route("**/*", only_the_file)
-    visited.page.on("console", lambda message: visited.troubles.append(f"console: {message.text}"))
-    visited.page.on("pageerror", lambda error: visited.troubles.append(f"error: {error}"))
-    visited.page.on("dialog", lambda dialog: visited.troubles.append(f"dialog: {dialog.message}"))
+    visited.page.on("console", lambda message: visited.problems.append(f"console: {message.text}"))
+    visited.page.on("pageerror", lambda error: visited.problems.append(f"error: {error}"))
+    visited.page.on("dialog", lambda dialog: visited.problems.append(f"dialog: {dialog.message}"))
     visited.page.goto(file)
     yield visited
     visited.page.wait_for_timeout(100)
     opened.close()
-    assert visited.troubles == []
+    assert visited.problems == []
 
 
-def test_a_heading_sorts_by_numbers_with_what_is_missing_last(visit: Visit) -> None:
+def test_heading_sorts_numbers_with_missing_values_last(visit: Visit) -> None:
     uar = visit.heading("UAR")
     uar.click()
     rising = visit.column(6)
     known = [float(value) for value in rising[:-2]]
     assert rising[-2:] == [MISSING, MISSING]
     assert known == sorted(known)
-    assert {len(str(int(value))) for value in known} == {1, 2}  # as text they would be in another order
+    assert {len(str(int(value))) for value in known} == {1, 2}  # text order would differ
     assert uar.evaluate("button => button.parentElement.ariaSort") == "ascending"
     uar.press("Enter")
     falling = visit.column(6)
@@ -107,10 +107,10 @@ def test_a_heading_sorts_by_numbers_with_what_is_missing_last(visit: Visit) -> N
     before = visit.column(6)
     visit.heading("method").click()
     both = list(zip(visit.column(3), visit.column(6), strict=True))
-    assert both == sorted(both, key=lambda row: (row[0], before.index(row[1])))  # equal rows keep their order
+    assert both == sorted(both, key=lambda row: (row[0], before.index(row[1])))  # the sort is stable
 
 
-def test_words_and_choices_filter_and_the_rows_are_counted(visit: Visit) -> None:
+def test_filters_hide_rows_and_update_the_count(visit: Visit) -> None:
     count = visit.page.locator(f"{CELLS} output")
     assert count.text_content() == "16 of 16 rows"
     visit.page.fill(f"{CELLS} input", "ONERROR fixed")
@@ -127,17 +127,17 @@ def test_words_and_choices_filter_and_the_rows_are_counted(visit: Visit) -> None
     assert len(visit.column(4, shown=False)) == 16
 
 
-def test_shown_rows_are_copied_as_csv(visit: Visit) -> None:
+def test_visible_rows_are_copied_as_csv(visit: Visit) -> None:
     visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visit.page.fill(f"{CELLS} input", "dan")
     visit.page.click(f"{CELLS} .copy")
-    visit.page.wait_for_function("document.querySelector('#all-cells .copy').textContent === 'Copied'")
+    visit.page.wait_for_function("document.querySelector('#all-runs .copy').textContent === 'Copied'")
     head, *lines = visit.page.evaluate("navigator.clipboard.readText()").split("\n")
     assert head.strip().startswith("source,target,task,method,seed,state,UAR,WAR")
     assert len([line for line in lines if line]) == int(visit.page.text_content(f"{CELLS} output").split()[0])
 
 
-def test_the_switch_changes_the_page_and_its_plots(visit: Visit) -> None:
+def test_theme_button_changes_page_and_plots(visit: Visit) -> None:
     def colours() -> list[str]:
         found: list[str] = visit.page.evaluate(
             """[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
@@ -164,7 +164,7 @@ def test_the_switch_changes_the_page_and_its_plots(visit: Visit) -> None:
 @pytest.mark.parametrize(
     "visit", [(width, theme) for width in (1280, 390) for theme in ("light", "dark")], indirect=True
 )
-def test_nothing_is_wider_than_the_window_and_all_text_can_be_read(visit: Visit, tmp_path: Path) -> None:
+def test_page_fits_the_window_and_its_text_is_readable(visit: Visit, tmp_path: Path) -> None:
     for details in visit.page.query_selector_all("details"):
         details.evaluate("each => each.open = true")
     assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -188,13 +188,13 @@ def test_nothing_is_wider_than_the_window_and_all_text_can_be_read(visit: Visit,
         }"""
     )
     assert faint == []
-    picture = tmp_path / "page.png"
-    visit.page.screenshot(path=picture, full_page=True)
-    assert picture.stat().st_size > 10_000
+    screenshot = tmp_path / "page.png"
+    visit.page.screenshot(path=screenshot, full_page=True)
+    assert screenshot.stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("visit", [(390, "light")], indirect=True)
-def test_on_a_phone_a_wide_table_scrolls_beside_its_first_column(visit: Visit) -> None:
+def test_wide_table_scrolls_beside_its_first_column(visit: Visit) -> None:
     box = visit.page.locator(f"{CELLS} .box")
     before = box.locator("tbody th").first.bounding_box()["x"]
     box.evaluate("each => each.scrollLeft = 300")

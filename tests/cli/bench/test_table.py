@@ -1,4 +1,4 @@
-"""emodna-bench table: its forms, and what they say of an experiment that is not finished. golden/ has its JSON."""
+"""Formats and notes of emodna-bench table, also for unfinished experiments; golden/ has its JSON."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from emodna.model.bench.tables import make_table
 from tests.cli.running import Command
 from tests.model.bench.builders import fail_run, finish_runs, write_experiment
 
-#: A corpus of somebody's own: every sign that one of the forms takes for something else.
+#: A corpus name with all special characters of the formats.
 HOSTILE = 'x|&%$#_{}~^<b>*`"[\\],y'
 
 
-def score(cell: RunSpec) -> float:
-    return 60.0 + len(cell.src) / 8 + len(cell.tgt) / 4 + cell.seed + cell.method.name.count("n")
+def score(run: RunSpec) -> float:
+    return 60.0 + len(run.src) / 8 + len(run.tgt) / 4 + run.seed + run.method.name.count("n")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """Some methods of tables 2 and 5 in arousal; one seed of one pair failed. A corpus of one's own besides."""
+def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """Write some methods of tables 2 and 5 in arousal, with an own corpus; one run failed."""
     rows = ["source-only", "dann", "dann:add=scl", "addi", "emo-dna", UPPER_BOUND]
     corpora = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee", HOSTILE)
     bench = write_experiment(tmp_path_factory.mktemp("whole"), rows, corpora=corpora, tasks=["arousal"])
@@ -44,8 +44,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """What two prepared corpora give: table 2 without some methods."""
+def two_corpora(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """Write an experiment on two corpora with some methods of table 2."""
     rows = ["source-only", "dann", "dan", "emo-dna", UPPER_BOUND]
     conditions = Conditions(300, "mfcc40-x", {"channels": "8"})
     bench = write_experiment(
@@ -56,15 +56,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 
 def tabulars(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Columns and rows of each tabular."""
+    """Yield the number of columns and the rows of each tabular."""
     for columns, body in re.findall(r"\\begin\{tabular\}\{(l(?:r)+)\}\n(.*?)\\end\{tabular\}", text, re.DOTALL):
         yield len(columns), [line for line in body.splitlines() if line.endswith(r" \\")]
 
 
 @pytest.mark.parametrize("name", ["2", "pairs"])
-def test_latex_is_sound(emodna_bench: Command, whole: Experiment, name: str) -> None:
-    text = emodna_bench("table", name, "--out", whole.out, "--format", "latex").out
-    # A percent sign that is not escaped begins a comment.
+def test_latex_is_well_formed(emodna_bench: Command, unfinished: Experiment, name: str) -> None:
+    text = emodna_bench("table", name, "--out", unfinished.out, "--format", "latex").out
+    # An unescaped percent sign starts a comment.
     shown = "\n".join(re.sub(r"(?<!\\)%.*", "", line) for line in text.splitlines())
     found = list(tabulars(shown))
     assert len(found) >= 2
@@ -84,8 +84,8 @@ def test_latex_is_sound(emodna_bench: Command, whole: Experiment, name: str) -> 
     assert not re.search(r"[#~^_]", re.sub(r"\\text\w+\{\}|\$\^\{[<=]\}\$", "", bare))
 
 
-def test_markdown_rows_have_as_many_cells_as_their_heading(emodna_bench: Command, whole: Experiment) -> None:
-    text = emodna_bench("table", "2", "--out", whole.out, "--format", "markdown").out
+def test_markdown_rows_have_as_many_cells_as_their_heading(emodna_bench: Command, unfinished: Experiment) -> None:
+    text = emodna_bench("table", "2", "--out", unfinished.out, "--format", "markdown").out
     lines = text.splitlines()
     counts = [len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0 for line in lines]
     assert max(counts) == 1 + 1 + 2 * 9
@@ -94,35 +94,37 @@ def test_markdown_rows_have_as_many_cells_as_their_heading(emodna_bench: Command
     assert r"x\|&amp;%\$\#\_\{\}\~^&lt;b&gt;\*\`" in text
 
 
-def test_a_terminal_shows_every_number_in_its_width(whole: Experiment) -> None:
-    def shown(width: int, *, terminal: bool) -> str:
+def test_narrow_terminal_shows_all_numbers(unfinished: Experiment) -> None:
+    def print_table(width: int, *, terminal: bool) -> str:
         console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None, emoji=False)
         with console.capture() as captured:
-            print_text(make_table(whole, "2"), console)
+            print_text(make_table(unfinished, "2"), console)
         return captured.get()
 
-    narrow, wide = shown(80, terminal=True), shown(1000, terminal=False)
+    narrow, wide = print_table(80, terminal=True), print_table(1000, terminal=False)
     assert max(map(len, narrow.splitlines())) <= 80
     assert "\u2026" not in narrow
     figures = re.compile(r"\d+\.\d(?:\u00b1\d+\.\d)?")
     assert sorted(figures.findall(narrow)) == sorted(figures.findall(wide))
 
 
-def test_a_file_in_the_form_of_its_suffix(emodna_bench: Command, pair: Experiment, tmp_path: Path) -> None:
+def test_suffix_sets_the_format(emodna_bench: Command, two_corpora: Experiment, tmp_path: Path) -> None:
     for suffix, start in ((".md", "**Table 2"), (".tex", "% "), (".csv", "table,task"), (".json", "{"), (".txt", "Ta")):
         path = tmp_path / f"table{suffix}"
-        ran = emodna_bench("table", "2", "--out", pair.out, "--to", path)
-        assert (ran.code, ran.out) == (0, "")
+        result = emodna_bench("table", "2", "--out", two_corpora.out, "--to", path)
+        assert (result.code, result.out) == (0, "")
         assert path.read_text().startswith(start)
-    emodna_bench("table", "2", "--out", pair.out, "--to", path, "--format", "json", "-q")
-    assert json.loads(path.read_text()) == emodna_bench("table", "2", "--out", pair.out, "--json").json
-    for name, form in (("md", "markdown"), ("tex", "latex")):
-        printed = [emodna_bench("table", "2", "--out", pair.out, "--format", each).out for each in (name, form)]
-        assert printed[0] == printed[1]
+    emodna_bench("table", "2", "--out", two_corpora.out, "--to", path, "--format", "json", "-q")
+    assert json.loads(path.read_text()) == emodna_bench("table", "2", "--out", two_corpora.out, "--json").json
+    for name, format in (("md", "markdown"), ("tex", "latex")):
+        outputs = [
+            emodna_bench("table", "2", "--out", two_corpora.out, "--format", each).out for each in (name, format)
+        ]
+        assert outputs[0] == outputs[1]
 
 
-def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair: Experiment) -> None:
-    text = emodna_bench("table", "2", "--out", pair.out).out
+def test_table_of_two_corpora_states_its_limits(emodna_bench: Command, two_corpora: Experiment) -> None:
+    text = emodna_bench("table", "2", "--out", two_corpora.out).out
     assert "EMODB -> 1/5" in text
     assert "Average 2/30" in text
     assert "[74.3\u00b10.3]" in text
@@ -134,44 +136,40 @@ def test_two_corpora_are_honest_about_what_they_are(emodna_bench: Command, pair:
     assert "settings channels=8" in text
     assert "upper-bound (oracle)" in text
     assert (
-        "not planned: 16 cells of arousal: jan, cdan, bsp, clstm, addi, difl, caam, source-only:target_bn=true; "
-        in text
+        "not planned: 16 runs of arousal: jan, cdan, bsp, clstm, addi, difl, caam, source-only:target_bn=true; " in text
     )
     assert "emodna-bench run --table 2 --corpora emodb --corpora ravdess --seeds 1 --steps 300 --set channels=8" in text
-    markdown = emodna_bench("table", "2", "--out", pair.out, "--format", "markdown").out
+    markdown = emodna_bench("table", "2", "--out", two_corpora.out, "--format", "markdown").out
     assert "CASIA -&gt; 0/5" in markdown
-    latex = emodna_bench("table", "2", "--out", pair.out, "--format", "latex").out
+    latex = emodna_bench("table", "2", "--out", two_corpora.out, "--format", "latex").out
     assert r"{EMODB $\rightarrow$ 1/5}" in latex
 
 
-def test_classes_have_the_names_of_their_task(emodna_bench: Command, pair: Experiment) -> None:
-    assert "always negative " in emodna_bench("table", "3", "--out", pair.out).out
-    both = emodna_bench("table", "pairs", "--out", pair.out).out
+def test_classes_have_the_names_of_their_task(emodna_bench: Command, two_corpora: Experiment) -> None:
+    assert "always negative " in emodna_bench("table", "3", "--out", two_corpora.out).out
+    both = emodna_bench("table", "pairs", "--out", two_corpora.out).out
     assert "always high / positive " in both
     assert re.search(r"UAR +WAR +F1 +macro-F1 +% positive", both)
-    assert "% high, % positive: how much of the target is called so" in both
+    assert "% high, % positive: share of the target predicted as this class" in both
 
 
-def test_a_failed_run_is_called_failed(emodna_bench: Command, whole: Experiment) -> None:
-    ran = emodna_bench("table", "2", "--out", whole.out)
-    (line,) = (line for line in ran.out.splitlines() if "failed:" in line)
-    assert "failed: 1 cell of arousal: source-only; casia -> savee; seed 1: loss 100% of \\x1b[31mmemory_\\n|x" in line
-    assert "(1 seed)" in ran.out
-    pairs = emodna_bench("table", "pairs", "--out", whole.out).out
-    assert f"to run what is missing: emodna-bench retry --out {whole.out}" in pairs
-    latex = emodna_bench("table", "2", "--out", whole.out, "--format", "latex").out
-    assert re.search(r"Incomplete: \d+ cells are missing\.", latex)
+def test_failed_run_is_listed_as_failed(emodna_bench: Command, unfinished: Experiment) -> None:
+    result = emodna_bench("table", "2", "--out", unfinished.out)
+    (line,) = (line for line in result.out.splitlines() if "failed:" in line)
+    assert "failed: 1 run of arousal: source-only; casia -> savee; seed 1: loss 100% of \\x1b[31mmemory_\\n|x" in line
+    assert "(1 seed)" in result.out
+    pairs = emodna_bench("table", "pairs", "--out", unfinished.out).out
+    assert f"to fill the gaps: emodna-bench retry --out {unfinished.out}" in pairs
+    latex = emodna_bench("table", "2", "--out", unfinished.out, "--format", "latex").out
+    assert re.search(r"Incomplete: \d+ missing runs\.", latex)
 
 
-def test_recordings_that_a_source_shares_with_its_target_are_told(
-    emodna_bench: Command, pair: Experiment, tmp_path: Path
-) -> None:
-    shared_recordings = replace(pair, out=tmp_path, shared_recordings={("emodb", "ravdess"): 107})
-    shared_recordings.write()
-    says = "107 recordings of the target are in the source, too, with their labels"
-    for form in ("text", "markdown", "latex"):
-        assert says in emodna_bench("table", "2", "--out", tmp_path, "--format", form).out
-    assert says not in emodna_bench("table", "2", "--out", pair.out).out
+def test_shared_recordings_are_noted(emodna_bench: Command, two_corpora: Experiment, tmp_path: Path) -> None:
+    replace(two_corpora, out=tmp_path, shared_recordings={("emodb", "ravdess"): 107}).write()
+    note = "the source contains 107 labelled recordings of the target"
+    for format in ("text", "markdown", "latex"):
+        assert note in emodna_bench("table", "2", "--out", tmp_path, "--format", format).out
+    assert note not in emodna_bench("table", "2", "--out", two_corpora.out).out
     lines = csv.DictReader(io.StringIO(emodna_bench("table", "pairs", "--out", tmp_path, "--format", "csv").out))
     assert {line["column"]: line["shared"] for line in lines if line["kind"] == "constant"} == {
         "emodb -> ravdess": "107",
@@ -180,25 +178,22 @@ def test_recordings_that_a_source_shares_with_its_target_are_told(
     }
 
 
-def test_it_needs_no_torch(pair: Experiment) -> None:
+def test_table_does_not_import_torch(two_corpora: Experiment) -> None:
     program = (
         "import sys; from emodna.cli.bench.command import bench\n"
-        f"bench(['table', '2', '--out', {str(pair.out)!r}], standalone_mode=False)\n"
+        f"bench(['table', '2', '--out', {str(two_corpora.out)!r}], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules and 'librosa' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
-def test_what_would_run_the_rest_keeps_the_threads_and_asks_for_nothing_that_cannot_be_learnt(
-    emodna_bench: Command, tmp_path: Path
-) -> None:
+def test_suggested_command_keeps_threads_and_skips_unlabelled_sources(emodna_bench: Command, tmp_path: Path) -> None:
     unlabelled = {"emodb": ((0, 0), (9, 9)), "casia": ((9, 9), (9, 9))}
     conditions = Conditions(1000, "mfcc40-x", threads=2)
-    made = write_experiment(
+    experiment = write_experiment(
         tmp_path, ["dan"], corpora=tuple(unlabelled), classes=unlabelled, tasks=("arousal",), conditions=conditions
     )
-    there = replace(made, runs=tuple(cell for cell in made.runs if cell.src == "casia"))
-    there.write()
+    replace(experiment, runs=tuple(run for run in experiment.runs if run.src == "casia")).write()
     text = emodna_bench("table", "2", "--out", tmp_path).out
     (unlabelled_line,) = (line for line in text.splitlines() if "unlabelled: " in line and "emodb -> casia" in line)
     assert " dan," in unlabelled_line

@@ -1,4 +1,4 @@
-"""Experiments for tests: bench.json and the files of each run, written as they are wished for; and a trained one."""
+"""Builders of experiments for tests: with given files of each run, or trained."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RunKey = tuple[str, str, Task, str, int]
 
 
 def make_info(spec: MethodSpec) -> MethodInfo:
-    """Return what is known of a method, near enough."""
+    """Return a method's info without its class."""
     our_reading, settings = spec.name in ("addi", "studio-net"), dict(spec.settings)
     supervision = settings.get("threshold", "") if settings.get("threshold") == "oracle-labels" else "source"
     supervision = "oracle-folds" if spec == UPPER_BOUND else supervision
@@ -66,19 +66,19 @@ def write_experiment(
     shared_recordings: Mapping[tuple[str, str], int] | None = None,
     wanted: Callable[[RunSpec], bool] = lambda _: True,
 ) -> Experiment:
-    """An experiment of which nothing is run; corpora that are not known have 10 utterances of either class."""
+    """Write an experiment without runs; corpora outside `classes` have 10 utterances of each class."""
     conditions = conditions or Conditions(1000, "mfcc40-x")
-    asked = [spec if isinstance(spec, MethodSpec) else MethodSpec.parse_unchecked(spec) for spec in methods]
-    facts = {}
+    specs = [spec if isinstance(spec, MethodSpec) else MethodSpec.parse_unchecked(spec) for spec in methods]
+    summaries = {}
     for name in corpora:
         arousal, valence = classes.get(name, ((10, 10), (10, 10)))
         counts: dict[Task, tuple[int, int]] = {"arousal": arousal, "valence": valence}
         store, digest = f"/stores/{name}/{conditions.feature_set}", sha256(f"store of {name}".encode()).hexdigest()
-        facts[name] = CorpusSummary(name, store, digest, languages.get(name, "en"), sum(arousal), counts)
+        summaries[name] = CorpusSummary(name, store, digest, languages.get(name, "en"), sum(arousal), counts)
     first: dict[tuple[Task, str], str] = {}
     grid = (
         RunSpec(src, tgt, task, spec, seed)
-        for seed, task, spec in itertools.product(range(seeds), tasks, asked)
+        for seed, task, spec in itertools.product(range(seeds), tasks, specs)
         for src, tgt in itertools.permutations(corpora, 2)
     )
     runs = tuple(
@@ -87,14 +87,14 @@ def write_experiment(
         if wanted(run) and (run.method != UPPER_BOUND or first.setdefault((run.task, run.tgt), run.src) == run.src)
     )
     experiment = Experiment(
-        out, conditions, facts, {spec: make_info(spec) for spec in asked}, runs, shared_recordings or {}
+        out, conditions, summaries, {spec: make_info(spec) for spec in specs}, runs, shared_recordings or {}
     )
     experiment.write()
     return experiment
 
 
 def finish_runs(experiment: Experiment, score: Score, but: Collection[RunSpec] = ()) -> None:
-    """Write the results of all runs but some: a score's WAR, F1 = WAR + 1, UAR = WAR + 2, macro-F1 = WAR + 3."""
+    """Write the results of all runs but some: WAR by `score`, F1 = WAR + 1, UAR = WAR + 2, macro-F1 = WAR + 3."""
     for run in experiment.runs:
         if run not in but:
             war = score(run)
@@ -103,7 +103,7 @@ def finish_runs(experiment: Experiment, score: Score, but: Collection[RunSpec] =
 
 
 def fail_run(experiment: Experiment, run: RunSpec, error: str) -> None:
-    """Write that a run failed."""
+    """Write the error of a failed run."""
     experiment.failure_file(run).parent.mkdir(parents=True, exist_ok=True)
     write_json(experiment.failure_file(run), {"error": error, "when": "2026-01-01T00:00:00+00:00"})
 
@@ -115,22 +115,22 @@ def fake_experiment(
     languages: Mapping[str, str | None] = {"ravdess": "en", "savee": "en", "emodb": "de"},
     stores: Mapping[str, FeatureStore] | None = None,
 ) -> Experiment:
-    """An experiment with these runs, done with these UARs; of None, not yet begun. All scores are the same."""
+    """Write an experiment with finished runs that have these UARs as all scores; None: not started."""
     corpora = {
         name: CorpusSummary(name, f"cache/{name}", "0" * 64, language, 10, {"arousal": (5, 5), "valence": (5, 5)})
         for name, language in languages.items()
     }
-    runs = {asked: make_run(asked) for asked in uars}
+    runs = {key: make_run(key) for key in uars}
     methods = {
         run.method: MethodInfo(str(run.method), False, "oracle-folds" if run.method.name == "upper-bound" else "source")
         for run in runs.values()
     }
     experiment = Experiment(out, Conditions(60, "mfcc40-x"), corpora, methods, tuple(runs.values()))
     experiment.write()
-    for asked, uar in uars.items():
+    for key, uar in uars.items():
         if uar is not None:
             scores = dict.fromkeys(SCORE_NAMES, uar)
-            write_run(experiment, runs[asked], scores, stores)
+            write_run(experiment, runs[key], scores, stores)
     return experiment
 
 
@@ -140,34 +140,34 @@ def repeat_uars(
     tasks: Sequence[Task] = ("arousal",),
     seeds: int = 1,
 ) -> dict[RunKey, float | None]:
-    """The runs of a grid in which each method has one UAR in all of them."""
+    """Return the runs of a grid, with one UAR for each method."""
     grid = itertools.product(range(seeds), tasks, methods.items(), pairs)
     return {(src, tgt, task, name, seed): uar for seed, task, (name, uar), (src, tgt) in grid}
 
 
-def make_run(asked: RunKey) -> RunSpec:
-    return RunSpec(*asked[:3], MethodSpec.parse_unchecked(asked[3]), asked[4])
+def make_run(key: RunKey) -> RunSpec:
+    return RunSpec(*key[:3], MethodSpec.parse_unchecked(key[3]), key[4])
 
 
-def write_log(experiment: Experiment, asked: RunKey, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Let a run have logged these lines."""
-    folder = experiment.run_folder(make_run(asked))
+def write_log(experiment: Experiment, key: RunKey, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write the log of a run."""
+    folder = experiment.run_folder(make_run(key))
     folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def write_predictions(experiment: Experiment, asked: RunKey, ids: Sequence[str], labels: Sequence[int]) -> None:
-    """Let a run have called these utterances so."""
-    folder = experiment.run_folder(make_run(asked))
+def write_predictions(experiment: Experiment, key: RunKey, ids: Sequence[str], labels: Sequence[int]) -> None:
+    """Write the predictions of a run."""
+    folder = experiment.run_folder(make_run(key))
     pq.write_table(pa.table({"id": ids, "label": pa.array(labels, pa.int8())}), folder.predictions)
 
 
 def train_experiment(
     out: Path, source: FeatureStore, target: FeatureStore, *methods: str, steps: int = 2
 ) -> Experiment:
-    """An experiment of `TRAINED` in both directions, of which some methods are done from source to target."""
+    """Write an experiment of `TRAINED` in both directions, and train some methods from source to target."""
     conditions = Conditions(steps, source.snapshot.feature_set, SETTINGS)
-    wish = (["arousal"], list(map(MethodSpec.parse_unchecked, TRAINED)))
-    experiment = plan_experiment(out, [source, target], [wish], 1, conditions)
+    group = (["arousal"], list(map(MethodSpec.parse_unchecked, TRAINED)))
+    experiment = plan_experiment(out, [source, target], [group], 1, conditions)
     experiment.write()
     for run in experiment.runs:
         if run.src == source.snapshot.corpus and str(run.method) in methods:
@@ -176,7 +176,7 @@ def train_experiment(
 
 
 def begin_run(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore] | None = None) -> None:
-    """Write the config.json of a run, as far as it is read; `stores` are those that are there."""
+    """Write the keys of a run's config.json that are read."""
     decisive = {
         "src": run.src,
         "tgt": run.tgt,
@@ -187,10 +187,10 @@ def begin_run(experiment: Experiment, run: RunSpec, stores: Mapping[str, Feature
         "method_config": {"threshold_momentum": 0.99, "padding": "silence", **run.method.overrides},
         "fingerprints": {name: store.fingerprint for name, store in (stores or {}).items()},
     }
-    places = {name: str(store.path) for name, store in (stores or {}).items()}
+    paths = {name: str(store.path) for name, store in (stores or {}).items()}
     folder = experiment.run_folder(run)
     folder.path.mkdir(parents=True, exist_ok=True)
-    folder.config.write_text(json.dumps({"decisive": decisive, "stores": places, "versions": {"emodna": "0.1.0"}}))
+    folder.config.write_text(json.dumps({"decisive": decisive, "stores": paths, "versions": {"emodna": "0.1.0"}}))
 
 
 def write_run(
@@ -199,7 +199,7 @@ def write_run(
     result: Mapping[str, Any],
     stores: Mapping[str, FeatureStore] | None = None,
 ) -> None:
-    """Write a finished run, not flushed to the disk as real ones are: there are many."""
+    """Write a finished run, without flushing it to the disk."""
     begin_run(experiment, run, stores)
     folder = experiment.run_folder(run)
     folder.result.write_text(json.dumps({"constant": {}, **result}))

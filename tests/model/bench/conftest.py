@@ -1,4 +1,4 @@
-"""One small benchmark, trained."""
+"""A small trained experiment."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from tests.model.bench.builders import train_experiment
 def small_experiment(
     source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory
 ) -> Experiment:
-    """Source Only and Emo-DNA from RAVDESS to EMODB are done; only the analysis is written into it."""
+    """Train Source Only and Emo-DNA from RAVDESS to EMODB. Tests write only the analysis into it."""
     return train_experiment(tmp_path_factory.mktemp("bench"), source, target, "source-only", "emo-dna")

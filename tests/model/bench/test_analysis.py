@@ -1,4 +1,4 @@
-"""Emotion features of finished runs, their plane, their distances, and the figures made of them."""
+"""Tests of emotion features of finished runs, UMAP, distances, and their figures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def normal(n: int, seed: int, width: int = 4) -> NDArray[np.float64]:
 
 
 class TestFeatures:
-    def test_are_what_the_classifier_reads(
+    def test_features_are_the_input_of_the_classifier(
         self, small_experiment: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
         run = find_run(small_experiment, "emo-dna")
@@ -60,23 +60,23 @@ class TestFeatures:
             logits = network.classifier(torch.from_numpy(side.values))  # type: ignore[union-attr, operator]
             np.testing.assert_allclose(logits.softmax(1)[:, 1].detach().numpy(), expected, atol=1e-6)
 
-    def test_of_the_input_are_means_over_time(self, small_experiment: Experiment, target: FeatureStore) -> None:
+    def test_input_features_are_means_over_time(self, small_experiment: Experiment, target: FeatureStore) -> None:
         found = compute_input_means(small_experiment, find_run(small_experiment, "emo-dna"))[1]
         row = target.find_row(found.ids[3])
         np.testing.assert_allclose(found.values[3], target[row].mean(axis=0), rtol=1e-6)
 
-    def test_of_a_store_that_has_changed_are_refused(self, small_experiment: Experiment, tmp_path: Path) -> None:
+    def test_changed_store_raises_an_error(self, small_experiment: Experiment, tmp_path: Path) -> None:
         corpora = {name: replace(corpus, fingerprint="0" * 64) for name, corpus in small_experiment.corpora.items()}
-        with pytest.raises(BenchError, match="has changed"):
+        with pytest.raises(BenchError, match="changed since"):
             compute_input_means(
                 replace(small_experiment, out=tmp_path, corpora=corpora), find_run(small_experiment, "emo-dna")
             )
 
-    def test_are_of_all_labelled_utterances_or_else_of_all(self) -> None:
+    def test_sample_has_labelled_utterances_or_all_without_labels(self) -> None:
         assert sample_rows(np.array([0, -1, 1, -1, 1], np.int8)).tolist() == [0, 2, 4]
         assert sample_rows(np.full(3, -1, np.int8)).tolist() == [0, 1, 2]
 
-    def test_of_many_are_drawn_by_class_in_proportion(self) -> None:
+    def test_sample_keeps_class_proportions(self) -> None:
         labels = np.repeat(np.array([0, 1, -1], np.int8), [3000, 1000, 500])
         rows = sample_rows(labels, 400)
         assert np.bincount(labels[rows]).tolist() == [300, 100]
@@ -87,14 +87,14 @@ class TestFeatures:
 
 
 class TestProxyADistance:
-    def test_is_2_of_separate_sets(self) -> None:
+    def test_separate_sets_have_distance_2(self) -> None:
         assert proxy_a_distance(normal(40, 0), normal(60, 1) + 20) == pytest.approx(2)
 
     @pytest.mark.parametrize("sizes", [(300, 300), (500, 60)], ids=["as many", "many more"])
-    def test_is_about_0_of_one_distribution(self, sizes: tuple[int, int]) -> None:
+    def test_samples_of_one_distribution_have_distance_0(self, sizes: tuple[int, int]) -> None:
         assert proxy_a_distance(normal(sizes[0], 0), normal(sizes[1], 1)) == pytest.approx(0, abs=0.3)
 
-    def test_depends_on_no_scale(self) -> None:
+    def test_distance_ignores_scale(self) -> None:
         source, target = normal(50, 0), normal(50, 1) + 0.7
         scale = np.array([1e-3, 1, 50, 1e4])
         expected = proxy_a_distance(source, target)
@@ -102,16 +102,16 @@ class TestProxyADistance:
 
 
 class TestMmd:
-    def test_is_about_0_of_one_distribution_however_few(self) -> None:
+    def test_samples_of_one_distribution_have_mmd_0_on_average(self) -> None:
         small = np.array([squared_mmd(normal(8, seed), normal(8, seed + 100)) for seed in range(40)], float)
         assert small.mean() == pytest.approx(0, abs=0.02)
         assert small.min() < 0
 
-    def test_grows_with_the_distance(self) -> None:
+    def test_mmd_grows_with_the_distance(self) -> None:
         found = [squared_mmd(normal(60, 0), normal(60, 1) + shift) or 0 for shift in (0, 0.5, 1, 4)]
         assert found == sorted(found)
 
-    def test_depends_on_no_scale_and_no_constant_value(self) -> None:
+    def test_mmd_ignores_scale_and_constant_values(self) -> None:
         source, target = normal(50, 0), normal(30, 1) + 0.7
         expected = squared_mmd(source, target)
         assert squared_mmd(source * 1e3 + 5, target * 1e3 + 5) == pytest.approx(expected)
@@ -120,7 +120,7 @@ class TestMmd:
         assert squared_mmd(*constant) == pytest.approx(expected)
 
 
-def test_distances_of_too_few_are_unknown_and_of_constants_0() -> None:
+def test_distances_are_none_for_few_utterances_and_0_for_constants() -> None:
     assert proxy_a_distance(normal(4, 0), normal(50, 1)) is None
     assert squared_mmd(normal(1, 0), normal(9, 1)) is None
     assert proxy_a_distance(np.ones((20, 3)), np.ones((20, 3))) == pytest.approx(0)
@@ -140,9 +140,7 @@ def test_classes_are_compared_with_their_like() -> None:
     assert [each["pad"] for each in found["classes"]] == [pytest.approx(0, abs=0.4)] * 2
 
 
-def test_distances_are_worked_out_once_for_each_model(
-    small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_distances_are_cached_by_model(small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     run = find_run(small_experiment, "source-only")
     first = compute_run_distances(small_experiment, run)
     monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
@@ -152,8 +150,8 @@ def test_distances_are_worked_out_once_for_each_model(
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Replace UMAP by the first two values; return the number of points of each call."""
+def umap_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Replace UMAP by the first two features; return the number of points of each call."""
     calls: list[int] = []
 
     def first_two(values: NDArray[Any]) -> NDArray[Any]:
@@ -165,65 +163,63 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def utterances(picture: FigureData) -> Iterator[tuple[str, str]]:
-    for mark in picture.panels[0].marks:
+def utterances(figure: FigureData) -> Iterator[tuple[str, str]]:
+    for mark in figure.panels[0].marks:
         assert isinstance(mark, ScatterMark)
         yield from ((mark.name, text) for text in mark.texts or ())
 
 
-@pytest.mark.usefixtures("counted")
+@pytest.mark.usefixtures("umap_sizes")
 class TestPlanes:
-    def test_mark_corpus_and_class_of_every_utterance(
+    def test_umap_shows_corpus_and_class_of_each_utterance(
         self, small_experiment: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
         choice = FigureOptions(methods=(MethodSpec("emo-dna"), MethodSpec("cdan")))
-        picture = make_figure("features-methods", small_experiment, choice)
-        assert [panel.title for panel in picture.panels] == [small_experiment.methods[MethodSpec("emo-dna")].label]
-        looks = [(mark.colour, mark.marker) for mark in picture.panels[0].marks if isinstance(mark, ScatterMark)]
+        figure = make_figure("features-methods", small_experiment, choice)
+        assert [panel.title for panel in figure.panels] == [small_experiment.methods[MethodSpec("emo-dna")].label]
+        looks = [(mark.colour, mark.marker) for mark in figure.panels[0].marks if isinstance(mark, ScatterMark)]
         assert looks == [(0, 0), (1, 0), (0, 1), (1, 1)]
         expected = [
             (f"{store.snapshot.corpus} ({role}), {('low', 'high')[label]}", utterance)
             for store, role in ((source, "source"), (target, "target"))
             for utterance, label in zip(store.ids, store.labels("arousal").tolist(), strict=True)
         ]
-        assert sorted(utterances(picture)) == sorted(expected)
-        assert "Left out: cdan (not finished)" in picture.note
-        assert set(picture.facts["missing"]) == {"cdan"}
+        assert sorted(utterances(figure)) == sorted(expected)
+        assert "Left out: cdan (not finished)" in figure.note
+        assert set(figure.facts["missing"]) == {"cdan"}
 
-    def test_of_one_method_alone_are_nothing_unless_it_is_chosen(self, small_experiment: Experiment) -> None:
-        with pytest.raises(NoFigureDataError, match=r"only emo-dna .*--methods source-only --methods emo-dna"):
+    def test_umap_needs_two_methods_by_default(self, small_experiment: Experiment) -> None:
+        with pytest.raises(NoFigureDataError, match=r"only emo-dna .*valid: source-only, emo-dna"):
             make_figure("features-parts", small_experiment, FigureOptions())
 
-    def test_are_worked_out_once_and_anew_where_the_file_is_damaged(
-        self, small_experiment: Experiment, counted: list[int]
+    def test_umap_is_cached_and_recomputed_if_the_cache_is_damaged(
+        self, small_experiment: Experiment, umap_sizes: list[int]
     ) -> None:
         choice = FigureOptions(methods=(MethodSpec("source-only"),))
         first = make_figure("features-parts", small_experiment, choice)
-        counted.clear()
+        umap_sizes.clear()
         assert make_figure("features-parts", small_experiment, choice) == first
-        assert counted == []
+        assert umap_sizes == []
         name = small_experiment.run_name(find_run(small_experiment, "source-only"))
         (small_experiment.out / "analysis" / f"{name}.json").write_text("{")
         assert make_figure("features-parts", small_experiment, choice) == first
-        assert len(counted) == 1
+        assert len(umap_sizes) == 1
 
-    def test_without_a_finished_run_say_which_would_do(self, small_experiment: Experiment) -> None:
+    def test_error_names_the_missing_methods(self, small_experiment: Experiment) -> None:
         with pytest.raises(NoFigureDataError, match=r"v2, v4, v3, emo-dna \(arousal, source emodb\)"):
             make_figure("features-parts", small_experiment, FigureOptions(src="emodb"))
         with pytest.raises(NoFigureDataError, match="of dann"):
             make_figure("features-parts", small_experiment, FigureOptions(methods=(MethodSpec("dann"),)))
 
-    def test_of_a_method_without_features_are_left_out(
+    def test_method_without_features_is_left_out(
         self, small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(analysis, "hash_model", lambda *_: "another model")
         monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
-        with pytest.raises(NoFigureDataError, match=r"emo-dna \(has no features"):
+        with pytest.raises(NoFigureDataError, match=r"emo-dna \(has no common features"):
             make_figure("features-methods", small_experiment, FigureOptions(methods=(MethodSpec("emo-dna"),)))
 
-    def test_without_umap_say_how_to_get_it(
-        self, small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_missing_umap_raises_an_error(self, small_experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(analysis, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda *_: None)))
         with pytest.raises(BenchError, match=r"emodna\[figures\]") as caught:
             make_figure("features-methods", small_experiment, FigureOptions(methods=(MethodSpec("emo-dna"),)))
@@ -232,7 +228,7 @@ class TestPlanes:
 
 @pytest.mark.slow  # numba compiles for some ten seconds
 @pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="umap-learn is not installed")
-def test_umap_keeps_clusters_apart_the_same_each_time() -> None:
+def test_umap_separates_clusters_and_is_deterministic() -> None:
     values = np.concatenate([normal(30, 0, 8), normal(30, 1, 8) + 20]).astype(np.float32)
     points = analysis.fit_umap(values)
     assert points.shape == (60, 2)
@@ -243,11 +239,11 @@ def test_umap_keeps_clusters_apart_the_same_each_time() -> None:
 
 
 class TestDistancesFigure:
-    def test_shows_each_method_beside_source_only(self, small_experiment: Experiment) -> None:
-        picture = make_figure("distances", small_experiment, FigureOptions())
-        assert len(picture.panels) == 4
+    def test_figure_compares_each_method_with_source_only(self, small_experiment: Experiment) -> None:
+        figure = make_figure("distances", small_experiment, FigureOptions())
+        assert len(figure.panels) == 4
         values = []
-        for panel in picture.panels:
+        for panel in figure.panels:
             before, after = panel.marks
             assert isinstance(before, DotMark)
             assert isinstance(after, DotMark)
@@ -258,12 +254,12 @@ class TestDistancesFigure:
             assert panel.least_width > 0
             ((_, reference),) = panel.references
             assert np.isfinite(reference)
-        assert "from the least to the largest" not in picture.note  # of one run
-        adapted = picture.facts["cells"][small_experiment.run_name(find_run(small_experiment, "emo-dna"))]
+        assert "lowest to highest pair" not in figure.note
+        adapted = figure.facts["cells"][small_experiment.run_name(find_run(small_experiment, "emo-dna"))]
         means = {key: np.mean([each[key] for each in adapted["classes"]]) for key in ("pad", "mmd")}
         assert values == pytest.approx([adapted["all"]["pad"], means["pad"], adapted["all"]["mmd"], means["mmd"]])
-        json.dumps(picture.facts, allow_nan=False)
+        json.dumps(figure.facts, allow_nan=False)
 
-    def test_is_nothing_without_finished_runs(self, small_experiment: Experiment) -> None:
+    def test_figure_without_finished_runs_raises_an_error(self, small_experiment: Experiment) -> None:
         with pytest.raises(NoFigureDataError, match="valence"):
             make_figure("distances", small_experiment, FigureOptions(task="valence"))

@@ -1,4 +1,4 @@
-"""Comparison of methods: matching, bootstrap, signed ranks, ranks; by hand, by naive loops, by published values."""
+"""Tests of the comparison of methods against values by hand, naive loops and published values."""
 
 from __future__ import annotations
 
@@ -45,31 +45,31 @@ def scores(found: Mapping[MethodSpec, Mapping[Scenario, Mapping[int, float]]]) -
 
 
 class TestMatch:
-    def test_takes_scenarios_and_seeds_that_all_methods_have(self) -> None:
+    def test_matched_scores_have_common_scenarios_and_seeds(self) -> None:
         found = match_scores(scores({A: {ONE: {0: 60, 1: 70}, TWO: {0: 50}}, B: {ONE: {0: 55}, TWO: {1: 90}}}), [A, B])
         assert found.scenarios == (ONE,)
         assert found.seeds == {ONE: (0,)}
         assert found.scores.tolist() == [[60.0, 55.0]]
 
-    def test_says_what_it_left_out(self) -> None:
+    def test_omissions_are_listed(self) -> None:
         found = match_scores(scores({A: {ONE: {0: 60, 1: 70}, TWO: {0: 50}}, B: {ONE: {0: 55}}}), [A, B])
         assert found.left_out == (
-            "emodb -> ravdess, arousal, seed 0: not of dan",
-            "ravdess -> emodb, arousal, seed 1: not of dan",
+            "emodb -> ravdess, arousal, seed 0: missing for dan",
+            "ravdess -> emodb, arousal, seed 1: missing for dan",
         )
 
-    def test_of_nothing_in_common_says_what_each_has(self) -> None:
-        with pytest.raises(BenchError, match=r"scenarios of each: emo-dna: 1, dan: 1, dann: 0"):
+    def test_error_counts_scenarios_if_none_is_common(self) -> None:
+        with pytest.raises(BenchError, match="emo-dna: 1, dan: 1, dann: 0"):
             match_scores(scores({A: {ONE: {0: 60}}, B: {TWO: {0: 55}}}), [A, B, C])
 
 
-def test_oracles_are_compared_only_if_named(tmp_path: Path) -> None:
+def test_default_methods_exclude_oracles(tmp_path: Path) -> None:
     uars = repeat_uars({"dan": 60.0, "upper-bound": 80.0, "dann": 50.0}, [("emodb", "ravdess")])
     experiment = fake_experiment(tmp_path, uars)
     assert list_default_methods(experiment, Scores.from_table(select_scores(collect_results(experiment)))) == [B, C]
 
 
-def test_differences_are_to_the_reference() -> None:
+def test_differences_are_relative_to_the_reference() -> None:
     keys: list[Scenario] = [("arousal", f"s{place:02}", "t") for place in range(6)]
     found = compare(
         match_scores(
@@ -91,48 +91,48 @@ def test_differences_are_to_the_reference() -> None:
     low, high = better.interval or (0.0, 0.0)
     assert 1 < low < 3.5 < high < 6
     assert (same.method, same.better, same.worse, same.test.p, same.p_holm) == (C, 0, 1, None, None)
-    # In five scenarios A and C share ranks 2 and 3; in one, A is second.
+    # In five scenarios, A and C share ranks 2 and 3. In one, A is second.
     assert found.ranking.mean_ranks == pytest.approx(((5 * 2.5 + 2) / 6, 1.0, (5 * 2.5 + 3) / 6))
 
 
 class TestHolm:
-    def test_multiplies_the_smallest_by_the_number_of_comparisons(self) -> None:
-        # By hand: 4 * .005; 3 * .01; 2 * .03; then .04, which may not be below the one before it.
+    def test_smallest_p_is_multiplied_by_the_number_of_comparisons(self) -> None:
+        # By hand: 4 * .005, 3 * .01, 2 * .03, and .04, raised to the value before it.
         assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
-    def test_counts_a_comparison_without_a_p(self) -> None:
+    def test_comparison_without_a_p_counts(self) -> None:
         assert holm([None, 0.01, None]) == [None, pytest.approx(0.03), None]
 
     @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-    def test_keeps_the_order_and_lies_between_p_and_bonferroni(self, ps: list[float]) -> None:
+    def test_correction_keeps_order_and_is_at_most_bonferroni(self, ps: list[float]) -> None:
         found = [p for p in holm(ps) if p is not None]
         assert [found[place] for place in np.argsort(ps)] == sorted(found)
         assert all(p <= corrected <= min(1, len(ps) * p) + 1e-12 for p, corrected in zip(ps, found, strict=True))
 
 
 class TestMeanInterval:
-    def test_is_the_same_for_the_same_seed(self) -> None:
+    def test_interval_depends_on_the_seed_only(self) -> None:
         differences = np.random.default_rng(0).normal(size=20)
         first, again, other = (bootstrap_mean_interval(differences, Resampling(seed=seed)) for seed in (3, 3, 4))
         assert first == again != other
 
-    def test_holds_the_middle_95_percent_of_all_means(self) -> None:
-        # One of six differs: how often a resample has it is binomial (6, 1/6), of which 0 to 3 are the middle 95 %.
+    def test_interval_is_the_middle_95_percent_of_means(self) -> None:
+        # One of six differs. Its count in a resample is binomial (6, 1/6), with 0 to 3 as the middle 95 %.
         assert bootstrap_mean_interval(np.array([6.0, 0, 0, 0, 0, 0]), Resampling()) == (0.0, 3.0)
 
-    def test_agrees_with_a_normal_distribution_where_there_are_many_scenarios(self) -> None:
+    def test_interval_of_many_scenarios_is_close_to_normal(self) -> None:
         differences = np.random.default_rng(0).normal(1.0, 2.0, 400)
         low, high = bootstrap_mean_interval(differences, Resampling()) or (math.nan, math.nan)
         error = differences.std(ddof=1) / math.sqrt(400)
         assert low == pytest.approx(differences.mean() - 1.96 * error, abs=0.02)
         assert high == pytest.approx(differences.mean() + 1.96 * error, abs=0.02)
 
-    def test_of_fewer_than_six_scenarios_is_none(self) -> None:
+    def test_interval_of_five_scenarios_is_none(self) -> None:
         assert bootstrap_mean_interval(np.full(5, 3.0), Resampling()) is None
 
 
 def naive_p(differences: list[float]) -> float:
-    """Share of all assignments of signs whose positive ranks sum to something at least as far from the middle."""
+    """Return the share of sign assignments whose sum of positive ranks is at least as far from the middle."""
     ranks = rankdata(np.abs(differences))
     middle = ranks.sum() / 2
     seen = abs(sum(rank for rank, each in zip(ranks, differences, strict=True) if each > 0) - middle)
@@ -150,20 +150,20 @@ class TestSignedRank:
             pytest.param([0.5] * 8, id="nothing but ties"),
         ],
     )
-    def test_is_exact(self, differences: list[float]) -> None:
+    def test_p_is_exact(self, differences: list[float]) -> None:
         found = signed_rank(np.array(differences))
         assert found.p == pytest.approx(naive_p(differences))
         assert found.exact
         assert found.why is None
 
     @pytest.mark.parametrize("n", range(1, 6))
-    def test_of_too_few_scenarios_says_that_nothing_can_be_significant(self, n: int) -> None:
+    def test_few_scenarios_have_no_p(self, n: int) -> None:
         found = signed_rank(np.arange(1.0, n + 1))
         assert found.p is None
         assert found.least_p == 2.0 ** (1 - n)
         assert f"the smallest attainable p is {found.least_p:g}" in str(found.why)
 
-    def test_leaves_out_scenarios_that_do_not_differ(self) -> None:
+    def test_equal_scenarios_are_left_out(self) -> None:
         differences = [1.0, -2.0, 3.0, 4.0, 5.0, 6.0]
         found = signed_rank(np.array([0.0, *differences, 0.0]))
         assert (found.p, found.differing) == (pytest.approx(naive_p(differences)), 6)
@@ -171,7 +171,7 @@ class TestSignedRank:
     @pytest.mark.parametrize(
         "differences", [np.arange(1.0, 61.0) * np.tile([1, 1, -1], 20), np.tile([1.0, 1.0, 2.0, -1.0], 5)]
     )
-    def test_of_many_scenarios_is_approximate_and_says_so(self, differences: np.ndarray) -> None:
+    def test_p_of_many_scenarios_is_approximate(self, differences: np.ndarray) -> None:
         found = signed_rank(differences)
         assert not found.exact
         assert 0 < (found.p or 0) < 0.05
@@ -184,11 +184,11 @@ class TestRank:
 
     # Table 5a of Demsar 2006: critical values of the two-tailed Nemenyi test at 0.05.
     @pytest.mark.parametrize(("methods", "q"), [(2, 1.960), (3, 2.343), (5, 2.728), (10, 3.164)])
-    def test_nemenyi_has_the_published_critical_values(self, methods: int, q: float) -> None:
+    def test_nemenyi_matches_published_values(self, methods: int, q: float) -> None:
         one_over = (methods * (methods + 1) / 6) ** 0.5  # of one scenario
         assert nemenyi(methods, 1) / one_over == pytest.approx(q, abs=1.1e-3)
 
-    def test_friedman_is_the_textbook_s(self) -> None:
+    def test_friedman_matches_the_textbook_formula(self) -> None:
         # 12 n / (k (k + 1)) (sum of squared mean ranks - k (k + 1)^2 / 4), without ties.
         found = rank(np.array([[3.0, 2.0, 1.0], [3.0, 1.0, 2.0], [2.0, 3.0, 1.0], [3.0, 2.0, 1.0]]))
         statistic = 12 * 4 / (3 * 4) * (1.25**2 + 2**2 + 2.75**2 - 3 * 16 / 4)
@@ -196,17 +196,17 @@ class TestRank:
         assert found.p == pytest.approx(np.exp(-statistic / 2))  # chi-squared of two degrees of freedom
 
     @pytest.mark.parametrize("scores", [np.ones((5, 2)), np.arange(3.0)[None], np.full((4, 3), 50.0)])
-    def test_friedman_has_no_meaning_of_two_methods_one_scenario_or_equal_scores(self, scores: np.ndarray) -> None:
+    def test_friedman_is_none_for_two_methods_one_scenario_or_equal_scores(self, scores: np.ndarray) -> None:
         assert rank(scores).p is None
 
 
 class TestGroups:
-    def test_overlap_and_none_lies_in_another(self) -> None:
+    def test_groups_overlap_without_containing_each_other(self) -> None:
         # Best first: 1.0, 1.5, 2.2, 4.0
         assert group_indistinct(np.array([2.2, 1.0, 4.0, 1.5]), 1.0) == ((1, 3), (3, 0))
 
     @given(st.lists(st.integers(2, 16), min_size=2, max_size=7), st.integers(1, 12))
-    def test_hold_exactly_the_pairs_that_do_not_differ(self, halves: list[int], difference: int) -> None:
+    def test_groups_contain_exactly_the_pairs_without_difference(self, halves: list[int], difference: int) -> None:
         mean = np.array(halves) / 2
         groups = group_indistinct(mean, difference / 2)
         together = {pair for group in groups for pair in itertools.combinations(sorted(group), 2)}

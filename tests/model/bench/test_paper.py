@@ -1,4 +1,4 @@
-"""The paper's numbers, as the package cites them."""
+"""Tests of the paper's scores."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def average(table: str, task: str, method: str, score: str) -> float:
     return load_paper_scores()[PaperScoreKey(table, task, method, AVERAGE, score)].mean
 
 
-def test_all_of_its_tables_are_there_and_nothing_else() -> None:
+def test_scores_are_exactly_those_of_the_tables() -> None:
     assert Counter(place.table for place in load_paper_scores()) == {"2": 154, "3": 154, "4": 24, "5": 20, "6": 16}
     asked = {
-        PaperScoreKey(number, task, entry.paper_name, source, score)
-        for number, preset in PAPER_TABLES.items()
-        for task in preset.tasks
-        for entry in preset.entries
-        for source in ((*CORPORA, AVERAGE) if preset.layout == "sources" else (AVERAGE,))
+        PaperScoreKey(number, task, row.paper_name, source, score)
+        for number, paper_table in PAPER_TABLES.items()
+        for task in paper_table.tasks
+        for row in paper_table.rows
+        for source in ((*CORPORA, AVERAGE) if paper_table.layout == "sources" else (AVERAGE,))
         for score in paper.SCORES
     }
     assert asked == set(load_paper_scores())
 
 
-def test_what_it_prints_as_its_main_result() -> None:
+def test_main_result_matches_the_paper() -> None:
     found = load_paper_scores()[PaperScoreKey("2", "arousal", "emo-dna", AVERAGE, "war")]
     assert (found.mean, found.std) == (74.3, 0.3)
     assert [average("3", "valence", method, "f1") for method in METHODS] == [
@@ -38,8 +38,8 @@ def test_what_it_prints_as_its_main_result() -> None:
 
 
 @pytest.mark.parametrize(("table", "task"), [("2", "arousal"), ("3", "valence")])
-def test_its_averages_are_the_means_of_its_columns(table: str, task: str) -> None:
-    """So all 30 scenarios weigh the same. Each printed number is rounded to a tenth."""
+def test_averages_are_means_of_the_columns(table: str, task: str) -> None:
+    """So all 30 scenarios have equal weight. Printed scores are rounded to a tenth."""
     off = {
         (method, score): printed - mean
         for method in METHODS

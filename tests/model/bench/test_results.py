@@ -1,4 +1,4 @@
-"""The long table of results: states, constants, the paper's numbers, and the upper bound for all sources."""
+"""Tests of the results table: states, constant predictors, the paper's scores, and the upper bound."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def rows(table: pa.Table, **wanted: object) -> list[dict[str, object]]:
     return [row for row in table.to_pylist() if wanted.items() <= row.items()]
 
 
-def test_one_row_per_run_and_metric_with_all_that_is_shown_beside_it(tmp_path: Path) -> None:
-    bench = write_experiment(tmp_path, ["dann", "addi:channels=8"], corpora=("emodb", "ravdess"), seeds=2)
-    waiting, failed, *_ = bench.runs
-    finish_runs(bench, lambda run: 60.0 + run.seed, [waiting, failed])
-    fail_run(bench, failed, "no memory")
-    found = collect_results(bench)
+def test_results_have_one_row_per_run_and_metric(tmp_path: Path) -> None:
+    experiment = write_experiment(tmp_path, ["dann", "addi:channels=8"], corpora=("emodb", "ravdess"), seeds=2)
+    waiting, failed, *_ = experiment.runs
+    finish_runs(experiment, lambda run: 60.0 + run.seed, [waiting, failed])
+    fail_run(experiment, failed, "no memory")
+    found = collect_results(experiment)
     assert found.schema == SCHEMA
-    assert found.num_rows == len(bench.runs) * len(SCORE_NAMES)
+    assert found.num_rows == len(experiment.runs) * len(SCORE_NAMES)
     (row,) = rows(found, src="emodb", tgt="ravdess", task="valence", method="dann", seed=1, metric="war")
     assert (row["value"], row["state"], row["label"], row["our_reading"]) == (61.0, "done", "dann", False)
     constants = [100 * 672 / 1440, 100 * 768 / 1440, 100 * 768 / 1440]  # of 768 negative and 672 positive utterances
@@ -48,36 +48,35 @@ def test_one_row_per_run_and_metric_with_all_that_is_shown_beside_it(tmp_path: P
         (None, None),
         (None, "no memory"),
     ]
-    with_class_1_share = rows(collect_results(bench, tasks=["arousal"], with_class_1_share=True), metric=CLASS_1_SHARE)
-    assert len(with_class_1_share) == len(bench.runs) // 2
-    assert {row["value"] for row in with_class_1_share} == {None}  # no predictions are there
+    share_rows = rows(collect_results(experiment, tasks=["arousal"], with_class_1_share=True), metric=CLASS_1_SHARE)
+    assert len(share_rows) == len(experiment.runs) // 2
+    assert {row["value"] for row in share_rows} == {None}  # without predictions
 
 
-def test_the_upper_bound_has_scores_for_all_sources(tmp_path: Path) -> None:
-    bench = write_experiment(tmp_path, ["dann", "upper-bound"], corpora=("casia", "emodb", "savee"), seeds=1)
-    finish_runs(bench, lambda run: None if run.tgt == "savee" else 50.0)
-    found = Scores.from_table(select_scores(collect_results(bench, tasks=["arousal"])), "uar")
+def test_upper_bound_has_scores_for_all_sources(tmp_path: Path) -> None:
+    experiment = write_experiment(tmp_path, ["dann", "upper-bound"], corpora=("casia", "emodb", "savee"), seeds=1)
+    finish_runs(experiment, lambda run: None if run.tgt == "savee" else 50.0)
+    found = Scores.from_table(select_scores(collect_results(experiment, tasks=["arousal"])), "uar")
     assert (found.methods, found.seeds) == ((MethodSpec("dann"), MethodSpec("upper-bound")), (0,))
     assert [scenario[1:] for scenario in found.scenarios] == [
         *(("casia", "emodb"), ("emodb", "casia"), ("savee", "casia"), ("savee", "emodb"))
     ]
     assert found.values.tolist() == [[[52.0]] * 4] * 2
-    assert Scores.from_table(
-        select_scores(collect_results(write_experiment(tmp_path / "none", ["dann"])))
-    ).values.shape == (0, 0, 0)
+    unfinished = collect_results(write_experiment(tmp_path / "none", ["dann"]))
+    assert Scores.from_table(select_scores(unfinished)).values.shape == (0, 0, 0)
 
 
-def test_a_result_that_lacks_a_score_is_a_failed_run(tmp_path: Path) -> None:
-    bench = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"), seeds=1)
-    finish_runs(bench, lambda run: None if run.src == "casia" else 50.0)
-    assert {read_run_result(bench, run).state for run in bench.runs} == {"done"}
-    damaged = bench.run_folder(bench.runs[0]).result
+def test_run_without_a_score_counts_as_failed(tmp_path: Path) -> None:
+    experiment = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"), seeds=1)
+    finish_runs(experiment, lambda run: None if run.src == "casia" else 50.0)
+    assert {read_run_result(experiment, run).state for run in experiment.runs} == {"done"}
+    damaged = experiment.run_folder(experiment.runs[0]).result
     damaged.write_text(json.dumps({"uar": 50.0, "war": 50.0, "f1": 50.0}))
-    found = read_run_result(bench, bench.runs[0])
-    assert (found.state, found.error) == ("failed", f"{damaged}: damaged (no macro_f1)")
+    found = read_run_result(experiment, experiment.runs[0])
+    assert (found.state, found.error) == ("failed", f"{damaged}: damaged: macro_f1 is missing")
 
 
 @pytest.mark.parametrize(("wall", "seconds"), [(None, None), ("5", None), (math.nan, None), (5, 5.0)])
-def test_seconds_that_are_no_number_are_unknown(tmp_path: Path, wall: object, seconds: float | None) -> None:
+def test_seconds_are_none_unless_finite(tmp_path: Path, wall: object, seconds: float | None) -> None:
     (run, *_) = write_experiment(tmp_path, ["dan"]).runs
     assert RunResult(run, "done", {"wall_seconds": wall}).seconds == seconds

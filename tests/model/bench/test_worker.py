@@ -1,4 +1,4 @@
-"""What a worker says of a cell that it cannot run."""
+"""Tests of replies of workers."""
 
 from __future__ import annotations
 
@@ -12,22 +12,14 @@ from tests.model.bench.builders import write_experiment
 
 
 @pytest.mark.parametrize(("local", "kind"), [(True, "failed"), (False, "refused")])
-def test_a_store_that_is_gone_here_is_the_cells_fault_and_elsewhere_the_workers(
+def test_missing_store_fails_the_run_here_and_refuses_all_runs_elsewhere(
     local: bool, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "get_worker_name", lambda: "worker a:1")
-    bench = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"))
-    order = RunOrder(
-        str(tmp_path),
-        hash_experiment(tmp_path) or "",
-        bench.runs[0],
-        read_versions(),
-        1,
-        "cpu",
-        local=local,
-        restart=False,
-    )
-    answer = execute_order(order)
-    assert answer.kind == kind
-    assert "/stores/casia/mfcc40-x" in str(answer.error)
-    assert answer.traceback is None
+    experiment = write_experiment(tmp_path, ["dan"], corpora=("casia", "emodb"))
+    digest = hash_experiment(tmp_path) or ""
+    order = RunOrder(str(tmp_path), digest, experiment.runs[0], read_versions(), 1, "cpu", local, restart=False)
+    reply = execute_order(order)
+    assert reply.kind == kind
+    assert "/stores/casia/mfcc40-x" in str(reply.error)
+    assert reply.traceback is None

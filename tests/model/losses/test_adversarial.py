@@ -1,4 +1,4 @@
-"""Losses of adversarial training: golden values, loop oracles, optima, weights, gradients and saturated logits."""
+"""Adversarial losses: golden values, loop oracles, optima, weights, gradients and saturated logits."""
 
 import math
 
@@ -29,24 +29,24 @@ class TestReversal:
     @pytest.mark.parametrize(
         ("p", "weight"), [(0.0, 0.0), (0.1, 0.46212), (0.25, 0.84828), (0.5, 0.98661), (1.0, 0.99991)]
     )
-    def test_schedule(self, p: float, weight: float) -> None:
+    def test_golden_schedule(self, p: float, weight: float) -> None:
         assert ganin_weight(torch.tensor(p)).item() == pytest.approx(weight, abs=1e-5)
 
     @pytest.mark.parametrize("weight", [0.0, 0.7])
-    def test_reverses_the_gradient_and_nothing_else(self, weight: float) -> None:
+    def test_only_the_gradient_is_reversed(self, weight: float) -> None:
         x = torch.tensor([2.0, -7.0], requires_grad=True)
-        behind = torch.ones(2, requires_grad=True)
-        passed = reverse_gradient(x, torch.tensor(weight))
-        assert torch.equal(passed, x)
-        (behind * passed.pow(3)).sum().backward()
+        factor = torch.ones(2, requires_grad=True)
+        output = reverse_gradient(x, torch.tensor(weight))
+        assert torch.equal(output, x)
+        (factor * output.pow(3)).sum().backward()
         torch.testing.assert_close(x.grad, -weight * 3 * x.detach().square())
-        torch.testing.assert_close(behind.grad, x.detach().pow(3))
+        torch.testing.assert_close(factor.grad, x.detach().pow(3))
 
 
 def domain_oracle(
     source: Tensor, target: Tensor, source_weights: Tensor | None = None, target_weights: Tensor | None = None
 ) -> float:
-    """By probabilities, sample after sample: source is 1, target is 0."""
+    """Return the loss from probabilities, sample by sample. Source is 1, target is 0."""
 
     def mean(rows: Tensor, of_rows: Tensor | None, label: int) -> float:
         counts = [1.0] * len(rows) if of_rows is None else of_rows.tolist()
@@ -63,11 +63,11 @@ class TestDomainLoss:
         assert domain_loss(torch.zeros(3), torch.zeros(5)).item() == pytest.approx(0.693147, abs=1e-6)
         z = torch.tensor([math.log(3)])
         assert domain_loss(z, z).item() == pytest.approx((-math.log(0.75) - math.log(0.25)) / 2, abs=1e-6)
-        sure = torch.tensor([30.0])  # positive stands for the source
-        assert domain_loss(sure, -sure).item() == pytest.approx(0, abs=1e-9)
-        assert domain_loss(-sure, sure).item() == pytest.approx(30)
+        large = torch.tensor([30.0])  # positive means source
+        assert domain_loss(large, -large).item() == pytest.approx(0, abs=1e-9)
+        assert domain_loss(-large, large).item() == pytest.approx(30)
 
-    def test_weights_of_a_certain_and_an_uncertain_answer(self) -> None:
+    def test_golden_weights(self) -> None:
         source, target = logits(2), logits(2, 1)
         entropies = torch.tensor([2.0, 1.5], dtype=torch.float64)
         value = domain_loss(source, target, entropies, entropies).item()
@@ -77,16 +77,16 @@ class TestDomainLoss:
 
     @pytest.mark.parametrize("sizes", [(4, 4), (7, 3), (1, 1)])
     @pytest.mark.parametrize("weighted", [False, True])
-    def test_is_the_loop(self, sizes: tuple[int, int], weighted: bool) -> None:
+    def test_equals_a_loop(self, sizes: tuple[int, int], weighted: bool) -> None:
         n, m = sizes
-        held = (weights(n), weights(m, 1)) if weighted else ()
-        assert domain_loss(logits(n), logits(m, 1), *held).item() == pytest.approx(
-            domain_oracle(logits(n), logits(m, 1), *held), rel=1e-6
+        given = (weights(n), weights(m, 1)) if weighted else ()
+        assert domain_loss(logits(n), logits(m, 1), *given).item() == pytest.approx(
+            domain_oracle(logits(n), logits(m, 1), *given), rel=1e-6
         )
         inputs = logits(n).requires_grad_(), logits(m, 1).requires_grad_()
-        assert torch.autograd.gradcheck(lambda s, t: domain_loss(s, t, *held), inputs)
+        assert torch.autograd.gradcheck(lambda s, t: domain_loss(s, t, *given), inputs)
 
-    def test_only_the_ratios_of_the_weights_matter_and_they_are_constants_to_the_gradient(self) -> None:
+    def test_weights_are_detached_and_only_their_ratios_matter(self) -> None:
         source, target, own = logits(4).requires_grad_(), logits(3, 1), weights(4).requires_grad_()
         once = domain_loss(source, target, own, weights(3, 1))
         torch.testing.assert_close(domain_loss(source, target, 5 * own, 0.1 * weights(3, 1)), once)
@@ -111,7 +111,7 @@ class TestDomainLoss:
 class TestCrossEntropyOfKnown:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize("labels", [[0, 2, 1, 1], [-1, 2, -1, 0], [-1, -1, 1, -1]], ids=str)
-    def test_is_the_mean_over_the_known(self, labels: list[int], dtype: torch.dtype) -> None:
+    def test_equals_the_mean_over_known_labels(self, labels: list[int], dtype: torch.dtype) -> None:
         drawn = 3 * torch.randn(4, 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
         terms = [
             math.log(sum(map(math.exp, row))) - row[label]
@@ -124,7 +124,7 @@ class TestCrossEntropyOfKnown:
         assert drawn.grad is not None
         assert drawn.grad.any(1).tolist() == [label >= 0 for label in labels]
 
-    def test_of_none_known_is_0_with_a_gradient_of_0(self) -> None:
+    def test_loss_and_gradient_are_0_without_known_labels(self) -> None:
         drawn = torch.randn(3, 2, requires_grad=True)
         loss = known_cross_entropy(drawn, torch.full((3,), -1))
         loss.backward()
@@ -134,14 +134,14 @@ class TestCrossEntropyOfKnown:
 
 
 def four(n: int = 5, m: int = 4, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits of D1 and D2 for n samples of the source and m of the target."""
+    """Return logits of D1 and D2 for n source and m target samples."""
     d1_s, d1_t, d2_s, d2_t = (logits(rows, seed + k)[:, None] / 3 for k, rows in enumerate((n, m, n, m)))
     return d1_s, d1_t, d2_s, d2_t
 
 
-def game_oracle(of: tuple[Tensor, ...], alpha: float, beta: float) -> float:
-    """J sample by sample."""
-    d1_s, d1_t, d2_s, d2_t = ([math.log1p(math.exp(x)) for x in each.flatten().tolist()] for each in of)
+def j_oracle(outputs: tuple[Tensor, ...], alpha: float, beta: float) -> float:
+    """Return J of four logits, sample by sample."""
+    d1_s, d1_t, d2_s, d2_t = ([math.log1p(math.exp(x)) for x in each.flatten().tolist()] for each in outputs)
     value = sum(alpha * math.log(d) for d in d1_s) / len(d1_s) - sum(d1_t) / len(d1_t)
     return value - sum(d2_s) / len(d2_s) + sum(beta * math.log(d) for d in d2_t) / len(d2_t)
 
@@ -156,19 +156,19 @@ class TestDualReward:
 
     @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.5, 0.2)])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    def test_is_the_loop(self, alpha: float, beta: float, dtype: torch.dtype) -> None:
+    def test_equals_a_loop(self, alpha: float, beta: float, dtype: torch.dtype) -> None:
         d1_s, d1_t, d2_s, d2_t = (each.to(dtype) for each in four())
         value = dual_reward(d1_s, d1_t, d2_s, d2_t, alpha=alpha, beta=beta)
-        assert value.item() == pytest.approx(game_oracle(four(), alpha, beta), rel=1e-5, abs=1e-5)
+        assert value.item() == pytest.approx(j_oracle(four(), alpha, beta), rel=1e-5, abs=1e-5)
         inputs = tuple(each.requires_grad_() for each in four())
-        assert torch.autograd.gradcheck(lambda *of: dual_reward(*of, alpha=alpha, beta=beta), inputs)
+        assert torch.autograd.gradcheck(lambda *rows: dual_reward(*rows, alpha=alpha, beta=beta), inputs)
 
     @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.5, 2.0)])
     @pytest.mark.parametrize("target", [(2, 3, 5), (5, 3, 2)], ids=["other", "same"])
-    def test_at_its_best_is_the_ratio_of_the_densities(
+    def test_optimal_discriminators_are_ratios_of_densities(
         self, target: tuple[int, ...], alpha: float, beta: float
     ) -> None:
-        # Of three values that occur in these numbers in each corpus.
+        # Each corpus has three values in these numbers.
         numbers = torch.tensor([5, 3, 2]), torch.tensor(target)
         own, others = (torch.arange(3).repeat_interleave(each) for each in numbers)
         table = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
@@ -177,9 +177,9 @@ class TestDualReward:
         def loss() -> Tensor:
             optimizer.zero_grad()
             (d1, d2) = table
-            lost = -dual_reward(d1[own], d1[others], d2[own], d2[others], alpha=alpha, beta=beta)
-            lost.backward()
-            return lost
+            value = -dual_reward(d1[own], d1[others], d2[own], d2[others], alpha=alpha, beta=beta)
+            value.backward()
+            return value
 
         optimizer.step(loss)  # type: ignore[arg-type]
         p, q = (each.double() / 10 for each in numbers)
@@ -190,7 +190,7 @@ class TestDualReward:
         assert -loss().item() == pytest.approx(divergences.item() + constants, abs=1e-4)
 
     @pytest.mark.parametrize("of_favoured", [-1e30, -20.0, 0.0, 20.0, 1e30])
-    def test_no_logit_runs_away(self, of_favoured: float) -> None:
+    def test_large_logits_are_bounded(self, of_favoured: float) -> None:
         for of_other in (-1e30, -20.0, 0.0, 20.0, 1e30):
             inputs = [torch.full((2, 1), x, requires_grad=True) for x in (of_favoured, of_other)]
             value = reward(inputs[0], inputs[1], 0.5)

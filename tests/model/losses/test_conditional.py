@@ -1,4 +1,4 @@
-"""Multilinear and randomised maps, entropy weights: golden values, loop oracles, and the gradients that they carry."""
+"""Multilinear and randomised maps and entropy weights: golden values, loop oracles and gradients."""
 
 import math
 
@@ -18,38 +18,38 @@ def features(n: int, d: int, seed: int = 0) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def answers(n: int, c: int, seed: int = 1) -> Tensor:
+def probabilities(n: int, c: int, seed: int = 1) -> Tensor:
     return (3 * features(n, c, seed)).softmax(1)
 
 
-def randomised(d: int, c: int, outputs: int, seed: int = 0) -> RandomisedMap:
+def make_map(d: int, c: int, outputs: int, seed: int = 0) -> RandomisedMap:
     with use_seed(seed, "test"):
         return RandomisedMap(d, c, outputs)
 
 
 class TestMultilinearMap:
-    def test_goes_class_after_class(self) -> None:
+    def test_golden_values(self) -> None:
         assert multilinear_map(F_GOLDEN, Q_GOLDEN).tolist() == [[0.25, 0.5, 0.75, 1.5]]
 
     @given(n=st.integers(1, 5), d=st.integers(1, 6), c=st.integers(1, 4))
-    def test_is_the_product_of_each_pair(self, n: int, d: int, c: int) -> None:
-        f, q = features(n, d), answers(n, c)
+    def test_equals_a_loop(self, n: int, d: int, c: int) -> None:
+        f, q = features(n, d), probabilities(n, c)
         expected = [[q[i, k].item() * f[i, j].item() for k in range(c) for j in range(d)] for i in range(n)]
         assert multilinear_map(f, q).tolist() == expected
 
 
 class TestRandomisedMap:
-    def test_preserves_the_golden_inner_product_in_expectation(self) -> None:
-        product = randomised(2, 2, 200_000)(F_GOLDEN, Q_GOLDEN)
-        # (1 + 4) (1/16 + 9/16); its deviation at this width is 0.02.
+    def test_inner_product_is_preserved_in_expectation(self) -> None:
+        product = make_map(2, 2, 200_000)(F_GOLDEN, Q_GOLDEN)
+        # (1 + 4) (1/16 + 9/16), with a standard deviation of 0.02 at this width.
         assert product.square().sum().item() == pytest.approx(3.125, abs=0.08)
 
-    def test_is_the_equation(self) -> None:
-        made, f, q = randomised(3, 2, 7).double(), features(4, 3), answers(4, 2)
-        for row, (each, answer) in enumerate(zip(f, q, strict=True)):
+    def test_equals_the_equation(self) -> None:
+        random_map, f, q = make_map(3, 2, 7).double(), features(4, 3), probabilities(4, 2)
+        for row, (f_row, q_row) in enumerate(zip(f, q, strict=True)):
             for o in range(7):
-                expected = (made.of_features[o] @ each) * (made.of_answers[o] @ answer) / math.sqrt(7)
-                assert made(f, q)[row, o].item() == pytest.approx(expected.item(), abs=1e-12)
+                expected = (random_map.of_features[o] @ f_row) * (random_map.of_answers[o] @ q_row) / math.sqrt(7)
+                assert random_map(f, q)[row, o].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
 class TestEntropyWeights:
@@ -59,16 +59,16 @@ class TestEntropyWeights:
         batch = weights[1:]
         assert (2 * batch / batch.sum()).tolist() == pytest.approx([1.142857, 0.857143], abs=1e-6)
 
-    def test_is_the_equation_and_has_no_gradient(self) -> None:
-        q = answers(6, 3).requires_grad_()
+    def test_equals_the_equation_without_gradient(self) -> None:
+        q = probabilities(6, 3).requires_grad_()
         expected = [1 + math.exp(sum(p * math.log(p) for p in row)) for row in q.tolist()]
         assert entropy_weights(q).tolist() == pytest.approx(expected)
         assert not entropy_weights(q).requires_grad
 
 
-@pytest.mark.parametrize("joined", [multilinear_map, randomised(4, 2, 5).double()], ids=["multilinear", "randomised"])
-def test_answers_carry_no_gradient_and_features_do(joined: RandomisedMap) -> None:
-    f, q = features(3, 4).requires_grad_(), answers(3, 2).requires_grad_()
-    joined(f, q).square().sum().backward()
+@pytest.mark.parametrize("join", [multilinear_map, make_map(4, 2, 5).double()], ids=["multilinear", "randomised"])
+def test_only_features_get_a_gradient(join: RandomisedMap) -> None:
+    f, q = features(3, 4).requires_grad_(), probabilities(3, 2).requires_grad_()
+    join(f, q).square().sum().backward()
     assert q.grad is None
-    assert torch.autograd.gradcheck(lambda x: joined(x, q), (f,))
+    assert torch.autograd.gradcheck(lambda x: join(x, q), (f,))

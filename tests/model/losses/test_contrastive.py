@@ -21,7 +21,7 @@ def batch(n: int, d: int, seed: int, *, classes: int = 2) -> tuple[Tensor, Tenso
     return z, labels, torch.rand(n, generator=generator) < 0.7
 
 
-def everything(labels: Tensor) -> Tensor:
+def select_all(labels: Tensor) -> Tensor:
     return torch.ones_like(labels, dtype=torch.bool)
 
 
@@ -33,7 +33,7 @@ def oracle(
     may_anchor: Tensor | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """Eq. 9 over the anchors with a positive, pair by pair, differentiable."""
+    """Return Eq. 9 over the anchors with positives, pair by pair, differentiable."""
     chosen = [i for i in range(len(z)) if selected[i]]
     unit = {i: z[i] / z[i].square().sum().sqrt() for i in chosen}
     anchors = []
@@ -54,15 +54,15 @@ class TestGoldenValues:
     @pytest.mark.parametrize("temperature", [1, 0.1, 0.01])
     def test_all_equal(self, temperature: float) -> None:
         labels = torch.tensor([0, 0, 1, 1])
-        value = supervised_contrastive(torch.ones(4, 3), labels, everything(labels), temperature=temperature)
+        value = supervised_contrastive(torch.ones(4, 3), labels, select_all(labels), temperature=temperature)
         assert value.item() == pytest.approx(math.log(3), abs=1e-5)
 
     def test_anchor_without_positive_is_skipped(self) -> None:
         labels = torch.tensor([0, 0, 1])
         z = torch.tensor([[1.0, 0], [1, 0], [-1, 0]])
-        value = supervised_contrastive(z, labels, everything(labels), temperature=1)
+        value = supervised_contrastive(z, labels, select_all(labels), temperature=1)
         assert value.item() == pytest.approx(0.126928, abs=1e-6)
-        total = supervised_contrastive(z, labels, everything(labels), temperature=1, reduction="sum")
+        total = supervised_contrastive(z, labels, select_all(labels), temperature=1, reduction="sum")
         assert total.item() == pytest.approx(2 * 0.126928, abs=1e-6)
 
     @pytest.mark.parametrize(
@@ -72,23 +72,23 @@ class TestGoldenValues:
     def test_orthonormal_pairs(self, labels: list[int], temperature: float, expected: float) -> None:
         z = torch.eye(2).repeat(2, 1)
         y = torch.tensor(labels)
-        value = supervised_contrastive(z, y, everything(y), temperature=temperature)
+        value = supervised_contrastive(z, y, select_all(y), temperature=temperature)
         assert value.item() == pytest.approx(expected, abs=1e-6)
 
-    def test_batch_that_is_nan_in_the_reference_implementation(self) -> None:
+    def test_batch_that_gives_nan_in_the_reference_implementation(self) -> None:
         z = torch.tensor([[1, 0], [1, 0.05], [-1, 0]], requires_grad=True)
         labels = torch.tensor([0, 0, 1])
-        value = supervised_contrastive(z, labels, everything(labels), temperature=0.01)
+        value = supervised_contrastive(z, labels, select_all(labels), temperature=0.01)
         (gradient,) = torch.autograd.grad(value, z)
         assert value.item() == pytest.approx(0, abs=1e-6)
         assert gradient.isfinite().all()
 
     def test_antipodal_anchor_with_a_distant_positive(self) -> None:
-        # Every similarity of the third row is about -100, so that all exponentials underflow beside its own.
+        # All similarities of the third row are about -100, so their exponentials underflow beside its own.
         z = torch.tensor([[1, 0], [1, 0.05], [-1, 0]], requires_grad=True)
         labels = torch.tensor([0, 1, 0])
-        value = supervised_contrastive(z, labels, everything(labels), temperature=0.01)
-        expected = oracle(z.detach().double(), labels, everything(labels), 0.01)
+        value = supervised_contrastive(z, labels, select_all(labels), temperature=0.01)
+        expected = oracle(z.detach().double(), labels, select_all(labels), 0.01)
         assert value.item() == pytest.approx(expected.item(), rel=1e-5)
         assert torch.autograd.grad(value, z)[0].isfinite().all()
 
@@ -112,7 +112,7 @@ class TestOracle:
 
     @pytest.mark.parametrize("reduction", ["mean", "sum"])
     @pytest.mark.parametrize("temperature", [1, 0.01])
-    def test_only_some_rows_are_anchors(self, temperature: float, reduction: Any) -> None:
+    def test_rows_that_are_not_anchors_remain_positives_and_contrast(self, temperature: float, reduction: Any) -> None:
         z, labels, selected = batch(9, 3, 2)
         anchors = torch.arange(9) < 5
         assert 0 < (selected & anchors).sum() < selected.sum()
@@ -124,13 +124,14 @@ class TestOracle:
         assert value.item() == pytest.approx(expected.item(), rel=1e-11)
         (gradient,), (wanted,) = torch.autograd.grad(value, z), torch.autograd.grad(expected, z)
         torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-9)
-        # The others are still positives and contrast of the anchors.
         assert gradient[selected & ~anchors].any()
 
 
 class TestInvariants:
     @given(n=st.integers(1, 10), d=st.integers(1, 6), seed=SEEDS, temperature=st.sampled_from([1, 0.1, 0.01]))
-    def test_moves_of_the_batch(self, n: int, d: int, seed: int, temperature: float) -> None:
+    def test_transformations_of_the_batch_do_not_change_the_loss(
+        self, n: int, d: int, seed: int, temperature: float
+    ) -> None:
         z, labels, selected = batch(n, d, seed)
         generator = torch.Generator().manual_seed(seed)
         turn = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64)).Q

@@ -1,4 +1,4 @@
-"""Rules that hold for every loss: its type, autocast, half precision, no wait for the device, and its errors."""
+"""Rules of every loss: type of the result, autocast, half precision, no host synchronisation, errors."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ ESTIMATORS = ("biased", "unbiased", "linear-ring", "linear-pairs")
 
 
 class Draw(Protocol):
-    """Make an input of a loss; `share` makes its rows distributions."""
+    """Function that draws an input of a loss. `share`: each row is a distribution."""
 
     def __call__(self, *shape: int, share: bool = False) -> Tensor: ...
 
@@ -33,9 +33,9 @@ Case = Callable[[Draw], Tensor]
 
 
 def random_map(draw: Draw) -> Tensor:
-    features, answers = draw(4, 3), draw(4, 2, share=True)
+    features, probabilities = draw(4, 3), draw(4, 2, share=True)
     with use_seed(0, "map"):
-        return RandomisedMap(3, 2, 7).to(torch.promote_types(features.dtype, torch.float32))(features, answers)
+        return RandomisedMap(3, 2, 7).to(torch.promote_types(features.dtype, torch.float32))(features, probabilities)
 
 
 def layers(draw: Draw) -> LayerOutputs:
@@ -56,7 +56,7 @@ CASES: dict[str, Case] = {
     ),
     "margin": lambda draw: margin_disparity(draw(5, 2), draw(5, 2), draw(4, 2), draw(4, 2), margin=1.5),
     "soft margin": lambda draw: margin_disparity(
-        draw(5, 2), draw(5, 2), draw(4, 2), draw(4, 2), margin=1.5, answers="soft"
+        draw(5, 2), draw(5, 2), draw(4, 2), draw(4, 2), margin=1.5, labels="soft"
     ),
     "center": lambda draw: center_loss(draw(8, 3), LABELS, draw(2, 3)),
     "spectral": lambda draw: squared_spectral_norm(draw(6, 4)),
@@ -70,7 +70,7 @@ every_loss = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def make_draw(dtype: torch.dtype, then: torch.dtype | None = None) -> Draw:
-    """Draw the same inputs each time, of one type and then of another."""
+    """Return a function that draws the same inputs each time, rounded to `dtype` and converted to `then`."""
     seeds: Iterator[int] = iter(range(100))
 
     def draw(*shape: int, share: bool = False) -> Tensor:
@@ -82,7 +82,7 @@ def make_draw(dtype: torch.dtype, then: torch.dtype | None = None) -> Draw:
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_has_the_type_of_its_inputs(case: Case, dtype: torch.dtype) -> None:
+def test_result_has_the_type_of_the_inputs(case: Case, dtype: torch.dtype) -> None:
     value = case(make_draw(dtype))
     assert value.dtype == dtype
     assert value.isfinite().all()
@@ -90,22 +90,22 @@ def test_has_the_type_of_its_inputs(case: Case, dtype: torch.dtype) -> None:
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_of_half_precision_is_that_of_float32(case: Case, dtype: torch.dtype) -> None:
+def test_half_precision_inputs_are_computed_in_float32(case: Case, dtype: torch.dtype) -> None:
     value = case(make_draw(dtype))
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, case(make_draw(dtype, torch.float32)))
 
 
 @every_loss
-def test_autocast_is_off_inside(case: Case) -> None:
+def test_autocast_has_no_effect(case: Case) -> None:
     expected = case(make_draw(torch.float32))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(case(make_draw(torch.float32)), expected)
 
 
 @every_loss
-def test_does_not_wait_for_the_device(case: Case) -> None:
-    # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise.
+def test_no_loss_synchronises_with_the_host(case: Case) -> None:
+    # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise an error.
     with FakeTensorMode(allow_non_fake_inputs=True):
         inputs: list[Tensor] = []
 
@@ -122,13 +122,13 @@ MATRIX, MASK, LAYERS = torch.ones(4, 3), torch.ones(4).bool(), LayerOutputs(torc
 CONTRASTIVE = {"z": MATRIX, "labels": torch.zeros(4), "selected": MASK, "temperature": 1}
 NAN = float("nan")
 
-#: Losses with arguments that they cannot take, and part of the error.
+#: Losses with invalid arguments, and a part of the error.
 REFUSED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
     (domain_loss, (torch.zeros(3), torch.zeros(0)), {}, r"target.*\(0,\)"),
-    (multilinear_map, (MATRIX, torch.ones(4)), {}, r"expected features .* got .*\(4,\)"),
+    (multilinear_map, (MATRIX, torch.ones(4)), {}, r"features and probabilities .*\(4,\)"),
     (supervised_contrastive, (), {**CONTRASTIVE, "labels": torch.ones(3)}, r"must have shapes .*\(3,\)"),
     (supervised_contrastive, (), {**CONTRASTIVE, "temperature": NAN}, "temperature must be positive, got nan"),
-    (joint_mmd, (LAYERS, LayerOutputs(torch.ones(5, 3), torch.ones(4, 2))), {}, "a row for each utterance"),
+    (joint_mmd, (LAYERS, LayerOutputs(torch.ones(5, 3), torch.ones(4, 2))), {}, "the same number of rows"),
     (joint_mmd, (LAYERS, LAYERS), {"probability_width": 0.0}, "probability_width must be positive, got 0.0"),
     (margin_disparity, (MATRIX,) * 4, {"margin": NAN}, "margin must be positive, got nan"),
     (disagreement, (MATRIX, torch.ones(4, 2)), {}, "logits must both have shape"),
@@ -145,9 +145,9 @@ REFUSED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] =
 ]
 
 
-@pytest.mark.parametrize(("loss", "arguments", "options", "says"), REFUSED)
-def test_names_what_it_cannot_take(
-    loss: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], says: str
+@pytest.mark.parametrize(("loss", "arguments", "options", "message"), REFUSED)
+def test_invalid_argument_is_named(
+    loss: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         loss(*arguments, **options)

@@ -23,7 +23,7 @@ from tests.model.losses.test_mmd import (
 
 
 def layers(n: int, d: int, seed: int, *, shift: float = 0.0, dtype: torch.dtype = torch.float64) -> LayerOutputs:
-    """Random features, and probabilities of two classes."""
+    """Return random features and probabilities of two classes."""
     logits = features(n, 2, seed + 1000, shift=0.0) * 2 + torch.tensor([0.0, shift])
     return LayerOutputs(features(n, d, seed, shift=shift, dtype=dtype), logits.softmax(1).to(dtype))
 
@@ -35,7 +35,7 @@ def one_hot(*labels: int) -> Tensor:
 def oracle(
     source: LayerOutputs, target: LayerOutputs, probability_width: float, estimator: str, reduction: str, bandwidth: str
 ) -> Tensor:
-    """A sum over pairs of products of kernels; the widths are constants."""
+    """Return the joint MMD as a sum over pairs of products of kernels with constant widths."""
     widths = oracle_widths(source.features, target.features, bandwidth=bandwidth)
     of_features, of_probabilities = oracle_kernel(widths, reduction), oracle_kernel([probability_width])
 
@@ -60,9 +60,9 @@ class TestGoldenValues:
         assert self.value(column(0, 1), one_hot(0, 1), one_hot(1, 0)) == pytest.approx(0.438170, abs=1e-6)
         assert self.value(column(2, 3), one_hot(0, 1), one_hot(1, 0)) == pytest.approx(0.923254, abs=1e-6)
 
-    def test_five_kernels_and_opposite_answers(self) -> None:
-        # The features agree, so the cross term alone differs, by the factor of the answers. Of twelve pairs of
-        # different rows eight are 1 apart: the widths lie around 2/3.
+    def test_five_kernels_and_opposite_predictions(self) -> None:
+        # The features agree, so only the cross term differs, by the factor of the probabilities. Eight of twelve pairs
+        # of different rows are 1 apart, so the middle width is 2/3.
         value = self.value(column(0, 1), one_hot(1, 1), one_hot(0, 0))
         other = sum(math.exp(-3 / 2 / ratio) for ratio in (0.25, 0.5, 1, 2, 4)) / 5
         assert value == pytest.approx(2 * (1 + other) / 2 * (1 - math.exp(-2 / PROBABILITY_WIDTH)), abs=1e-6)
@@ -83,7 +83,7 @@ def test_oracle_value_and_gradient(estimator: Any, n: int, m: int, dtype: torch.
         value = joint_mmd(source, target, probability_width=1.3, estimator=estimator, **options)
         expected = oracle(wide[0], wide[1], 1.3, estimator, reduction, bandwidth)
         assert value.item() == pytest.approx(expected.item(), abs=5 * tolerance)
-        # The probabilities have a gradient, too: they are not detached.
+        # The probabilities get a gradient too.
         gradients = torch.autograd.grad(value, (*source, *target))
         for actual, wanted in zip(gradients, torch.autograd.grad(expected, (*wide[0], *wide[1])), strict=True):
             assert wanted.any()
@@ -91,13 +91,13 @@ def test_oracle_value_and_gradient(estimator: Any, n: int, m: int, dtype: torch.
 
 
 class TestInvariants:
-    def test_rows_belong_together(self) -> None:
+    def test_value_depends_on_the_pairing_of_rows(self) -> None:
         source, target = layers(6, 3, 0), layers(6, 3, 1)
-        torn = LayerOutputs(source.features, source.probabilities.roll(1, 0))
-        assert abs(joint_mmd(torn, target).item() - joint_mmd(source, target).item()) > 1e-4
+        shuffled = LayerOutputs(source.features, source.probabilities.roll(1, 0))
+        assert abs(joint_mmd(shuffled, target).item() - joint_mmd(source, target).item()) > 1e-4
 
     @pytest.mark.parametrize("estimator", ESTIMATORS)
-    def test_constant_probabilities_leave_mk_mmd(self, estimator: Any) -> None:
+    def test_constant_probabilities_give_mk_mmd(self, estimator: Any) -> None:
         source, target = features(5, 3, 0), features(5, 3, 1, shift=0.7)
         constant = torch.tensor([[0.3, 0.7]] * 5, dtype=torch.float64)
         value = joint_mmd(
@@ -107,11 +107,11 @@ class TestInvariants:
 
 
 @DEGENERATE
-@pytest.mark.parametrize("answers", ["equal", "certain", "opposite"])
-def test_degenerate_batches_are_finite(source: Tensor, target: Tensor, answers: str) -> None:
+@pytest.mark.parametrize("predictions", ["equal", "certain", "opposite"])
+def test_degenerate_batches_are_finite(source: Tensor, target: Tensor, predictions: str) -> None:
     logits = [torch.zeros(len(each), 2) for each in (source, target)]
-    logits[0][:, 0] = 0 if answers == "equal" else 1000
-    logits[1][:, 1 if answers == "opposite" else 0] = 0 if answers == "equal" else 1000
+    logits[0][:, 0] = 0 if predictions == "equal" else 1000
+    logits[1][:, 1 if predictions == "opposite" else 0] = 0 if predictions == "equal" else 1000
     inputs = [each.clone().requires_grad_() for each in (source, *logits, target)]
     pair = LayerOutputs(inputs[0], inputs[1].softmax(1)), LayerOutputs(inputs[3], inputs[2].softmax(1))
     for estimator in ESTIMATORS:
@@ -123,7 +123,7 @@ def test_degenerate_batches_are_finite(source: Tensor, target: Tensor, answers: 
         assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_collapsed_features_leave_the_discrepancy_of_the_answers() -> None:
+def test_collapsed_features_leave_the_mmd_of_the_probabilities() -> None:
     same = torch.full((4, 3), 0.1, dtype=torch.float64)
     value = joint_mmd(LayerOutputs(same, one_hot(0, 1, 0, 1)), LayerOutputs(same, one_hot(1, 1, 1, 1)))
     expected = oracle_mmd(one_hot(0, 1, 0, 1), one_hot(1, 1, 1, 1), oracle_kernel([PROBABILITY_WIDTH]))

@@ -1,4 +1,4 @@
-"""Margin disparity: golden values, the optimum, stability, gradients."""
+"""Margin disparity: golden values, optimum, stability, gradients."""
 
 import math
 
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from emodna.model.losses.margin import LabelKind, disagreement, margin_disparity
 
-ANSWERS: list[LabelKind] = ["hard", "soft"]
-each_answer = pytest.mark.parametrize("answers", ANSWERS)
+LABEL_KINDS: list[LabelKind] = ["hard", "soft"]
+each_label_kind = pytest.mark.parametrize("labels", LABEL_KINDS)
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -17,19 +17,19 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
 
 
 def four(classes: int = 2, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """Logits of task and adversary on 5 utterances of the source, then on 4 of the target."""
+    """Return logits of task and adversary on 5 source utterances, then on 4 target utterances."""
     rows = (5, 5, 4, 4)
     return [scale * noise(n, classes, seed=seed, dtype=dtype) for seed, n in enumerate(rows)]
 
 
-def naive(logits: list[Tensor], margin: float, answers: LabelKind) -> float:
-    """The definition, utterance by utterance and class by class."""
+def naive(logits: list[Tensor], margin: float, labels: LabelKind) -> float:
+    """Return the disparity by its definition, utterance by utterance and class by class."""
 
     def term(task: Tensor, adversary: Tensor, *, agrees: bool) -> float:
         total = 0.0
         for f, other in zip(task.tolist(), adversary.tolist(), strict=True):
             p, d = ([math.exp(x) / sum(map(math.exp, row)) for x in row] for row in (f, other))
-            if answers == "hard":
+            if labels == "hard":
                 p = [float(c == f.index(max(f))) for c in range(len(f))]
             total -= sum(w * math.log(q if agrees else 1 - q) for w, q in zip(p, d, strict=True))
         return total / len(task)
@@ -41,26 +41,26 @@ class TestValues:
     @pytest.mark.parametrize(
         ("margin", "p", "value"), [(1.5, 0.6, 1.682529), (4.0, 0.8, 2.502012), (1.5, 0.5, 1.732868)]
     )
-    def test_golden(self, margin: float, p: float, value: float) -> None:
+    def test_golden_values(self, margin: float, p: float, value: float) -> None:
         task, adversary = torch.tensor([[3.0, 1.0]] * 3), torch.tensor([[math.log(p), math.log(1 - p)]] * 3)
         loss = margin_disparity(task, adversary, task, adversary, margin=margin)
         assert loss.item() == pytest.approx(value, abs=1e-6)
 
-    @each_answer
+    @each_label_kind
     @pytest.mark.parametrize("classes", [2, 5])
-    def test_is_the_definition(self, classes: int, answers: LabelKind) -> None:
+    def test_equals_the_definition(self, classes: int, labels: LabelKind) -> None:
         logits = four(classes)
-        assert margin_disparity(*logits, margin=1.3, answers=answers).item() == pytest.approx(
-            naive(logits, 1.3, answers), rel=1e-12
+        assert margin_disparity(*logits, margin=1.3, labels=labels).item() == pytest.approx(
+            naive(logits, 1.3, labels), rel=1e-12
         )
 
 
 @pytest.mark.parametrize(("margin", "best"), [(1.5, 0.6), (4.0, 0.8)])
-def test_optimum_of_an_adversary_on_corpora_that_are_alike(margin: float, best: float) -> None:
+def test_optimal_adversary_on_equal_corpora(margin: float, best: float) -> None:
     features = noise(32, 4)
     task = features @ noise(4, 2, seed=1)
     sign = 1 - 2 * task.argmax(1).double()
-    # All that it can do is to say one probability of the preferred class.
+    # The adversary's only parameter is the logit of the preferred class.
     own = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([own], max_iter=50, tolerance_grad=1e-12)
 
@@ -76,28 +76,28 @@ def test_optimum_of_an_adversary_on_corpora_that_are_alike(margin: float, best: 
     assert loss().item() == pytest.approx(-margin * math.log(best) - math.log(1 - best), abs=1e-9)
 
 
-@each_answer
+@each_label_kind
 class TestGradients:
-    def test_do_not_reach_the_task(self, answers: LabelKind) -> None:
+    def test_task_gets_no_gradient(self, labels: LabelKind) -> None:
         logits = [each.requires_grad_() for each in four()]
-        margin_disparity(*logits, margin=1.5, answers=answers).backward()  # type: ignore[no-untyped-call]
+        margin_disparity(*logits, margin=1.5, labels=labels).backward()  # type: ignore[no-untyped-call]
         assert [each.grad is not None for each in logits] == [False, True, False, True]
 
     @pytest.mark.parametrize("scale", [0.0, 200.0, 1e4])
-    def test_and_values_are_finite_for_any_logits(self, scale: float, answers: LabelKind) -> None:
+    def test_value_and_gradients_are_finite_for_any_logits(self, scale: float, labels: LabelKind) -> None:
         signs = torch.tensor([[1.0, -1], [-1, 1], [1, 1], [-1, -1]])
         for task in (signs, -signs):
             adversary = (scale * signs).requires_grad_()
-            loss = margin_disparity(scale * task, adversary, scale * task, adversary, margin=1.5, answers=answers)
+            loss = margin_disparity(scale * task, adversary, scale * task, adversary, margin=1.5, labels=labels)
             loss.backward()  # type: ignore[no-untyped-call]
             assert loss.isfinite()
             assert adversary.grad is not None
             assert adversary.grad.isfinite().all()
 
-    def test_are_not_lost_where_a_probability_rounds_to_1(self, answers: LabelKind) -> None:
+    def test_gradient_survives_a_probability_that_rounds_to_1(self, labels: LabelKind) -> None:
         task = torch.tensor([[200.0, -200.0]])
         adversary = task.clone().requires_grad_()
-        loss = disagreement(task, adversary, answers=answers)
+        loss = disagreement(task, adversary, labels=labels)
         loss.backward()  # type: ignore[no-untyped-call]
         assert loss.item() == 400
         assert adversary.grad is not None

@@ -46,7 +46,7 @@ def oracle_widths(source: Tensor, target: Tensor, kernels: int = 5, bandwidth: s
 
 
 def oracle_kernel(widths: list[float], reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
-    """Several Gaussians, on two rows."""
+    """Return a kernel of two rows: several Gaussians."""
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         values = torch.stack([torch.exp(-(a - b).square().sum() / width) for width in widths])
@@ -58,7 +58,7 @@ def oracle_kernel(widths: list[float], reduction: str = "mean") -> Callable[[Ten
 def oracle_mmd(
     source: Sequence[Any], target: Sequence[Any], kernel: Callable[[Any, Any], Tensor], estimator: str = "biased"
 ) -> Tensor:
-    """Eq. 10 as a sum over pairs of what the kernel takes; differentiable."""
+    """Return Eq. 10 as a sum over pairs, differentiable. The kernel takes any two samples."""
 
     def mean(x: Sequence[Any], y: Sequence[Any], *, diagonal: bool = True) -> Tensor:
         pairs = [(i, j) for i in range(len(x)) for j in range(len(y)) if diagonal or i != j]
@@ -85,7 +85,7 @@ def oracle_mmd(
 
 
 def mmd_at(joint: Tensor, n_source: int, widths: Tensor, estimator: Any = "biased") -> Tensor:
-    """Squared discrepancy within a joint sample for kernels of given widths."""
+    """Return the squared MMD of a joint sample for kernels of given widths."""
     return squared_mmd(gaussian_kernel(squared_distances(joint, joint), widths), n_source, estimator=estimator)
 
 
@@ -122,7 +122,7 @@ class TestGoldenValues:
         [
             ({}, 0.915959),
             ({"reduction": "sum"}, 4.579796),
-            # As TLlib has it.
+            # As in TLlib.
             ({"estimator": "unbiased", "reduction": "sum", "bandwidth": "mean-with-diagonal"}, 2.903732),
         ],
     )
@@ -143,7 +143,7 @@ class TestOracle:
         assert value.dtype == dtype
 
         wide_source, wide_target = (x.detach().double().requires_grad_() for x in (source, target))
-        # The widths are constants to the oracle: its gradient is right only if they are detached in the loss.
+        # The oracle's widths are constants, so the gradients agree only if the loss detaches its widths.
         expected = oracle_mmd(wide_source, wide_target, oracle_kernel(oracle_widths(wide_source, wide_target, kernels)))
         expected_gradients = torch.autograd.grad(expected, (wide_source, wide_target))
         assert value.item() == pytest.approx(expected.item(), abs=tolerance)
@@ -171,14 +171,16 @@ class TestOracle:
         torch.testing.assert_close(squared_distances(x, x).double(), expected, rtol=1e-5, atol=1e-5)
 
     def test_squared_distances_are_never_negative(self) -> None:
-        # Near duplicates far from the rest, where |x|^2 + |y|^2 - 2 x.y is all rounding.
+        # Near duplicates far from the origin, for which |x|^2 + |y|^2 - 2 x.y is only rounding error.
         x = torch.cat((torch.zeros(1, 8), 100 + 1e-5 * features(31, 8, 0, dtype=torch.float32)))
         assert (squared_distances(x, x) >= 0).all()
 
 
 class TestInvariants:
     @given(n=SIZES, m=SIZES, d=SIZES, seed=SEEDS)
-    def test_moves_of_the_joint_sample(self, n: int, m: int, d: int, seed: int) -> None:
+    def test_transformations_of_the_joint_sample_do_not_change_the_value(
+        self, n: int, m: int, d: int, seed: int
+    ) -> None:
         source, target = features(n, d, seed), features(m, d, seed + 1, shift=0.5)
         value = mk_mmd(source, target)
         turn, offset = rotation(d, seed + 2), 10 * features(1, d, seed + 3)
@@ -229,14 +231,14 @@ def test_degenerate_batches_are_finite(source: Tensor, target: Tensor) -> None:
             assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_collapsed_features_have_the_smallest_width_and_no_discrepancy() -> None:
+def test_collapsed_features_have_the_smallest_width_and_a_value_of_0() -> None:
     same = torch.full((6, 3), 0.1)
     distances = squared_distances(same, same)
     assert (heuristic_widths(distances) == MIN_WIDTH).all()
     assert mk_mmd(same, same).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_huge_corpora_that_differ_are_told_apart() -> None:
-    # 128 samples: the sum of the distances leaves float32, their mean does not.
+def test_huge_features_do_not_overflow() -> None:
+    # 128 samples: the sum of the distances overflows float32, their mean does not.
     near, far = mk_mmd(torch.eye(64), -torch.eye(64)), mk_mmd(1e18 * torch.eye(64), -1e18 * torch.eye(64))
     torch.testing.assert_close(near, far)

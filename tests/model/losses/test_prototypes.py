@@ -19,7 +19,7 @@ X, Y = torch.eye(2, dtype=torch.float64)
 
 
 def projections(n: int, d: int, seed: int) -> Tensor:
-    """Four mini-batches of projections, shape (4, n, d)."""
+    """Return four mini-batches of projections, shape (4, n, d)."""
     return torch.randn(4, n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -31,7 +31,7 @@ def batch_loss(batches: Tensor, temperature: float, **options: Any) -> Tensor:
 
 
 def oracle(batches: Iterable[Tensor], temperature: float, negative: str = "same") -> float:
-    """Eq. 4 and 5 number by number."""
+    """Return Eq. 5 of the prototypes of Eq. 4, number by number."""
     vectors = []
     for batch in map(Tensor.tolist, batches):
         mean = [sum(values) / len(batch) for values in zip(*batch, strict=True)]
@@ -49,11 +49,11 @@ def oracle(batches: Iterable[Tensor], temperature: float, negative: str = "same"
 
 
 class TestPrototype:
-    def test_is_the_normalised_mean_of_raw_projections(self) -> None:
-        # The mean of unit vectors would point to (1, 1).
+    def test_equals_the_normalised_mean_of_raw_projections(self) -> None:
+        # The mean of unit vectors would have the direction (1, 1).
         torch.testing.assert_close(prototype(torch.tensor([[8.0, 0], [0, 6]])), torch.tensor([0.8, 0.6]))
 
-    def test_of_unit_vectors_does_not_weigh_long_ones_more(self) -> None:
+    def test_mean_of_unit_vectors_ignores_lengths(self) -> None:
         projected = torch.tensor([[8.0, 0], [0, 6]])
         torch.testing.assert_close(prototype(projected, mean="unit"), torch.full((2,), math.sqrt(0.5)))
 
@@ -88,7 +88,7 @@ class TestOracle:
             assert value.item() == pytest.approx(oracle(batches, temperature, negative), rel=tolerance, abs=tolerance)
 
     @pytest.mark.parametrize("negative", NEGATIVES)
-    def test_gradient_is_that_of_finite_differences_and_reaches_all_four(self, negative: Any) -> None:
+    def test_gradient_equals_finite_differences_and_reaches_all_prototypes(self, negative: Any) -> None:
         batches = projections(3, 4, 0).requires_grad_()
         assert torch.autograd.gradcheck(lambda x: batch_loss(x, 0.1, negative=negative), (batches,))
         (gradient,) = torch.autograd.grad(batch_loss(batches, 1, negative=negative), batches)

@@ -1,4 +1,4 @@
-"""V1 to V5: which terms are left, and what each is the same as."""
+"""V1 to V5: remaining terms, and equality with other methods."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from emodna.model.methods import METHODS
 from tests.model.methods.test_every_method import batches_for, losses, small
 from tests.model.small import Stores, assert_same_tensors, fit_small, read_log
 
-#: The paper's Table 4.
+#: Terms of each ablation in the paper's Table 4.
 TERMS = {
     "v1": {"emotion"},
     "v2": {"emotion", "corpus"},
@@ -21,12 +21,12 @@ TERMS = {
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_have_the_terms_of_the_table(name: str) -> None:
+def test_ablation_has_the_terms_of_the_table(name: str) -> None:
     kind = METHODS[name]
     assert losses(small(kind), batches_for(kind)).keys() == TERMS[name]
 
 
-def test_v5_has_no_corpus_encoder_and_is_dan_with_scl(pair: Stores, tmp_path: Path) -> None:
+def test_v5_equals_dan_with_scl(pair: Stores, tmp_path: Path) -> None:
     fit_small(*pair, tmp_path / "v5", method="v5", steps=3)
     fit_small(*pair, tmp_path / "dan", method="dan", steps=3, settings={"add": "scl"})
     mine, other = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("v5", "dan"))

@@ -1,4 +1,4 @@
-"""DANN, CDAN, CDAN+E and BSP: their terms recomputed row by row, and what their gradients do."""
+"""DANN, CDAN, CDAN+E and BSP: terms against loops, and gradient reversal."""
 
 import math
 from typing import Any
@@ -32,46 +32,46 @@ LAMBDA = 2 / (1 + math.exp(-10 * 0.3)) - 1
 
 
 def model(kind: type[AdversarialMethod], **settings: Any) -> AdversarialMethod:
-    made = small(kind, **{"dropout": 0.0, **settings})
-    assert isinstance(made, AdversarialMethod)
-    assert made.steps == 1000
-    return made
+    method = small(kind, **{"dropout": 0.0, **settings})
+    assert isinstance(method, AdversarialMethod)
+    assert method.steps == 1000
+    return method
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def discriminator_of(method: AdversarialMethod) -> nn.Module:
+def get_discriminator(method: AdversarialMethod) -> nn.Module:
     assert method.adversary is not None
     return method.adversary.discriminator
 
 
-def last_layer_zero(method: AdversarialMethod) -> AdversarialMethod:
-    last = [layer for layer in discriminator_of(method).modules() if isinstance(layer, nn.Linear)][-1]
+def zero_last_layer(method: AdversarialMethod) -> AdversarialMethod:
+    last = [layer for layer in get_discriminator(method).modules() if isinstance(layer, nn.Linear)][-1]
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return method
 
 
 def encoder_gradient(method: AdversarialMethod, term: str, step: Tensor = STEP) -> list[Tensor]:
-    """Gradient of one term for the shared network, of which the classifier has none."""
+    """Return the gradients of one term for backbone and encoder."""
     found = losses(method, make_batches(), step=step)[term]
     return list(
         torch.autograd.grad(found, [*method.network.backbone.parameters(), *method.network.encoder.parameters()])
     )
 
 
-def features_and_answers(method: AdversarialMethod, source: LabelledBatch, target: Batch) -> tuple[Tensor, Tensor]:
-    """E (n + m, channels) and q (n + m, 2), in float64."""
+def compute_features(method: AdversarialMethod, source: LabelledBatch, target: Batch) -> tuple[Tensor, Tensor]:
+    """Return E (n + m, channels) and q (n + m, 2) in float64."""
     together = torch.cat([source.features, target.features])
     features = method.network.encoder(method.network.backbone(together)).mean(2)
     return features.detach().double(), method.network.classifier(features).detach().double().softmax(1)
 
 
 def discriminator_loss(method: AdversarialMethod, rows: Tensor, n: int, weights: list[float]) -> float:
-    """-w log p(domain), the weights of each domain summing up to its size, half of each domain's mean."""
-    logits = discriminator_of(method).double()(rows).tolist()
+    """Return the mean over both domains of their weighted means of -log p(domain)."""
+    logits = get_discriminator(method).double()(rows).tolist()
     domains = [(logits[:n], weights[:n], 1), (logits[n:], weights[n:], -1)]
     return sum(
         sum(w * math.log(1 + math.exp(-sign * z)) for z, w in zip(own, ws, strict=True)) / sum(ws) / 2
@@ -80,56 +80,56 @@ def discriminator_loss(method: AdversarialMethod, rows: Tensor, n: int, weights:
 
 
 class TestTerms:
-    def test_of_dann(self) -> None:
+    def test_terms_of_dann(self) -> None:
         mine, pair = model(Dann, domain_weight=0.5), make_batches(*SIZES)
         terms = losses(mine, pair, step=STEP)
         assert terms.keys() == {"emotion", "domain"}
-        rows, _ = features_and_answers(model(Dann), *pair)
+        rows, _ = compute_features(model(Dann), *pair)
         expected = discriminator_loss(model(Dann), rows, SIZES[0], [1.0] * sum(SIZES))
         assert terms["domain"].item() == pytest.approx(0.5 * expected, rel=1e-4)
 
     @pytest.mark.parametrize("kind", [Cdan, CdanE])
-    def test_of_cdan(self, kind: type[Cdan]) -> None:
-        # A classifier that is certain of some: the answers of a new one hardly differ.
-        def certain() -> AdversarialMethod:
-            made = model(kind)
-            made.network.classifier.weight.data.mul_(5)
-            return made
+    def test_terms_of_cdan(self, kind: type[Cdan]) -> None:
+        # A classifier that is confident of some rows. The predictions of a new one hardly differ.
+        def make_confident() -> AdversarialMethod:
+            method = model(kind)
+            method.network.classifier.weight.data.mul_(5)
+            return method
 
         pair = make_batches(*SIZES)
-        terms = losses(certain(), pair, step=STEP)
+        terms = losses(make_confident(), pair, step=STEP)
         assert terms.keys() == {"emotion", "domain"}
-        features, answers = features_and_answers(certain(), *pair)
-        rows = torch.stack([torch.cat([p * f for p in q]) for f, q in zip(features, answers, strict=True)])
-        entropies = [-sum(p * math.log(p) for p in q) for q in answers.tolist()]
+        features, probabilities = compute_features(make_confident(), *pair)
+        rows = torch.stack([torch.cat([p * f for p in q]) for f, q in zip(features, probabilities, strict=True)])
+        entropies = [-sum(p * math.log(p) for p in q) for q in probabilities.tolist()]
         weights = [1 + math.exp(-h) if kind is CdanE else 1.0 for h in entropies]
         assert max(entropies) - min(entropies) > 0.1
-        expected = discriminator_loss(certain(), rows, SIZES[0], weights)
+        expected = discriminator_loss(make_confident(), rows, SIZES[0], weights)
         assert terms["domain"].item() == pytest.approx(expected, rel=1e-4)
 
     @pytest.mark.parametrize(("base", "other"), [("dann", Dann), ("cdan+e", CdanE)])
-    def test_of_bsp(self, base: str, other: type[AdversarialMethod]) -> None:
+    def test_terms_of_bsp(self, base: str, other: type[AdversarialMethod]) -> None:
         pair = make_batches(*SIZES)
         mine = model(Bsp, base=base)
         terms, of_base = losses(mine, pair, step=STEP), losses(model(other), pair, step=STEP)
         spectral = terms.pop("spectral")
         assert_same_tensors(terms, of_base)
-        features, _ = features_and_answers(model(Bsp), *pair)
+        features, _ = compute_features(model(Bsp), *pair)
         singular = [torch.linalg.svdvals(rows)[0].item() for rows in (features[: SIZES[0]], features[SIZES[0] :])]
         assert spectral.item() == pytest.approx(2e-4 * sum(s**2 for s in singular), rel=1e-5)
-        watched = [mine.monitor()[name].item() for name in ("sigma_source", "sigma_target")]
-        assert watched == pytest.approx(singular, rel=1e-5)
+        monitored = [mine.monitor()[name].item() for name in ("sigma_source", "sigma_target")]
+        assert monitored == pytest.approx(singular, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 class TestReversal:
-    def test_a_discriminator_that_knows_nothing_tells_the_encoder_nothing(self, name: str) -> None:
-        mine = last_layer_zero(model(METHODS[name]))  # type: ignore[arg-type]
+    def test_discriminator_at_chance_gives_the_encoder_no_gradient(self, name: str) -> None:
+        mine = zero_last_layer(model(METHODS[name]))  # type: ignore[arg-type]
         assert losses(mine, make_batches(), step=STEP)["domain"].item() == pytest.approx(0.693147, abs=1e-6)
         assert not any(gradient.any() for gradient in encoder_gradient(mine, "domain"))
         assert mine.monitor()["discriminator_accuracy"] == 0.5
 
-    def test_the_encoder_has_minus_lambda_times_the_gradient(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_encoder_gradient_is_multiplied_by_minus_lambda(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         kind = METHODS[name]
         mine = encoder_gradient(model(kind), "domain")  # type: ignore[arg-type]
         monkeypatch.setattr("emodna.model.methods.adversarial.reverse_gradient", lambda x, _: x)
@@ -142,28 +142,26 @@ class TestReversal:
         assert method.network.classifier.weight.grad is None
 
     @pytest.mark.parametrize("settings", [{}, {"reversal_ceiling": 0.0}])
-    def test_of_0_leaves_the_encoder_alone_while_the_discriminator_learns(
-        self, name: str, settings: dict[str, float]
-    ) -> None:
+    def test_lambda_of_0_trains_only_the_discriminator(self, name: str, settings: dict[str, float]) -> None:
         step = STEP if settings else torch.tensor(0)
         mine = model(METHODS[name], **settings)  # type: ignore[arg-type]
         assert not any(gradient.any() for gradient in encoder_gradient(mine, "domain", step))
         found = losses(mine, make_batches(), step=step)["domain"]
-        assert all(each.any() for each in torch.autograd.grad(found, list(discriminator_of(mine).parameters())))
+        assert all(each.any() for each in torch.autograd.grad(found, list(get_discriminator(mine).parameters())))
 
 
 class TestReversalWeight:
     @pytest.mark.parametrize(
         ("step", "weight"), [(100, 0.04996), (500, 0.24492), (1000, 0.46212), (2000, 0.76159), (5000, 0.98661)]
     )
-    def test_by_steps_does_not_depend_on_their_number(self, step: int, weight: float) -> None:
+    def test_schedule_in_steps_ignores_the_number_of_steps(self, step: int, weight: float) -> None:
         for progress in (0.1, 1.0):
             config = ReversalConfig(reversal_schedule="steps")
             found = reversal_weight(config, torch.tensor(progress), torch.tensor(step))
             assert found.item() == pytest.approx(weight, abs=1e-5)
 
     @pytest.mark.parametrize("ceiling", [1.0, 0.1, 0.0])
-    def test_by_share_grows_to_its_ceiling_and_is_watched(self, ceiling: float) -> None:
+    def test_schedule_in_shares_grows_to_its_ceiling_and_is_logged(self, ceiling: float) -> None:
         found = reversal_weight(ReversalConfig(reversal_ceiling=ceiling), torch.tensor(0.5), torch.tensor(7))
         assert found.item() == pytest.approx(0.98661 * ceiling, abs=1e-5)
         mine = model(Dann, reversal_ceiling=ceiling)
@@ -172,21 +170,21 @@ class TestReversalWeight:
 
 
 class TestAdversary:
-    """The part by itself, in float64."""
+    """Adversary without a method, in float64."""
 
-    def made(self, hidden: int = 8, seed: int = 0) -> Adversary:
+    def make_adversary(self, hidden: int = 8, seed: int = 0) -> Adversary:
         return Adversary(3, AdversaryConfig(discriminator_hidden=hidden), seed).double()
 
-    def test_accuracy_counts_the_domains_alike(self) -> None:
-        made = self.made()
-        made.discriminator = nn.Flatten(0)  # type: ignore[assignment] - what it is given is its answer
-        made(DomainPair(torch.tensor([1.0, 2, -3, 4])[:, None], torch.tensor([-1.0, 5])[:, None]), torch.tensor(1.0))
-        assert made.monitor()["discriminator_accuracy"] == (3 / 4 + 1 / 2) / 2
+    def test_accuracy_is_the_mean_over_the_domains(self) -> None:
+        adversary, reversal = self.make_adversary(), torch.tensor(1.0)
+        adversary.discriminator = nn.Flatten(0)  # type: ignore[assignment] - the inputs are the logits
+        adversary(DomainPair(torch.tensor([1.0, 2, -3, 4])[:, None], torch.tensor([-1.0, 5])[:, None]), reversal)
+        assert adversary.monitor()["discriminator_accuracy"] == (3 / 4 + 1 / 2) / 2
 
     def test_both_corpora_share_one_batch_norm(self) -> None:
-        made, source, target = self.made(), noise(6, 3), noise(6, 3, seed=1)
-        near, far = (made(DomainPair(source, target + shift), torch.tensor(1.0)).item() for shift in (0, 100))
-        assert near != pytest.approx(far, abs=1e-3)  # alone, each would have had its own shift taken away
+        adversary, source, target = self.make_adversary(), noise(6, 3), noise(6, 3, seed=1)
+        near, far = (adversary(DomainPair(source, target + shift), torch.tensor(1.0)).item() for shift in (0, 100))
+        assert near != pytest.approx(far, abs=1e-3)  # separate batch norms would remove the shift
 
 
 def test_settings_without_effect_are_refused() -> None:

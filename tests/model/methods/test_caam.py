@@ -1,4 +1,4 @@
-"""CAAM: its objective, its optimiser, and what it says of a run."""
+"""CAAM: objective and optimiser."""
 
 import dataclasses
 from pathlib import Path
@@ -21,12 +21,12 @@ INPUTS = torch.cat([each.features for each in PAIR])
 
 
 def small(**settings: Any) -> Caam:
-    """A narrow one, without dropout."""
+    """Return a narrow CAAM without dropout."""
     return Caam(MIN_SIZE, dataclasses.replace(Caam.defaults, channels=8, dropout=0.0, **settings), 0).train()
 
 
 def encoder_gradient(method: Caam, loss: Tensor) -> Tensor:
-    """Of the routing's matrices."""
+    """Return the gradient of the routing matrices."""
     method.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     gradient = method.encoder.routed.weight.grad
@@ -35,7 +35,7 @@ def encoder_gradient(method: Caam, loss: Tensor) -> Tensor:
 
 
 class TestObjective:
-    def test_is_the_authors_by_hand(self) -> None:
+    def test_terms_equal_the_authors_equations(self) -> None:
         method = small(margin=1.6)
         z = method.encoder(17 * INPUTS)
         task, adversary = (head[1](F.relu(z)).softmax(1) for head in (method.task, method.adversary))
@@ -47,8 +47,8 @@ class TestObjective:
         torch.testing.assert_close(terms["emotion"], emotion)
         torch.testing.assert_close(terms["disparity"], 1.6 * of_source + of_target)
 
-    def test_the_reversal_counts_steps_and_not_shares(self) -> None:
-        # By the definition 2 / (1 + exp(-i / 1000)) - 1, whatever the length of the training.
+    def test_reversal_depends_on_steps_and_not_on_shares(self) -> None:
+        # lambda = 2 / (1 + exp(-i / 1000)) - 1 for any length of training.
         found = {}
         for step, steps in ((360, 400), (360, 10_000), (5000, 10_000)):
             method = small(input_scale=100.0)
@@ -60,14 +60,14 @@ class TestObjective:
 
 
 class TestOptimiser:
-    def test_is_the_authors(self) -> None:
+    def test_defaults_equal_the_authors(self) -> None:
         (optimizer,) = make_optimizers(small().parameter_groups(), TrainConfig()).values()
         assert isinstance(optimizer, torch.optim.Adam)
         assert optimizer.defaults["betas"] == (0.975, 0.935)
         assert optimizer.defaults["lr"] == 1e-3
         assert optimizer.defaults["eps"] == 1e-8
 
-    def test_has_the_learning_rate_and_the_betas_that_a_user_sets(self, pair: Stores, tmp_path: Path) -> None:
+    def test_learning_rate_and_betas_are_settings(self, pair: Stores, tmp_path: Path) -> None:
         settings = {"learning_rate": "0.5", "beta1": "0.25", "beta2": "0.75"}
         fit_small(*pair, tmp_path / "run", method="caam", steps=1, settings=settings)
         fit_small(*pair, tmp_path / "usual", method="caam", steps=1)
@@ -75,6 +75,6 @@ class TestOptimiser:
         for each in (config["train"], config["method_config"]):
             assert (each["beta1"], each["beta2"]) == (0.25, 0.75)
         found = [load_tensors(tmp_path / run / "resume.safetensors")[0] for run in ("run", "usual")]
-        # Adam's first mean of gradients is (1 - beta1) times the gradient.
+        # After one step, Adam's mean of gradients is (1 - beta1) times the gradient.
         first = [each["optimizer.task.1.weight.exp_avg"] for each in found]
         torch.testing.assert_close(first[0] / 0.75, first[1] / 0.025)

@@ -1,11 +1,11 @@
-"""CLSTM: its network, and that nothing of the target enters it."""
+"""CLSTM: sizes of its network."""
 
 from torch import nn
 
 from emodna.model.methods.clstm import Clstm
 
 
-def test_sizes_are_those_of_our_reading_and_it_says_so() -> None:
+def test_sizes_are_our_reading() -> None:
     assert Clstm.our_reading
     network = Clstm(40, Clstm.defaults, 0).network
     kinds = (nn.Conv1d, nn.BatchNorm1d, nn.ReLU, nn.MaxPool1d, nn.LSTM, nn.Linear)

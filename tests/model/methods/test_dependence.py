@@ -1,4 +1,4 @@
-"""Inputs that the training of a method depends on, and those that it must not depend on."""
+"""Inputs that training depends on, and inputs that it must not depend on."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -30,19 +30,19 @@ CODE = [METHODS[name] for name in WITH_CODE]
 READINGS = [kind for name, kind in EVERY_READING.items() if name in WITH_CODE or name not in METHODS]
 
 
-def weights(kind: type[Method]) -> dict[str, float]:
-    """The keys that weigh transfer terms, with 0; those of L_SCL only where it is no addition."""
+def zero_weights(kind: type[Method]) -> dict[str, float]:
+    """Return 0 for each weight of a transfer term, without L_SCL if that is an addition."""
     keys = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
     return dict.fromkeys(keys - ({"scl_weight"} if isinstance(kind.defaults, AlignmentConfig) else set()), 0.0)
 
 
 def only(kinds: Iterable[type[Method]]) -> pytest.MarkDecorator:
-    """Parametrise by methods; those that are another one with other defaults show nothing of their own here."""
+    """Parametrise by methods, except those that only differ in their defaults."""
     return by_method({kind.name if kind in CODE else kind.__name__: kind for kind in kinds})
 
 
 def train(model: Method, pair: Pair, checkpoint: Path, steps: int, until: int) -> Method:
-    """Train on one pair of batches up to a step of several, from the checkpoint if there is one, and write it."""
+    """Train on one pair of batches until a step, from the checkpoint if it exists, and write a checkpoint."""
     torch.manual_seed(1)
     model.steps = steps
     optimizers = make_optimizers(model.parameter_groups(), TrainConfig())
@@ -56,21 +56,19 @@ def train(model: Method, pair: Pair, checkpoint: Path, steps: int, until: int) -
 
 
 def other_target(pair: Pair, value: float | None = None) -> Pair:
-    """The same source, and other features of the target: of one value, or drawn anew."""
+    """Return the pair with other features of the target: one value, or new random ones."""
     source, target = pair
     generator = torch.Generator().manual_seed(5)
     features = torch.randn(target.features.shape, generator=generator) * 3 - 1
     return source, dataclasses.replace(target, features=features if value is None else torch.full_like(features, value))
 
 
-# A method of several phases has one that learns from windows without labels, the target's among them.
-@only(kind for kind in CODE if weights(kind) and len(kind.phases) == 1)
-def test_the_target_decides_nothing_where_the_transfer_terms_weigh_nothing_and_something_elsewhere(
-    kind: type[Method], tmp_path: Path
-) -> None:
+# Methods with several phases also learn from unlabelled windows of the target.
+@only(kind for kind in CODE if zero_weights(kind) and len(kind.phases) == 1)
+def test_target_has_an_effect_only_through_transfer_terms(kind: type[Method], tmp_path: Path) -> None:
     alone = {"batch_norm": "source"} if hasattr(kind.defaults, "batch_norm") else {}
     pair, (unseen, _) = batches_for(kind), batches_for(kind, seed=9)
-    for same, settings in ((True, weights(kind)), (False, {})):
+    for same, settings in ((True, zero_weights(kind)), (False, {})):
         found = []
         for number, given in enumerate((pair, other_target(pair))):
             model = train(small(kind, **alone, **settings), given, tmp_path / f"{same} {number}", 3, 3)
@@ -79,8 +77,8 @@ def test_the_target_decides_nothing_where_the_transfer_terms_weigh_nothing_and_s
         assert torch.equal(*found) == same
 
 
-@only(kind for kind in CODE if not weights(kind))
-def test_methods_without_transfer_terms_do_not_look_at_the_target(kind: type[Method], tmp_path: Path) -> None:
+@only(kind for kind in CODE if not zero_weights(kind))
+def test_methods_without_transfer_terms_ignore_the_target(kind: type[Method], tmp_path: Path) -> None:
     pair = batches_for(kind)
     one, other = (
         train(small(kind), given, tmp_path / str(number), 3, 3)
@@ -90,7 +88,7 @@ def test_methods_without_transfer_terms_do_not_look_at_the_target(kind: type[Met
 
 
 @only(CODE)
-def test_labels_of_the_source_decide_the_gradients(kind: type[Method]) -> None:
+def test_gradients_depend_on_source_labels(kind: type[Method]) -> None:
     source, target = batches_for(kind)
     permuted = dataclasses.replace(source, labels=source.labels.roll(1))
     model = small(kind, dropout=0.0)
@@ -99,8 +97,8 @@ def test_labels_of_the_source_decide_the_gradients(kind: type[Method]) -> None:
 
 
 @only(READINGS)
-def test_whatever_a_step_depends_on_is_in_the_checkpoint(kind: type[Method], tmp_path: Path) -> None:
-    # The interrupted run goes on in other objects, of other initial weights and random maps.
+def test_checkpoint_holds_the_complete_state(kind: type[Method], tmp_path: Path) -> None:
+    # The resumed run uses new objects with other initial weights and random maps.
     pair = batches_for(kind)
     whole = train(small(kind), pair, tmp_path / "whole", STEPS, STEPS)
     for seed, until in enumerate((1, 3, STEPS)):

@@ -1,4 +1,4 @@
-"""Emo-DNA: the objective of Eq. 12, recomputed row by row from the paper's equations."""
+"""Emo-DNA: the objective (Eq. 12) against the paper's equations, row by row."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -36,31 +36,31 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def softmax_loss(logits: Tensor, labels: list[int]) -> Tensor:
-    """Mean of -log p(label), Eq. 2 and 3."""
+    """Return the mean of -log p(label) (Eq. 2 and 3)."""
     return torch.stack(
         [-(row.exp() / row.exp().sum())[label].log() for row, label in zip(logits, labels, strict=True)]
     ).mean()
 
 
 def mmd(source: Tensor, target: Tensor) -> Tensor:
-    """Eq. 10 with five Gaussians of weight 1/5, of widths 1/4 ... 4 of the mean squared distance of two utterances."""
+    """Return Eq. 10 for five Gaussians of weight 1/5 and widths of 1/4 ... 4 times the mean squared distance."""
     return oracle_mmd(source, target, oracle_kernel(oracle_widths(source, target)))
 
 
 class Step(NamedTuple):
-    """What one step of Algorithm 1 comes to."""
+    """Result of one step of Algorithm 1."""
 
     terms: dict[str, Tensor]
-    """Not weighted."""
+    """Terms without weights."""
     threshold: float
     confident: float
-    """Share of the target batch."""
+    """Selected share of the target batch."""
     cosines: dict[str, float]
-    """Of the prototypes of Eq. 4."""
+    """Cosines of the prototypes of Eq. 4."""
 
 
 def naive_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: float) -> Step:
-    """Algorithm 1 by the paper's equations, in float64 from the encoders on."""
+    """Return one step of Algorithm 1 by the paper's equations, in float64 after the encoders."""
     config, n = method.config, len(source.labels)
     hidden = method.network.backbone(torch.cat([source.features, target.features]))
     emotion = method.network.encoder(hidden).mean(2).double()
@@ -93,13 +93,13 @@ def naive_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: 
 
 
 class TestObjective:
-    # At the paper's temperature of 0.01 the decoupling loss of a new network is all but 0; at 1 it is not.
+    # At the paper's temperature of 0.01 the decoupling loss of a new network is almost 0; at 1 it is not.
     @pytest.mark.parametrize(("temperature", "sizes"), [(0.01, (8, 8)), (1.0, (7, 9))])
-    def test_is_the_one_of_the_paper(self, temperature: float, sizes: tuple[int, int]) -> None:
+    def test_terms_equal_the_paper_s_equations(self, temperature: float, sizes: tuple[int, int]) -> None:
         settings = {
             "scl_temperature": temperature,
             "prototype_temperature": temperature,
-            # So low that the threshold moves to where some utterances of the batch do not pass.
+            # So low that the threshold rises above the confidence of some utterances.
             "threshold_momentum": 0.1,
             **dict.fromkeys(TERMS.values(), 1.0),
         }
@@ -109,16 +109,16 @@ class TestObjective:
         assert terms.keys() == expected.terms.keys()
         for name, term in terms.items():
             torch.testing.assert_close(term.double(), expected.terms[name], rtol=1e-4, atol=1e-6)
-        watched = mine.monitor()
-        assert watched["threshold"].item() == pytest.approx(expected.threshold, abs=1e-6)
-        assert watched["confident"].item() == pytest.approx(expected.confident)
+        monitored = mine.monitor()
+        assert monitored["threshold"].item() == pytest.approx(expected.threshold, abs=1e-6)
+        assert monitored["confident"].item() == pytest.approx(expected.confident)
         for name, cosine_of in expected.cosines.items():
-            assert watched[name].item() == pytest.approx(cosine_of, abs=1e-5)
-            assert not watched[name].requires_grad
-        # Against the threshold before its update, everything would pass.
+            assert monitored[name].item() == pytest.approx(cosine_of, abs=1e-5)
+            assert not monitored[name].requires_grad
+        # The threshold before its update would select all utterances.
         assert 0 < expected.confident < 1
 
-    def test_threshold_goes_on_from_step_to_step(self) -> None:
+    def test_threshold_persists_between_steps(self) -> None:
         mine, pair = model(threshold_momentum=0.5), make_batches()
         losses(mine, pair)
         first = mine.monitor()["threshold"].item()
@@ -127,7 +127,7 @@ class TestObjective:
         assert mine.monitor()["threshold"].item() == pytest.approx(expected.threshold, abs=1e-6)
         torch.testing.assert_close(terms["scl"].double(), 0.1 * expected.terms["scl"], rtol=1e-4, atol=1e-6)
 
-    def test_pseudo_labels_carry_no_gradient_but_the_target_s_projections_do(self) -> None:
+    def test_target_gets_gradients_through_projections_only(self) -> None:
         off = dict.fromkeys(TERMS.values(), 0.0) | {"scl_weight": 1.0}
         source, target = make_batches()
         target = dataclasses.replace(target, features=target.features.requires_grad_())
@@ -137,7 +137,7 @@ class TestObjective:
         assert target.features.grad is not None
         assert target.features.grad.any()
 
-    def test_corpus_loss_reaches_the_shared_backbone_and_not_the_emotion_encoder(self) -> None:
+    def test_corpus_loss_trains_the_backbone_and_not_the_emotion_encoder(self) -> None:
         mine = model()
         losses(mine, make_batches())["corpus"].backward()
         assert all(
@@ -148,18 +148,18 @@ class TestObjective:
 
 class TestWeights:
     @pytest.mark.parametrize(("term", "weight"), TERMS.items())
-    def test_scale_their_own_term_and_no_other(self, term: str, weight: str) -> None:
+    def test_weight_scales_only_its_term(self, term: str, weight: str) -> None:
         once, twice = (losses(model(**{weight: w, "prototype_temperature": 1.0}), make_batches()) for w in (1.0, 2.5))
         torch.testing.assert_close(twice.pop(term), 2.5 * once.pop(term))
         assert_same_tensors(once, twice)
 
     @pytest.mark.parametrize(("term", "weight"), TERMS.items())
-    def test_of_zero_leave_the_term_out_and_the_rest_bit_identical(self, term: str, weight: str) -> None:
+    def test_weight_of_0_drops_the_term_and_keeps_the_rest_bit_identical(self, term: str, weight: str) -> None:
         on, off = model(dropout=0.1), model(dropout=0.1, **{weight: 0.0})
 
         def assert_same_parts() -> None:
             mine, other = on.state_dict(), off.state_dict()
-            assert other.keys() <= mine.keys()  # what the term alone needs is gone, too
+            assert other.keys() <= mine.keys()  # modules that only the term needs are gone
             assert_same_tensors({name: mine[name] for name in other}, other)
 
         assert_same_parts()
@@ -167,10 +167,10 @@ class TestWeights:
         assert before.keys() - after.keys() == {term}
         del before[term]
         assert_same_tensors(before, after)
-        assert_same_parts()  # batch norm and the threshold move the same way
+        assert_same_parts()  # batch norm and the threshold change equally
 
 
-#: Other readings of the paper, and the terms of a step that each changes.
+#: Other readings of the paper, and the terms that each changes.
 READINGS: list[tuple[dict[str, Any], set[str]]] = [
     ({"decouple_negative": "cross"}, {"decouple"}),
     ({"decouple_negative": "both"}, {"decouple"}),
@@ -197,18 +197,18 @@ READINGS: list[tuple[dict[str, Any], set[str]]] = [
     ({"batch_norm": "source"}, {"emotion", *TERMS}),
 ]
 
-#: Under which every term of a new network is well above 0, and not everything in the target batch is confident.
+#: Settings with terms well above 0 and some unconfident target utterances for a new network.
 MILD = {"scl_temperature": 1.0, "prototype_temperature": 1.0, "threshold_momentum": 0.1}
 
 
 class TestReadings:
-    def test_change_their_terms_and_leave_the_rest_bit_identical(self) -> None:
-        usual = losses(model(**MILD), make_batches())
+    def test_reading_changes_its_terms_and_keeps_the_rest_bit_identical(self) -> None:
+        default = losses(model(**MILD), make_batches())
         for settings, changes in READINGS:
             changed = losses(model(**MILD, **settings), make_batches())
-            assert {name for name in usual if not torch.equal(usual[name], changed[name])} == changes, settings
+            assert {name for name in default if not torch.equal(default[name], changed[name])} == changes, settings
 
-    def test_separate_heads_are_one_for_each_encoder(self) -> None:
+    def test_each_encoder_has_its_own_separate_head(self) -> None:
         mine, (source, target) = model(**MILD, projection_heads="separate"), make_batches()
         losses(mine, (source, target))["decouple"].backward()
         assert mine.corpus_projection is not None
@@ -218,7 +218,7 @@ class TestReadings:
         losses(mine, (source, target))["scl"].backward()
         assert all(p.grad is None for p in mine.corpus_projection.parameters())
 
-    def test_pseudo_labels_of_the_evaluation_mode_are_those_of_prediction(self) -> None:
+    def test_pseudo_labels_in_evaluation_mode_equal_predictions(self) -> None:
         mine, (source, target) = model(dropout=0.5, threshold_momentum=0.3, pseudo_label_mode="eval"), make_batches()
         losses(mine, (source, target))
         confidence = mine.eval().predict(target.features, target.lengths).softmax(1).max(1).values
@@ -227,7 +227,7 @@ class TestReadings:
         share = (confidence >= threshold).float().mean()
         assert mine.monitor()["confident"].item() == pytest.approx(share.item())
 
-    def test_warm_up_lasts_so_many_steps(self) -> None:
+    def test_warm_up_delays_the_alignment_terms(self) -> None:
         pair = make_batches()
         mine, usual = model(**MILD, warmup_steps=3), model(**MILD)
         for step in range(5):
@@ -235,7 +235,7 @@ class TestReadings:
             late = {"decouple", "mmd", "scl"} if step < 3 else set()
             assert {name for name, term in terms.items() if term == 0} == late
             assert_same_tensors(*({k: v for k, v in each.items() if k not in late} for each in (terms, expected)))
-        # The threshold has followed the confidence from the first step on.
+        # The threshold follows the confidence from the first step.
         assert torch.equal(mine.monitor()["threshold"], usual.monitor()["threshold"])
 
     @pytest.mark.parametrize(
@@ -253,9 +253,9 @@ class TestReadings:
         assert (refused.value.field, refused.value.value) == (field, settings[field])
 
 
-def test_nothing_confident_is_finite_and_learns_from_the_source_alone() -> None:
+def test_batch_without_confident_utterances_learns_from_the_source_only() -> None:
     mine, (source, target) = model(scl_weight=1.0), make_batches()
-    # Further up than any confidence, and held there: momentum all but 1.
+    # A threshold above any confidence, kept there by a momentum of almost 1.
     held = model(scl_weight=1.0, threshold_momentum=1 - 1e-7)
     held.contrast.labeller.threshold.fill_(1.1)
     terms = losses(held, (source, target))

@@ -1,6 +1,6 @@
-"""The contract of every method of the registry, under every reading of the paper that its settings offer.
+"""Contract of every method, under every reading of the paper that its settings offer.
 
-Per push three methods are tested; all of them, and every reading, by `make test-all`.
+The quick suite tests three methods. `make test-all` tests all of them and every reading.
 """
 
 import dataclasses
@@ -33,19 +33,19 @@ Added = tuple[tuple[str, str], ...]
 
 
 def readings() -> Iterator[type[Method]]:
-    """Each method under other settings, so few that they come to every word that a setting knows.
+    """Yield subclasses of each method with other defaults that together use every choice of every setting.
 
-    The first takes the first word of each setting that is not its default, the second the second, if there is one.
+    Reading k uses choice k of each setting that has so many besides the default.
     """
     seen: list[type[Method]] = []
     for kind in sorted(METHODS.values(), key=lambda kind: len(kind.__mro__)):
         if any(issubclass(kind, other) and type(kind.defaults) is type(other.defaults) for other in seen):
-            continue  # another's settings, with other defaults
+            continue  # the same settings with other defaults
         seen.append(kind)
         hints = typing.get_type_hints(type(kind.defaults)).items()
         usual = {key: getattr(kind.defaults, key) for key, hint in hints if typing.get_origin(hint) is Literal}
         others = {key: [w for w in typing.get_args(dict(hints)[key]) if w != usual[key]] for key in usual}
-        # A flag is raised in the second, beside the usual words of those settings that have only two.
+        # Flags are set in the second reading, in which settings of two choices have their default.
         others |= {
             key: [value, not value] for key, value in dataclasses.asdict(kind.defaults).items() if value is False
         }
@@ -56,7 +56,7 @@ def readings() -> Iterator[type[Method]]:
 
 
 def by_method(kinds: Mapping[str, type[Method]]) -> pytest.MarkDecorator:
-    """Parametrise by methods, of which most are slow together."""
+    """Parametrise by methods. All but three are marked slow."""
     return pytest.mark.parametrize(
         "kind",
         [
@@ -71,13 +71,13 @@ every_method, every_reading = by_method(METHODS), by_method(EVERY_READING)
 
 
 def small(kind: type[Method], seed: int = 0, **settings: Any) -> Method:
-    """A method with narrow networks, in training mode."""
-    made: Method = kind(dim_of(kind), dataclasses.replace(kind.defaults, channels=8, **settings), seed)
-    return made.train()
+    """Return a method with narrow networks, in training mode."""
+    method: Method = kind(dim_of(kind), dataclasses.replace(kind.defaults, channels=8, **settings), seed)
+    return method.train()
 
 
 def dim_of(kind: type[Method]) -> int:
-    """Values per frame of small inputs that the method can read."""
+    """Return the number of values per frame of small inputs that the method accepts."""
     return max(6, kind.min_dim)
 
 
@@ -88,12 +88,12 @@ def batches_for(kind: type[Method], *sizes: int, **like: Any) -> Pair:
 
 
 def folds(kind: type[Method]) -> int:
-    """Number of networks that share a labelled batch: those of a method that is cross-validated."""
+    """Return the number of networks that share a labelled batch, above 1 for cross-validated methods."""
     return getattr(kind.defaults, "folds", 1)
 
 
 def losses(model: Method, pair: Pair, seed: int = 0, step: Tensor = STEP) -> dict[str, Tensor]:
-    """Terms of a step, of all phases and turns, whose dropout is decided by the seed."""
+    """Return the terms of a step over all phases and turns. The seed determines dropout."""
     torch.manual_seed(seed)
     terms: dict[str, Tensor] = {}
     every_group = tuple(group.name for group in model.parameter_groups())
@@ -105,7 +105,7 @@ def losses(model: Method, pair: Pair, seed: int = 0, step: Tensor = STEP) -> dic
 
 
 def gradients(model: Method, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Gradient of the sum of the terms for each parameter."""
+    """Return the gradient of the sum of the terms for each parameter. Assert that no parameter lacks one."""
     model.zero_grad(set_to_none=True)
     torch.stack(list(terms.values())).sum().backward()
     missing = [name for name, parameter in model.named_parameters() if parameter.grad is None]
@@ -114,7 +114,7 @@ def gradients(model: Method, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("kind", METHODS.values(), ids=METHODS.keys())
-def test_is_found_and_described_and_its_settings_can_be_reached(kind: type[Method]) -> None:
+def test_method_is_registered_and_its_settings_can_be_set(kind: type[Method]) -> None:
     assert get_method(kind.name) is METHODS[kind.name] is kind
     assert kind.reference.strip()
     assert "\n" not in kind.reference
@@ -131,7 +131,7 @@ def test_is_found_and_described_and_its_settings_can_be_reached(kind: type[Metho
     [pytest.param(k, id=name, marks=() if name in METHODS else pytest.mark.slow) for name, k in EVERY_READING.items()],
 )
 def test_terms_are_finite_scalars_whose_gradients_reach_every_parameter(kind: type[Method]) -> None:
-    # At the paper's temperature of 0.01 the decoupling loss of a new network is all but 0, and so is its gradient.
+    # At the paper's temperature of 0.01, decoupling loss and gradient of a new network are almost 0.
     temperature = {"prototype_temperature": 1.0} if hasattr(kind.defaults, "prototype_temperature") else {}
     model = small(kind, dropout=0.0, **temperature)
     terms = losses(model, batches_for(kind))
@@ -149,16 +149,16 @@ def test_terms_are_finite_scalars_whose_gradients_reach_every_parameter(kind: ty
 
 @every_reading
 class TestLosses:
-    def test_take_batches_of_unequal_size(self, kind: type[Method]) -> None:
+    def test_batches_of_unequal_size_are_accepted(self, kind: type[Method]) -> None:
         for sizes in ((8, 5), (3, 8)):
             if getattr(kind.defaults, "mmd_estimator", "").startswith("linear"):
-                continue  # which needs as many source as target samples
+                continue  # needs as many source as target samples
             pair = batches_for(kind, folds(kind) * sizes[0], sizes[1])
             assert all(term.isfinite() for term in losses(small(kind), pair).values())
 
-    def test_neither_wait_for_the_device_nor_have_shapes_that_depend_on_data(self, kind: type[Method]) -> None:
+    def test_shapes_are_static_and_nothing_synchronises_with_the_host(self, kind: type[Method]) -> None:
         model, (source, target) = small(kind), batches_for(kind)
-        # Fake tensors hold no data: .item(), bool() and boolean indexing raise. So does whatever asks for a number.
+        # Fake tensors hold no data: .item(), bool() and boolean indexing raise an error.
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             fakes = [
                 type(batch)(**{name: mode.from_tensor(tensor) for name, tensor in batch.tensors.items()})
@@ -169,8 +169,8 @@ class TestLosses:
         assert all(term.shape == () for term in [*terms.values(), *monitored.values()])
 
 
-def alike(pair: Pair, value: float) -> Pair:
-    """The same batches with one value for all features."""
+def fill_features(pair: Pair, value: float) -> Pair:
+    """Return the batches with one value for all features."""
     source, target = (dataclasses.replace(each, features=torch.full_like(each.features, value)) for each in pair)
     return source, target
 
@@ -183,7 +183,7 @@ DEGENERATE: dict[str, dict[str, Any]] = {
     "only class 0": {"labels": [0] * 8},
     "one of class 1": {"labels": [0] * 7 + [1]},
     "two utterances": {"each": 2},
-    "as short as can be": {"frames": 8},
+    "shortest window": {"frames": 8},
     "collapsed network": {},
 }
 
@@ -195,7 +195,7 @@ def test_degenerate_batches_have_finite_terms_and_gradients(kind: type[Method]) 
         sizes = () if each is None else (folds(kind) * each, each)
         pair = batches_for(kind, *sizes, **{key: like[key] for key in ("labels", "frames") if key in like})
         if value is not None:
-            pair = alike(pair, value)
+            pair = fill_features(pair, value)
         model = small(kind)
         if not like:
             for parameter in model.parameters():
@@ -207,7 +207,7 @@ def test_degenerate_batches_have_finite_terms_and_gradients(kind: type[Method]) 
 
 
 @every_method
-def test_prediction_is_two_finite_logits_that_do_not_depend_on_the_rest_of_the_batch(kind: type[Method]) -> None:
+def test_logits_do_not_depend_on_the_rest_of_the_batch(kind: type[Method]) -> None:
     model, (source, _) = small(kind).eval(), batches_for(kind, 5)
     together = model.predict(source.features, source.lengths)
     assert together.shape == (5, 2)
@@ -218,11 +218,11 @@ def test_prediction_is_two_finite_logits_that_do_not_depend_on_the_rest_of_the_b
 
 
 @every_reading
-def test_embedding_is_what_the_classifier_reads(kind: type[Method]) -> None:
+def test_classifier_of_the_embedding_gives_the_logits(kind: type[Method]) -> None:
     model, (source, _) = small(kind).eval(), batches_for(kind, 5)
     inputs = source.features, source.lengths
     found = model.embed(*inputs)
-    if issubclass(kind, UpperBound):  # its networks have no space in common
+    if issubclass(kind, UpperBound):  # its networks share no feature space
         assert found is None
         return
     assert found is not None
@@ -236,29 +236,29 @@ def test_embedding_is_what_the_classifier_reads(kind: type[Method]) -> None:
     assert torch.equal(classifier(found), model.predict(*inputs))
 
 
-def adapting() -> Iterator[Any]:
-    """Give the methods that can pass the target through the shared network, and those with L_SCL added.
+def list_adaptation_methods() -> Iterator[Any]:
+    """Yield the methods that pass the target through the shared network, without and with L_SCL.
 
-    One of several phases does not spend all steps on what Source Only does. Where all terms weigh nothing, a method
-    that is another one with other weights is that one.
+    Methods of several phases are left out: they spend some steps on other objectives than Source Only. So are methods
+    that only differ in their weights.
     """
     for kind in map(METHODS.__getitem__, WITH_CODE):
         if isinstance(kind.defaults, AdaptationConfig) and len(kind.phases) == 1:
             yield pytest.param(kind, (), id=kind.name, marks=() if kind.name in REPRESENTATIVE else pytest.mark.slow)
             if isinstance(kind.defaults, AlignmentConfig):
-                yield pytest.param(kind, (("add", "scl"),), id=f"{kind.name} --add scl", marks=pytest.mark.slow)
+                yield pytest.param(kind, (("add", "scl"),), id=f"{kind.name} + scl", marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
 def floor(source: FeatureStore, target: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    """The model of Source Only."""
+    """Weights of Source Only."""
     out = tmp_path_factory.mktemp("floor") / "run"
     fit_small(source, target, out, method="source-only")
     return load_tensors(out / "model.safetensors")[0]
 
 
-@pytest.mark.parametrize(("kind", "added"), list(adapting()))
-def test_without_transfer_terms_the_shared_network_is_that_of_source_only(
+@pytest.mark.parametrize(("kind", "added"), list(list_adaptation_methods()))
+def test_shared_network_without_transfer_terms_equals_source_only(
     kind: type[Method], added: Added, pair: Stores, floor: dict[str, Tensor], tmp_path: Path
 ) -> None:
     weights = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
@@ -282,7 +282,7 @@ def test_without_transfer_terms_the_shared_network_is_that_of_source_only(
 @pytest.mark.parametrize(
     "kind", [kind for kind in METHODS.values() if list_additions(kind)], ids=lambda kind: kind.name
 )
-def test_an_added_term_leaves_the_others_of_the_first_step(kind: type[Method]) -> None:
+def test_added_term_does_not_change_other_terms_of_the_first_step(kind: type[Method]) -> None:
     plain, added = (small(kind, add=word) for word in ("none", "scl"))
     assert_same_tensors(plain.state_dict(), {name: added.state_dict()[name] for name in plain.state_dict()})
     before, after = (losses(each, batches_for(kind)) for each in (plain, added))
@@ -291,7 +291,7 @@ def test_an_added_term_leaves_the_others_of_the_first_step(kind: type[Method]) -
 
 
 @every_method
-def test_the_seed_and_nothing_else_decides_the_initial_weights(kind: type[Method]) -> None:
+def test_only_the_seed_determines_the_initial_weights(kind: type[Method]) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = small(kind, 3).state_dict()

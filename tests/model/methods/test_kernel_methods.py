@@ -1,4 +1,4 @@
-"""DAN and JAN: the layers that they align, and the parameters that their gradients reach."""
+"""DAN and JAN: aligned layers, and parameters that get a gradient."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ LOGITS = DomainPair(torch.randn(6, 2, generator=torch.Generator().manual_seed(1)
 
 
 class TestDan:
-    def test_aligns_the_features_and_on_request_the_logits(self) -> None:
+    def test_dan_aligns_features_and_on_request_logits(self) -> None:
         terms = small(Dan, mmd_weight=3.0).transfer_losses(FEATURES, LOGITS, STEP)
         assert terms.keys() == {"mmd"}
         torch.testing.assert_close(terms["mmd"], 3 * mk_mmd(*FEATURES))
@@ -28,7 +28,7 @@ class TestDan:
             torch.testing.assert_close(terms[name], 3 * mk_mmd(*rows, reduction="sum"))
 
     @pytest.mark.parametrize("align_logits", [False, True])
-    def test_the_classifier_learns_from_the_target_only_where_its_logits_are_aligned(self, align_logits: bool) -> None:
+    def test_alignment_trains_the_classifier_only_with_aligned_logits(self, align_logits: bool) -> None:
         model = small(Dan, align_logits=align_logits, dropout=0.0)
         terms = losses(model, make_batches())
         gradients = torch.autograd.grad(
@@ -38,18 +38,18 @@ class TestDan:
 
 
 class TestJan:
-    def test_aligns_features_and_softmax_together(self) -> None:
+    def test_jan_aligns_features_and_probabilities_jointly(self) -> None:
         settings = {"jmmd_probability_width": 0.5, "mmd_kernels": 3, "mmd_bandwidth": "median", "mmd_reduction": "sum"}
         terms = small(Jan, jmmd_weight=3.0, **settings).transfer_losses(FEATURES, LOGITS, STEP)
         source, target = (LayerOutputs(e, logits.softmax(1)) for e, logits in zip(FEATURES, LOGITS, strict=True))
         expected = joint_mmd(source, target, probability_width=0.5, kernels=3, bandwidth="median", reduction="sum")
         assert terms.keys() == {"jmmd"}
         torch.testing.assert_close(terms["jmmd"], 3 * expected)
-        # By default the width is that of the authors' code.
+        # The default width is that of the authors' code.
         usual = small(Jan).transfer_losses(FEATURES, LOGITS, STEP)["jmmd"]
         torch.testing.assert_close(usual, joint_mmd(source, target, probability_width=1.6928))
 
-    def test_its_gradient_goes_through_the_softmax(self) -> None:
+    def test_gradient_passes_through_the_softmax(self) -> None:
         model = small(Jan, dropout=0.0)
         (gradient,) = torch.autograd.grad(losses(model, make_batches())["jmmd"], model.network.classifier.weight)
         assert gradient.any()

@@ -1,4 +1,4 @@
-"""MDD: who learns what from its disparity."""
+"""MDD: terms and their gradients."""
 
 import dataclasses
 from typing import Any
@@ -15,33 +15,33 @@ PAIR = make_batches()
 
 
 def small(**settings: Any) -> Mdd:
-    """A narrow one, without dropout."""
+    """Return a narrow MDD without dropout."""
     return Mdd(6, dataclasses.replace(Mdd.defaults, channels=8, dropout=0.0, **settings), 0).train()
 
 
 def gradients(method: Mdd, step: int, only: str) -> dict[str, Tensor]:
-    """Of one term."""
+    """Return the gradients of one term."""
     method.zero_grad(set_to_none=True)
     method.losses(*PAIR, torch.tensor(step))[only].backward()
     return {name: each.grad for name, each in method.named_parameters() if each.grad is not None}
 
 
-def test_is_the_sum_of_its_terms_by_hand() -> None:
+def test_terms_equal_the_equations() -> None:
     method = small(margin=4.0, transfer_weight=0.5)
     source, target = PAIR
     logits, features = method.network.classify_and_embed(
         torch.cat([source.features, target.features]), torch.full((16,), 32)
     )
     adversary = method.adversary(features).log_softmax(1)
-    answers = logits.argmax(1)
-    of_source = F.nll_loss(adversary[:8], answers[:8])
-    of_target = F.nll_loss(adversary[8:], 1 - answers[8:])  # two classes: the other one
+    labels = logits.argmax(1)
+    of_source = F.nll_loss(adversary[:8], labels[:8])
+    of_target = F.nll_loss(adversary[8:], 1 - labels[8:])  # two classes: the other one
     terms = method.losses(source, target, torch.tensor(3))
     torch.testing.assert_close(terms["disparity"], 0.5 * (4 * of_source + of_target))
     torch.testing.assert_close(terms["emotion"], F.cross_entropy(logits[:8], source.labels))
 
 
-def test_the_encoder_s_gradient_is_reversed_by_the_schedule_and_the_classifier_has_none() -> None:
+def test_encoder_gradient_is_reversed_and_classifier_gets_none() -> None:
     name = "network.encoder.0.convs.0.conv.weight"
     first, later = (gradients(small(), step, "disparity") for step in (0, 500))
     assert not first[name].any()
@@ -53,8 +53,8 @@ def test_the_encoder_s_gradient_is_reversed_by_the_schedule_and_the_classifier_h
     logits, features = method.network.classify_and_embed(
         torch.cat([source.features, target.features]), torch.full((16,), 32)
     )
-    adversary, answers = method.adversary(features), logits.argmax(1)
-    (1.5 * F.cross_entropy(adversary[:8], answers[:8]) + F.cross_entropy(adversary[8:], 1 - answers[8:])).backward()
+    adversary, labels = method.adversary(features), logits.argmax(1)
+    (1.5 * F.cross_entropy(adversary[:8], labels[:8]) + F.cross_entropy(adversary[8:], 1 - labels[8:])).backward()
     plain, weight = method.get_parameter(name).grad, 0.1 * ganin_weight(torch.tensor(0.5)).item()
     assert plain is not None
     torch.testing.assert_close(later[name], -weight * plain, rtol=1e-3, atol=1e-6)

@@ -1,4 +1,4 @@
-"""sADDi: what each phase moves, what the decoder's windows are, and where the synthetic utterances come from."""
+"""sADDi: phases, the window decoder, and synthetic utterances."""
 
 import dataclasses
 from pathlib import Path
@@ -18,8 +18,8 @@ PRETRAINING, ADAPTATION, AUGMENTATION = Saddi.phases
 STEP = torch.tensor(0)
 
 
-def shortened(pair: Pair) -> Pair:
-    """Batches of which some utterances are shorter than the window."""
+def shorten(pair: Pair) -> Pair:
+    """Return the batches with some utterances shorter than the window."""
     lengths = torch.tensor([32, 16, 24, 8, 32, 32, 9, 31])
     source, target = (dataclasses.replace(each, lengths=lengths) for each in pair)
     return source, target
@@ -27,15 +27,15 @@ def shortened(pair: Pair) -> Pair:
 
 class TestPhases:
     @pytest.mark.parametrize("second", ["codes", "windows"])
-    def test_what_each_moves(self, second: str) -> None:
+    def test_each_phase_changes_its_modules(self, second: str) -> None:
         model = small(Saddi, second_discriminator=second)
-        judge = "discriminators.second." if second == "windows" else "discriminators.realism."
+        discriminator = "discriminators.second." if second == "windows" else "discriminators.realism."
         names = find_changed(model, make_batches(), PRETRAINING)
         assert select_part("network.classifier", names) == set()
         assert select_part("network.backbone", names)
         assert select_part("network.encoder", names)
         assert select_part("decoder.", names)
-        assert select_part("discriminators.", names) == select_part(judge, names) != set()
+        assert select_part("discriminators.", names) == select_part(discriminator, names) != set()
         for phase in (ADAPTATION, AUGMENTATION):
             names = find_changed(model, make_batches(), phase)
             assert select_part("network.classifier", names)
@@ -43,7 +43,7 @@ class TestPhases:
             kinds = {name.split(".")[1] for name in select_part("discriminators.", names)}
             assert kinds == {"first", "second"}
 
-    def test_the_first_needs_no_label(self) -> None:
+    def test_pretraining_ignores_labels(self) -> None:
         source, target = make_batches()
         other = dataclasses.replace(source, labels=1 - source.labels)
         models = [small(Saddi), small(Saddi)]
@@ -51,14 +51,14 @@ class TestPhases:
             train_steps(model, (each, target), phase=PRETRAINING)
         assert_same_tensors(models[0].state_dict(), models[1].state_dict())
 
-    def test_the_second_trains_the_encoder_as_addi(self) -> None:
+    def test_adaptation_trains_the_encoder_like_addi(self) -> None:
         models: list[Addi] = [small(Addi), small(Saddi)]  # type: ignore[list-item]
         for model, phase in zip(models, (Addi.phases[0], ADAPTATION), strict=True):
             train_steps(model, make_batches(), phase=phase)
         mine, other = (model.network.state_dict() for model in models)
         assert_same_tensors(mine, other)
 
-    def test_follow_each_other_in_the_log(self, pair: Stores, tmp_path: Path) -> None:
+    def test_log_shows_all_phases(self, pair: Stores, tmp_path: Path) -> None:
         fit_small(*pair, tmp_path / "run", method="saddi", steps=10)
         lines = read_log(tmp_path / "run")
         first = ["step", "reconstruction", "realism", "judge", "total"]
@@ -68,7 +68,7 @@ class TestPhases:
 
 class TestDecoder:
     @pytest.mark.parametrize("phase", [PRETRAINING, ADAPTATION])
-    def test_learns_nothing_in_the_discriminators_turn(self, phase: Phase) -> None:
+    def test_decoder_does_not_learn_in_the_discriminators_turn(self, phase: Phase) -> None:
         model, pair = small(Saddi, second_discriminator="windows"), make_batches()
         model.phase = phase.name
         for model.turn in (ENCODER, DISCRIMINATORS):
@@ -76,8 +76,8 @@ class TestDecoder:
         sum(terms.values()).backward()  # type: ignore[union-attr]
         assert all(parameter.grad is None for parameter in (*model.decoder.parameters(), *model.network.parameters()))
 
-    def test_error_is_the_mean_square_of_what_counts(self) -> None:
-        pair = shortened(make_batches())
+    def test_reconstruction_error_ignores_padding(self) -> None:
+        pair = shorten(make_batches())
         model = small(Saddi, dropout=0.0)
         for parameter in model.decoder.parameters():
             torch.nn.init.zeros_(parameter)  # decodes zeros
@@ -93,35 +93,36 @@ class TestDecoder:
 
 
 class TestSyntheticUtterances:
-    def mixed(self, labels: list[int], **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Codes of distinct utterances, and what is made of them."""
+    def mix(self, labels: list[int], **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return codes of distinct utterances, and synthetic codes made from them."""
         codes = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(0))
         torch.manual_seed(0)
         return codes, small(Saddi, **settings)._mix(codes, torch.tensor(labels))
 
-    def test_lie_between_codes_of_one_class_and_nearer_to_their_own(self) -> None:
+    def test_synthetic_codes_are_between_two_codes_of_a_class(self) -> None:
         labels = [0, 1, 0, 1, 0, 1, 1, 0]
-        codes, mixed = self.mixed(labels, perturbation=0.0)
+        codes, mixed = self.mix(labels, perturbation=0.0)
         partners = set()
         for row, label in enumerate(labels):
             if torch.equal(mixed[row], codes[row]):
                 continue  # its own partner
             fits = []
-            for other, its in enumerate(labels):
-                way = codes[other] - codes[row]
-                part = (((mixed[row] - codes[row]) * way).sum() / way.square().sum().clamp_min(1e-12)).item()
-                if torch.allclose(codes[row] + part * way, mixed[row], atol=1e-5):
-                    fits.append((its, part))
+            for other, other_label in enumerate(labels):
+                difference = codes[other] - codes[row]
+                projection = ((mixed[row] - codes[row]) * difference).sum()
+                part = (projection / difference.square().sum().clamp_min(1e-12)).item()
+                if torch.allclose(codes[row] + part * difference, mixed[row], atol=1e-5):
+                    fits.append((other_label, part))
                     partners.add(other)
             assert fits
-            assert all(its == label and 0 <= part <= 0.5 for its, part in fits)
+            assert all(other_label == label and 0 <= part <= 0.5 for other_label, part in fits)
         assert len(partners) > 3
 
-    def test_without_interpolation_are_the_codes_with_noise_in_their_own_units(self) -> None:
-        codes, mixed = self.mixed([0, 1] * 200, interpolation=0.0, perturbation=0.1)
+    def test_noise_is_relative_to_the_deviation_of_the_codes(self) -> None:
+        codes, mixed = self.mix([0, 1] * 200, interpolation=0.0, perturbation=0.1)
         torch.testing.assert_close((mixed - codes).std(0), 0.1 * codes.std(0), rtol=0.15, atol=0)
 
-    def test_are_half_of_the_source_s_batch_in_the_last_phase(self) -> None:
+    def test_emotion_loss_is_half_synthetic_in_the_last_phase(self) -> None:
         pair, terms = make_batches(), {}
         for phase in (ADAPTATION, AUGMENTATION):
             model = small(Saddi, dropout=0.0)
@@ -129,7 +130,7 @@ class TestSyntheticUtterances:
         synthetic = model.monitor()["synthetic"]
         torch.testing.assert_close(terms["augmentation"], (terms["adaptation"] + synthetic) / 2)
 
-    def test_of_the_target_there_are_none(self) -> None:
+    def test_synthetic_utterances_do_not_depend_on_the_target(self) -> None:
         source, target = make_batches()
         codes = []
         for each in (target, dataclasses.replace(target, features=target.features + 1)):

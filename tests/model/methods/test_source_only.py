@@ -1,4 +1,4 @@
-"""Source Only: the target is never seen, not even by batch norm."""
+"""Source Only: loss, and the target's influence on batch norm."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.model.methods.test_every_method import losses, small
 from tests.model.small import Stores, assert_same_tensors, fit_small, make_batches
 
 
-def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
+def test_loss_equals_the_mean_cross_entropy_of_the_source() -> None:
     model = small(SourceOnly, dropout=0.0)
     source, target = make_batches()
     probabilities = model.predict(source.features, source.lengths).softmax(1)
@@ -21,7 +21,7 @@ def test_loss_is_the_mean_cross_entropy_of_the_source() -> None:
     torch.testing.assert_close(terms["emotion"], expected)
 
 
-def test_batch_norm_holds_statistics_of_the_source_alone() -> None:
+def test_batch_norm_holds_source_statistics_only() -> None:
     model = small(SourceOnly)
     source, target = make_batches()
     losses(model, (source, target))
@@ -31,20 +31,20 @@ def test_batch_norm_holds_statistics_of_the_source_alone() -> None:
 
 
 class TestTargetBatchNorm:
-    """`target_bn`: Source Only with the target's running statistics."""
+    """Source Only with the target's running statistics."""
 
-    def test_running_statistics_of_one_step_are_the_target_s(self) -> None:
+    def test_running_statistics_are_those_of_the_target(self) -> None:
         model = small(SourceOnly, target_bn=True, dropout=0.0)
         source, target = make_batches(8, 5)
         losses(model, (source, target))
-        # As by a pass of the target alone.
+        # The same statistics as after a pass of the target only.
         other = small(SourceOnly, dropout=0.0)
         other.network(target.features, target.lengths)
         assert_same_tensors(model.state_dict(), other.state_dict())
 
         assert "target_bn=false" in str(model.graph_obstacle)
 
-    def test_a_training_has_the_weights_of_source_only(self, pair: Stores, tmp_path: Path) -> None:
+    def test_weights_equal_source_only(self, pair: Stores, tmp_path: Path) -> None:
         for target_bn in ("false", "true"):
             settings = {"target_bn": target_bn, "dropout": "0.5"}
             fit_small(*pair, tmp_path / target_bn, method="source-only", settings=settings)

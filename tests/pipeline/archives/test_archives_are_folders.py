@@ -41,14 +41,16 @@ def archive(path: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-class TestAnArchive:
-    def test_gives_the_same_store_as_its_folder(self, kind: str, folder: Path, store: Path, tmp_path: Path) -> None:
+class TestArchive:
+    def test_an_archive_gives_the_same_store_as_its_folder(
+        self, kind: str, folder: Path, store: Path, tmp_path: Path
+    ) -> None:
         report = prepare_corpus(archive(tmp_path / f"emodb{kind}", folder), tmp_path / "cache")
         assert (report.utterances, report.extracted, report.rejected) == (6, 6, 0)
         assert content(report.store) == content(store)
         assert FeatureStore(report.store).snapshot.fingerprint == FeatureStore(store).snapshot.fingerprint
 
-    def test_is_found_alone_in_the_root(self, kind: str, folder: Path, tmp_path: Path) -> None:
+    def test_an_archive_alone_in_the_root_is_found(self, kind: str, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "root").mkdir()
         alone = archive(tmp_path / "root" / f"emodb{kind}", folder)
         (tmp_path / "root" / "licence.txt").write_text("text")
@@ -57,7 +59,7 @@ class TestAnArchive:
         assert tree.root == alone.resolve()
         assert [Path(path).name for path in tree.list_files((".wav",))] == sorted(NAMES)
 
-    def test_leaves_no_file_on_disk(
+    def test_reading_an_archive_leaves_no_file_on_disk(
         self, kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         packed = archive(tmp_path / f"emodb{kind}", folder)
@@ -73,7 +75,7 @@ class TestAnArchive:
         del tree
         assert sorted(tmp_path.rglob("*")) == before
 
-    def test_can_be_pickled(self, kind: str, folder: Path, tmp_path: Path) -> None:
+    def test_an_archive_can_be_pickled(self, kind: str, folder: Path, tmp_path: Path) -> None:
         tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
         expected = read_all(tree)
         unpickled = pickle.loads(pickle.dumps(tree))
@@ -81,7 +83,7 @@ class TestAnArchive:
         assert unpickled.root == tree.root
         assert [unpickled.read_stamp(path) for path in expected] == [tree.read_stamp(path) for path in expected]
 
-    def test_can_be_read_by_many_threads(self, kind: str, folder: Path, tmp_path: Path) -> None:
+    def test_an_archive_can_be_read_by_many_threads(self, kind: str, folder: Path, tmp_path: Path) -> None:
         tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
         unpickled = pickle.loads(pickle.dumps(tree))
         expected = read_all(FolderTree(folder))
@@ -89,7 +91,7 @@ class TestAnArchive:
             for found in pool.map(read_all, [tree, unpickled] * 20):
                 assert found == expected
 
-    def test_after_a_change_only_changed_members_are_extracted(self, kind: str, folder: Path, tmp_path: Path) -> None:
+    def test_only_changed_members_are_extracted_again(self, kind: str, folder: Path, tmp_path: Path) -> None:
         packed = archive(tmp_path / f"emodb{kind}", folder)
         prepare_corpus(packed, tmp_path / "cache")
         members = read_files(folder)
@@ -102,7 +104,7 @@ class TestAnArchive:
         report = prepare_corpus(packed, tmp_path / "cache")
         assert (report.utterances, report.extracted) == (5, 0)
 
-    def test_may_have_an_extra_folder_and_files_of_macos(self, kind: str, folder: Path, tmp_path: Path) -> None:
+    def test_an_extra_folder_and_files_of_macos_are_ignored(self, kind: str, folder: Path, tmp_path: Path) -> None:
         members = {f"EMO DB/{name}": each for name, each in read_files(folder).items()}
         members |= {f"__MACOSX/EMO DB/wav/._{name}": b"\0\5\x16\7" for name in NAMES}
         members |= {f"EMO DB/wav/._{NAMES[0]}": b"\0\5\x16\7", "EMO DB/.DS_Store": b"", ".hidden/03a01Fa.wav": b""}
@@ -112,7 +114,7 @@ class TestAnArchive:
         assert scan.skipped == {}
 
 
-def test_label_files_are_read_out_of_archives(tmp_path: Path) -> None:
+def test_label_files_are_read_from_archives(tmp_path: Path) -> None:
     """IEMOCAP has label files beside its recordings."""
     builder = BUILDERS["iemocap"]
     for number, path in enumerate(builder.paths()):

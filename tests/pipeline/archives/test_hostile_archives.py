@@ -51,7 +51,7 @@ def get_reason(tree: Tree, path: str = "a.wav") -> str:
 
 class TestNames:
     @pytest.mark.parametrize("kind", KINDS)
-    def test_that_lead_out_are_skipped_and_counted(self, kind: str, tmp_path: Path) -> None:
+    def test_names_that_lead_out_are_skipped_and_counted(self, kind: str, tmp_path: Path) -> None:
         hostile = ["../a.wav", "/etc/a.wav", "b/../../a.wav", "C:\\a.wav", "c:a.wav", "\\\\host\\share\\a.wav"]
         hostile += ["..\\..\\a.wav", "//a.wav", "b\\..\\..\\a.wav"]
         tree = open_tree(pack(tmp_path / f"x{kind}", {**dict.fromkeys(hostile, b"bad"), "a.wav": b"good"}), (".wav",))
@@ -63,14 +63,14 @@ class TestNames:
                 tree.open(name)
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_are_normalised(self, kind: str, tmp_path: Path) -> None:
+    def test_names_are_normalised(self, kind: str, tmp_path: Path) -> None:
         members = {"./a.wav": b"a", "b\\c.wav": b"b", "d//e/./f.wav": b"c", "g/../h.wav": b"d"}
         tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
         assert read_all(tree) == {"a.wav": b"a", "b/c.wav": b"b", "d/e/f.wav": b"c", "h.wav": b"d"}
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.filterwarnings("ignore:Duplicate name")
-    def test_that_occur_twice_give_the_last_and_are_counted(self, kind: str, tmp_path: Path) -> None:
+    def test_of_equal_names_the_last_is_read_and_the_others_counted(self, kind: str, tmp_path: Path) -> None:
         members = [("a.wav", b"first"), ("b.wav", b"b"), ("./a.wav", b"second"), ("a.wav", b"third")]
         tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
         assert read_all(tree) == {"a.wav": b"third", "b.wav": b"b"}
@@ -149,7 +149,7 @@ class TestZipMembers:
         assert tree.skip_counts == ({why: 1} if why else {})
 
     @pytest.mark.parametrize("where", ["both", "central", "local"])
-    def test_encrypted_ones_are_rejected_and_the_rest_is_read(self, where: str, tmp_path: Path) -> None:
+    def test_encrypted_members_are_rejected_and_the_rest_is_read(self, where: str, tmp_path: Path) -> None:
         flag = b"\1\0"
         local, central = ({6: flag} if where != "central" else {}), ({8: flag} if where != "local" else {})
         content = patch_zip(make_zip({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local=local, central=central)
@@ -160,7 +160,7 @@ class TestZipMembers:
             assert stream.read() == b"b"
 
     @pytest.mark.parametrize("method", [9, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-    def test_of_an_unsupported_method_are_rejected_with_its_number(self, method: int, tmp_path: Path) -> None:
+    def test_members_of_unsupported_methods_are_rejected_with_their_number(self, method: int, tmp_path: Path) -> None:
         """Windows packs files over 2 GB by Deflate64 (9); zipfile cannot limit the expansion of bzip2 and LZMA."""
         code = struct.pack("<H", method)
         content = patch_zip(make_zip({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local={8: code}, central={10: code})
@@ -169,7 +169,7 @@ class TestZipMembers:
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
     @pytest.mark.parametrize("size", [1, 98, 100, 2**20])
-    def test_with_a_wrong_size_are_rejected(self, method: int, size: int, tmp_path: Path) -> None:
+    def test_members_with_a_wrong_size_are_rejected(self, method: int, size: int, tmp_path: Path) -> None:
         content = make_zip({"a.wav": noise(0.1).tobytes()[:99]}, method)
         declared = struct.pack("<I", size)
         tree = open_archive(
@@ -177,7 +177,7 @@ class TestZipMembers:
         )
         assert "damaged in its archive: " in get_reason(tree)
 
-    def test_that_share_their_bytes_are_an_error(self, tmp_path: Path) -> None:
+    def test_overlapping_members_are_an_error(self, tmp_path: Path) -> None:
         """Thousands of members could expand the same bytes."""
         content = make_zip({"a.wav": bytes(99), "b.wav": bytes(99)})
         (tmp_path / "x.zip").write_bytes(patch_zip(content, "b.wav", local={}, central={42: bytes(4)}))

@@ -133,7 +133,7 @@ def test_file_names_in_another_case_are_the_same_utterances(
     assert summarise(scan_root(name, tmp_path / "changed")) == summarise(scan_root(name, tmp_path / "same"))
 
 
-def test_hidden_files_and_other_than_audio_are_ignored(name: str, root: Path, builder: Builder) -> None:
+def test_hidden_files_and_files_other_than_audio_are_ignored(name: str, root: Path, builder: Builder) -> None:
     example = Path(builder.example)
     write_file(root / example.with_name(f"._{example.name}"))
     write_file(root / "__MACOSX" / example.with_name(f"._{example.name}"))

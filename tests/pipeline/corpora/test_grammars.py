@@ -96,7 +96,7 @@ def test_other_names_are_not_in_the_grammar(name: str, folder: str, names: str) 
         ("ravdess", "03-01-01-01-01-01-{}.wav", "01 03 23", "02 04 24"),
     ],
 )
-def test_gender_of_speakers(name: str, form: str, men: str, women: str) -> None:
+def test_speakers_have_a_gender(name: str, form: str, men: str, women: str) -> None:
     for gender, speakers in (("m", men), ("f", women)):
         for speaker in speakers.split():
             found = describe_path(name, form.format(speaker))

@@ -89,12 +89,7 @@ class TestLines:
             language="en",
             emotion_code="ang",
             emotion="anger",
-            extra={
-                "dialog": "Ses01F_impro01",
-                "valence_rating": 2.5,
-                "arousal_rating": 3.0,
-                "dominance_rating": 3.5,
-            },
+            extra={"dialog": "Ses01F_impro01", "valence_rating": 2.5, "arousal_rating": 3.0, "dominance_rating": 3.5},
         )
 
     @pytest.mark.parametrize("end", ["\r\n", "\r", "  \n", ""])
@@ -212,10 +207,7 @@ class TestFiles:
 class TestSubsets:
     @pytest.mark.parametrize(
         ("subset", "size", "codes"),
-        [
-            (None, 5531, "ang hap exc neu sad"),
-            ("all", 10039, "ang hap exc neu sad fea sur dis fru oth xxx"),
-        ],
+        [(None, 5531, "ang hap exc neu sad"), ("all", 10039, "ang hap exc neu sad fea sur dis fru oth xxx")],
     )
     def test_a_subset_has_its_codes_and_counts_the_others(
         self, subset: str | None, size: int, codes: str, full: Path

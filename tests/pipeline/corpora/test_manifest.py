@@ -151,7 +151,7 @@ class TestPaths:
 
 
 class TestErrors:
-    def test_a_missing_table(self, tmp_path: Path) -> None:
+    def test_a_missing_table_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "folder.parquet").mkdir()
         os.mkfifo(tmp_path / "pipe.csv")
         for name in ("absent.csv", "", "folder.parquet", "pipe.csv"):

@@ -1,1 +1,1 @@
-"""What emodna-bench prints as JSON, frozen: folders of plain files, and what each command said of them."""
+"""Experiments of plain files, and the output of emodna-bench on them."""

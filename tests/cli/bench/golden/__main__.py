@@ -1,4 +1,4 @@
-"""Write the golden files anew: `python -m tests.cli.bench.golden [name...]`, from the top of the checkout."""
+"""Write golden files again: run `python -m tests.cli.bench.golden [NAME...]` in the root of the checkout."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Experiments in all states, whose JSON the golden files hold. All numbers are drawn from seeds."""
+"""Experiments in all states for the golden files, with seeded random numbers."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.model.bench.builders import (
     write_run,
 )
 
-#: A formula, markup of HTML, of rich and of LaTeX: what a corpus of one's own may be called in an edited file.
+#: A corpus name that is a formula and markup of HTML, rich and LaTeX.
 HOSTILE = "=<b>[red]&$x_1"
-#: What an error may hold.
+#: A hostile error.
 NASTY = "no such thing: </script> [bold]| \u2028 50 % of $x_1"
 FEATURE_SET = "mfcc40-22050hz-1d163ad7"
-#: How far above chance the methods lie, about; others 4 points.
+#: Approximate advantage over chance in points; 4 for other methods.
 BETTER: Mapping[str, float] = {"source-only": 2.0, "emo-dna": 9.0, "upper-bound": 25.0, "dann:add=scl": 6.0}
-#: A corpus of one's own has no labels of valence, and its language is not known.
+#: An own corpus without valence labels and with an unknown language.
 OWN: Mapping[str, Any] = {
     "classes": {**CLASSES, HOSTILE: ((20, 30), (0, 0))},
     "languages": {**LANGUAGES, HOSTILE: None},
@@ -48,77 +48,79 @@ def key_of(run: RunSpec) -> RunKey:
 
 
 def is_learnable(run: RunSpec) -> bool:
-    """Return False where the source of a run, or the target of the upper bound, has no labels."""
+    """Return False if the source of a run, or the target of the upper bound, has no labels."""
     return run.task == "arousal" or not (run.src == HOSTILE or (run.method == UPPER_BOUND and run.tgt == HOSTILE))
 
 
 def scores(counts: tuple[int, int], right: tuple[int, int]) -> dict[str, float | None]:
-    """Return all scores in percent from the numbers of utterances of class 0 and 1, and of those called rightly."""
+    """Return all scores in percent from the numbers of utterances and of correct predictions of class 0 and 1."""
     confusion = np.array([[right[0], counts[0] - right[0], counts[1] - right[1], right[1]]])
-    found = compute_scores(confusion)[0].tolist() if sum(counts) else [None] * len(SCORES)
-    return {key: None if value is None else round(value, 3) for key, value in zip(SCORES, found, strict=True)}
+    values = compute_scores(confusion)[0].tolist() if sum(counts) else [None] * len(SCORES)
+    return {key: None if value is None else round(value, 3) for key, value in zip(SCORES, values, strict=True)}
 
 
 def finish(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore] | None = None, **more: Any) -> None:
-    """Write the result of a run; `more` stands in result.json instead."""
-    counts, drawn = experiment.corpora[run.tgt].classes[run.task], random.Random(repr(key_of(run)))
+    """Write the result of a run; `more` replaces values of result.json."""
+    counts, rng = experiment.corpora[run.tgt].classes[run.task], random.Random(repr(key_of(run)))
     better = BETTER.get(str(run.method), 4.0)
-    recalls = [min(max(0.5 + (better + drawn.gauss(0, 5)) / 100, 0), 1) for _ in counts]
+    recalls = [min(max(0.5 + (better + rng.gauss(0, 5)) / 100, 0), 1) for _ in counts]
     low, high = (round(recall * count) for recall, count in zip(recalls, counts, strict=True))
-    result = {**scores(counts, (low, high)), "wall_seconds": round(drawn.uniform(20, 90), 2)}
+    result = {**scores(counts, (low, high)), "wall_seconds": round(rng.uniform(20, 90), 2)}
     write_run(experiment, run, {**result, **more}, stores)
 
 
 def draw_predictions(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore]) -> None:
-    """Write predictions of the target's own utterances where it is there, else of any 15."""
-    drawn = random.Random(f"predictions {key_of(run)!r}")
+    """Write predictions for the target's utterances if its store is there, else for 15 made-up ids."""
+    rng = random.Random(f"predictions {key_of(run)!r}")
     ids = stores[run.tgt].ids if run.tgt in stores else [f"{run.tgt} {place}" for place in range(15)]
-    write_predictions(experiment, key_of(run), ids, [int(round(drawn.random(), 3) >= 0.5) for _ in ids])
+    write_predictions(experiment, key_of(run), ids, [int(round(rng.random(), 3) >= 0.5) for _ in ids])
 
 
-def make_log_lines(asked: RunKey) -> Iterator[dict[str, Any]]:
-    """Yield lines of metrics.jsonl: terms of the loss, their total, then what the method monitors."""
-    method, drawn = asked[3], random.Random(f"log {asked!r}")
-    ours = method.partition(":")[0] == "emo-dna"
-    for step in (10, 20, 30)[: 2 if asked[4] == 1 else 3]:
-        terms = {"emotion": round(7 / step + drawn.random() / 10, 3)}
-        if ours:
-            terms |= {"corpus": round(drawn.random(), 3), "decouple": 1e-19, "mmd": round(drawn.random(), 3)}
-        if ours or "add=scl" in method:
-            terms["scl"] = round(drawn.random(), 3)
+def make_log_lines(key: RunKey) -> Iterator[dict[str, Any]]:
+    """Yield lines of metrics.jsonl: loss terms, their total, then monitored values."""
+    method, rng = key[3], random.Random(f"log {key!r}")
+    is_emo_dna = method.partition(":")[0] == "emo-dna"
+    for step in (10, 20, 30)[: 2 if key[4] == 1 else 3]:
+        terms = {"emotion": round(7 / step + rng.random() / 10, 3)}
+        if is_emo_dna:
+            terms |= {"corpus": round(rng.random(), 3), "decouple": 1e-19, "mmd": round(rng.random(), 3)}
+        if is_emo_dna or "add=scl" in method:
+            terms["scl"] = round(rng.random(), 3)
         line: dict[str, Any] = {"step": step, **terms, "total": round(sum(terms.values()), 3)}
-        if ours:
-            line["threshold"] = None if "oracle" in method else round(0.5 + step / 100 + drawn.random() / 10, 3)
-        if ours or "add=scl" in method:
-            line["confident"] = round(drawn.random(), 3)
-        if ours:
+        if is_emo_dna:
+            line["threshold"] = None if "oracle" in method else round(0.5 + step / 100 + rng.random() / 10, 3)
+        if is_emo_dna or "add=scl" in method:
+            line["confident"] = round(rng.random(), 3)
+        if is_emo_dna:
             pairs = ("emotion", "source", "target")
-            line |= {f"prototypes_{pair}": round(drawn.uniform(-1, 1), 3) for pair in pairs}
+            line |= {f"prototypes_{pair}": round(rng.uniform(-1, 1), 3) for pair in pairs}
         yield line
 
 
 def make_paper_folder(out: Path) -> Experiment:
-    """The six corpora of the paper, nearly all of which is done: something of each of its tables, and no failure."""
-    whole = ["source-only", "source-only:target_bn=true", "dann", "dann:add=scl", "emo-dna", "upper-bound"]
-    part = ["cdan", "addi", "v3", "emo-dna:threshold=none", "emo-dna:steps=1000"]  # the last is emo-dna's own runs
+    """Write a nearly finished experiment on the paper's six corpora, with a part of each table and no failed run."""
+    all_specs = ["source-only", "source-only:target_bn=true", "dann", "dann:add=scl", "emo-dna", "upper-bound"]
+    arousal_specs = ["cdan", "addi", "v3", "emo-dna:threshold=none"]
+    arousal_specs += ["emo-dna:steps=1000"]  # equals emo-dna
     experiment = write_experiment(
         out,
-        [*whole, *part],
+        [*all_specs, *arousal_specs],
         conditions=Conditions(1000, FEATURE_SET),
         shared_recordings={("savee", "emodb"): 1},
-        wanted=lambda run: str(run.method) in whole or (run.task, run.seed) == ("arousal", 0),
+        wanted=lambda run: str(run.method) in all_specs or (run.task, run.seed) == ("arousal", 0),
     )
-    lacking = {("casia", "savee", "arousal", "emo-dna", 1), ("emovo", "emodb", "valence", "dann", 0)}
+    missing_runs = {("casia", "savee", "arousal", "emo-dna", 1), ("emovo", "emodb", "valence", "dann", 0)}
     for run in experiment.runs:
-        if key_of(run) not in lacking and str(run.method) != "emo-dna:steps=1000":
+        if key_of(run) not in missing_runs and str(run.method) != "emo-dna:steps=1000":
             finish(experiment, run)
     return experiment
 
 
 def make_own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
-    """Three of the paper's corpora and one of one's own that has labels of arousal alone: runs in all states."""
+    """Write an experiment on three of the paper's corpora and an own one without valence labels, in all run states."""
     both = ["source-only", "dan", "dan:add=scl", "emo-dna", "upper-bound"]
-    oracle, gone = "emo-dna:threshold=oracle-labels", "studio-net:depth=3"  # a method of no package here
+    oracle = "emo-dna:threshold=oracle-labels"
+    missing = "studio-net:depth=3"  # of a package that is not installed
 
     def is_wanted(run: RunSpec) -> bool:
         most = run.seed < 2 or (run.task == "arousal" and str(run.method) in ("source-only", "emo-dna"))
@@ -126,7 +128,7 @@ def make_own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
 
     experiment = write_experiment(
         out,
-        [*both[:2], "addi", *both[2:4], oracle, both[4], gone],
+        [*both[:2], "addi", *both[2:4], oracle, both[4], missing],
         corpora=[HOSTILE, "emodb", "ravdess", "savee"],
         seeds=3,
         conditions=Conditions(300, FEATURE_SET, {"frames": "64"}),
@@ -150,26 +152,26 @@ def make_own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
     }
     waiting: list[RunKey] = [("savee", "ravdess", "arousal", "addi", 0), key_of(experiment.runs[-1])]
     for run in experiment.runs:
-        asked = key_of(run)
-        if asked in begun:
+        key = key_of(run)
+        if key in begun:
             begin_run(experiment, run, stores)
-        elif asked not in (*failed, *waiting):
-            finish(experiment, run, stores, **changed.get(asked, {}))
-            write_log(experiment, asked, list(make_log_lines(asked)))
-            if asked[3] != "dan:add=scl" and not (asked[3] == "emo-dna" and asked[1] == HOSTILE and asked[4] == 1):
+        elif key not in (*failed, *waiting):
+            finish(experiment, run, stores, **changed.get(key, {}))
+            write_log(experiment, key, list(make_log_lines(key)))
+            if key[3] != "dan:add=scl" and not (key[3] == "emo-dna" and key[1] == HOSTILE and key[4] == 1):
                 draw_predictions(experiment, run, stores)
-    for asked, error in failed.items():
-        fail_run(experiment, make_run(asked), error)
+    for key, error in failed.items():
+        fail_run(experiment, make_run(key), error)
     damaged = experiment.run_folder(make_run((HOSTILE, "savee", "arousal", "dan:add=scl", 1))).result
     damaged.write_text(damaged.read_text().replace('"macro_f1"', '"macro F1"'))
-    experiment.run_folder(make_run(("ravdess", "emodb", "arousal", gone, 0))).result.write_text("nonsense")
+    experiment.run_folder(make_run(("ravdess", "emodb", "arousal", missing, 0))).result.write_text("nonsense")
     with experiment.run_folder(make_run(("emodb", "ravdess", "arousal", "emo-dna", 0))).metrics.open("a") as lines:
-        lines.write('{"step": 40, "emot')  # as a kill leaves it
+        lines.write('{"step": 40, "emot')  # as after a kill
     return experiment
 
 
 def make_settings_folder(out: Path) -> Experiment:
-    """One setting of Emo-DNA at a time, on two pairs, with two threads each."""
+    """Write an experiment that changes one setting of Emo-DNA at a time, on two pairs."""
     changed = ("padding=mask", "normalisation=none", "threshold_momentum=0.9", "threshold_momentum=0.999")
     experiment = write_experiment(
         out,
@@ -187,13 +189,13 @@ def make_settings_folder(out: Path) -> Experiment:
 
 
 def score_constant(corpus: str, task: Task) -> dict[str, float | None]:
-    """Return the scores of calling everything class 1."""
+    """Return the scores of always predicting class 1."""
     low, high = CLASSES[corpus][task == "valence"]
     return scores((low, high), (0, high))
 
 
 def add_leftovers(experiment: Experiment) -> None:
-    """Put in what no run needs any more, and what looks alike but is somebody's."""
+    """Add leftovers, and similar files of the user."""
     out, old = experiment.out, "emodb-ravdess-arousal-dan-s0-00000000"
     for number in range(3):
         folder = out / "runs" / f"{old[:-1]}{number}"

@@ -1,4 +1,4 @@
-"""Figures of what runs left behind: logs and predictions."""
+"""Tests of figures from logs and predictions of runs."""
 
 import json
 from dataclasses import asdict
@@ -14,56 +14,61 @@ from emodna.pipeline.store import FeatureStore
 from tests.model.bench.builders import RunKey, fake_experiment, write_log, write_predictions
 
 
-def asked(row: str, seed: int = 0, src: str = "ravdess", tgt: str = "emodb") -> RunKey:
+def make_key(row: str, seed: int = 0, src: str = "ravdess", tgt: str = "emodb") -> RunKey:
     return (src, tgt, "arousal", row, seed)
 
 
 class TestConfusion:
-    def bench(self, out: Path, target: FeatureStore, *rows: str, seeds: int = 2) -> Experiment:
-        cells = {asked(row, seed): 60.0 for row in rows for seed in range(seeds)}
+    def make_experiment(self, out: Path, target: FeatureStore, *rows: str, seeds: int = 2) -> Experiment:
+        cells = {make_key(row, seed): 60.0 for row in rows for seed in range(seeds)}
         return fake_experiment(out, cells, stores={"emodb": target})
 
-    def test_is_pooled_over_seeds_in_percent_of_the_true_class(self, target: FeatureStore, tmp_path: Path) -> None:
-        bench = self.bench(tmp_path, target, "emo-dna")
+    def test_confusion_sums_seeds_in_percent_of_the_true_class(self, target: FeatureStore, tmp_path: Path) -> None:
+        experiment = self.make_experiment(tmp_path, target, "emo-dna")
         truth = target.labels("arousal").astype(int)
         low, high = int((truth == 0).sum()), int((truth == 1).sum())
-        # All right with seed 0; with seed 1 all is called high. The order of the rows must not matter.
-        write_predictions(bench, asked("emo-dna", 0), target.ids[::-1], truth[::-1].tolist())
-        write_predictions(bench, asked("emo-dna", 1), target.ids, np.ones_like(truth).tolist())
-        picture = make_figure("confusion", bench, FigureOptions())
-        assert picture.facts["counts"] == {"emo-dna": [[low, low], [0, 2 * high]]}
-        assert picture.facts["seeds"] == {"emo-dna": [0, 1]}
-        (matrix,) = picture.panels[0].marks
+        # Seed 0 predicts all correctly, seed 1 always high. The order of the rows must not matter.
+        write_predictions(experiment, make_key("emo-dna", 0), target.ids[::-1], truth[::-1].tolist())
+        write_predictions(experiment, make_key("emo-dna", 1), target.ids, np.ones_like(truth).tolist())
+        figure = make_figure("confusion", experiment, FigureOptions())
+        assert figure.facts["counts"] == {"emo-dna": [[low, low], [0, 2 * high]]}
+        assert figure.facts["seeds"] == {"emo-dna": [0, 1]}
+        (matrix,) = figure.panels[0].marks
         assert isinstance(matrix, HeatmapMark)
         assert matrix.values == [[50.0, 50.0], [0.0, 100.0]]
         assert tuple(matrix.rows) == tuple(matrix.columns) == ("low", "high")
-        assert picture.title == "Confusion, ravdess -> emodb, arousal"
-        json.dumps(asdict(picture), allow_nan=False)
+        assert figure.title == "Confusion, ravdess -> emodb, arousal"
+        json.dumps(asdict(figure), allow_nan=False)
 
-    def test_shows_the_chosen_rows_in_their_order(self, target: FeatureStore, tmp_path: Path) -> None:
-        bench = self.bench(tmp_path, target, "emo-dna", "upper-bound", "dan", seeds=1)
+    def test_confusion_shows_chosen_methods_in_order(self, target: FeatureStore, tmp_path: Path) -> None:
+        experiment = self.make_experiment(tmp_path, target, "emo-dna", "upper-bound", "dan", seeds=1)
         for row in ("emo-dna", "dan", "upper-bound"):
-            write_predictions(bench, asked(row), target.ids, [1] * len(target))
-        assert [panel.title for panel in make_figure("confusion", bench, FigureOptions()).panels] == ["emo-dna", "dan"]
+            write_predictions(experiment, make_key(row), target.ids, [1] * len(target))
+        assert [panel.title for panel in make_figure("confusion", experiment, FigureOptions()).panels] == [
+            "emo-dna",
+            "dan",
+        ]
         chosen = FigureOptions(src="savee", tgt="emodb", methods=(MethodSpec("upper-bound"), MethodSpec("jan")))
-        picture = make_figure("confusion", bench, chosen)  # which is run from one source for all
-        assert [panel.title for panel in picture.panels] == ["upper-bound"]
-        assert "Nothing finished of jan." in picture.note
+        figure = make_figure("confusion", experiment, chosen)  # runs of the upper bound count for all sources
+        assert [panel.title for panel in figure.panels] == ["upper-bound"]
+        assert "Not finished: jan." in figure.note
 
-    def test_without_the_target_s_store_is_nothing_to_show(self, target: FeatureStore, tmp_path: Path) -> None:
-        bench = fake_experiment(tmp_path, {asked("emo-dna"): 60.0})
-        write_predictions(bench, asked("emo-dna"), target.ids, [1] * len(target))
-        with pytest.raises(NoFigureDataError, match="the store of emodb is gone or has changed"):
-            make_figure("confusion", bench, FigureOptions())
+    def test_confusion_without_the_targets_store_raises_an_error(self, target: FeatureStore, tmp_path: Path) -> None:
+        experiment = fake_experiment(tmp_path, {make_key("emo-dna"): 60.0})
+        write_predictions(experiment, make_key("emo-dna"), target.ids, [1] * len(target))
+        with pytest.raises(NoFigureDataError, match="the store of emodb, which has the labels, is missing"):
+            make_figure("confusion", experiment, FigureOptions())
 
-    def test_of_an_unfinished_benchmark_is_nothing_to_show(self, tmp_path: Path) -> None:
-        with pytest.raises(NoFigureDataError, match="no finished cell with predictions"):
-            make_figure("confusion", fake_experiment(tmp_path, {asked("emo-dna"): None}), FigureOptions())
+    def test_confusion_without_finished_runs_raises_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(NoFigureDataError, match="no finished run with predictions"):
+            make_figure("confusion", fake_experiment(tmp_path, {make_key("emo-dna"): None}), FigureOptions())
 
 
 class TestOverSteps:
-    def bench(self, out: Path) -> Experiment:
-        bench = fake_experiment(out, {asked(row, seed): 60.0 for row in ("dan:add=scl", "emo-dna") for seed in (0, 1)})
+    def make_experiment(self, out: Path) -> Experiment:
+        experiment = fake_experiment(
+            out, {make_key(row, seed): 60.0 for row in ("dan:add=scl", "emo-dna") for seed in (0, 1)}
+        )
         for seed in (0, 1):
             lines = [
                 {
@@ -77,13 +82,13 @@ class TestOverSteps:
                 | {f"prototypes_{key}": 0.1 * place + seed for place, key in enumerate(("emotion", "source", "target"))}
                 for step in (10, 20, 30)[: 3 - seed]
             ]
-            write_log(bench, asked("emo-dna", seed), lines)
-            write_log(bench, asked("dan:add=scl", seed), [{"step": 10, "confident": 1.0}])
-        return bench
+            write_log(experiment, make_key("emo-dna", seed), lines)
+            write_log(experiment, make_key("dan:add=scl", seed), [{"step": 10, "confident": 1.0}])
+        return experiment
 
-    def test_threshold_is_a_mean_over_seeds_at_the_steps_of_all(self, tmp_path: Path) -> None:
-        picture = make_figure("threshold", self.bench(tmp_path), FigureOptions())
-        (panel,) = picture.panels
+    def test_threshold_is_a_mean_over_seeds_at_common_steps(self, tmp_path: Path) -> None:
+        figure = make_figure("threshold", self.make_experiment(tmp_path), FigureOptions())
+        (panel,) = figure.panels
         threshold, confident = panel.marks
         assert isinstance(threshold, LineMark)
         assert isinstance(confident, LineMark)
@@ -91,21 +96,21 @@ class TestOverSteps:
         assert threshold.y == pytest.approx([0.55, 0.55])
         assert (threshold.low, threshold.high) == ([0.5, 0.5], [0.6, 0.6])
         assert (confident.y, confident.low, confident.high) == ([0.125] * 2, [0.0] * 2, [0.25] * 2)
-        assert picture.facts["seeds"] == {"emo-dna, ravdess -> emodb": [0, 1]}
-        json.dumps(asdict(picture), allow_nan=False)
+        assert figure.facts["seeds"] == {"emo-dna, ravdess -> emodb": [0, 1]}
+        json.dumps(asdict(figure), allow_nan=False)
 
-    def test_rows_are_side_by_side_and_one_seed_has_no_band(self, tmp_path: Path) -> None:
+    def test_methods_have_panels_and_one_seed_has_no_band(self, tmp_path: Path) -> None:
         rows = tuple(map(MethodSpec.parse, ("dan:add=scl", "emo-dna", "jan")))
-        picture = make_figure("threshold", self.bench(tmp_path), FigureOptions(methods=rows, seed=0))
-        first, second = picture.panels
+        figure = make_figure("threshold", self.make_experiment(tmp_path), FigureOptions(methods=rows, seed=0))
+        first, second = figure.panels
         assert (first.title, second.title) == ("dan:add=scl, ravdess -> emodb", "emo-dna, ravdess -> emodb")
         assert [mark.name for mark in first.marks] == ["confident share"]  # a fixed threshold is not logged
         assert isinstance(second.marks[0], LineMark)
         assert second.marks[0].low is None
-        assert "Nothing finished of jan." in picture.note
+        assert "Not finished: jan." in figure.note
 
-    def test_losses_are_the_terms_and_their_total(self, tmp_path: Path) -> None:
-        (panel,) = make_figure("losses", self.bench(tmp_path), FigureOptions()).panels
+    def test_losses_are_terms_and_total(self, tmp_path: Path) -> None:
+        (panel,) = make_figure("losses", self.make_experiment(tmp_path), FigureOptions()).panels
         lines = [mark for mark in panel.marks if isinstance(mark, LineMark)]
         assert [(line.name, line.y[0], line.colour) for line in lines] == [
             ("emotion", 0.25, 0),
@@ -113,23 +118,25 @@ class TestOverSteps:
             ("total", 1.0, 2),
         ]
 
-    def test_no_more_than_six_pairs_are_shown_unless_one_is_chosen(self, tmp_path: Path) -> None:
+    def test_figure_shows_at_most_six_pairs(self, tmp_path: Path) -> None:
         sources = [f"s{place}" for place in range(7)]
         languages = dict.fromkeys([*sources, "emodb"], "de")
-        bench = fake_experiment(tmp_path, {asked("emo-dna", src=src): 60.0 for src in sources}, languages=languages)
+        experiment = fake_experiment(
+            tmp_path, {make_key("emo-dna", src=src): 60.0 for src in sources}, languages=languages
+        )
         for src in sources:
-            write_log(bench, asked("emo-dna", src=src), [{"step": 1, "threshold": 0.5}])
-        picture = make_figure("threshold", bench, FigureOptions())
-        assert len(picture.panels) == 6
-        assert "Pairs that are not shown: s6 -> emodb." in picture.note
-        (panel,) = make_figure("threshold", bench, FigureOptions(src="s6")).panels
+            write_log(experiment, make_key("emo-dna", src=src), [{"step": 1, "threshold": 0.5}])
+        figure = make_figure("threshold", experiment, FigureOptions())
+        assert len(figure.panels) == 6
+        assert "Pairs not shown: s6 -> emodb." in figure.note
+        (panel,) = make_figure("threshold", experiment, FigureOptions(src="s6")).panels
         assert panel.title == "emo-dna, s6 -> emodb"
 
     @pytest.mark.parametrize(
         ("name", "what"), [("threshold", "threshold"), ("prototypes", "prototypes_"), ("losses", "terms of a loss")]
     )
-    def test_that_nobody_logs_is_nothing_to_show(self, name: str, what: str, tmp_path: Path) -> None:
-        bench = fake_experiment(tmp_path, {asked("dan"): 60.0})
-        write_log(bench, asked("dan"), [{"step": 1, "odd": 0.5}])
-        with pytest.raises(NoFigureDataError, match=f"no finished cell of any method logs {what}"):
-            make_figure(name, bench, FigureOptions())
+    def test_values_without_logs_raise_an_error(self, name: str, what: str, tmp_path: Path) -> None:
+        experiment = fake_experiment(tmp_path, {make_key("dan"): 60.0})
+        write_log(experiment, make_key("dan"), [{"step": 1, "odd": 0.5}])
+        with pytest.raises(NoFigureDataError, match=f"no finished run of any method logs {what}"):
+            make_figure(name, experiment, FigureOptions())

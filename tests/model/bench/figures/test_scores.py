@@ -1,4 +1,4 @@
-"""Figures of scores: ranks, pairs, languages, sensitivity."""
+"""Tests of figures of scores: ranks, pairs, languages, sensitivity."""
 
 from pathlib import Path
 
@@ -13,22 +13,22 @@ PAIRS = [("ravdess", "savee"), ("savee", "ravdess"), ("ravdess", "emodb"), ("emo
 
 
 @pytest.mark.parametrize("name", ["ranks", "pairs", "languages", "sensitivity"])
-def test_nothing_finished_is_nothing_to_show(name: str, tmp_path: Path) -> None:
-    bench = fake_experiment(tmp_path, {("ravdess", "emodb", "arousal", "emo-dna", 0): None})
-    with pytest.raises(NoFigureDataError, match="no finished cell of"):
-        make_figure(name, bench, FigureOptions())
+def test_figure_without_finished_runs_raises_an_error(name: str, tmp_path: Path) -> None:
+    experiment = fake_experiment(tmp_path, {("ravdess", "emodb", "arousal", "emo-dna", 0): None})
+    with pytest.raises(NoFigureDataError, match="no finished run of"):
+        make_figure(name, experiment, FigureOptions())
 
 
 class TestRanks:
-    def test_are_of_the_task_and_of_both_and_a_bar_joins_what_does_not_differ(self, tmp_path: Path) -> None:
+    def test_ranks_of_one_and_both_tasks_with_bars_without_difference(self, tmp_path: Path) -> None:
         uars = repeat_uars({"emo-dna": 70.0, "dan": 60.0}, PAIRS, ("arousal", "valence"))
-        bench = fake_experiment(tmp_path, {**uars, ("emodb", "ravdess", "arousal", "dan", 0): 80.0})
-        picture = make_figure("ranks", bench, FigureOptions())
-        arousal, both = picture.panels
+        experiment = fake_experiment(tmp_path, {**uars, ("emodb", "ravdess", "arousal", "dan", 0): 80.0})
+        figure = make_figure("ranks", experiment, FigureOptions())
+        arousal, both = figure.panels
         ranks, bar = arousal.marks
         assert isinstance(ranks, DotMark)
         assert isinstance(bar, DotMark)
-        # Four scenarios, of which dan wins one; CD = 1.960 sqrt(2 * 3 / (6 * 4)) = 0.980, and 1.75 - 1.25 is less.
+        # dan wins one of four scenarios. CD = 1.960 sqrt(2 * 3 / (6 * 4)) = 0.980, and 1.75 - 1.25 is less.
         assert (ranks.categories, ranks.values) == (["emo-dna", "dan"], [1.25, 1.75])
         assert arousal.title == "arousal: 4 scenarios, critical difference 0.98"
         assert (bar.categories, bar.joined) == (["emo-dna", "dan"], True)
@@ -37,67 +37,65 @@ class TestRanks:
         assert isinstance(ranks, DotMark)
         assert ranks.values == [1.125, 1.875]
         assert both.title == "arousal and valence: 8 scenarios, critical difference 0.69"
-        assert [each["groups"] for each in picture.facts["panels"]] == [[["emo-dna", "dan"]], []]
+        assert [each["groups"] for each in figure.facts["panels"]] == [[["emo-dna", "dan"]], []]
 
-    def test_leave_oracles_out_unless_they_are_chosen(self, tmp_path: Path) -> None:
+    def test_ranks_exclude_oracles_by_default(self, tmp_path: Path) -> None:
         rows = {"emo-dna": 70.0, "dan": 60.0, "upper-bound": 90.0}
-        bench = fake_experiment(tmp_path, repeat_uars(rows, [("emodb", "ravdess")]))
+        experiment = fake_experiment(tmp_path, repeat_uars(rows, [("emodb", "ravdess")]))
         chosen = FigureOptions(methods=(MethodSpec("upper-bound"), MethodSpec("dan")))
         for choice, methods in ((FigureOptions(), ["emo-dna", "dan"]), (chosen, ["upper-bound", "dan"])):
-            (ranks, *_) = make_figure("ranks", bench, choice).panels[0].marks
+            (ranks, *_) = make_figure("ranks", experiment, choice).panels[0].marks
             assert isinstance(ranks, DotMark)
             assert ranks.categories == methods
 
-    def test_of_one_method_are_nothing_to_show(self, tmp_path: Path) -> None:
-        bench = fake_experiment(tmp_path, repeat_uars({"emo-dna": 70.0}, PAIRS))
-        with pytest.raises(
-            NoFigureDataError, match="need two methods with finished cells of arousal, not emo-dna alone"
-        ):
-            make_figure("ranks", bench, FigureOptions())
+    def test_ranks_of_one_method_raise_an_error(self, tmp_path: Path) -> None:
+        experiment = fake_experiment(tmp_path, repeat_uars({"emo-dna": 70.0}, PAIRS))
+        with pytest.raises(NoFigureDataError, match="only emo-dna has finished runs of arousal"):
+            make_figure("ranks", experiment, FigureOptions())
 
 
-def cells(
+def make_uars(
     uar_by_seed: dict[str, list[float | None]], pair: tuple[str, str] = ("ravdess", "emodb")
 ) -> dict[RunKey, float | None]:
     return {(*pair, "arousal", row, seed): uar for row, uars in uar_by_seed.items() for seed, uar in enumerate(uars)}
 
 
 class TestPairs:
-    def test_are_means_over_seeds_and_gains_over_the_seeds_in_common(self, tmp_path: Path) -> None:
-        uars = cells({"dan": [58.0], "emo-dna": [60.0, 70.0], "source-only": [50.0, None]})
-        bench = fake_experiment(tmp_path, uars, languages={"ravdess": "en", "emodb": "de"})
-        picture = make_figure("pairs", bench, FigureOptions())
-        titles = [panel.title for panel in picture.panels]
+    def test_pairs_are_means_over_seeds_and_gains_over_common_seeds(self, tmp_path: Path) -> None:
+        uars = make_uars({"dan": [58.0], "emo-dna": [60.0, 70.0], "source-only": [50.0, None]})
+        experiment = fake_experiment(tmp_path, uars, languages={"ravdess": "en", "emodb": "de"})
+        figure = make_figure("pairs", experiment, FigureOptions())
+        titles = [panel.title for panel in figure.panels]
         assert titles == [
             *("source-only: UAR", "emo-dna: UAR", "dan: UAR"),
             *("emo-dna: gain over source-only", "dan: gain over source-only"),
         ]
-        found = [mark for panel in picture.panels for mark in panel.marks if isinstance(mark, HeatmapMark)]
+        found = [mark for panel in figure.panels for mark in panel.marks if isinstance(mark, HeatmapMark)]
         assert [matrix.values for matrix in found] == [
             [[None, uar], [None, None]] for uar in (50.0, 65.0, 58.0, 10.0, 8.0)
         ]
         assert {(matrix.low, matrix.high) for matrix in found[:3]} == {(35.0, 65.0)}
         assert {(matrix.low, matrix.high) for matrix in found[3:]} == {(-10.0, 10.0)}
         assert found[0].rows == found[0].columns == ["ravdess", "emodb"]
-        assert picture.facts["missing"]["dan"] == ["emodb -> ravdess"]
-        assert "dan lacks 1 of 2 pairs" in picture.note
+        assert figure.facts["missing"]["dan"] == ["emodb -> ravdess"]
+        assert "dan: 1 of 2 pairs missing" in figure.note
 
-    def test_are_four_rows_unless_chosen(self, tmp_path: Path) -> None:
+    def test_pairs_show_four_methods_by_default(self, tmp_path: Path) -> None:
         rows = dict.fromkeys(("dan", "dann", "cdan", "jan", "emo-dna"), 60.0)
-        bench = fake_experiment(tmp_path, repeat_uars(rows, PAIRS))
-        picture = make_figure("pairs", bench, FigureOptions())
-        assert [panel.title for panel in picture.panels] == ["emo-dna: UAR", "dan: UAR", "dann: UAR", "cdan: UAR"]
-        assert "Not shown: jan." in picture.note
-        picture = make_figure("pairs", bench, FigureOptions(methods=(MethodSpec("jan"), MethodSpec("bsp"))))
-        assert [panel.title for panel in picture.panels] == ["jan: UAR"]
-        assert "Nothing finished of bsp." in picture.note
+        experiment = fake_experiment(tmp_path, repeat_uars(rows, PAIRS))
+        figure = make_figure("pairs", experiment, FigureOptions())
+        assert [panel.title for panel in figure.panels] == ["emo-dna: UAR", "dan: UAR", "dann: UAR", "cdan: UAR"]
+        assert "Not shown: jan." in figure.note
+        figure = make_figure("pairs", experiment, FigureOptions(methods=(MethodSpec("jan"), MethodSpec("bsp"))))
+        assert [panel.title for panel in figure.panels] == ["jan: UAR"]
+        assert "Not finished: bsp." in figure.note
 
 
 class TestLanguages:
-    def test_are_means_over_the_pairs_of_each_group(self, tmp_path: Path) -> None:
+    def test_languages_are_means_over_each_group(self, tmp_path: Path) -> None:
         uars: dict[RunKey, float | None] = {}
         for place, pair in enumerate(PAIRS):  # two pairs of English, two of English and German
-            uars |= cells({"source-only": [50.0], "dan": [60.0 + place]}, pair)
+            uars |= make_uars({"source-only": [50.0], "dan": [60.0 + place]}, pair)
         same, other = (
             panel.marks for panel in make_figure("languages", fake_experiment(tmp_path, uars), FigureOptions()).panels
         )
@@ -106,37 +104,39 @@ class TestLanguages:
         assert [mark.values for mark in dots] == [[50.0, 60.5], [50.0, 62.5], [10.5], [12.5]]
         assert {mark.low for mark in dots[2:]} == {(None,)}  # two pairs have no interval
 
-    def test_without_a_pair_of_one_language_show_the_others_and_say_so(self, tmp_path: Path) -> None:
-        bench = fake_experiment(tmp_path, cells({"dan": [60.0]}))
-        picture = make_figure("languages", bench, FigureOptions())
-        (panel,) = picture.panels
+    def test_missing_group_is_noted(self, tmp_path: Path) -> None:
+        experiment = fake_experiment(tmp_path, make_uars({"dan": [60.0]}))
+        figure = make_figure("languages", experiment, FigureOptions())
+        (panel,) = figure.panels
         (dots,) = panel.marks
         assert isinstance(dots, DotMark)
         assert (dots.name, dots.values, dots.low) == ("different languages", [60.0], (None,))
-        assert "There is no pair of one language." in picture.note
+        assert "No pair is of one language." in figure.note
 
-    def test_several_languages_are_one_only_if_they_are_the_same(self, tmp_path: Path) -> None:
-        bench = fake_experiment(tmp_path, cells({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"})
-        assert make_figure("languages", bench, FigureOptions()).facts["groups"]["same language"] == []
+    def test_several_languages_are_equal_only_if_all_are(self, tmp_path: Path) -> None:
+        experiment = fake_experiment(
+            tmp_path, make_uars({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"}
+        )
+        assert make_figure("languages", experiment, FigureOptions()).facts["groups"]["same language"] == []
 
-    def test_of_which_one_is_not_known_are_left_out_and_told(self, tmp_path: Path) -> None:
+    def test_pairs_of_unknown_language_are_left_out(self, tmp_path: Path) -> None:
         pairs = [("ravdess", "emodb"), ("own", "emodb"), ("own", "calls")]
-        uars = {asked: uar for pair in pairs for asked, uar in cells({"dan": [60.0]}, pair).items()}
+        uars = {asked: uar for pair in pairs for asked, uar in make_uars({"dan": [60.0]}, pair).items()}
         languages = {"ravdess": "en", "emodb": "de", "own": None, "calls": None}
-        picture = make_figure(
+        figure = make_figure(
             "languages", fake_experiment(tmp_path / "some", uars, languages=languages), FigureOptions()
         )
-        assert picture.facts["groups"] == {"same language": [], "different languages": ["ravdess -> emodb"]}
-        assert "language is not known: calls, own (a manifest names them in its column language)" in picture.note
+        assert figure.facts["groups"] == {"same language": [], "different languages": ["ravdess -> emodb"]}
+        assert "unknown language: calls, own." in figure.note
         none = fake_experiment(tmp_path / "none", uars, languages={**languages, "emodb": None})
-        with pytest.raises(NoFigureDataError, match="of known languages; calls, emodb, own \\("):
+        with pytest.raises(NoFigureDataError, match="unknown: calls, emodb, own"):
             make_figure("languages", none, FigureOptions())
 
 
 class TestSensitivity:
     ROWS = ("emo-dna", "emo-dna:threshold_momentum=0.9", "emo-dna:threshold_momentum=0.999", "emo-dna:padding=mask")
 
-    def picture(self, out: Path, *more: str, seeds: int = 2):  # type: ignore[no-untyped-def]
+    def figure(self, out: Path, *more: str, seeds: int = 2):  # type: ignore[no-untyped-def]
         uars = {
             (*pair, "arousal", row, seed): 50.0 + 10 * place + 4 * seed + 2 * (pair == PAIRS[0])
             for place, row in enumerate((*self.ROWS, *more))
@@ -145,37 +145,37 @@ class TestSensitivity:
         }
         return make_figure("sensitivity", fake_experiment(out, uars), FigureOptions())
 
-    def test_is_of_one_changed_setting_beside_the_defaults(self, tmp_path: Path) -> None:
-        picture = self.picture(tmp_path, "emo-dna:padding=mask,threshold_momentum=0.9", "dan", "dan:add=scl")
-        (dots,) = picture.panels[0].marks
+    def test_sensitivity_shows_one_changed_setting_and_the_defaults(self, tmp_path: Path) -> None:
+        figure = self.figure(tmp_path, "emo-dna:padding=mask,threshold_momentum=0.9", "dan", "dan:add=scl")
+        (dots,) = figure.panels[0].marks
         assert dots.categories == ["defaults", "threshold_momentum=0.9", "threshold_momentum=0.999", "padding=mask"]
         # Mean over two pairs (+1) and two seeds (+2); the seeds' own means are 2 below and above.
         assert list(dots.values) == [53.0, 63.0, 73.0, 83.0]
         assert list(dots.low) == [51.0, 61.0, 71.0, 81.0]
         assert list(dots.high) == [55.0, 65.0, 75.0, 85.0]
-        assert picture.panels[0].references == [("defaults", 53.0)]
-        assert "bars: the lowest and the highest seed's mean" in picture.note
+        assert figure.panels[0].references == [("defaults", 53.0)]
+        assert "Bars: lowest to highest seed's mean" in figure.note
 
-    def test_draws_a_curve_over_two_numbers_and_the_default(self, tmp_path: Path) -> None:
-        _, curve = self.picture(tmp_path).panels
+    def test_two_numeric_values_and_the_default_make_a_curve(self, tmp_path: Path) -> None:
+        _, curve = self.figure(tmp_path).panels
         (line,) = curve.marks
         assert isinstance(line, LineMark)
         assert curve.title == "threshold_momentum"
         assert (list(line.x), list(line.y)) == ([0.9, 0.99, 0.999], [63.0, 53.0, 73.0])
         assert list(line.low or ()) == [61.0, 51.0, 71.0]
 
-    def test_of_one_seed_has_no_interval(self, tmp_path: Path) -> None:
-        picture = self.picture(tmp_path, seeds=1)
-        assert "seed" not in picture.note
-        panels = picture.panels
+    def test_one_seed_has_no_interval(self, tmp_path: Path) -> None:
+        figure = self.figure(tmp_path, seeds=1)
+        assert "seed" not in figure.note
+        panels = figure.panels
         assert set(panels[0].marks[0].low) == {None}
         assert panels[1].marks[0].low is None
 
-    def test_without_a_changed_setting_is_nothing_to_show(self, tmp_path: Path) -> None:
-        bench = fake_experiment(tmp_path, cells({"emo-dna": [60.0]}))
+    def test_sensitivity_without_a_changed_setting_raises_an_error(self, tmp_path: Path) -> None:
+        experiment = fake_experiment(tmp_path, make_uars({"emo-dna": [60.0]}))
         with pytest.raises(NoFigureDataError, match="emo-dna with one setting changed, such as emo-dna:padding=mask"):
-            make_figure("sensitivity", bench, FigureOptions())
-        with pytest.raises(NoFigureDataError, match="of dan, with whose defaults"):
-            make_figure("sensitivity", bench, FigureOptions(methods=(MethodSpec("dan"),)))
-        with pytest.raises(NoFigureDataError, match="a method without settings"):
-            make_figure("sensitivity", bench, FigureOptions(methods=(MethodSpec.parse("emo-dna:padding=mask"),)))
+            make_figure("sensitivity", experiment, FigureOptions())
+        with pytest.raises(NoFigureDataError, match="of dan with default settings"):
+            make_figure("sensitivity", experiment, FigureOptions(methods=(MethodSpec("dan"),)))
+        with pytest.raises(NoFigureDataError, match="must be a method without settings"):
+            make_figure("sensitivity", experiment, FigureOptions(methods=(MethodSpec.parse("emo-dna:padding=mask"),)))

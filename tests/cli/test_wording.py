@@ -1,0 +1,109 @@
+"""Errors in the words of the command line."""
+
+import dataclasses
+import shlex
+import typing
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from emodna.cli.options import Command, CommandError
+from emodna.cli.wording import word_action
+from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus, Remedy
+from tests.cli.programs import PROGRAMS, parse
+
+#: Values of the fields of an action, by name or else by type.
+VALUES: dict[object, Any] = {"feature_set": "mfcc39", Path: Path("a folder"), str: "emodb", int: 3, bool: True}
+
+
+def word(error: EmodnaError, *, settings: bool = True) -> str:
+    """Return the message of a command that raises an error."""
+
+    @click.command(cls=Command)
+    @click.argument("run")
+    @click.option("--src", "-s", "sources", multiple=True)
+    @click.option("--resume", is_flag=True)
+    def command(**_: object) -> None:
+        raise error
+
+    if settings:
+        command.params.append(click.Option(["--set", "settings"], multiple=True))
+    with pytest.raises(CommandError) as caught:
+        command.main(["folder"], standalone_mode=False)
+    return caught.value.message
+
+
+def make_action(kind: type[Action]) -> Action:
+    """Return an action with a value in every field."""
+    values = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        (first, *_) = typing.get_args(hint) or (hint,)
+        values[name] = VALUES[name if name in VALUES else first]
+    return kind(**values)
+
+
+def list_actions(kind: type[Action] = Action) -> list[type[Action]]:
+    return [found for each in kind.__subclasses__() for found in (each, *list_actions(each))]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("sources", "emodb", "--src emodb: unknown"),
+        ("sources", None, "--src: unknown"),
+        ("resume", True, "--resume: unknown"),
+        ("run", Path("runs/a b"), "RUN runs/a b: unknown"),
+        ("frames", 3, "--set frames=3: unknown"),
+        ("frames", None, "--set frames: unknown"),
+    ],
+)
+def test_a_parameter_becomes_an_option_an_argument_or_a_setting(field: str, value: object, expected: str) -> None:
+    assert word(EmodnaError("unknown", field=field, value=value)) == expected
+
+
+def test_a_parameter_that_the_command_lacks_keeps_its_name() -> None:
+    assert word(EmodnaError("unknown", field="frames", value=3), settings=False) == "frames 3: unknown"
+
+
+def test_an_error_names_place_problem_guess_valid_values_and_remedy_in_this_order() -> None:
+    error = EmodnaError(
+        "unknown", where="a.toml", field="sources", value="emodbb", valid=["emodb", "ravdess"], remedy="choose another"
+    )
+    expected = "a.toml: --src emodbb: unknown; did you mean emodb?; valid: emodb, ravdess; choose another"
+    assert word(error) == expected
+    assert str(error) == expected.replace("--src emodbb", "sources=emodbb")
+
+
+def test_names_in_a_remedy_become_options() -> None:
+    error = EmodnaError("not empty", remedy=Remedy("set {resume=True}, choose another {sources} or {frames=3}"))
+    assert word(error) == "not empty; set --resume, choose another --src or --set frames=3"
+    assert str(error) == "not empty; set resume=True, choose another sources or frames=3"
+
+
+def test_braces_in_file_names_survive() -> None:
+    error = EmodnaError("damaged: {x}", where=Path("{run}/a{}"), field="sources", value="{resume=True}")
+    assert word(error) == "{run}/a{}: --src {resume=True}: damaged: {x}"
+
+
+def test_a_remedy_ends_with_the_command_of_its_action() -> None:
+    error = EmodnaError("damaged", remedy=Remedy("prepare it again", PrepareCorpus("emodb", Path("a b"), reread=True)))
+    assert word(error) == "damaged; prepare it again: emodna-prep --corpus emodb --rehash --cache 'a b'"
+    assert str(error) == "damaged; prepare it again"
+
+
+@pytest.mark.parametrize("kind", list_actions(), ids=lambda kind: kind.__name__)
+def test_every_action_becomes_a_command_that_can_be_parsed(kind: type[Action]) -> None:
+    assert dataclasses.is_dataclass(kind)
+    command = word_action(make_action(kind))
+    assert command is not None
+    words = shlex.split(command)
+    if words[:2] != ["dask", "worker"]:
+        parse(words)
+
+
+def test_an_error_of_a_configuration_file_is_worded(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("stepz = 3\n")
+    with pytest.raises(CommandError, match=r"^--config .*a\.toml: unknown key stepz; valid: .*steps.*"):
+        PROGRAMS["emodna-fit"].main(["--config", str(tmp_path / "a.toml")], standalone_mode=False)
