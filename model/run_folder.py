@@ -75,7 +75,7 @@ class RunFolder:
         if self.config.exists():
             remedy = Remedy("resume it with the same options", ResumeRun(self.path))
             raise RunError("the run is not finished", where=self.path, remedy=remedy)
-        problem = "not the folder of a run" if self.path.exists() else "not found"
+        problem = "not a run's folder" if self.path.exists() else "not found"
         raise RunError(problem, where=self.path, remedy=Remedy("choose a run", ListRuns(self.path.parent)))
 
     @contextmanager
@@ -112,6 +112,9 @@ class RunFolder:
         self.check_free(resume=resume)
         if self._is_empty():
             return
+        if not self.config.exists():
+            remedy = Remedy("choose another {out}")
+            raise RunError("not a run's folder", field="out", value=self.path, remedy=remedy)
         earlier = read_json(self.config).get("decisive")
         if not isinstance(earlier, dict):
             raise RunError("damaged: not the configuration of a run", where=self.config)
