@@ -25,7 +25,7 @@ from emodna.pipeline.threads import limit_to_one_thread, open_extraction_threads
 #: Smallest number of recordings per worker for which processes are faster than threads.
 _MIN_PER_PROCESS: Final = 100
 #: Advice when a preparation ends early.
-RESUME: Final = "finished shards are kept: prepare the corpus again to resume"
+RESUME: Final = "finished shards are kept; prepare the corpus again to resume"
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def prepare(
             scan = corpus.scan(tree)
         history = History(store, corpus.name, extraction.features, extraction.segmentation, tree.root, rehash=rehash)
         if extraction.segmenter is not None and layout.START_COLUMN in scan.table.column_names:
-            raise CorpusError("column name taken by the store", where=layout.START_COLUMN, remedy="rename your column")
+            raise CorpusError(f"reserved column names: {layout.START_COLUMN}", remedy="rename these columns")
         plan = PreparationPlan(scan, tree, history, extraction)
         callback.on_plan(plan.unexamined_count)
         progress = _Progress([plan.known[shard.known] for shard in plan.shards])

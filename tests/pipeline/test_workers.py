@@ -161,4 +161,4 @@ def test_large_corpora_use_processes(
 
 
 def test_workers_may_differ_in_libraries_that_affect_no_feature() -> None:
-    assert not {"librosa", "scipy"} & ExtractionConfig(MfccSet()).versions().keys()
+    assert not {"librosa", "scipy"} & ExtractionConfig(MfccSet()).get_versions().keys()
