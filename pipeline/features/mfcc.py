@@ -39,7 +39,7 @@ class MfccSet(LogMelSet):
     def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Return the MFCCs (1 + n // hop_length, n_mfcc) of (n,) samples and the peak of the spectrogram in dB."""
         log_mel, peak_db = LogMelSet.transform(self, samples)
-        return (log_mel.astype(np.float64) @ _truncated_dct(self.n_mels, self.n_mfcc)).astype(np.float32), peak_db
+        return (log_mel.astype(np.float64) @ _make_truncated_dct(self.n_mels, self.n_mfcc)).astype(np.float32), peak_db
 
     def silence(self, peak_db: float) -> NDArray[np.float32]:
         """Return a frame with c0 only: the orthonormal DCT of a constant is sqrt(n_mels) times that constant."""
@@ -57,5 +57,5 @@ def dct_matrix(size: int) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=8)
-def _truncated_dct(n_mels: int, n_mfcc: int) -> NDArray[np.float64]:
+def _make_truncated_dct(n_mels: int, n_mfcc: int) -> NDArray[np.float64]:
     return dct_matrix(n_mels)[:, :n_mfcc].copy()

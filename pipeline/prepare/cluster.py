@@ -23,14 +23,7 @@ from weakref import WeakSet
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import CorpusError, WorkerError, explain_os_error
 from emodna.pipeline.prepare.executors import RESUME, Executor, ExecutorFactory
-from emodna.pipeline.prepare.extract import (
-    ExtractionConfig,
-    ExtractionResult,
-    Job,
-    examine,
-    examine_all,
-    get_library_versions,
-)
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine, examine_all, read_versions
 from emodna.pipeline.threads import limit_to_one_thread
 
 if TYPE_CHECKING:
@@ -133,7 +126,7 @@ class _ClusterRun:
     ) -> None:
         self._client, self._scheduler, self._notify = client, scheduler, notify
         self._tree, self._extraction = tree, extraction
-        self._versions = extraction.versions()
+        self._versions = extraction.get_versions()
         # Sent with every batch, because it is small. A worker opens its tree once.
         self._setup = pickle.dumps((tree.root, _describe_archive_size(tree.root), pickle.dumps((tree, extraction))))
         self._sent: WeakSet[Future[BatchReply]] = WeakSet()
@@ -148,7 +141,7 @@ class _ClusterRun:
             while not self._ended.is_set():
                 has_workers = bool(self._client.nthreads())
                 if not has_workers and not is_notified:
-                    self._notify(f"no workers at {self._scheduler}: waiting for them (Ctrl-C stops; {RESUME})")
+                    self._notify(f"waiting for workers at {self._scheduler} (you can interrupt: {RESUME})")
                 is_notified = not has_workers
                 self._ended.wait(_POLL_SECONDS)
 
@@ -193,7 +186,7 @@ class _ClusterRun:
         try:
             yield
         except (CancelledError, OSError) as error:
-            raise WorkerError("lost the connection to the scheduler", where=self._scheduler, remedy=RESUME) from error
+            raise WorkerError("connection to the scheduler lost", where=self._scheduler, remedy=RESUME) from error
 
     @contextmanager
     def _translate_worker_errors(self, jobs: Sequence[Job]) -> Iterator[None]:
@@ -210,12 +203,12 @@ class _ClusterRun:
             problem = f"died {error.allowed_failures + 1} times while processing {paths}"
             raise WorkerError(problem, where=f"worker {error.last_worker.address}", remedy=RESUME) from error
         except (ImportError, AttributeError, OSError) as error:
-            where = f"a worker at {self._scheduler}"
             if isinstance(error, OSError) and error.errno is not None:  # None if a library is missing
                 file = "" if error.filename is None else f"{error.filename}: "
+                where = f"a worker at {self._scheduler}"
                 raise WorkerError(f"{file}{explain_os_error(error)}", where=where, remedy=RESUME) from error
-            remedy = "give every worker the environment of this process"
-            raise WorkerError(f"cannot load emodna ({error})", where=where, remedy=remedy) from error
+            problem, remedy = f"a worker cannot import emodna: {error}", "install the same environment for all workers"
+            raise WorkerError(problem, where=self._scheduler, remedy=remedy) from error
 
     def _compare_audio(self, reply: "BatchReply") -> None:
         """Raise a CorpusError if a worker reads other files, or rejects a file that is usable here."""
@@ -281,7 +274,7 @@ def examine_on_worker(versions: Mapping[str, str], setup: bytes, jobs: bytes) ->
     Parameters
     ----------
     versions
-        `ExtractionConfig.versions` of the preparing process.
+        Result of `ExtractionConfig.get_versions` in the preparing process.
     setup
         Pickled root, size of its archive and, pickled again, tree and extraction.
     jobs
@@ -323,7 +316,7 @@ def _open_root(setup: bytes) -> tuple[Tree, ExtractionConfig]:
 
 
 def _check_versions(expected: Mapping[str, str]) -> None:
-    found = get_library_versions()
+    found = read_versions()
     different = [name for name, version in expected.items() if found.get(name) != version]
     if different:
         here, there = (", ".join(f"{name} {each.get(name)}" for name in different) for each in (found, expected))

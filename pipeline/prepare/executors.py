@@ -25,7 +25,7 @@ from emodna.pipeline.threads import limit_to_one_thread, open_extraction_threads
 #: Smallest number of recordings per worker for which processes are faster than threads.
 _MIN_PER_PROCESS: Final = 100
 #: Advice when a preparation ends early.
-RESUME: Final = "finished shards are kept: prepare the corpus again to resume"
+RESUME: Final = "finished shards are kept; prepare the corpus again to resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _serve_batches(connection: Connection, tree: Tree, extraction: ExtractionCon
 
 
 def _make_sendable(error: Exception) -> Exception:
-    """Return an error that can be pickled, with the traceback as a note; a RuntimeError stands in if necessary."""
+    """Return an error that can be pickled, as a RuntimeError if necessary. Its note is the traceback of the worker."""
     lines = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes

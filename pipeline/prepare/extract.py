@@ -84,6 +84,7 @@ class ExtractionResult:
     features: tuple[NDArray[np.float32], ...] = ()
     """Features [frames, dim] of each utterance until they are written; empty if the utterances are reused."""
     extracted: bool = False
+    """True if the features are new."""
     rejection: str | None = None
     """Reason for rejecting the recording."""
     read_error: str | None = None
@@ -104,7 +105,7 @@ class ExtractionConfig:
 
     @property
     def parameters(self) -> dict[str, str | int | float | bool | None]:
-        """All parameters that affect the content of a shard."""
+        """Parameters that affect the content of a shard."""
         return {**self.features.parameters(), **(self.segmentation or {})}
 
     @property
@@ -112,21 +113,16 @@ class ExtractionConfig:
         """Parameters of the segmentation as the store records them. Other segments cannot be reused."""
         return None if self.segmenter is None else {**self.segmenter.parameters(), "max_seconds": self.max_seconds}
 
-    def versions(self) -> dict[str, str]:
+    def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
-        all_versions = get_library_versions()
-        names = (
-            *_FEATURE_PACKAGES,
-            "libsndfile",
-            "libsoxr",
-            "machine",
-            *(_SEGMENTATION_PACKAGES if self.segmenter else ()),
-        )
+        all_versions = read_versions()
+        segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
+        names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation)
         return {name: all_versions[name] for name in names}
 
 
 @cache
-def get_library_versions() -> Mapping[str, str]:
+def read_versions() -> Mapping[str, str]:
     """Return the versions of libraries and machine that store.json records."""
     import soundfile
     import soxr

@@ -68,7 +68,7 @@ class History:
             except (ForeignStoreError, UnreadableStoreError):
                 raise
             except StoreError as error:
-                self.snapshot, self.damage = None, str(error)
+                self.snapshot, self.damage = None, f"{error.where}: {error.problem}"
         sources += _read_journal(store, segmentation)
         utterances = pa.concat_tables(sources)
         # Counted by source, because the journal may also list a committed shard.
@@ -82,13 +82,9 @@ class History:
         self.recordings: pa.ChunkedArray = recordings.filter(newest)
         """Id of each utterance's recording."""
         self._files = {file.name: file for file in (self.snapshot.files if self.snapshot else ())}
-        has_same_root = self.snapshot is not None and self.snapshot.root == str(root)
-        known = (
-            read_checksummed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA)
-            if has_same_root and not rehash
-            else None
-        )
-        self.audio = known or layout.AUDIO_STAT_SCHEMA.empty_table()
+        is_valid = self.snapshot is not None and self.snapshot.root == str(root) and not rehash
+        audio = read_checksummed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA) if is_valid else None
+        self.audio = audio or layout.AUDIO_STAT_SCHEMA.empty_table()
         """State of each audio file when it was hashed: columns of `layout.AUDIO_STAT_SCHEMA`."""
 
     def describe_shard_file(self, file: str, number: int) -> StoredFile:
@@ -99,14 +95,9 @@ class History:
         return StoredFile(file, path.stat().st_size, hash_file(path), number)
 
     def write_audio_stat(self, paths: pa.ChunkedArray, opened: pa.Table) -> None:
-        """Write the state of every audio file with a known hash.
+        """Write the state of the existing files `paths` whose hash is known.
 
-        Parameters
-        ----------
-        paths
-            Existing files.
-        opened
-            State of the files that this preparation opened, null if unknown: columns of `layout.AUDIO_STAT_SCHEMA`.
+        `opened` has the state of those that this preparation opened, null if unknown: columns of `AUDIO_STAT_SCHEMA`.
         """
         old = self.audio.filter(pc.is_in(self.audio["path"], value_set=paths))
         old = old.filter(pc.invert(pc.is_in(old["path"], value_set=opened["path"])))

@@ -48,7 +48,7 @@ class FeatureStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
-        _hold_for_reading(self)
+        _lock_for_reading(self)
         snapshot = read_snapshot(self.path)
         while True:
             try:
@@ -79,7 +79,7 @@ class FeatureStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.path = state["path"]
-        _hold_for_reading(self)
+        _lock_for_reading(self)
         self._open(state["snapshot"])
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ class FeatureStore:
 
     def __getitem__(self, row: int) -> NDArray[np.float32]:
         if not -len(self) <= row < len(self):
-            raise IndexError(f"utterance {row} of {len(self)}")
+            raise IndexError(f"row {row} is out of range: the store has {len(self)} utterances")
         row %= len(self)
         features = self._read(row)
         if not self._checked_rows[row]:
@@ -230,7 +230,7 @@ class FeatureStore:
             raise make_damage_error(file, reason, reread=True)
 
 
-def _hold_for_reading(store: FeatureStore) -> None:
+def _lock_for_reading(store: FeatureStore) -> None:
     """Take a shared lock for the lifetime of the object, so that no file of its snapshot is deleted."""
     # Create the lock file in a store that was copied without it, but not in another folder.
     create = os.O_CREAT if (store.path / layout.STORE_JSON).exists() else 0

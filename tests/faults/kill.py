@@ -126,11 +126,11 @@ def finish_run(scenario: Scenario, cache: Path, *, committed: bool) -> bool:
     store = scenario.store(cache)
     finished = forking.evaluate(lambda: sorted(scenarios.list_finished(store)))
     (report,) = forking.run_child(scenario.make_prep(cache, "--no-wait", "--json")).json  # the lock is free
-    kept = scenario.unchanged | ({*finished} & scenario.expected.audio.keys())
+    kept = scenario.unchanged_utterances | ({*finished} & scenario.expected.audio.keys())
     expected = len(scenario.expected.audio) if committed else len(kept)
     assert report["reused"] >= expected, f"{report['reused']} utterances reused of {expected} that were finished"
     scenarios.check_finished(scenario, cache)
-    return not committed and len(kept) > len(scenario.unchanged)
+    return not committed and len(kept) > len(scenario.unchanged_utterances)
 
 
 def run_campaign(scenario: Scenario, folder: Path, count: int, seed: int) -> Tally:

@@ -40,7 +40,7 @@ class Scenario:
     expected: State
 
     @property
-    def unchanged(self) -> set[str]:
+    def unchanged_utterances(self) -> set[str]:
         """Unchanged utterances of the earlier store."""
         return {id for id, sha256 in self.before.audio.items() if self.expected.audio.get(id) == sha256}
 

@@ -52,12 +52,12 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Start a scheduler and two worker processes of several threads."""
-    with cluster(tmp_path_factory.mktemp("cluster") / "running") as running:
-        running.add_worker(threads=2)
-        running.add_worker(threads=3)
-        yield running
+    with cluster(tmp_path_factory.mktemp("cluster") / "running") as shared_cluster:
+        shared_cluster.add_worker(threads=2)
+        shared_cluster.add_worker(threads=3)
+        yield shared_cluster
 
 
 @pytest.fixture(scope="module")
@@ -91,42 +91,40 @@ def prepare_on(
 
 class TestSameBytes:
     @pytest.mark.parametrize("root", ["root", "root.zip", "root.tar.gz"])
-    def test_a_cluster_gives_the_bytes_of_a_local_run(
-        self, running: Cluster, pool: Path, local: dict[str, str], tmp_path: Path, root: str
+    def test_a_cluster_gives_the_same_bytes_as_this_machine(
+        self, shared_cluster: Cluster, pool: Path, local: dict[str, str], tmp_path: Path, root: str
     ) -> None:
         callback = CallbackLog()
-        report = prepare_on(running, pool / root, tmp_path, callback=callback)
+        report = prepare_on(shared_cluster, pool / root, tmp_path, callback=callback)
         assert content(report.store) == local
         assert (report.utterances, report.extracted, report.rejected) == (22, 22, 2)
         assert callback.planned_recordings == len(callback.results) == 24
-        with running.client() as client:  # and the workers closed their roots
+        with shared_cluster.client() as client:  # and the workers closed their roots
             assert set(client.run(count_open_roots).values()) == {0}
 
-    def test_another_feature_set_with_segmentation_gives_the_bytes_of_a_local_run(
-        self, running: Cluster, tmp_path: Path
-    ) -> None:
+    def test_segments_of_another_feature_set_have_the_same_bytes(self, shared_cluster: Cluster, tmp_path: Path) -> None:
         calls = tmp_path / "calls"
         calls.mkdir()
         for number in range(3):
             voice, pause = noise(1.0, seed=number), noise(1.0, seed=number, level=1e-4)
             (calls / f"{number}.wav").write_bytes(wav(b"".join(map(pcm16, (voice, pause, voice, pause)))))
         options: Any = {"features": FEATURE_SETS["wave16k"], "segmenter": EnergySegmenter()}
-        report = prepare_on(running, calls, tmp_path / "cluster", Recordings(calls, "calls"), **options)
+        report = prepare_on(shared_cluster, calls, tmp_path / "cluster", Recordings(calls, "calls"), **options)
         assert report.utterances == 6
         local = prepare_corpus(calls, tmp_path / "local", Recordings(calls, "calls"), **options)
         assert content(report.store) == content(local.store)
 
-    def test_a_cluster_extends_a_store_of_a_local_run(self, running: Cluster, tmp_path: Path) -> None:
+    def test_a_cluster_extends_an_earlier_store(self, shared_cluster: Cluster, tmp_path: Path) -> None:
         write_tiny_emodb(tmp_path / "root", NAMES[:6])
         prepare_corpus(tmp_path / "root", tmp_path / "cache")
         write_tiny_emodb(tmp_path / "root", NAMES[:12])
-        report = prepare_on(running, tmp_path / "root", tmp_path / "cache")
+        report = prepare_on(shared_cluster, tmp_path / "root", tmp_path / "cache")
         assert (report.extracted, report.reused) == (6, 6)
         assert content(report.store) == content(prepare_corpus(tmp_path / "root", tmp_path / "fresh").store)
 
-    def test_the_command_prepares_on_a_cluster(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+    def test_the_command_prepares_on_a_cluster(self, shared_cluster: Cluster, pool: Path, tmp_path: Path) -> None:
         options = ("--corpus", "emodb", "--root", pool / "root", "--cache", tmp_path / "cache", "--scheduler")
-        ran = run_script("emodna-prep", *options, running.file, "--json", "-q")
+        ran = run_script("emodna-prep", *options, shared_cluster.file, "--json", "-q")
         assert (ran.code, ran.err) == (0, "")
         assert ran.json[0]["extracted"] == 22
 
@@ -139,31 +137,31 @@ def count_open_roots() -> int:
 
 class TestDyingWorker:
     @pytest.fixture
-    def dying_worker(self, running: Cluster) -> Any:
+    def dying_worker(self, shared_cluster: Cluster) -> Any:
         """Add a third worker that dies of its first batch."""
-        with running.client() as client:
+        with shared_cluster.client() as client:
             others = set(client.nthreads())
-            process = running.add_worker(threads=1)
+            process = shared_cluster.add_worker(threads=1)
             (address,) = set(client.nthreads()) - others
             client.run(exec, f"import os; {REMOTE}; remote._open_root = lambda _: os._exit(1)", workers=[address])
         return process
 
     def test_other_workers_redo_its_batches(
-        self, running: Cluster, dying_worker: Any, pool: Path, local: dict[str, str], tmp_path: Path
+        self, shared_cluster: Cluster, dying_worker: Any, pool: Path, local: dict[str, str], tmp_path: Path
     ) -> None:
-        report = prepare_on(running, pool / "root", tmp_path / "cache")
+        report = prepare_on(shared_cluster, pool / "root", tmp_path / "cache")
         assert dying_worker.wait(10) == 1
         assert report.extracted == 22
         assert content(report.store) == local
 
-    def test_too_many_deaths_end_the_run_with_the_names_of_the_recordings(
-        self, running: Cluster, dying_worker: Any, pool: Path, local: dict[str, str], tmp_path: Path
+    def test_too_many_deaths_end_the_preparation_and_name_the_recordings(
+        self, shared_cluster: Cluster, dying_worker: Any, pool: Path, local: dict[str, str], tmp_path: Path
     ) -> None:
-        with running.client() as client:
+        with shared_cluster.client() as client:
             client.run_on_scheduler(allow_failures, 0)
             try:
                 with pytest.raises(WorkerError) as caught:
-                    prepare_on(running, pool / "root", tmp_path / "cache")
+                    prepare_on(shared_cluster, pool / "root", tmp_path / "cache")
             finally:
                 client.run_on_scheduler(allow_failures, 3)
         assert dying_worker.wait(10) == 1
@@ -177,7 +175,7 @@ def allow_failures(count: int, dask_scheduler: Any = None) -> None:
     dask_scheduler.allowed_failures = count
 
 
-def test_a_run_waits_for_workers_and_ends_without_a_scheduler(pool: Path, tmp_path: Path) -> None:
+def test_preparation_waits_for_workers_and_ends_without_a_scheduler(pool: Path, tmp_path: Path) -> None:
     with cluster(tmp_path / "empty") as empty:
         messages: list[str] = []
 
@@ -187,14 +185,14 @@ def test_a_run_waits_for_workers_and_ends_without_a_scheduler(pool: Path, tmp_pa
 
         with pytest.raises(KeyboardInterrupt), connect_cluster(empty.address, interrupt) as start:
             prepare_corpus(pool / "root", tmp_path / "cache", workers=start)
-        assert messages[0].startswith(f"no workers at {empty.address}: waiting")
+        assert messages[0].startswith(f"waiting for workers at {empty.address}")
         with (
             pytest.raises(WorkerError) as caught,
             connect_cluster(empty.address, lambda _: empty.scheduler.kill()) as start,
         ):
             prepare_corpus(pool / "root", tmp_path / "cache", workers=start)
         assert caught.value.where == empty.address
-        assert "lost the connection" in caught.value.problem
+        assert "connection to the scheduler lost" in caught.value.problem
 
 
 @pytest.mark.slow
@@ -224,7 +222,7 @@ def test_finished_work_is_reused_after_the_scheduler_was_killed(
                 yield replace(executor, examine=examine)
 
         with (
-            pytest.raises(WorkerError, match="lost the connection"),
+            pytest.raises(WorkerError, match="connection to the scheduler lost"),
             connect_cluster(mortal.address, [].append) as start,
         ):
             prepare_corpus(pool / "root", cache, workers=kill)
@@ -236,9 +234,9 @@ def test_finished_work_is_reused_after_the_scheduler_was_killed(
 
 class TestUnfitWorkers:
     @contextmanager
-    def change_workers(self, running: Cluster, statements: str) -> Iterator[None]:
+    def change_workers(self, shared_cluster: Cluster, statements: str) -> Iterator[None]:
         """Change the workers within a context."""
-        with running.client() as client:
+        with shared_cluster.client() as client:
             client.run(exec, statements)
             try:
                 yield
@@ -246,18 +244,18 @@ class TestUnfitWorkers:
                 client.run(exec, RELOAD)
 
     def test_another_library_version_is_refused(
-        self, running: Cluster, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, shared_cluster: Cluster, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        mine = ExtractionConfig(FEATURE_SETS["mfcc40"]).versions()
-        monkeypatch.setattr(ExtractionConfig, "versions", lambda _: mine | {"soxr": "0.0.1"})
+        mine = ExtractionConfig(FEATURE_SETS["mfcc40"]).get_versions()
+        monkeypatch.setattr(ExtractionConfig, "get_versions", lambda _: mine | {"soxr": "0.0.1"})
         with pytest.raises(WorkerError, match=r"^worker tcp://") as caught:
-            prepare_on(running, pool / "root", tmp_path)
+            prepare_on(shared_cluster, pool / "root", tmp_path)
         assert f"has soxr {mine['soxr']}, but the preparing process has soxr 0.0.1" in caught.value.problem
 
     @pytest.mark.parametrize(
         ("statements", "complaint"),
         [
-            (f"{REMOTE}; del remote.examine_on_worker", "cannot load emodna ("),
+            (f"{REMOTE}; del remote.examine_on_worker", "a worker cannot import emodna: "),
             (
                 f"import errno; {REMOTE}\n"
                 "def fail(*_): raise OSError(errno.EMFILE, 'Too many open files', '/there/a.wav')\n"
@@ -268,11 +266,11 @@ class TestUnfitWorkers:
         ids=["emodna is missing", "the machine fails"],
     )
     def test_an_unusable_worker_is_one_error_line(
-        self, running: Cluster, pool: Path, tmp_path: Path, statements: str, complaint: str
+        self, shared_cluster: Cluster, pool: Path, tmp_path: Path, statements: str, complaint: str
     ) -> None:
-        with self.change_workers(running, statements), pytest.raises(WorkerError) as caught:
-            prepare_on(running, pool / "root", tmp_path / "cache")
-        assert caught.value.where == f"a worker at {running.address}"
+        with self.change_workers(shared_cluster, statements), pytest.raises(WorkerError) as caught:
+            prepare_on(shared_cluster, pool / "root", tmp_path / "cache")
+        assert shared_cluster.address in str(caught.value.where)
         assert caught.value.problem.startswith(complaint)
 
     @pytest.mark.parametrize(
@@ -281,32 +279,36 @@ class TestUnfitWorkers:
             ("root.zip", "remote._describe_archive_size = lambda _: '1 bytes'", "1 bytes on the worker, "),
             (
                 "root",
-                "remote.examine_all = lambda jobs, *_, r=remote.ExtractionResult: [r(job, rejection='gone') for job in jobs]",
+                "remote.examine_all = lambda jobs, *_, result=remote.ExtractionResult: "
+                "[result(job, rejection='gone') for job in jobs]",
                 "gone on the worker, usable in the preparing process",
             ),
         ],
     )
-    def test_other_audio_on_a_worker_ends_the_run(
-        self, running: Cluster, pool: Path, tmp_path: Path, root: str, change: str, complaint: str
+    def test_other_audio_on_a_worker_ends_the_preparation(
+        self, shared_cluster: Cluster, pool: Path, tmp_path: Path, root: str, change: str, complaint: str
     ) -> None:
-        with self.change_workers(running, f"{REMOTE}\n{change}"), pytest.raises(CorpusError, match=complaint) as caught:
-            prepare_on(running, pool / root, tmp_path / "cache")
+        with (
+            self.change_workers(shared_cluster, f"{REMOTE}\n{change}"),
+            pytest.raises(CorpusError, match=complaint) as caught,
+        ):
+            prepare_on(shared_cluster, pool / root, tmp_path / "cache")
         assert str(caught.value.where).startswith("worker tcp://127.0.0.1:")
         assert not list(tmp_path.rglob("store.json"))
 
-    def test_different_processors_are_reported(self, running: Cluster, pool: Path, tmp_path: Path) -> None:
+    def test_different_processors_are_reported(self, shared_cluster: Cluster, pool: Path, tmp_path: Path) -> None:
         messages: list[str] = []
         fake = f"import os; {REMOTE}; remote._get_cpu_capability = lambda: str(os.getpid())"
-        with self.change_workers(running, fake):
-            prepare_on(running, pool / "root", tmp_path / "cache", messages=messages)
+        with self.change_workers(shared_cluster, fake):
+            prepare_on(shared_cluster, pool / "root", tmp_path / "cache", messages=messages)
         (line,) = messages
         assert line.startswith("the workers' processors differ (")
 
 
-def test_an_unreadable_file_is_rejected_like_locally(running: Cluster, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_rejected_like_locally(shared_cluster: Cluster, tmp_path: Path) -> None:
     write_tiny_emodb(tmp_path / "root", NAMES[:4])
     (tmp_path / "root" / "wav" / NAMES[4]).symlink_to("nowhere.wav")
-    report = prepare_on(running, tmp_path / "root", tmp_path / "cache")
+    report = prepare_on(shared_cluster, tmp_path / "root", tmp_path / "cache")
     assert report.rejections == [(f"wav/{NAMES[4]}", "cannot be read: No such file or directory")]
     assert report.rejections == prepare_corpus(tmp_path / "root", tmp_path / "local").rejections
 
@@ -381,7 +383,7 @@ class TestOtherFilesOnAWorker:
             ("packed/other.zip", "", "in the preparing process; make the audio the same"),
         ],
     )
-    def test_different_files_end_the_run_with_worker_and_path(
+    def test_different_files_end_the_preparation_with_worker_and_path(
         self, elsewhere: Cluster, folder: Path, tmp_path: Path, root: str, file: str, expected: str
     ) -> None:
         with pytest.raises(CorpusError) as caught:

@@ -62,13 +62,13 @@ def store(pool: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stopped(pool: Path, tmp_path: Path) -> Path:
+def interrupted_store(pool: Path, tmp_path: Path) -> Path:
     """Copy a store after an interrupted preparation that wrote all shards anew."""
     return find_store(Path(shutil.copytree(pool / "stopped", tmp_path / "stopped")))
 
 
 @pytest.fixture
-def first(pool: Path, tmp_path: Path) -> Path:
+def interrupted_folder(pool: Path, tmp_path: Path) -> Path:
     """Copy a folder after an interrupted first preparation."""
     return find_store(Path(shutil.copytree(pool / "first", tmp_path / "first")))
 
@@ -135,29 +135,29 @@ class TestIntactStore:
 
 
 class TestInterruptedPreparation:
-    def test_finished_work_is_kept_and_reused(self, stopped: Path, pool: Path) -> None:
-        report = collect_garbage(stopped, delete=True, unfinished=False)
+    def test_finished_work_is_kept_and_reused(self, interrupted_store: Path, pool: Path) -> None:
+        report = collect_garbage(interrupted_store, delete=True, unfinished=False)
         assert report.removed == ()
         assert set(list_kept(report).values()) == {REUSABLE}
         assert len(report.kept) == 8  # four shards, four entries of the journal
-        again = prepare_corpus(pool / "other", stopped.parents[1])
+        again = prepare_corpus(pool / "other", interrupted_store.parents[1])
         assert (again.reused, again.extracted) == (12, 0)
 
-    def test_finished_work_is_deleted_on_request(self, stopped: Path, store: Path) -> None:
-        report = collect_garbage(stopped, delete=True, unfinished=True)
+    def test_finished_work_is_deleted_on_request(self, interrupted_store: Path, store: Path) -> None:
+        report = collect_garbage(interrupted_store, delete=True, unfinished=True)
         assert set(list_removed(report).values()) == {LeftoverKind.UNFINISHED}
         assert report.kept == ()
-        assert read_files(stopped).keys() == read_files(store).keys()
-        assert FeatureStore(stopped).verify() == []
+        assert read_files(interrupted_store).keys() == read_files(store).keys()
+        assert FeatureStore(interrupted_store).verify() == []
 
-    def test_finished_work_of_a_first_preparation_is_kept(self, first: Path, pool: Path) -> None:
-        assert not (first / layout.STORE_JSON).exists()
-        (first / OLD_SHARD).write_bytes(b"unknown")
-        (first / HALF).write_bytes(b"half")
-        report = collect_garbage(first, delete=True, unfinished=False)
+    def test_finished_work_of_a_first_preparation_is_kept(self, interrupted_folder: Path, pool: Path) -> None:
+        assert not (interrupted_folder / layout.STORE_JSON).exists()
+        (interrupted_folder / OLD_SHARD).write_bytes(b"unknown")
+        (interrupted_folder / HALF).write_bytes(b"half")
+        report = collect_garbage(interrupted_folder, delete=True, unfinished=False)
         assert list_removed(report) == {HALF: LeftoverKind.TEMPORARY}
         assert len(report.kept) == 8
-        assert prepare_corpus(pool / "other", first.parents[1]).reused == 12
+        assert prepare_corpus(pool / "other", interrupted_folder.parents[1]).reused == 12
 
     def test_without_store_json_other_files_are_kept(self, store: Path) -> None:
         """The store.json may come back from a backup."""

@@ -41,12 +41,12 @@ def assert_equal_to_librosa(samples: Float32) -> None:
         assert peak_db == pytest.approx(float(log_mel.max()), abs=1e-4)
 
 
-def tone(hertz: float, level: float = 0.5, seconds: float = 1.0) -> Float32:
+def make_tone(hertz: float, level: float = 0.5, seconds: float = 1.0) -> Float32:
     times = np.arange(round(seconds * RATE)) / RATE
     return (level * np.sin(2 * np.pi * hertz * times)).astype(np.float32)
 
 
-def click() -> Float32:
+def make_click() -> Float32:
     samples = np.zeros(RATE, np.float32)
     samples[5000] = 1.0
     return samples
@@ -54,17 +54,17 @@ def click() -> Float32:
 
 SIGNALS: dict[str, Callable[[], Float32]] = {
     "noise": partial(noise, 1.0, RATE),
-    "tone": partial(tone, 440.0),
-    "tone near the upper end": partial(tone, 11_000.0),
+    "tone": partial(make_tone, 440.0),
+    "tone near the upper end": partial(make_tone, 11_000.0),
     "very quiet": partial(noise, 1.0, RATE, level=1e-6),
     "a few bits": lambda: (np.round(noise(1.0, RATE, level=1.0) * 1.5) / 32768).astype(np.float32),
     "silence": lambda: np.zeros(RATE, np.float32),
     "silence, then noise": lambda: np.concatenate([np.zeros(RATE, np.float32), noise(0.5, RATE)]),
-    "clipped": lambda: np.clip(10 * tone(200.0), -1, 1),
+    "clipped": lambda: np.clip(10 * make_tone(200.0), -1, 1),
     "full scale": lambda: np.ones(RATE, np.float32) * np.float32(-1.0) ** np.arange(RATE, dtype=np.float32),
     "constant": lambda: np.full(RATE, 0.25, np.float32),
-    "one click": click,
-    "louder than full scale": partial(tone, 300.0, level=30.0),
+    "one click": make_click,
+    "louder than full scale": partial(make_tone, 300.0, level=30.0),
 }
 
 

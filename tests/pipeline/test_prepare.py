@@ -67,7 +67,7 @@ def root(pool: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(pool: Path) -> dict[str, str]:
+def expected_hashes(pool: Path) -> dict[str, str]:
     """Return the hashes of the pool's shards and index after one undisturbed preparation."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
@@ -83,7 +83,7 @@ def list_shard_names(store: Path) -> set[str]:
     return {path.name for path in store.glob("*.h5")}
 
 
-class TestFirstRun:
+class TestFirstPreparation:
     def test_all_recordings_are_extracted(self, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         callback = CallbackLog()
@@ -159,7 +159,7 @@ def damage_one(root: Path, _: Path) -> None:
     (root / "wav" / NAMES[5]).write_bytes(b"")
 
 
-class TestSecondRun:
+class TestSecondPreparation:
     @pytest.mark.parametrize(("rehash", "examined"), [(False, 1), (True, 13)])
     def test_an_unchanged_corpus_needs_no_extraction_and_no_byte_changes(
         self, root: Path, tmp_path: Path, rehash: bool, examined: int
@@ -237,20 +237,22 @@ class TestRehash:
         assert (report.reused, report.extracted) == (11, 1)
         assert content(report.store) == content(prepare_corpus(root, tmp_path / "fresh").store)
 
-    def test_a_damaged_shard_is_found_and_rebuilt(self, root: Path, tmp_path: Path, expected: dict[str, str]) -> None:
+    def test_a_damaged_shard_is_found_and_rebuilt(
+        self, root: Path, tmp_path: Path, expected_hashes: dict[str, str]
+    ) -> None:
         store = prepare_corpus(root, tmp_path / "cache").store
         damaged = sorted(store.glob("*.h5"))[1]
         flip(damaged, find_features_offset(damaged))
         report = prepare_corpus(root, tmp_path / "cache", rehash=True)
         assert report.extracted > 0
         assert report.reused > 0
-        assert content(store) == expected
+        assert content(store) == expected_hashes
 
 
 class TestSameBytes:
     """The content of a store depends on audio and configuration, not on workers, order or history."""
 
-    def test_workers_and_paths_do_not_matter(self, pool: Path, tmp_path: Path, expected: dict[str, str]) -> None:
+    def test_workers_and_paths_do_not_matter(self, pool: Path, tmp_path: Path, expected_hashes: dict[str, str]) -> None:
         elsewhere = shutil.copytree(pool / "root", tmp_path / "elsewhere" / "ünï code")
         stores = [
             prepare_corpus(pool / "root", tmp_path / "cache", workers=1).store,
@@ -261,7 +263,7 @@ class TestSameBytes:
             for key in ("root", "created", "checksum"):
                 del document[key]
         assert documents[0] == documents[1]
-        assert [content(store) for store in stores] == [expected] * 2
+        assert [content(store) for store in stores] == [expected_hashes] * 2
 
     def test_other_recordings_do_not_matter(self, pool: Path, tmp_path: Path) -> None:
         alone = tmp_path / "alone"
@@ -288,7 +290,7 @@ class TestSameBytes:
         self,
         pool: Path,
         tmp_path_factory: pytest.TempPathFactory,
-        expected: dict[str, str],
+        expected_hashes: dict[str, str],
         history: list[tuple[set[str], bool, bool]],
     ) -> None:
         """Earlier preparations of parts of the corpus, some with other audio, some without a commit."""
@@ -302,7 +304,7 @@ class TestSameBytes:
                 stop_before_commit(root, folder / "cache")
             else:
                 store = prepare_corpus(root, folder / "cache").store
-        assert content(store) == expected
+        assert content(store) == expected_hashes
         assert FeatureStore(store).verify() == []
 
 
@@ -370,29 +372,29 @@ class TestFinishedWork:
     """Shards that a stopped preparation finished."""
 
     @pytest.fixture
-    def stopped(self, root: Path, tmp_path: Path) -> Path:
+    def interrupted_store(self, root: Path, tmp_path: Path) -> Path:
         return stop_before_commit(root, tmp_path / "cache")
 
     @pytest.mark.parametrize("damaged", [False, True])
     def test_intact_shards_are_reused(
-        self, stopped: Path, root: Path, tmp_path: Path, expected: dict[str, str], damaged: bool
+        self, interrupted_store: Path, root: Path, tmp_path: Path, expected_hashes: dict[str, str], damaged: bool
     ) -> None:
-        assert not (stopped / "store.json").exists()
-        path = next(stopped.glob("*.h5"))
+        assert not (interrupted_store / "store.json").exists()
+        path = next(interrupted_store.glob("*.h5"))
         if damaged:
             flip(path, find_features_offset(path))
         report = prepare_corpus(root, tmp_path / "cache")
         assert (report.extracted > 0) == damaged
         assert report.reused > 0
-        assert content(stopped) == expected
+        assert content(interrupted_store) == expected_hashes
 
-    def test_outdated_shards_are_deleted(self, stopped: Path, root: Path, pool: Path, tmp_path: Path) -> None:
+    def test_outdated_shards_are_deleted(self, interrupted_store: Path, root: Path, pool: Path, tmp_path: Path) -> None:
         for name in NAMES:
             shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
         report = prepare_corpus(root, tmp_path / "cache")
         assert report.extracted == 12
         assert content(report.store) == content(prepare_corpus(root, tmp_path / "fresh").store)
-        assert list((stopped / "journal").iterdir()) == []
+        assert list((interrupted_store / "journal").iterdir()) == []
 
 
 def test_a_second_writer_waits_with_a_message_or_fails_at_once(root: Path, tmp_path: Path) -> None:

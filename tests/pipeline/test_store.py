@@ -117,7 +117,7 @@ class TestContent:
         assert np.array_equal(store[np.int64(3)], store[3])
         assert len(list(store)) == len(store) == 12
         for row in (12, -13):
-            with pytest.raises(IndexError, match=f"utterance {row} of 12"):
+            with pytest.raises(IndexError, match=f"row {row} is out of range"):
                 store[row]
 
     def test_an_unknown_utterance_is_refused_with_similar_ids(self, emodb_store: Path) -> None:
