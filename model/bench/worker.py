@@ -161,11 +161,11 @@ def _find_refusal(order: RunOrder) -> str | None:
         here, there = (", ".join(f"{name} {each[name]}" for name in different) for each in (own, order.versions))
         return f"has {here}, but the sender has {there}; install the same versions, or runs are not comparable"
     if hash_experiment(Path(order.out)) != order.digest:
-        return f"does not see {order.out}; all workers need this folder at the same path"
+        return f"cannot find the experiment in {order.out}; all workers need this folder at the same path"
     for name in () if order.local else order.run.pair:  # on this machine, a missing store fails only its own runs
         store = _read_experiment(order.out, order.digest).corpora[name].store
         if not Path(store).is_dir():
-            return f"does not see {store}; all workers need the stores at the same paths"
+            return f"cannot find {store}; all workers need the stores at the same paths"
     return None
 
 
