@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from emodna.pipeline.download import Download, corpora, fetch
+from emodna.pipeline.download import Download, fetch
 from emodna.pipeline.errors import DownloadError
 from tests.pipeline.download_server import (
     CONTENT,
@@ -36,9 +36,8 @@ SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(corpora, "_PAUSE", 0.001)
-    monkeypatch.setattr(corpora, "_TIMEOUT", (2.0, 0.2))
-    monkeypatch.setattr(corpora, "_TRIES", 3)
+    for name, value in {"_PAUSE": 0.001, "_TIMEOUT": (2.0, 0.2), "_TRIES": 3}.items():
+        monkeypatch.setattr(f"emodna.pipeline.download.{name}", value)
     with run_server() as server:
         yield server
 

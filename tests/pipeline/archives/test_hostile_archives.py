@@ -187,8 +187,8 @@ class TestZipMembers:
 class TestBombs:
     @pytest.fixture(autouse=True)
     def _small_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(base, "MEMBER_BYTES", 2**22)
-        monkeypatch.setattr(base, "_SMALL", 2**18)
+        monkeypatch.setattr(base, "MAX_MEMBER_BYTES", 2**22)
+        monkeypatch.setattr(base, "_SMALL_BYTES", 2**18)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_member_too_large_for_memory_is_rejected_without_reading_it(self, kind: str, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_path_is_parsed_to_an_utterance(name: str, expected: Utterance) -> Non
         ("ravdess", "03-02-05-01-01-01-01.wav", "song (vocal channel 02)"),
         ("ravdess", "01-01-05-01-01-01-01.wav", "modality 01, not audio only (03)"),
         *(
-            ("savee", path, "no speaker (DC, JE, JK, KL) before the name or as its folder")
+            ("savee", path, "no speaker (DC, JE, JK, KL) at the start of the name or as its folder")
             for path in ("a01.wav", "AudioData/a01.wav", "AudioData/XX/a01.wav", "ALL/XX_a01.wav")
         ),
         *(("savee", f"DC/{code}01.wav", f"unknown emotion code {code}") for code in ("s", "an", "us")),
