@@ -66,11 +66,11 @@ def fetch(
         hidden.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(hidden / "lock")  # the kernel frees it if this process dies
         try:
-            held = lock.acquire(timeout=0)
+            held_lock = lock.acquire(timeout=0)
         except filelock.Timeout:
             on_message(f"waiting for another process that downloads {file}")
-            held = lock.acquire()
-        with held:
+            held_lock = lock.acquire()
+        with held_lock:
             if not _is_downloaded(download, file):
                 _check_space(download, part)
                 _download_rest(download, part, on_progress, on_message, homepage)
@@ -125,15 +125,15 @@ def _download_rest(
         try:
             _request_rest(download, part, size, on_progress)
         except requests.RequestException as error:
-            now = part.stat().st_size
-            failures = 1 if now > size else failures + 1
+            size_now = part.stat().st_size
+            failures = 1 if size_now > size else failures + 1
             status = None if error.response is None else error.response.status_code
             if status is not None and status < 500 and status not in _RETRIED_STATUSES:
                 page = f" (homepage: {homepage})" if homepage else ""
                 problem = f"{_describe_cause(error)}{page}"
                 remedy = Remedy("download it by hand, and choose it with {root}")
             elif failures == _TRIES:
-                problem = f"{_describe_cause(error)}, after {now / 1e6:.1f} of {download.bytes / 1e6:.1f} MB"
+                problem = f"{_describe_cause(error)}, after {size_now / 1e6:.1f} of {download.bytes / 1e6:.1f} MB"
                 remedy = Remedy("download again to continue")
             else:
                 pause = _PAUSE * 2 ** (failures - 1)
@@ -155,9 +155,9 @@ def _request_rest(download: Download, part: Path, size: int, on_progress: Callab
             file.truncate(0)
         response.raise_for_status()
         total = response.headers.get("Content-Range", response.headers.get("Content-Length", "")).rpartition("/")[2]
-        kind = response.headers.get("Content-Type", "unknown type")
-        if kind.startswith("text/html") or (total.isdecimal() and int(total) != download.bytes):
-            problem = f"the server sends {kind} of {total or 'unknown'} bytes instead of {download.bytes}"
+        content_type = response.headers.get("Content-Type", "unknown type")
+        if content_type.startswith("text/html") or (total.isdecimal() and int(total) != download.bytes):
+            problem = f"the server sends {content_type} of {total or 'unknown'} bytes instead of {download.bytes}"
             raise DownloadError(problem, where=download.url, remedy="the file may have changed, or need a login")
         if response.status_code == 200:  # the whole file, not the requested range
             file.truncate(0)

@@ -24,10 +24,10 @@ def is_valid_name(name: str) -> bool:
 
 def find_entry_points(group: str) -> Mapping[str, EntryPoint]:
     """Return the entry points of a group by name, sorted; of equal names, the first on the path. Imports nothing."""
-    found: dict[str, EntryPoint] = {}
+    entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
-        found.setdefault(entry.name, entry)
-    return dict(sorted(found.items()))
+        entries.setdefault(entry.name, entry)
+    return dict(sorted(entries.items()))
 
 
 def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:

@@ -75,10 +75,10 @@ def iterate_values(column: pa.ChunkedArray) -> Iterator[Any]:
 def to_python(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     """Return the values of a column; as text if Python has no such type (such as times in ns)."""
     try:
-        found: list[Any] = column.to_pylist()
+        values: list[Any] = column.to_pylist()
     except ValueError:
-        found = column.cast(pa.string()).to_pylist()
-    return found
+        values = column.cast(pa.string()).to_pylist()
+    return values
 
 
 def find_positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -25,19 +25,19 @@ class FolderTree(Tree):
             raise CorpusError(f"cannot be listed: {error.strerror}", where=error.filename) from error
 
         endings = tuple(suffixes)
-        seen: set[str] = set()
+        visited: set[str] = set()
         for folder, subfolders, names in os.walk(self.root, onerror=fail, followlinks=True):
-            if (real := os.path.realpath(folder)) in seen:  # through a link
+            if (real := os.path.realpath(folder)) in visited:  # through a link
                 subfolders.clear()
                 continue
-            seen.add(real)
+            visited.add(real)
             # A folder comes before the links to it, so that they are skipped.
             subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
             subfolders.sort(key=[name for name in subfolders if Path(folder, name).is_symlink()].count)
-            below = "".join(f"{part}/" for part in Path(folder).relative_to(self.root).parts)
+            prefix = "".join(f"{part}/" for part in Path(folder).relative_to(self.root).parts)
             for name in sorted(names):
                 if not is_hidden(name) and name.lower().endswith(endings):
-                    yield below + name
+                    yield prefix + name
 
     def open(self, path: str) -> BufferedReader:
         """Open a file."""
@@ -53,13 +53,13 @@ class FolderTree(Tree):
 
     def make_relative(self, path: str) -> str | None:
         """Return a path relative to the root. Links below the root may lead out of it."""
-        lexical = Path(os.path.normpath(self.root / path))
-        if not lexical.is_relative_to(self.root):  # a link outside may lead below the root
+        normalised = Path(os.path.normpath(self.root / path))
+        if not normalised.is_relative_to(self.root):  # a link outside may lead below the root
             try:
-                lexical = lexical.parent.resolve() / lexical.name
+                normalised = normalised.parent.resolve() / normalised.name
             except (ValueError, RuntimeError):  # impossible path; circle of links
                 return None
-        return lexical.relative_to(self.root).as_posix() if lexical.is_relative_to(self.root) else None
+        return normalised.relative_to(self.root).as_posix() if normalised.is_relative_to(self.root) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FolderTree, (self.root,)

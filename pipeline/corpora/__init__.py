@@ -49,14 +49,14 @@ def list_corpus_names() -> list[str]:
 
 def load_corpora() -> Mapping[str, type[Corpus] | PluginError]:
     """Import and return all corpora by name, sorted; the error instead of the class for an unusable plug-in."""
-    found: dict[str, type[Corpus] | PluginError] = dict(CORPORA)
+    kinds: dict[str, type[Corpus] | PluginError] = dict(CORPORA)
     for name, entry in plugins.find_entry_points(ENTRY_POINTS).items():
         if name not in CORPORA:
             try:
-                found[name] = _load(entry)
+                kinds[name] = _load(entry)
             except PluginError as error:
-                found[name] = error
-    return dict(sorted(found.items()))
+                kinds[name] = error
+    return dict(sorted(kinds.items()))
 
 
 def _load(entry: EntryPoint) -> type[Corpus]:

@@ -155,15 +155,15 @@ class Corpus(ABC):
 
         table = make_utterance_table(describe_all())
         if not len(table):
-            found = f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
+            problem = f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
             if skips := {**skip_counts, **tree.skip_counts}:
                 reasons = ", ".join(f"{count} x {reason}" for reason, count in skips.items())
-                found = f"no usable file of {self.name} ({reasons})"
+                problem = f"no usable file of {self.name} ({reasons})"
             elif unknown_paths:
-                found = f"{len(unknown_paths)} audio files, none of {self.name} (the first: {unknown_paths[0]})"
-            raise CorpusError(f"{found}; expected {self.info.layout}", where=tree.root)
-        numbered_ids = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
-        rows = numbered_ids.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]  # nearest the root
+                problem = f"{len(unknown_paths)} audio files, none of {self.name} (the first: {unknown_paths[0]})"
+            raise CorpusError(f"{problem}; expected {self.info.layout}", where=tree.root)
+        ids_and_rows = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
+        rows = ids_and_rows.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]  # nearest the root
         if copies := len(table) - len(rows):
             skip_counts["second copy of an utterance"] += copies
         if unknown_paths:
@@ -254,8 +254,10 @@ def _make_tables(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
         if first is None:
             first = rows[0]
             check_column_names(first.extra)
-        if odd := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
-            raise CorpusError(f"own columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}", where=odd.id)
+        if bad := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
+            raise CorpusError(
+                f"own columns {list(bad.extra)}, but {first.id!r} has {list(first.extra)}", where=other.id
+            )
         columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.SCAN_SCHEMA}
         for name in first.extra:
             try:

@@ -105,12 +105,12 @@ class Manifest(OwnCorpus):
     def _parse_rows(self, tree: Tree, skipped: Counter[str], used_rows: "array[int]") -> Iterator[Utterance]:
         """Yield the utterances. Count skipped rows; append the number of each used row to `used_rows`."""
         for number, row in enumerate(iterate_rows(self._standard_columns)):
-            found = self._parse_row(row, number + 1, tree)
-            if isinstance(found, Skip):
-                skipped[found.reason] += 1
+            parsed_row = self._parse_row(row, number + 1, tree)
+            if isinstance(parsed_row, Skip):
+                skipped[parsed_row.reason] += 1
             else:
                 used_rows.append(number)
-                yield found
+                yield parsed_row
 
     def _check_unique_ids(self, ids: pa.ChunkedArray, used_rows: "array[int]") -> None:
         if pc.count_distinct(ids).as_py() == len(ids):
