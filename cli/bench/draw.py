@@ -33,7 +33,7 @@ _THEME: Final = {
     NEUTRAL_COLOUR: "var(--muted)",
     "#b0b0b0": "var(--rule)",  # matplotlib's grid
 }
-#: Whether a heatmap cell is light -> colour of its text, in all themes.
+#: True for a light heatmap cell -> colour of its text, in all themes.
 _TEXT_COLOURS: Final = {True: "#111111", False: "#eeeeee"}
 
 #: Inches: height of a text line, and width of all panels in a row.

@@ -291,7 +291,7 @@ def _render(template: str, table: Table, escape: Callable[[str], str], format_nu
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - not HTML
     )
-    environment.filters["visible"] = lambda words: Markup(common.escape_controls(words))  # noqa: S704
+    environment.filters["escape_controls"] = lambda words: Markup(common.escape_controls(words))  # noqa: S704
     runs = sum(gap.run_count for gap in table.gaps)
     incomplete = [format_count(runs, "missing run")] if runs else []
     incomplete += [f"missing corpora: {', '.join(table.absent)}"] if table.absent else []

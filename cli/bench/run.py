@@ -31,12 +31,7 @@ if TYPE_CHECKING:
 #: Value of --table for the study of Emo-DNA's settings.
 _SENSITIVITY: Final = "sensitivity"
 #: Key that --set refuses -> remedy.
-_REFUSED_SETTINGS: Final = {
-    "steps": "use {steps}",
-    "seed": "use {seeds}",
-    "seeds": "use {seeds}",
-    "threads": "use {threads}",
-}
+_REFUSED: Final = {"steps": "use {steps}", "seed": "use {seeds}", "seeds": "use {seeds}", "threads": "use {threads}"}
 
 _workers_option = click.option(
     "--workers",
@@ -46,7 +41,7 @@ _workers_option = click.option(
 _scheduler_option = click.option(
     "--scheduler",
     metavar="ADDRESS|FILE",
-    help="Run on a Dask cluster: address of its scheduler, or its .json file.",
+    help="Use the Dask cluster of this scheduler.",
 )
 
 
@@ -88,7 +83,7 @@ _scheduler_option = click.option(
     "tables",
     multiple=True,
     type=click.Choice(["2", "3", "4", "5", "6", _SENSITIVITY]),
-    help="Run the methods of a table of the paper, or the study of settings; repeatable.",
+    help="Methods of a table of the paper, or of the study of settings; repeatable.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of seeds: 0, 1, ...; seed 0 runs first.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps of each run.")
@@ -96,7 +91,7 @@ _scheduler_option = click.option(
 @click.option(
     "--feature-set",
     cls=FeatureSetOption,
-    help="{names}, or the name of a store's folder.  [default: mfcc40]",
+    help="{names}, or the folder name of a store.  [default: mfcc40]",
 )
 @cache_option
 @out_option
@@ -135,7 +130,7 @@ def run(
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
     parsed_settings = parse_settings(settings)
-    for key, remedy in _REFUSED_SETTINGS.items():
+    for key, remedy in _REFUSED.items():
         if key in parsed_settings:
             raise EmodnaError("not a setting of an experiment", field="settings", value=key, remedy=Remedy(remedy))
     # Checks that need no torch come first: they report mistakes at once.

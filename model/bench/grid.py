@@ -46,7 +46,7 @@ def plan_experiment(
     """
     corpora = {store.snapshot.corpus: summarise_corpus(store) for store in stores}
     if len(corpora) < 2:
-        raise BenchError("at least two corpora are needed", field="corpora", value=" ".join(corpora))
+        raise BenchError("needs at least two corpora", field="corpora", value=" ".join(corpora))
     specs = dict.fromkeys(spec for _, methods in method_groups for spec in methods)
     infos = check_distinct({spec: describe_method(spec, conditions) for spec in specs})
     runs = [run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)]

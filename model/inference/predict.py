@@ -17,7 +17,7 @@ from emodna.model.inference.inputs import Input, find_inputs
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import RecordingReader, decode, resample, resample_blocks
-from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.threads import open_extraction_threads
 
@@ -176,7 +176,9 @@ def _prepare_input(
                         yield _make_pending(recording, answer, model, span, features[model.features])
         except RECORDING_ERRORS as error:
             for number in takers:
-                yield _PendingPrediction(recording, Prediction(recording.file, error=rejection(error), model=number))
+                yield _PendingPrediction(
+                    recording, Prediction(recording.file, error=explain_rejection(error), model=number)
+                )
 
 
 def _extract_parts(

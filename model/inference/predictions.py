@@ -51,7 +51,7 @@ def read_utterances(
     wanted = np.full(len(store), rows is None)
     if rows is not None:
         wanted[rows] = True
-    for block, features in store.blocks(_VALUES):
+    for block, features in store.iterate_blocks(_VALUES):
         ends = np.cumsum(store.frames[block])
         utterances = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), strict=True)
         yield from compress(utterances, wanted[block])

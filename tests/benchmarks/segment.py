@@ -50,7 +50,7 @@ def main(root: Path, recordings: int, each: int) -> None:
             utterances = [read_at(path, _RATE) for path in chosen]
             samples, places = join_utterances(utterances, snr, random)
             began = time.perf_counter()
-            found_at = EnergySegmenter().pieces(samples, _RATE)
+            found_at = EnergySegmenter().find_segments(samples, _RATE)
             speeds.append(len(samples) / _RATE / (time.perf_counter() - began))
             pieces = [(round(start * _RATE), round(stop * _RATE)) for start, stop in found_at]
             truth, found = (np.zeros(len(samples), bool) for _ in range(2))

@@ -15,7 +15,7 @@ from emodna.model.fit import fit as run_fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.own import Manifest
-from emodna.pipeline.features import feature_set
+from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, CommandResult, SilentCallback, assert_one_line_error, run_command
 from tests.pipeline.making import prepare_corpus
@@ -77,7 +77,7 @@ class TestJson:
     ) -> None:
         folder = Path(shutil.copytree(cache, tmp_path / "cache"))
         source, target = (
-            FeatureStore(prepare_corpus(root, folder, load_corpus(name), features=feature_set("mfcc39")).store)
+            FeatureStore(prepare_corpus(root, folder, load_corpus(name), features=make_feature_set("mfcc39")).store)
             for name, root in (("ravdess", ravdess_root), ("emodb", emodb_root))
         )
         settings = {**SETTINGS, "normalisation": "per-corpus"}

@@ -27,7 +27,7 @@ from emodna.model.training.log import FitCallback
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.own import Manifest
-from emodna.pipeline.features import FeatureSet, feature_set
+from emodna.pipeline.features import FeatureSet, make_feature_set
 from emodna.pipeline.prepare import prepare
 from emodna.pipeline.prepare.executors import make_thread_factory
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
@@ -104,7 +104,7 @@ def prepare_store(kind: Corpus | str, root: Path, cache: Path, features: Feature
     """The store of a corpus."""
     if isinstance(kind, str):
         kind = load_corpus(kind)
-    features = features or feature_set("mfcc40")
+    features = features or make_feature_set("mfcc40")
     return FeatureStore(
         prepare(kind, root, cache, ExtractionConfig(features), SilentCallback(), workers=make_thread_factory(1)).store
     )

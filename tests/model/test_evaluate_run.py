@@ -18,7 +18,7 @@ from emodna.model.inference import predictions
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES
-from emodna.pipeline.features import feature_set
+from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small, make_manifest_store, prepare_store, read_emotions
 
@@ -147,6 +147,6 @@ class TestNormalisation:
 
 class TestErrors:
     def test_other_features_raise_an_error(self, trained_run: Path, roots: dict[str, Path], tmp_path: Path) -> None:
-        store = prepare_store("emodb", roots["emodb"], tmp_path, feature_set("mfcc39"))
+        store = prepare_store("emodb", roots["emodb"], tmp_path, make_feature_set("mfcc39"))
         with pytest.raises(EvaluationError, match=r"mfcc39-22050hz-\w+, the model .*--feature-set mfcc40"):
             evaluate_run(load_run(trained_run), store)

@@ -25,7 +25,7 @@ from emodna.model.methods import METHODS
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.request import FitRequest, resolve_request
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.features import feature_set
+from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
     SETTINGS,
@@ -324,7 +324,7 @@ class TestRunFolder:
         del train["checkpoint_seconds"]  # it changes no result
         assert decisive["train"] == train
         assert decisive["method_config"] == {**as_settings(EmoDna.defaults), "channels": 8}
-        assert decisive["features"] == feature_set("mfcc40").parameters()
+        assert decisive["features"] == make_feature_set("mfcc40").parameters()
         assert decisive["fingerprints"] == {store.snapshot.corpus: store.fingerprint for store in pair}
         assert config["versions"]["torch"] == torch.__version__
         assert (decisive["device"], decisive["threads"]) == ("cpu", torch.get_num_threads())
@@ -409,7 +409,9 @@ class TestRefusals:
             fit_small(pair[0], again, tmp_path / "run")
 
     def test_stores_of_different_features(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
-        other = prepare_store("emodb", roots["emodb"], tmp_path / "cache", feature_set("mfcc40", fixed_samples=22050))
+        other = prepare_store(
+            "emodb", roots["emodb"], tmp_path / "cache", make_feature_set("mfcc40", fixed_samples=22050)
+        )
         with pytest.raises(EmodnaError, match="feature"):
             fit_small(pair[0], other, tmp_path / "run")
 

@@ -20,7 +20,7 @@ from emodna.model.methods.base import Method
 from emodna.model.methods.clstm import Clstm
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
-from emodna.pipeline.features import FeatureSet, feature_set
+from emodna.pipeline.features import FeatureSet, make_feature_set
 from tests.model.small import quick_if_representative
 from tests.model.test_waveform_model import answer, expected, made, tone
 
@@ -51,12 +51,12 @@ def model_of(kind: type[Method], features: FeatureSet, **framing: Any) -> Traine
 
 
 def masked_lstm() -> TrainedModel:
-    features = feature_set("mfcc39", fixed_samples=30_000)
+    features = make_feature_set("mfcc39", fixed_samples=30_000)
     return model_of(Clstm, features, padding="mask", per_utterance=True, frames=40)
 
 
 @pytest.mark.slow  # the quick suite exports one model, in tests/cli/test_export.py
-@pytest.mark.parametrize("make", [masked_lstm, partial(made, feature_set("wave16k"), padding="zero", frames=4000)])
+@pytest.mark.parametrize("make", [masked_lstm, partial(made, make_feature_set("wave16k"), padding="zero", frames=4000)])
 def test_onnxruntime_gives_the_answers_of_the_original(make: Callable[[], TrainedModel], tmp_path: Path) -> None:
     model = make()
     exported = write_onnx(model, {"task": "arousal"}, tmp_path / "model.onnx", force=False)
@@ -100,7 +100,7 @@ def test_what_every_method_predicts_with_can_be_traced(name: str) -> None:
 @pytest.mark.parametrize("kind", [Branching, Sized])
 def test_a_method_that_no_graph_can_hold_is_refused_in_one_line(kind: type[Method], tmp_path: Path) -> None:
     with pytest.raises(ExportError) as error:
-        write_onnx(model_of(kind, feature_set("wave16k"), frames=4000), {}, tmp_path / "model.onnx", force=False)
+        write_onnx(model_of(kind, make_feature_set("wave16k"), frames=4000), {}, tmp_path / "model.onnx", force=False)
     assert str(error.value).startswith(f"method {kind.name}: cannot be written as ONNX")
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
@@ -118,7 +118,7 @@ class TestAFileThatIsWrong:
                 onnx_export, "_predict", lambda _, batches: [np.full(len(batch), answers) for batch in batches]
             )
         with pytest.raises(ExportError) as error:
-            write_onnx(made(feature_set("mfcc40")), {}, folder / "model.onnx", force=True)
+            write_onnx(made(make_feature_set("mfcc40")), {}, folder / "model.onnx", force=True)
         assert [path.read_bytes() for path in folder.iterdir()] == [b"earlier"]
         return str(error.value)
 

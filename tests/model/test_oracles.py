@@ -191,7 +191,9 @@ class TestFoldStream:
         streams = []
         for each in (labels, changed):
             folds = Folds(of, each, (("a",), ("b",)))
-            streams.append(FoldStream(windows(target), [folds.mask_labels(0), folds.mask_labels(1)], batch_size=6, seed=1))
+            streams.append(
+                FoldStream(windows(target), [folds.mask_labels(0), folds.mask_labels(1)], batch_size=6, seed=1)
+            )
         for step in range(4):
             first, second = (stream.batch(step) for stream in streams)
             assert torch.equal(first.labels[::2], second.labels[::2])

@@ -24,7 +24,7 @@ from emodna.model.inference.windows import Windows, cut
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.audio import decode as audio
 from emodna.pipeline.audio.decode import resample
-from emodna.pipeline.features import FeatureSet, feature_set
+from emodna.pipeline.features import FeatureSet, make_feature_set
 from tests.pipeline.archives.packing import pack
 
 Float32 = NDArray[np.float32]
@@ -95,7 +95,7 @@ class TestFormats:
 
 class TestSpan:
     def test_is_all_of_a_short_file_and_the_middle_of_a_long_one(self, model: TrainedModel, tmp_path: Path) -> None:
-        fixed = untrained(feature_set("mfcc40", fixed_samples=11025))
+        fixed = untrained(make_feature_set("mfcc40", fixed_samples=11025))
         half = 16 * 512 / 22050
         for each, seconds, span in (
             (model, 0.5, (0, 0.5)),
@@ -247,7 +247,7 @@ class TestSeveralModels:
     def test_say_together_what_each_says_alone(
         self, windows: Windows | None, model: TrainedModel, recording: Path, tmp_path: Path
     ) -> None:
-        wave = untrained(feature_set("wave16k"), frames=4000)
+        wave = untrained(make_feature_set("wave16k"), frames=4000)
         (tmp_path / "bad.wav").write_bytes(b"")
         files = [recording, tmp_path / "bad.wav", recording]
         models = [model, wave, model]

@@ -13,7 +13,7 @@ from emodna.model import checkpoint
 from emodna.model.config import NORMALISATIONS, PADDINGS, Normalisation, Padding
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
-from emodna.pipeline.features import feature_set
+from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import expect_run_error, fit_small, get_supervision, quick_if_representative
 
@@ -65,7 +65,7 @@ class TestRoundTrip:
         shutil.copy(model_file, tmp_path)
         alone = TrainedModel.load(tmp_path / "model.safetensors", CPU)
         assert alone.task == "arousal"
-        assert alone.features == feature_set("mfcc40")
+        assert alone.features == make_feature_set("mfcc40")
         assert len(alone.probabilities(utterances(target))) == len(target)
 
     def test_is_in_evaluation_mode_and_leaves_the_random_numbers_alone(self, model_file: Path) -> None:

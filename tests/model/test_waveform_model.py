@@ -17,16 +17,16 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.waveform_model import WaveformModel, front_end
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
-from emodna.pipeline.features import FEATURE_SETS, FeatureSet, feature_set
+from emodna.pipeline.features import FEATURE_SETS, FeatureSet, make_feature_set
 from tests.pipeline.making import noise
 
 Float32 = NDArray[np.float32]
 
 SETS: dict[str, Callable[[], FeatureSet]] = {
-    **{name: partial(feature_set, name) for name in FEATURE_SETS},
-    "fixed, even": lambda: feature_set("mfcc39", fixed_samples=9600),
-    "fixed, odd": lambda: feature_set("mfcc40", fixed_samples=9601),
-    "fixed wave": lambda: feature_set("wave16k", fixed_samples=5000),
+    **{name: partial(make_feature_set, name) for name in FEATURE_SETS},
+    "fixed, even": lambda: make_feature_set("mfcc39", fixed_samples=9600),
+    "fixed, odd": lambda: make_feature_set("mfcc40", fixed_samples=9601),
+    "fixed wave": lambda: make_feature_set("wave16k", fixed_samples=5000),
 }
 #: Shortest, hop's and row's multiples and what lies beside them, longer than the fixed lengths.
 LENGTHS = (2048, 2049, 4095, 4096, 4097, 9599, 9600, 9601, 9602, 9603, 20_011)
@@ -88,7 +88,7 @@ def test_the_features_are_the_products(name: str, level: float) -> None:
 @pytest.mark.parametrize("padding", get_args(Padding))
 @pytest.mark.parametrize("per_utterance", [False, True])
 def test_the_windows_are_the_products(padding: Padding, per_utterance: bool) -> None:
-    features = feature_set("mfcc40")
+    features = make_feature_set("mfcc40")
     model = made(features, padding=padding, per_utterance=per_utterance)
     module = WaveformModel(model)
     for frames in (5, 30, 31, 32, 33, 34, 35, 71):
@@ -110,7 +110,7 @@ def test_the_answers_are_the_products(name: str) -> None:
 
 
 def test_no_waveform_of_a_batch_changes_the_answer_for_another() -> None:
-    model = made(feature_set("mfcc40"))
+    model = made(make_feature_set("mfcc40"))
     loud, quiet = tone(8000), tone(8000, 1e-3)[::-1].copy()
     together = answer(model, loud, quiet, np.zeros(8000, np.float32))
     assert together[:2] == pytest.approx([expected(model, loud), expected(model, quiet)], abs=1e-4)
@@ -120,7 +120,7 @@ def test_no_waveform_of_a_batch_changes_the_answer_for_another() -> None:
 
 @pytest.mark.parametrize("name", ["mfcc40", "logmel", "wave16k"])
 def test_samples_without_a_finite_power_give_no_answer(name: str) -> None:
-    model = made(feature_set(name), frames=64)
+    model = made(make_feature_set(name), frames=64)
     for value in (np.nan, np.inf, -np.inf, *([] if name == "wave16k" else [1e30])):
         waveform = tone(6000)
         waveform[3000] = value
@@ -129,7 +129,7 @@ def test_samples_without_a_finite_power_give_no_answer(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mfcc40", "wave16k"])
 def test_silence_is_what_the_commands_take_for_it(name: str) -> None:
-    features, levels = feature_set(name), (0, 1e-9, 1e-2)
+    features, levels = make_feature_set(name), (0, 1e-9, 1e-2)
     audible = [bool(front_end(features)(torch.from_numpy(tone(6000, level))[None]).audible) for level in levels]
     assert audible == [features.extract(tone(6000, level))[1] > -100 for level in levels] == [False, False, True]
 
