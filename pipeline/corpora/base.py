@@ -255,9 +255,7 @@ def _make_tables(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
             first = rows[0]
             check_column_names(first.extra)
         if bad := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
-            raise CorpusError(
-                f"own columns {list(bad.extra)}, but {first.id!r} has {list(first.extra)}", where=other.id
-            )
+            raise CorpusError(f"own columns {list(bad.extra)}, but {first.id!r} has {list(first.extra)}", where=bad.id)
         columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.SCAN_SCHEMA}
         for name in first.extra:
             try:
