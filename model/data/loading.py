@@ -109,7 +109,7 @@ def prefetch(make: Callable[[int], Result], steps: range, ahead: int) -> Generat
         yield from map(make, steps)
         return
     remaining = iter(steps)
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="emodna-prefetch")
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
     try:
         pending = deque(thread.submit(make, step) for step in islice(remaining, ahead))
         while pending:

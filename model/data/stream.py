@@ -207,7 +207,7 @@ class SourceStream(Stream[LabelledBatch]):
 
 
 def _encode(store: FeatureStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
-    """Return the index (n,) of each utterance's value in a vocabulary; -1 if it is not in there."""
+    """Return the index (n,) of each utterance's value in a vocabulary; -1 for other values."""
     values = store.columns([column])[column]
     codes: NDArray[np.int32] = pc.fill_null(pc.index_in(values, pa.array(vocabulary, pa.string())), -1).to_numpy()
     return codes.astype(np.int16)
