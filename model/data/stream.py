@@ -109,10 +109,7 @@ class Stream(Generic[BatchT]):
         return windows.dim, windows.framer.frames
 
     def batch(self, step: int, *, pinned: bool = False) -> BatchT:
-        """Return the batch of a step, counted from 0, on the CPU; `pinned` as in `Batch.empty`.
-
-        Raises StoreError if an utterance is damaged.
-        """
+        """Return the batch of a step, from 0, on the CPU; raise a StoreError if an utterance is damaged."""
         return self.gather(self.numbers(step), pinned=pinned)
 
     def ids(self, step: int) -> list[str]:
