@@ -279,8 +279,8 @@ def test_shared_audio_is_counted_and_a_warning(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["shared_audio"] == {"leak": 12, "ravdess": 0}
     assert "source leak contains 12 utterances of the target" in caplog.text
     card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
-    assert "12 of the latter's recordings are among the former's" in card
-    assert "had no part in it" not in card
+    assert "12 recordings of emodb are also in" in card
+    assert "labels of emodb were not used" not in card
 
 
 class TestResumeWarnings:
