@@ -236,7 +236,7 @@ def _read_checkpoint_step(folder: RunFolder) -> int:
         with safe_open(folder.resume, framework="np") as file:
             return int(json.loads(file.metadata()["emodna"])["facts"]["step"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"damaged ({error})", where=folder.resume) from error
+        raise RunError(f"damaged: cannot be read ({error})", where=folder.resume) from error
 
 
 def _read_log(folder: RunFolder) -> list[dict[str, Any]]:
