@@ -73,11 +73,7 @@ def list_peers() -> list[Peer]:
     """Return all extractors, this project's first."""
     return [
         Peer(EMODNA, "40 MFCCs, librosa's", MfccSet().extract),
-        Peer(
-            LIBROSA,
-            "40 MFCCs",
-            lambda samples: librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=COEFFICIENTS),
-        ),
+        Peer(LIBROSA, "40 MFCCs", lambda samples: librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=COEFFICIENTS)),
         Peer("kaldi-native-fbank", "40 MFCCs, Kaldi's mel scale, no top_db", make_kaldi()),
         Peer(
             "python_speech_features",

@@ -36,11 +36,7 @@ def test_equal_stores_exit_0(emodna_cache: Command, cache: Path, emodb_store: Pa
     ran = emodna_cache("diff", "emodb", copy, "--cache", cache)
     assert (ran.code, ran.err) == (0, "")
     size = len(FeatureStore(emodb_store))
-    assert ran.out.splitlines() == [
-        f"A: {emodb_store}: {size} utterances",
-        f"B: {copy}: {size} utterances",
-        "equal",
-    ]
+    assert ran.out.splitlines() == [f"A: {emodb_store}: {size} utterances", f"B: {copy}: {size} utterances", "equal"]
     document = emodna_cache("diff", "emodb", copy, "--cache", cache, "--json").json
     assert document["same"]
     assert document["utterances"] == {"a": size, "b": size, "both": size}

@@ -53,10 +53,7 @@ def test_delete_deletes_leftovers(emodna_cache: Command, stores: tuple[Path, Pat
 
 def test_json_lists_every_file(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, ravdess = stores
-    files = [
-        {"file": HALF, "bytes": 500, "kind": "temporary"},
-        {"file": OLD, "bytes": 2_000_000, "kind": "old"},
-    ]
+    files = [{"file": HALF, "bytes": 500, "kind": "temporary"}, {"file": OLD, "bytes": 2_000_000, "kind": "old"}]
     expected = {
         "cache": str(emodb.parents[1]),
         "deleted": False,

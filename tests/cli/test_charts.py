@@ -42,10 +42,7 @@ def test_a_curve_is_filled_from_below() -> None:
 
 
 @given(
-    st.lists(st.floats()),
-    st.integers(min_value=1, max_value=30),
-    st.integers(min_value=1, max_value=5),
-    st.booleans(),
+    st.lists(st.floats()), st.integers(min_value=1, max_value=30), st.integers(min_value=1, max_value=5), st.booleans()
 )
 def test_any_values_fit_width_and_height(values: list[float], width: int, height: int, ascii_only: bool) -> None:
     lines = draw_curve(values, width, height, ascii_only=ascii_only)
