@@ -41,14 +41,14 @@ err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 def escape(text: object) -> str:
     """Escape a string from outside (an id, a path, a label) for the terminal and for rich's markup."""
-    return markup.escape(visible(text))
+    return markup.escape(escape_controls(text))
 
 
 #: First characters of cells that a spreadsheet treats as a formula.
 _FORMULA: Final = ("=", "+", "-", "@")
 
 
-def visible(text: object) -> str:
+def escape_controls(text: object) -> str:
     """Escape the unprintable characters of a string from outside."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
 
@@ -57,7 +57,7 @@ def to_csv_cell(value: object) -> object:
     """Return a cell of CSV: unprintable characters are escaped, and text like a formula begins with an apostrophe."""
     if value is None or isinstance(value, int | float):
         return value
-    text = visible(value)
+    text = escape_controls(value)
     with suppress(ValueError):
         float(text)
         return text

@@ -84,7 +84,7 @@ def evaluate(
     names = [store.snapshot.corpus for store in stores]
     twice = next((name for name in names if names.count(name) > 1), None)
     if out is not None and twice is not None:
-        raise EmodnaError("given more than once, for the same files in --out", field="corpora", value=twice)
+        raise EmodnaError("given more than once, so --out would overwrite its files", field="corpora", value=twice)
     documents: list[dict[str, Any]] = []
     for store in stores:
         name = store.snapshot.corpus

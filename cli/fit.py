@@ -236,7 +236,7 @@ def _print_methods(*, as_json: bool) -> None:
 
 def _describe_method(each: "MethodInfo | PluginError") -> Iterator[str]:
     if isinstance(each, PluginError):
-        yield str(each).partition(": ")[2]
+        yield each.problem
         return
     marks = ["(our reading)"] * each.our_reading + ["(oracle)"] * each.oracle + [f"[{word}]" for word in each.add]
     yield " ".join([each.summary, *marks])

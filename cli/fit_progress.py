@@ -31,14 +31,7 @@ _HISTORY: Final = 300
 class FitDisplay:
     """Lines of progress, with rates and times of this session only.
 
-    Parameters
-    ----------
-    steps
-        Steps of the run.
-    utterances
-        Utterances per step, of the sources and the target together.
-    clock
-        Monotonic clock in s.
+    `utterances` is the number per step, of the sources and the target together; `clock` is monotonic, in s.
     """
 
     def __init__(self, steps: int, utterances: int, clock: Callable[[], float] = time.monotonic) -> None:

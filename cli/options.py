@@ -147,7 +147,7 @@ cache_option = click.option(
 )
 
 device_option = click.option(
-    "--device", default="auto", help="auto (CUDA if available, else the CPU), cpu, cuda or cuda:N."
+    "--device", default="auto", help="cpu, cuda, cuda:N, or auto: CUDA if available, else the CPU."
 )
 
 
@@ -191,7 +191,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
     try:
         content = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EmodnaError(str(error), field="config", value=path) from error
+        raise EmodnaError(f"not valid TOML: {error}", field="config", value=path) from error
     options = [each for each in context.command.params if isinstance(each, click.Option) and each.expose_value]
     valid = {_toml_key(option): option for option in options}
     if unknown := sorted(set(content) - set(valid)):

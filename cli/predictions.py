@@ -46,7 +46,7 @@ def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
             text += f", {span})" if over_time or prediction["start"] else ")"  # else the span is the whole file
         text += f"  run={prediction['run']}" if runs else ""
         row = "".join(f"  {column}={cell}" for column, cell in beside.items() if cell not in (None, ""))
-        click.echo(common.visible(f"{prediction['file']}: {text}{row}"))
+        click.echo(common.escape_controls(f"{prediction['file']}: {text}{row}"))
 
     return add
 

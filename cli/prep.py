@@ -112,12 +112,14 @@ def prep(
     selected = sources.find_own(manifest, folder, name, root)
     selected = selected or sources.find_registered(names, subset, root, must_exist=not download)
     from emodna.pipeline import features
-    from emodna.pipeline.audio.segment import segmenter
+    from emodna.pipeline.audio.segment import find_segmenter
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
     extraction = ExtractionConfig(
-        features.feature_set(feature_set, channel=channel, fixed_samples=fixed_samples), max_seconds, segmenter(segment)
+        features.make_feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
+        max_seconds,
+        find_segmenter(segment),
     )
     reports, failed = [], False
     with _open_executor(workers, scheduler) as start:
@@ -170,7 +172,7 @@ class PrepareDisplay:
         """Add the results of a batch of recordings."""
         self._done += len(results)
         self._rejected += sum(result.rejection is not None for result in results)
-        self._seconds += sum(utterance.duration for result in results for utterance in result.facts)
+        self._seconds += sum(info.duration for result in results for info in result.utterances)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         audio = f"{self._seconds / 3600:.2f} h of audio, {rate:.0f} x real time"
         self._counter.reach(self._done, f"{audio}, {self._rejected} rejected")
@@ -193,7 +195,7 @@ def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractConte
         return nullcontext(make_local_factory(workers or common.count_cores()))
     from emodna.pipeline.prepare.cluster import connect_cluster
 
-    return connect_cluster(scheduler, tell=lambda line: common.note(common.escape(line)))
+    return connect_cluster(scheduler, notify=lambda line: common.note(common.escape(line)))
 
 
 def _check_usage(selectors: list[str], companions: list[str]) -> None:

@@ -103,7 +103,7 @@ def _print_scores(document: Mapping[str, Any]) -> None:
 
 
 def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> None:
-    emotions = _make_table("emotion", "is", "utterances", f"predicted {classes[1]} %", "recall %")
+    emotions = _make_table("emotion", "class", "utterances", f"predicted {classes[1]} %", "recall %")
     for name, row in breakdown["emotion"].items():
         label = "both" if row["label"] is None else classes[row["label"]]
         emotions.add_row(
@@ -137,8 +137,8 @@ def _print_calibration(found: Mapping[str, Any], positive: str) -> None:
     curve = _make_table(f"p({positive})", "utterances", "mean p", f"{positive}, share")
     for row in found["probability"]:
         if row["count"]:
-            figures = (str(row["count"]), f"{row['mean']:.3f}", f"{row['share']:.3f}")
-            curve.add_row(f"{row['from']:.2f} to {row['to']:.2f}", *figures)
+            numbers = (str(row["count"]), f"{row['mean']:.3f}", f"{row['share']:.3f}")
+            curve.add_row(f"{row['from']:.2f} to {row['to']:.2f}", *numbers)
     _print_table(curve)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from emodna.model.errors import RunExperiment, ShowExperiment, StartGpuWorkers
+from emodna.model.errors import ListRuns, ResumeRun, RunExperiment, ShowExperiment, StartGpuWorkers, TrainRun
 from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus
 
 
@@ -63,6 +63,21 @@ def _prepare(action: PrepareCorpus) -> str | None:
         words += ["--feature-set", feature_set]
     command = " ".join([*words, *(["--rehash"] if action.reread else [])])
     return command if action.cache is None else command + in_cache(action.cache)
+
+
+@word_action.register
+def _train(_action: TrainRun) -> str:
+    return "emodna-fit"
+
+
+@word_action.register
+def _resume(action: ResumeRun) -> str:
+    return f"emodna-fit --resume --out {shlex.quote(str(action.path))}"
+
+
+@word_action.register
+def _list_runs(action: ListRuns) -> str:
+    return f"emodna-runs ls {shlex.quote(str(action.folder))}"
 
 
 def in_cache(cache: Path) -> str:

@@ -1,4 +1,4 @@
-"""Errors that a user can fix: what is wrong, where, and what is valid or what to do."""
+"""Errors that a user can fix, as data: problem, place, parameter, valid values and remedy."""
 
 import errno
 from collections.abc import Callable, Collection
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class Action:
-    """Something that fixes an error when it is run; each subclass says what with its fields."""
+    """A step that fixes an error. Subclasses are frozen dataclasses; their fields are the step's parameters."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +22,22 @@ class PrepareCorpus(Action):
     cache: Path | None = None
     """Cache folder; None: the default one."""
     feature_set: str | None = None
-    """None: the default one."""
+    """Feature set; None: the default one."""
     reread: bool = False
-    """Read all recordings again, also those that look unchanged."""
+    """True to read all recordings again, including those that look unchanged."""
 
     @classmethod
     def of_store(cls, store: Path, *, reread: bool = False) -> "PrepareCorpus":
-        """Return the action that makes the store of this path again."""
+        """Return the action that rebuilds the store at this path."""
         return cls(store.parent.name, store.parent.parent, store.name, reread=reread)
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do about an error: a clause whose {names} stand for parameters, and the action it describes, if any.
+    """Advice on an error: a clause with parameters in braces, and optionally the action that it describes.
 
     A name in braces is a parameter of the Python API, with or without a value: "set {resume=True} to continue". The
-    command line words it as its option. The text is a literal: names of files never come into it.
+    command line replaces it with its option. The text is a literal, because file names may contain braces.
     """
 
     text: str
@@ -45,25 +45,25 @@ class Remedy:
 
 
 def _name_parameter(field: str, value: object) -> str:
-    """Return a parameter with its value, in Python's words."""
+    """Return a parameter and its value as Python spells them."""
     return field if value is None else f"{field}={value}"
 
 
 class EmodnaError(Exception):
-    """One problem that a user can fix. Its text is one line: where, what is wrong, what is valid, what to do.
+    """A problem that a user can fix. Its text is one line: place, problem, valid values, remedy.
 
     Parameters
     ----------
     problem
-        What is wrong, as a clause.
+        The problem, as a clause.
     where
         Path, row, corpus, worker or package that has the problem.
     field, value
-        Parameter of the Python API that caused it, and its value; the command line names its option instead.
+        Parameter of the Python API that caused the problem, and its value. The command line names its option instead.
     valid
-        Values that the parameter takes.
+        Valid values of the parameter.
     remedy
-        What to do: plain text, or a `Remedy` if it names parameters or an action.
+        Advice: plain text, or a `Remedy` if it names parameters or an action.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class EmodnaError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        """Return the error in the words of the Python API."""
+        """Return the error as one line that names parameters of the Python API."""
         return self.word(_name_parameter, lambda _action: None)
 
     def word(
@@ -93,13 +93,13 @@ class EmodnaError(Exception):
         name_parameter: Callable[[str, object], str],
         word_action: Callable[[Action], str | None],
     ) -> str:
-        """Return the error as one line, with parameters and actions in the words of these functions."""
+        """Return the error as one line; the given functions word its parameters and actions."""
         place = [] if self.where is None else [str(self.where)]
         if self.field is not None:
             place.append(name_parameter(self.field, self.value))
         parts = [": ".join([*place, self.problem])]
-        wrong = self.where if self.value is None else self.value
-        if isinstance(wrong, str) and (near := get_close_matches(wrong.lower(), self.valid, 1)):
+        given = self.where if self.value is None else self.value
+        if isinstance(given, str) and (near := get_close_matches(given.lower(), self.valid, 1)):
             parts.append(f"did you mean {near[0]}?")
         if self.valid:
             parts.append(f"valid: {', '.join(self.valid)}")
@@ -107,7 +107,7 @@ class EmodnaError(Exception):
             parts.append(self.remedy)
         elif self.remedy is not None:
             text = "".join(
-                literal + ("" if name is None else name_parameter(*_split(name)))
+                literal + ("" if name is None else name_parameter(*_split_parameter(name)))
                 for literal, name, _format, _conversion in Formatter().parse(self.remedy.text)
             )
             command = None if self.remedy.action is None else word_action(self.remedy.action)
@@ -115,29 +115,29 @@ class EmodnaError(Exception):
         return "; ".join(parts)
 
 
-def _split(name: str) -> tuple[str, str | None]:
-    """Return the name and the value of "name=value"."""
+def _split_parameter(name: str) -> tuple[str, str | None]:
+    """Split "name=value" into its name and value."""
     field, equals, value = name.partition("=")
     return field, value if equals else None
 
 
 class AudioError(EmodnaError):
-    """One recording cannot be used; the others can. Its text becomes the reason in the list of rejected files."""
+    """One unusable recording. Its text is the reason in the list of rejected files; other recordings go on."""
 
 
-#: What reading one recording raises if that recording cannot be used.
+#: Errors that one unusable recording raises.
 RECORDING_ERRORS: Final = (AudioError, OSError, ValueError)
 
 
-def rejection(error: AudioError | OSError | ValueError) -> str:
-    """Return why a recording cannot be used, for the list of rejected files; a ValueError is of an impossible path."""
+def explain_rejection(error: AudioError | OSError | ValueError) -> str:
+    """Return the reason for the list of rejected files. A ValueError means a path that no system can open."""
     if isinstance(error, AudioError):
         return str(error)
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
-def _numbers(*names: str) -> frozenset[int]:
-    """Return the numbers of errors, those that this system knows."""
+def _select_errnos(*names: str) -> frozenset[int]:
+    """Return the numbers of those errors that this system defines."""
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
 
 
@@ -145,65 +145,65 @@ _NETWORK_NAMES: Final = (
     *("ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNRESET"),
     *("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
 )
-_MACHINE: Final = _numbers(
+_SYSTEM: Final = _select_errnos(
     *("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAGAIN", "ENOLCK", "ENOSPC", "EDQUOT", "ENODEV"), *_NETWORK_NAMES
 )
-_NO_FILE: Final = _numbers("ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENXIO")
+_NO_FILE: Final = _select_errnos("ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENXIO")
 
 _ADVICE: Final = {
-    "free some space or choose another place": _numbers("ENOSPC", "EDQUOT", "EFBIG"),
-    "raise the limit of open files (ulimit -n)": _numbers("EMFILE", "ENFILE"),
-    "free some memory or use fewer workers": _numbers("ENOMEM"),
-    "make it writable or choose another place": _numbers("EROFS"),
-    "check its permissions": _numbers("EACCES", "EPERM"),
-    "check the disk": _numbers("EIO", "EBADMSG", "EUCLEAN"),
-    "check the network and its mounts": _numbers(*_NETWORK_NAMES),
+    "free some space or choose another place": _select_errnos("ENOSPC", "EDQUOT", "EFBIG"),
+    "raise the limit of open files (ulimit -n)": _select_errnos("EMFILE", "ENFILE"),
+    "free some memory or use fewer workers": _select_errnos("ENOMEM"),
+    "make it writable or choose another place": _select_errnos("EROFS"),
+    "check its permissions": _select_errnos("EACCES", "EPERM"),
+    "check the disk": _select_errnos("EIO", "EBADMSG", "EUCLEAN"),
+    "check the network and its mounts": _select_errnos(*_NETWORK_NAMES),
 }
 
 
 def is_system_error(error: Exception) -> bool:
-    """Return True if an error tells of the machine at this moment, such as no memory, and not of the file it met."""
-    return isinstance(error, OSError) and error.errno in _MACHINE
+    """Return True if the system failed for a passing reason, such as no memory: the file itself may be sound."""
+    return isinstance(error, OSError) and error.errno in _SYSTEM
 
 
 def is_read_error(error: Exception) -> bool:
-    """Return True if an error tells of a file that is there, but cannot be read."""
+    """Return True if a file exists but cannot be read."""
     return isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_FILE
 
 
 def explain_os_error(error: OSError) -> str:
-    """Return what the system says, and what a user can do about it."""
-    advice = next((what for what, numbers in _ADVICE.items() if error.errno in numbers), None)
-    return ": ".join(filter(None, [error.strerror or str(error), advice]))
+    """Return the system's message and, for known errors, advice."""
+    advice = next((text for text, numbers in _ADVICE.items() if error.errno in numbers), None)
+    return "; ".join(filter(None, [error.strerror or str(error), advice]))
 
 
 class CorpusError(EmodnaError):
-    """A root, a manifest or a corpus name that cannot be used."""
+    """An unusable root, manifest or corpus name."""
 
 
 class PluginError(EmodnaError):
-    """Something that another package adds cannot be used; its text names that package."""
+    """An unusable plug-in of another package. The error names the package."""
 
 
 class DownloadError(EmodnaError):
-    """A published corpus that could not be got."""
+    """A failed download of a published corpus."""
 
 
 class StoreError(EmodnaError):
-    """A feature store that is missing, damaged or locked."""
+    """A missing, damaged or locked feature store."""
 
 
 class UnreadableStoreError(StoreError):
-    """A store that cannot be read at the moment; nothing says that it is damaged."""
+    """A store that the system cannot read at the moment. It may be intact."""
 
 
 class ForeignStoreError(StoreError):
-    """A sound store that is not the one asked for: of another format version, corpus or configuration."""
+    """An intact store of another format version, corpus or configuration."""
 
 
 class ExportError(EmodnaError):
-    """A place where no export can be written."""
+    """An unusable place for an export."""
 
 
 class WorkerError(EmodnaError):
-    """Workers that cannot be used, here or in a cluster, or a cluster that is not there."""
+    """A dead or unusable worker, or an unreachable cluster."""

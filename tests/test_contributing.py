@@ -1,4 +1,4 @@
-"""The packages in CONTRIBUTING.md, a corpus and a method, work as they are printed there."""
+"""Packages of CONTRIBUTING.md, a corpus and a method, work as printed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ FILES = ("f01-anger-01.wav", "f01-joy-01.wav", "m02-grief-01.wav", "m02-plain-02
 
 
 @pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    """What is imported from one folder is not there for the next test."""
+def _forget_modules() -> Iterator[None]:
+    """Remove the packages' modules after a test."""
     yield
     for name in ("emodna_coral", "emodna_studio"):
         sys.modules.pop(name, None)
@@ -39,92 +39,106 @@ def _forgotten() -> Iterator[None]:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """The two files, as printed."""
+    """Folder with the two files of the corpus's package, as printed."""
     folder = tmp_path / "package"
     folder.mkdir()
     for name in ("pyproject.toml", "emodna_studio.py"):
-        (folder / name).write_text(printed(name))
+        (folder / name).write_text(read_printed(name))
     return folder
 
 
-def printed(name: str) -> str:
-    """The text of a file."""
+def read_printed(name: str) -> str:
+    """Return the text of a printed file."""
     text = re.search(rf"`{re.escape(name)}`:\n```\w+\n(.*?)```\n", CONTRIBUTING.read_text(), re.DOTALL)
     assert text is not None
     return text[1]
 
 
-def use(run: Callable[..., Any], home: Path) -> None:
-    """List, prepare and show the corpus as a user does; `run` returns the JSON of a command."""
+def use_corpus(run: Callable[..., Any], home: Path) -> None:
+    """List, prepare and show the corpus. `run` returns the JSON of a command."""
     for name in FILES:
         (home / "data" / "studio").mkdir(parents=True, exist_ok=True)
         (home / "data" / "studio" / name).write_bytes(wav(noise(seed=name)))
     (before,) = [row for row in run("emodna-corpora", "--json") if row["corpus"] == "studio"]
     assert (before["found"], before["next"]) == (True, "emodna-prep --corpus studio")
-    (made,) = run("emodna-prep", "--corpus", "studio", "--json")
-    assert (made["utterances"], made["rejected"]) == (len(FILES), 0)
-    shown = run("emodna-corpora", "show", "studio", "--json")
-    assert [store["utterances"] for store in shown["stores"]] == [len(FILES)]
-    assert shown["obtain"] == "On the shelf of room 12."
+    (report,) = run("emodna-prep", "--corpus", "studio", "--json")
+    assert (report["utterances"], report["rejected"]) == (len(FILES), 0)
+    corpus = run("emodna-corpora", "show", "studio", "--json")
+    assert [store["utterances"] for store in corpus["stores"]] == [len(FILES)]
+    assert corpus["obtain"] == "On the shelf of room 12."
 
 
-def use_here(main: Callable[[], None], *words: object) -> Any:
-    """Return the JSON of a command in this process."""
-    answer = run_command(main, *words)
-    assert answer.code == 0, answer.err
-    return json.loads(answer.out)
+def run_json(main: Callable[[], None], *words: object) -> Any:
+    """Run a command in this process and return its JSON."""
+    result = run_command(main, *words)
+    assert result.code == 0, result.err
+    return json.loads(result.out)
 
 
-def test_the_corpus_of_another_package_is_used_like_a_built_in_one(
+def test_corpus_of_another_package_works_like_a_built_in_one(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    announced = tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"]
+    entry_points = tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"]
     text = (package / "emodna_studio.py").read_text()
-    monkeypatch.syspath_prepend(install_plugin(tmp_path / "installed", announced["emodna.corpora"], emodna_studio=text))
+    folder = install_plugin(tmp_path / "installed", entry_points["emodna.corpora"], emodna_studio=text)
+    monkeypatch.syspath_prepend(folder)
     monkeypatch.chdir(tmp_path)
     commands = {"emodna-corpora": corpora.main, "emodna-prep": prep.main}
-    use(lambda name, *words: use_here(commands[name], *words), tmp_path)
+    use_corpus(lambda name, *words: run_json(commands[name], *words), tmp_path)
 
 
 @pytest.mark.slow
-def test_pip_installs_that_package(package: Path, tmp_path: Path) -> None:
+def test_pip_installs_the_corpus_package(package: Path, tmp_path: Path) -> None:
     target = tmp_path / "installed"
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(package)], check=True, timeout=300)
     environment = os.environ | {"PYTHONPATH": str(target)}
-    use(lambda name, *words: run_script(name, *words, cwd=tmp_path, env=environment).json, tmp_path)
+    use_corpus(lambda name, *words: run_script(name, *words, cwd=tmp_path, env=environment).json, tmp_path)
 
 
-def test_the_method_of_another_package_is_used_like_a_built_in_one(
+def test_method_of_another_package_works_like_a_built_in_one(
     cache: Path, emodb_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = CONTRIBUTING.read_text()
-    (announced,) = re.findall(r"```toml\n(\[project\.entry-points\.\"emodna\.methods\"\]\n.*?)```", text, re.DOTALL)
+    (entry_points,) = re.findall(r"```toml\n(\[project\.entry-points\.\"emodna\.methods\"\]\n.*?)```", text, re.DOTALL)
     folder = install_plugin(
         tmp_path / "installed",
-        tomllib.loads(announced)["project"]["entry-points"]["emodna.methods"],
+        tomllib.loads(entry_points)["project"]["entry-points"]["emodna.methods"],
         group="emodna.methods",
         distribution="emodna-coral",
-        emodna_coral=printed("emodna_coral.py"),
+        emodna_coral=read_printed("emodna_coral.py"),
     )
     monkeypatch.syspath_prepend(folder)
 
-    listed = use_here(fit.main, "--list-methods", "--json")[-1]
-    assert [listed[key] for key in ("method", "add", "package")] == ["coral", ["scl"], {"emodna-coral": "1.0"}]
-    asked = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--method", "coral", "--steps", 3, "--threads", 1]
+    method = run_json(fit.main, "--list-methods", "--json")[-1]
+    assert [method[key] for key in ("method", "add", "package")] == ["coral", ["scl"], {"emodna-coral": "1.0"}]
+    options = [
+        "--src",
+        "ravdess",
+        "--tgt",
+        "emodb",
+        "--cache",
+        cache,
+        "--method",
+        "coral",
+        "--steps",
+        3,
+        "--threads",
+        1,
+    ]
     small = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     for run, more in (("plain", []), ("scl", ["--add", "scl"]), ("floor", ["--set", "coral_weight=0"])):
-        use_here(fit.main, *asked, *small, *more, "--out", tmp_path / run, "--json")
+        run_json(fit.main, *options, *small, *more, "--out", tmp_path / run, "--json")
     first, last = (read_log(tmp_path / "plain")[at]["coral"] for at in (0, -1))
     assert 0 < first != last
     assert read_log(tmp_path / "scl")[0]["scl"] > 0
-    (answer,) = use_here(predict.main, tmp_path / "plain", next(emodb_root.rglob("*.wav")), "--json")
-    assert 0 < answer["probability"] < 1
+    (prediction,) = run_json(predict.main, tmp_path / "plain", next(emodb_root.rglob("*.wav")), "--json")
+    assert 0 < prediction["probability"] < 1
 
 
 @pytest.mark.parametrize("shift", [0.0, 5.0])
-def test_that_method_computes_what_it_says(shift: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "emodna_coral.py").write_text(printed("emodna_coral.py"))
+def test_coral_equals_its_equation(shift: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "emodna_coral.py").write_text(read_printed("emodna_coral.py"))
     monkeypatch.syspath_prepend(tmp_path)
     coral = importlib.import_module("emodna_coral").Coral
     source, target = (np.random.default_rng(seed).normal(seed * shift, 1 + seed, (9, 8)) for seed in (0, 1))

@@ -17,7 +17,7 @@ out_option = click.option(
 )
 
 
-def check_folder(to: Path | None) -> None:
+def check_output(to: Path | None) -> None:
     """Raise EmodnaError if the folder of an output file does not exist."""
     if to is not None and not to.parent.is_dir():
         raise EmodnaError(f"folder {to.parent} not found", field="to", value=to)

@@ -14,7 +14,7 @@ from emodna.model.bench.spec import Experiment, MethodSpec, Pair, list_shared_re
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
-from emodna.pipeline.errors import Remedy
+from emodna.pipeline.errors import EmodnaError, Remedy
 
 if TYPE_CHECKING:
     from emodna.model.bench.compare import Comparison
@@ -32,7 +32,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
 
 @click.command(
     cls=Command,
-    groups={"Data": "out task methods against metric resamples seed"},
+    groups={"Data": "out task methods against", "Output": "metric resamples seed"},
     examples=(
         "emodna-bench compare",
         "emodna-bench compare --task arousal --metric f1 --methods dann:add=scl --against dann",
@@ -47,7 +47,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
     help="Method spec to compare; repeatable.  [default: all with scores, without oracles]",
 )
 @click.option("--against", metavar="SPEC", help="Reference method.  [default: emo-dna, else the first method]")
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Resamples of the bootstrap.")
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Bootstrap resamples of the intervals.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @out_option
 @common_options
@@ -80,7 +80,12 @@ def compare(
     experiment = Experiment.read(out)
     scores = Scores.from_table(select_scores(collect_results(experiment, tasks=[task] if task else [])), metric)
     specs = [MethodSpec.parse(text) for text in methods]
-    reference, specs = choose_methods(experiment, scores, specs, None if against is None else MethodSpec.parse(against))
+    try:
+        reference = None if against is None else MethodSpec.parse(against)
+    except EmodnaError as error:
+        error.field = "against"
+        raise
+    reference, specs = choose_methods(experiment, scores, specs, reference)
     resampling = Resampling(resamples, seed)
     comparison = bench_compare.compare(bench_compare.match_scores(scores, specs), reference, resampling)
     if as_json:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from emodna.cli.common import visible
+from emodna.cli.common import escape_controls
 from emodna.cli.store_figures import NEUTRAL_COLOUR, STORE_COLOURS, save_figure
 from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel, ScatterMark
 
@@ -33,7 +33,7 @@ _THEME: Final = {
     NEUTRAL_COLOUR: "var(--muted)",
     "#b0b0b0": "var(--rule)",  # matplotlib's grid
 }
-#: Whether a heatmap cell is light -> colour of its text, in all themes.
+#: True for a light heatmap cell -> colour of its text, in all themes.
 _TEXT_COLOURS: Final = {True: "#111111", False: "#eeeeee"}
 
 #: Inches: height of a text line, and width of all panels in a row.
@@ -107,7 +107,9 @@ def draw_figure(data: FigureData, *, least_width: float = 5.5) -> Figure:
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     entries.pop("", None)
-    names = [name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}\u2026" for name in map(visible, entries)]
+    names = [
+        name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}\u2026" for name in map(escape_controls, entries)
+    ]
     total_width = columns * width
     note_width = int(total_width * _PER_INCH)
     title, note = _wrap_text(data.title, int(total_width * 10)), _wrap_text(data.note, note_width)
@@ -160,8 +162,8 @@ def _draw_panel(
         axes.set_ylim(len(categories) - 0.5, -0.5)  # first category on top
         axes.grid(visible=True, axis="y", linewidth=0.4, alpha=0.5)
     axes.set_title("\n".join(_wrap_text(panel.title, title_width)), size="x-large")
-    axes.set_xlabel(visible(panel.x_label), size="large")
-    axes.set_ylabel(visible(panel.y_label), size="large")
+    axes.set_xlabel(escape_controls(panel.x_label), size="large")
+    axes.set_ylabel(escape_controls(panel.y_label), size="large")
     low, high = axes.get_xlim() if dots else axes.get_ylim()
     if abs(high - low) < panel.least_width:
         middle, half = (low + high) / 2, panel.least_width / 2
@@ -264,7 +266,7 @@ def _measure_text(names: Sequence[str]) -> float:
 
 def _wrap_text(text: str, width: int) -> list[str]:
     """Wrap a text from outside into lines without control characters."""
-    joined = _UNBREAKABLE.sub("\\1\u00a0", visible(text))
+    joined = _UNBREAKABLE.sub("\\1\u00a0", escape_controls(text))
     return [line.replace("\u00a0", " ") for line in textwrap.wrap(joined, max(width, 10))]
 
 

@@ -156,7 +156,7 @@ class BenchDisplay:
         yield bar
         for run in sorted(self._start_times, key=self._start_times.__getitem__)[:_MAX_RUNNING]:
             done, steps = _read_steps_done(self.experiment.run_folder(run)), self.experiment.arguments(run)["steps"]
-            yield Text(f"{done:>6}/{steps}  {common.visible(run)}", overflow="ellipsis", no_wrap=True)
+            yield Text(f"{done:>6}/{steps}  {common.escape_controls(run)}", overflow="ellipsis", no_wrap=True)
 
 
 def _read_steps_done(run: RunFolder) -> int:

@@ -10,6 +10,7 @@ import click
 from emodna.cli import common
 from emodna.cli.bench import out_option
 from emodna.cli.options import Command, common_options, config_option
+from emodna.cli.wording import word_error
 from emodna.model.bench.spec import Experiment, MethodSpec
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
@@ -97,15 +98,17 @@ def figure(
         except EmodnaError as error:
             if _ALL_FIGURES not in names and len(tasks) == 1:
                 raise
-            left_out[f"{name}, {task}"] = str(error)
+            left_out[f"{name}, {task}"] = error
             failed = failed or not isinstance(error, figures.NoFigureDataError)
     if as_json:
-        common.print_json({"written": written_files, "left_out": left_out})
+        common.print_json(
+            {"written": written_files, "left_out": {label: str(each) for label, each in left_out.items()}}
+        )
     else:
         for each in written_files:
             common.out.print(f"wrote {common.escape(each['file'])} and {common.escape(Path(each['numbers']).name)}")
         for label, reason in left_out.items():
-            common.note(f"[yellow]left out:[/yellow] {label}: {common.escape(reason)}")
+            common.note(f"[yellow]left out:[/yellow] {label}: {common.escape(word_error(reason))}")
     if failed or not written_files:
         raise click.exceptions.Exit(1)
 

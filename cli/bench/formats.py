@@ -235,13 +235,13 @@ def _make_grid(table: Table, block: Block) -> Grid:
     for task, column in block.columns:
         group = format_heading(table, block, task, column)
         for index, head in enumerate(block.headings):
-            title = common.visible(group) if index == 0 else ""
+            title = common.escape_controls(group) if index == 0 else ""
             grid.add_column(Text(f"{title}\n{head} "), justify="right", no_wrap=True)
     for row in format_rows(table, block):
         if row.rule_above:
             grid.add_section()
         numbers = [Text(number.format(_TEXT_SIGNS), style="bold" if number.bold else "") for number in row.numbers]
-        label = Text(f"{'  ' * row.below}{common.visible(row.label)}")
+        label = Text(f"{'  ' * row.below}{common.escape_controls(row.label)}")
         grid.add_row(label, *numbers, style="dim" if row.below else "")
     return grid
 
@@ -253,7 +253,7 @@ def format_markdown(table: Table) -> str:
     """Return a table in GitHub-flavoured Markdown."""
 
     def escape(words: str) -> str:
-        words = common.visible(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        words = common.escape_controls(words).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return re.sub(r"([\\`*_{}\[\]|~#$])", r"\\\1", words)
 
     return _render("table.md.j2", table, escape, lambda number: number.format(_MARKDOWN_SIGNS, "**{}**"))
@@ -263,7 +263,7 @@ def format_latex(table: Table) -> str:
     """Return a table in LaTeX with booktabs: a float with one tabular per block."""
 
     def escape(words: str) -> str:
-        return _LATEX_SPECIAL.sub(lambda found: _LATEX[found.group()], common.visible(words))
+        return _LATEX_SPECIAL.sub(lambda found: _LATEX[found.group()], common.escape_controls(words))
 
     return _render("table.tex.j2", table, escape, lambda number: number.format(_LATEX_SIGNS, r"\textbf{{{}}}"))
 
@@ -291,7 +291,7 @@ def _render(template: str, table: Table, escape: Callable[[str], str], format_nu
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - not HTML
     )
-    environment.filters["visible"] = lambda words: Markup(common.visible(words))  # noqa: S704
+    environment.filters["escape_controls"] = lambda words: Markup(common.escape_controls(words))  # noqa: S704
     runs = sum(gap.run_count for gap in table.gaps)
     incomplete = [format_count(runs, "missing run")] if runs else []
     incomplete += [f"missing corpora: {', '.join(table.absent)}"] if table.absent else []

@@ -71,7 +71,7 @@ def _explain_signs(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
     if any(cell.difference is not None for cell in cells):
         yield "difference: ours minus the paper's."
     if any(cell.paper_score and not cell.comparable for cell in cells):
-        yield "[brackets]: the paper's average over all its pairs; not comparable, because ours has fewer pairs."
+        yield "[brackets]: the paper's average over all its pairs; not comparable: ours has fewer pairs."
     if any(cell.gain is not None or cell.paper_gain is not None for cell in cells):
         yield "\u2191 \u2193: better or worse than the same method without L_SCL."
     if table.name == "sensitivity":

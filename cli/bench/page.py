@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emodna.cli.bench import formats
 from emodna.cli.bench.compare import (
     HEADINGS,
     choose_methods,
@@ -25,14 +26,6 @@ from emodna.cli.bench.compare import (
     format_comparison_title,
 )
 from emodna.cli.bench.draw import render_svg
-from emodna.cli.bench.formats import (
-    count_existing_pairs,
-    format_heading,
-    format_our_number,
-    format_paper_number,
-    format_signed,
-    note_hidden_columns,
-)
 from emodna.cli.bench.notes import format_caption, format_gaps, format_notes
 from emodna.model.bench import figures
 from emodna.model.bench.compare import compare, match_scores
@@ -147,14 +140,9 @@ def render_page(page: Page) -> str:
     style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
     # Browsers hash the text between the script tags, so the template must not add anything to it.
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
+    texts = {"style": style, "script": script, "script_hash": digest, "version": version("emodna")}
     return environment.get_template("page.html").render(
-        page=page,
-        style=style,
-        script=script,
-        script_hash=digest,
-        version=version("emodna"),
-        svg=render_svg,
-        describe_panel=_describe_panel,
+        texts, page=page, render_svg=render_svg, describe_panel=_describe_panel
     )
 
 
@@ -288,7 +276,7 @@ def _build_paper_tables(experiment: Experiment, scores: pa.Table, tasks: Sequenc
                 tables=[
                     _tabulate_block(f"table-{name}-{index}", table, block) for index, block in enumerate(table.blocks)
                 ],
-                notes=[*note_hidden_columns(table), *format_notes(table)],
+                notes=[*formats.note_hidden_columns(table), *format_notes(table)],
                 missing=list(format_gaps(table)),
             )
         )
@@ -300,9 +288,9 @@ def _tabulate_block(identity: str, table: Table, block: Block) -> PageTable:
     columns, groups, full_names = ["method"], [("", 1)], [""]
     rows = [[PageCell(row.label, look="" if row.kind == "entry" else "muted")] for row in table.rows]
     for task, column in block.columns:
-        if not count_existing_pairs(table, column):
+        if not formats.count_existing_pairs(table, column):
             continue
-        group, first_column = format_heading(table, block, task, column), len(columns)
+        group, first_column = formats.format_heading(table, block, task, column), len(columns)
         for score, head in zip(block.scores, block.headings, strict=True):
             for name, full_name, cells in _make_columns(table, (task, column, score), head):
                 columns.append(name)
@@ -314,26 +302,27 @@ def _tabulate_block(identity: str, table: Table, block: Block) -> PageTable:
 
 
 def _make_columns(table: Table, position: CellPosition, head: str) -> Iterator[tuple[str, str, list[PageCell]]]:
-    """Yield heading, full heading and cells of three columns: ours, the paper's, and the difference."""
-    cells, empty_cell = [row.cells.get(position, Cell()) for row in table.rows], PageCell(MISSING)
-    ours = [format_our_number(table, row, position).format({}) for row in table.rows]
-    items = [
-        empty_cell if cell.mean is None else PageCell(text, cell.mean, "best" * cell.best)
-        for cell, text in zip(cells, ours, strict=True)
+    """Yield heading, full heading and cells of each column: ours, the paper's, and the difference."""
+    cells, empty = [row.cells.get(position, Cell()) for row in table.rows], PageCell(MISSING)
+    texts = [formats.format_our_number(table, row, position).format({}) for row in table.rows]
+    page_cells = [
+        empty if cell.mean is None else PageCell(text, cell.mean, "best" * cell.best)
+        for cell, text in zip(cells, texts, strict=True)
     ]
-    yield head, head, items
+    yield head, head, page_cells
     if any(cell.paper_score for cell in cells):
-        items = [
-            PageCell(format_paper_number(cell).format({}), cell.paper_score.mean, f"muted{' best' * cell.paper_best}")
-            if cell.paper_score
-            else empty_cell
-            for cell in cells
+        texts = [formats.format_paper_number(cell).format({}) for cell in cells]
+        page_cells = [
+            PageCell(text, cell.paper_score.mean, f"muted{' best' * cell.paper_best}") if cell.paper_score else empty
+            for cell, text in zip(cells, texts, strict=True)
         ]
-        yield "paper", f"{head} of the paper", items
+        yield "paper", f"{head} of the paper", page_cells
     if any(cell.comparable for cell in cells):
         differences = [cell.difference for cell in cells]
-        items = [empty_cell if each is None else PageCell(format_signed(each), each, "muted") for each in differences]
-        yield DIFFERENCE, f"{head} {DIFFERENCE} to the paper", items
+        page_cells = [
+            empty if each is None else PageCell(formats.format_signed(each), each, "muted") for each in differences
+        ]
+        yield DIFFERENCE, f"{head} {DIFFERENCE} to the paper", page_cells
 
 
 def _build_comparison(experiment: Experiment, scores: pa.Table, tasks: Sequence[Task]) -> Section:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import check_folder, format_count, out_option
+from emodna.cli.bench import check_output, format_count, out_option
 from emodna.cli.options import Command, common_options, config_option
 from emodna.model.bench.spec import Experiment
 from emodna.pipeline.emotions import TASKS, Task
@@ -44,7 +44,7 @@ def report(
 
     The page loads nothing from the network. It lists the parts that are missing because their runs are not finished.
     """
-    check_folder(to)
+    check_output(to)
     from emodna.cli.bench.page import build_page, render_page
 
     page = build_page(Experiment.read(out), tasks, common.note, features=features)

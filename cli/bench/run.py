@@ -8,7 +8,15 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
-from emodna.cli.options import Command, FeatureSetOption, cache_option, common_options, config_option, parse_settings
+from emodna.cli.options import (
+    Command,
+    FeatureSetOption,
+    cache_option,
+    common_options,
+    config_option,
+    device_option,
+    parse_settings,
+)
 from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, note_shared_recordings
 from emodna.model.config import DEFAULT_STEPS, apply_shared_settings
@@ -23,12 +31,7 @@ if TYPE_CHECKING:
 #: Value of --table for the study of Emo-DNA's settings.
 _SENSITIVITY: Final = "sensitivity"
 #: Key that --set refuses -> remedy.
-_REFUSED_SETTINGS: Final = {
-    "steps": "use {steps}",
-    "seed": "use {seeds}",
-    "seeds": "use {seeds}",
-    "threads": "use {threads}",
-}
+_REFUSED: Final = {"steps": "use {steps}", "seed": "use {seeds}", "seeds": "use {seeds}", "threads": "use {threads}"}
 
 _workers_option = click.option(
     "--workers",
@@ -38,10 +41,7 @@ _workers_option = click.option(
 _scheduler_option = click.option(
     "--scheduler",
     metavar="ADDRESS|FILE",
-    help="Run on a Dask cluster: address of its scheduler, or its .json file.",
-)
-_device_option = click.option(
-    "--device", default="auto", help="cpu, cuda, cuda:N, or auto: CUDA if available, else the CPU."
+    help="Use the Dask cluster of this scheduler.",
 )
 
 
@@ -64,7 +64,7 @@ _device_option = click.option(
     "--corpora",
     multiple=True,
     metavar="CORPUS",
-    help="Prepared corpus; repeatable.  [default: those of the experiment in --out, else all in the cache]",
+    help="Prepared corpus; repeatable.  [default: those of --out, else all in the cache]",
 )
 @click.option(
     "--tasks",
@@ -76,14 +76,14 @@ _device_option = click.option(
     "--methods",
     multiple=True,
     metavar="SPEC",
-    help="Method spec, e.g. dann:add=scl; repeatable.  [default: the methods of tables 2 and 3]",
+    help="Method spec, e.g. dann:add=scl; repeatable.  [default: those of tables 2 and 3]",
 )
 @click.option(
     "--table",
     "tables",
     multiple=True,
     type=click.Choice(["2", "3", "4", "5", "6", _SENSITIVITY]),
-    help="Run the methods of a table of the paper, or the study of settings; repeatable.",
+    help="Methods of a table of the paper, or of the study of settings; repeatable.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of seeds: 0, 1, ...; seed 0 runs first.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps of each run.")
@@ -91,13 +91,13 @@ _device_option = click.option(
 @click.option(
     "--feature-set",
     cls=FeatureSetOption,
-    help="{names}, or the name of a store's folder.  [default: mfcc40]",
+    help="{names}, or the folder name of a store.  [default: mfcc40]",
 )
 @cache_option
 @out_option
 @_workers_option
 @_scheduler_option
-@_device_option
+@device_option
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
 @config_option
 @common_options
@@ -130,7 +130,7 @@ def run(
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
     parsed_settings = parse_settings(settings)
-    for key, remedy in _REFUSED_SETTINGS.items():
+    for key, remedy in _REFUSED.items():
         if key in parsed_settings:
             raise EmodnaError("not a setting of an experiment", field="settings", value=key, remedy=Remedy(remedy))
     # Checks that need no torch come first: they report mistakes at once.
@@ -169,7 +169,7 @@ def run(
 @out_option
 @_workers_option
 @_scheduler_option
-@_device_option
+@device_option
 @config_option
 @common_options
 @click.pass_context

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import check_folder, out_option
+from emodna.cli.bench import check_output, out_option
 from emodna.cli.options import Command, common_options, config_option
 from emodna.model.bench.spec import Experiment, list_shared_recordings
 from emodna.pipeline.errors import EmodnaError, Remedy
@@ -65,7 +65,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         raise EmodnaError(
             "unknown suffix", field="to", value=to, valid=_BY_SUFFIX, remedy=Remedy("choose another, or set {form}")
         )
-    check_folder(to)
+    check_output(to)
     from emodna.cli.bench import formats
     from emodna.model.bench.tables import make_table
 

@@ -14,6 +14,7 @@ from emodna.cli.cache.plot import draw_utterance, plot
 from emodna.cli.cache.stats import stats
 from emodna.cli.options import Group, cache_option, common_options
 from emodna.cli.progress import count_progress
+from emodna.cli.wording import word_error
 from emodna.pipeline.export import FORMATS
 
 if TYPE_CHECKING:
@@ -114,10 +115,12 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
     opened = common.open_store(cache, store)
     problems = opened.verify()
     if as_json:
-        common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": problems})
+        texts = [str(problem) for problem in problems]
+        common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": texts})
     elif problems:
         for problem in problems:
-            common.out.print(f"[red]damaged:[/red] {common.escape(problem)}")
+            line = word_error(problem)
+            common.out.print(f"[red]problem:[/red] {common.escape(line)}")
     else:
         common.out.print(f"{common.escape(opened.path)}: {len(opened)} utterances, no damage found")
     return int(bool(problems))
@@ -187,7 +190,7 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
         "speakers": len(set(store.column("speaker")) - {None}),
         "emotions": _count_values(store.column("emotion")),
         **{name: _count_values(store.column(name)) for name in ("arousal", "valence", "gender", "sample_rate")},
-        "rejected": store.rejected().to_pylist(),
+        "rejected": store.read_rejected().to_pylist(),
         "own_columns": [name for name in store.table.column_names if name not in INDEX_SCHEMA.names],
         "segmentation": snapshot.segmentation and dict(snapshot.segmentation),
         "parameters": dict(snapshot.parameters),

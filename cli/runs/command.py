@@ -93,7 +93,7 @@ def _print_runs(found: Sequence[Run]) -> None:
             Column("method", [table.make_text(run.label or "-") for run in found]),
             Column("seed", [table.make_text(table.format_value(run.identity["seed"])) for run in found], 4, right=True),
             Column("state", [table.format_state(run) for run in found], 1),
-            *table.score_columns(found, _RANKS),
+            *table.make_score_columns(found, _RANKS),
             Column("best constants", [table.format_best_constants(run) for run in found], 7, right=True),
             Column("age", [table.make_text(table.format_age(run)) for run in found], 8, right=True),
             Column("MB", [table.make_text(f"{run.bytes / 1e6:.1f}") for run in found], 9, right=True),

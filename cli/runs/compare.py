@@ -63,30 +63,30 @@ def _make_document(
         "runs": rows,
         "differs": differences,
         "seeds": [
-            {"runs": [paths[place] for place in each.runs], "mean": each.mean, "std": each.std} for each in seeds
+            {"runs": [paths[index] for index in each.runs], "mean": each.mean, "std": each.std} for each in seeds
         ],
         "pairs": [{"a": paths[a], "b": paths[b], **asdict(each)} for (a, b), each in pairs.items()],
     }
 
 
-def _name(place: int) -> str:
-    """Return the name of a run by its place: A, B, ..., Z, A1, B1, ..."""
-    turn, letter = divmod(place, len(ascii_uppercase))
+def _make_name(index: int) -> str:
+    """Return the name of a run by its index: A, B, ..., Z, A1, B1, ..."""
+    turn, letter = divmod(index, len(ascii_uppercase))
     return f"{ascii_uppercase[letter]}{turn or ''}"
 
 
 def _print_scores(runs: Sequence[Run]) -> None:
-    for place, run in enumerate(runs):
-        common.out.print(f"[bold]{_name(place)}[/bold]  {common.escape(run.folder.path)}")
+    for index, run in enumerate(runs):
+        common.out.print(f"[bold]{_make_name(index)}[/bold]  {common.escape(run.folder.path)}")
         if run.problem is not None:
             common.out.print(f"   [red]damaged:[/red] {common.escape(run.problem)}")
     print_table(
         [
-            Column("", [Text(_name(place), "bold") for place in range(len(runs))]),
+            Column("", [Text(_make_name(index), "bold") for index in range(len(runs))]),
             Column("src -> tgt", [table.format_pair(run) for run in runs], 2),
             Column("method", [make_text(run.label or "-") for run in runs]),
             Column("state", [table.format_state(run) for run in runs], 1),
-            *table.score_columns(runs),
+            *table.make_score_columns(runs),
             Column("best constants", [table.format_best_constants(run) for run in runs], 3, right=True),
         ]
     )
@@ -98,9 +98,11 @@ def _print_differences(runs: Sequence[Run], differences: Mapping[str, list[Any]]
         return
     columns = [
         Column(
-            _name(place), [make_text(table.format_value(values[place])) for values in differences.values()], folds=True
+            _make_name(index),
+            [make_text(table.format_value(values[index])) for values in differences.values()],
+            folds=True,
         )
-        for place in range(len(runs))
+        for index in range(len(runs))
     ]
     print_table([Column("differs", [make_text(key) for key in differences], folds=True), *columns])
 
@@ -112,16 +114,18 @@ def _print_seeds(seeds: "Sequence[SeedSummary]") -> None:
         Column(heading, [Text(f"{each.mean[key]:.1f} \u00b1 {each.std[key]:.1f}") for each in seeds], right=True)
         for key, heading in SCORE_NAMES.items()
     ]
-    print_table([Column("over seeds", [Text(", ".join(map(_name, each.runs))) for each in seeds], folds=True), *scores])
+    print_table(
+        [Column("over seeds", [Text(", ".join(map(_make_name, each.runs))) for each in seeds], folds=True), *scores]
+    )
 
 
 def _print_pairs(pairs: "Mapping[tuple[int, int], RunPair]") -> None:
-    known = {places: each for places, each in pairs.items() if each.problem is None}
+    known = {indices: each for indices, each in pairs.items() if each.problem is None}
     if known:
         rows = known.values()
         print_table(
             [
-                Column("pair", [Text(" ".join(map(_name, places))) for places in known]),
+                Column("pair", [Text(" ".join(map(_make_name, indices))) for indices in known]),
                 Column("utterances", [Text(str(each.utterances)) for each in rows], 1, right=True),
                 Column("agree %", [Text(format_percent(each.agreement)) for each in rows], right=True),
                 Column("only 1st right", [Text(table.format_value(each.only_a)) for each in rows], right=True),
@@ -131,6 +135,6 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], RunPair]") -> None:
         )
     if any(each.p is None for each in known.values()):
         common.note("no McNemar test where the target's store, which has the labels, is gone or has changed")
-    for places, each in pairs.items():
+    for indices, each in pairs.items():
         if each.problem is not None:
-            common.out.print(f"{' '.join(map(_name, places))}  {common.escape(each.problem)}")
+            common.out.print(f"{' '.join(map(_make_name, indices))}  {common.escape(each.problem)}")

@@ -72,7 +72,7 @@ def print_table(columns: Sequence[Column]) -> None:
         common.note(f"hidden in a terminal of {before} columns: {', '.join(hidden)}")
 
 
-def score_columns(runs: Sequence[Run], ranks: Mapping[str, int] | None = None) -> list[Column]:
+def make_score_columns(runs: Sequence[Run], ranks: Mapping[str, int] | None = None) -> list[Column]:
     """Return a column for each score of some runs; yellow where the best constant predictor is at least as good."""
     return [
         Column(heading, [_format_score(run, key) for run in runs], (ranks or {}).get(key, 0), right=True)

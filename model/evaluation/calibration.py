@@ -21,12 +21,9 @@ _EPSILON: Final = float(np.finfo(np.float64).eps)
 def compute_calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> dict[str, Any]:
     """Compute the calibration of probabilities (n,) of class 1 against the truth (n,), n at least 1.
 
-    Returns
-    -------
-    dict
-        `bins`, their number; `ece` and `mce`, expected and maximum calibration error, 0 to 1; `brier`, mean squared
-        difference of probability and class, 0 to 1; `nll`, mean negative log-likelihood, nats; and the rows of
-        `bin_probabilities` for `confidence` in the predicted class and for `probability` of class 1.
+    Returns the number of `bins`; `ece` and `mce`, expected and maximum calibration error, 0 to 1; `brier`, mean squared
+    difference of probability and class, 0 to 1; `nll`, mean negative log-likelihood, nats; and the rows of
+    `bin_probabilities` for `confidence` in the predicted class and for `probability` of class 1.
     """
     predicted = assign_labels(probability)
     confidence = bin_probabilities(np.maximum(probability, 1 - probability), predicted == truth)

@@ -56,30 +56,10 @@ def evaluate_run(
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Predict all utterances of a corpus and evaluate the predictions.
 
-    Parameters
-    ----------
-    run
-        Run with the model.
-    store
-        Store of the corpus, in the run's feature set.
-    resampling
-        Parameters of the bootstrap.
-    advance
-        Function that is called with the number of utterances predicted since its last call.
-
-    Returns
-    -------
-    evaluation
-        Document of docs/EVALUATION.md; None for values that need labels if the corpus has none.
-    probabilities
-        Probabilities (n,) of class 1, in the order of the store.
-
-    Raises
-    ------
-    EvaluationError
-        The features of the store are not those of the run.
-    StoreError
-        The store is damaged.
+    Returns the document of docs/EVALUATION.md, with None where labels are needed and the corpus has none, and the
+    probabilities (n,) of class 1 in the order of the store. `advance` is called with the number of utterances predicted
+    since its last call. Raise an EvaluationError if the features differ from the run's, a StoreError if the store is
+    damaged.
     """
     start = time.perf_counter()
     probabilities = predict_store(run.adapt_model(store), store, advance)
@@ -98,8 +78,8 @@ def evaluate_run(
         "confusion": confusions(scored.truth, scored.predicted).reshape(2, 2).tolist() if any_labels else None,
         "calibration": compute_calibration(scored.truth, probabilities[scored.rows]) if any_labels else None,
         "breakdown": {
-            "emotion": break_down_emotions(scored.by("emotion")),
-            **{column: break_down_scores(scored.by(column)) for column in ("speaker", "gender", "language")},
+            "emotion": break_down_emotions(scored.group_by("emotion")),
+            **{column: break_down_scores(scored.group_by(column)) for column in ("speaker", "gender", "language")},
         },
         "wall_seconds": time.perf_counter() - start,
     }
@@ -159,7 +139,7 @@ class _LabelledPredictions:
         rows = np.flatnonzero(labels >= 0)
         return cls(store, rows, labels[rows].astype(np.int64), predicted[rows])
 
-    def by(self, column: str) -> Groups:
+    def group_by(self, column: str) -> Groups:
         return group_confusions(column, self.store, self.rows, self.truth, self.predicted)
 
 
@@ -169,7 +149,7 @@ def _compute_intervals(scored: _LabelledPredictions, resampling: Resampling) -> 
     if not len(scored.rows):
         return {**found, **{unit: make_empty_intervals(0, "no labels") for unit in ("utterances", "speakers")}}
     found["utterances"] = resample_utterances(confusions(scored.truth, scored.predicted)[0], resampling)
-    speakers = scored.by("speaker")
+    speakers = scored.group_by("speaker")
     if UNKNOWN in speakers:
         why = f"the speaker of {speakers[UNKNOWN].sum()} utterances is unknown"
         return {**found, "speakers": make_empty_intervals(len(speakers) - 1, why)}

@@ -31,7 +31,7 @@ class Folds:
     speakers: Sequence[Sequence[str]]
     """Sorted names of the speakers of each fold."""
 
-    def training(self, fold: int) -> NDArray[np.int8]:
+    def mask_labels(self, fold: int) -> NDArray[np.int8]:
         """Return the labels (n,) for the network of a fold: -1 for the speakers of the fold."""
         return np.where(self.of == fold, np.int8(-1), self.labels)
 

@@ -3,8 +3,7 @@
 All losses share these rules:
 
 - They average by default where the paper sums, so that all terms have one scale. Other readings are keyword arguments.
-- The result is at least float32, also under autocast.
-- Value and gradient are finite for any finite batch of ordinary magnitude, also for degenerate ones.
+- The result is at least float32, also under autocast. Value and gradient are finite for degenerate batches too.
 - A wrong shape or value raises a ValueError that names the argument.
 - Shapes are static and nothing synchronises with the host, so that a step can be captured as a CUDA graph.
 

@@ -46,16 +46,10 @@ def domain_loss(
 
     For equal numbers of samples it equals the mean over all, as in [2]_. At chance level it is ln 2.
 
-    Parameters
-    ----------
-    source, target
-        Logits, shapes ``(n,)`` and ``(m,)``, positive for source.
-    source_weights, target_weights
-        Positive weights of the samples within their domain, same shapes, detached. Only their ratios matter. By
-        default all weights are equal.
+    The logits, shapes ``(n,)`` and ``(m,)``, are positive for source. Positive weights of the same shapes weight the
+    samples within their domain. They are detached and only their ratios matter.
     """
-    # -ln sigmoid(z) for the source, -ln(1 - sigmoid(z)) for the target, as softplus: a saturated sigmoid has no
-    # gradient.
+    # -ln sigmoid(z) for the source, -ln(1 - sigmoid(z)) for the target, by softplus to keep saturated gradients.
     return (
         _average_softplus(-source, source_weights, "source") + _average_softplus(target, target_weights, "target")
     ) / 2

@@ -25,9 +25,7 @@ class RandomisedMap(nn.Module):
     """Random projection of the multilinear map that preserves inner products in expectation [1]_.
 
     ``(R_f f) * (R_q q) / sqrt(outputs)``, elementwise, with fixed standard normal matrices. They are buffers because a
-    trained discriminator depends on them. Construct it within `use_seed`.
-
-    `features`, `classes` and `outputs` are the widths of both factors and of the product.
+    trained discriminator depends on them. Construct it within `use_seed`. The arguments are widths.
     """
 
     of_features: Tensor

@@ -71,10 +71,7 @@ METHODS: Final[Mapping[str, "type[Method]"]] = _LazyMethods()
 
 
 def get_method(name: str) -> "type[Method]":
-    """Import and return the method of this name.
-
-    Raises ConfigError if the method is unknown, PluginError if its package is broken.
-    """
+    """Import and return a method. Raise a ConfigError if it is unknown, a PluginError if its package is broken."""
     if name in METHODS:
         if ignored := plugins.find_entry_points(ENTRY_POINTS).get(name):
             _LOG.warning("method %s: using emodna's own; %s is ignored, give it another name", name, ignored.value)
@@ -86,10 +83,7 @@ def get_method(name: str) -> "type[Method]":
 
 
 def load_method_of_run(path: Path, name: object, package: object = None) -> "type[Method]":
-    """Return the method that made a run's file. Raise a RunError if it is not installed or broken.
-
-    `package` is the package that provided it then: {name: version}, or empty.
-    """
+    """Return the method that made a run's file, from `package` ({name: version}). Raise a RunError if it is missing."""
     if not isinstance(name, str) or name not in list_method_names():
         packages = [" ".join(map(str, each)) for each in package.items()] if isinstance(package, dict) else []
         origin = " of ".join(f"{each!a:.60}" for each in (name, *packages))
@@ -106,10 +100,10 @@ def find_package(name: str) -> dict[str, str]:
     return {entry.dist.name: entry.dist.version} if entry and entry.dist else {}
 
 
-def wrap_plugin_errors(name: str, what: str) -> AbstractContextManager[None]:
+def wrap_plugin_errors(name: str, call: str) -> AbstractContextManager[None]:
     """Turn failures within the context into a PluginError if another package adds the method."""
     entry = _find_entry_point(name)
-    return plugins.wrap_plugin_errors(entry, f"{entry.value} {what}") if entry else nullcontext()
+    return plugins.wrap_plugin_errors(entry, f"{entry.value} {call}") if entry else nullcontext()
 
 
 def check_method_name(name: str, *, in_spec: bool = False) -> None:

@@ -60,10 +60,7 @@ class Adversary(nn.Module):
         self._monitored: dict[str, Tensor] = {}
 
     def forward(self, inputs: DomainPair, reversal: Tensor, weights: DomainPair | None = None) -> Tensor:
-        """Return BCE(D(GRL(inputs))), a scalar.
-
-        Shapes: inputs (n, inputs) and (m, inputs), lambda 0-d, weights of the utterances (n,) and (m,).
-        """
+        """Return BCE(D(GRL(inputs))), a scalar, of (n, inputs) and (m, inputs) with weights (n,) and (m,)."""
         n = len(inputs.source)
         logits = self.discriminator(reverse_gradient(torch.cat(inputs), reversal))
         source, target = logits[:n], logits[n:]

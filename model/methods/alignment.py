@@ -89,10 +89,7 @@ class AlignmentMethod(ContrastiveMethod):
         """Return the weighted transfer losses of E (n or m, channels) and phi_e(E) (n or m, 2) by name."""
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
-        """Return Eq. 2, the transfer losses, and L_SCL if it is added.
-
-        Raises TrainingError if `transfer_losses` uses the name of another term.
-        """
+        """Return Eq. 2, the transfer losses, and L_SCL if added. Raise a TrainingError if two terms share a name."""
         n = len(source.labels)
         logits, emotion = pass_both(
             self.network, self.network.classify_and_embed, source, target, self.config.batch_norm

@@ -84,7 +84,7 @@ class DataSummary:
         of_source = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
         of_target = [(target, np.arange(len(target)))]
 
-        def found(column: str, chosen: Iterable[tuple["FeatureStore", NDArray[np.int64]]]) -> frozenset[str]:
+        def find_values(column: str, chosen: Iterable[tuple["FeatureStore", NDArray[np.int64]]]) -> frozenset[str]:
             values = [store.columns([column])[column].take(rows).unique().to_pylist() for store, rows in chosen]
             return frozenset(value for each in values for value in each) - {None}
 
@@ -92,11 +92,11 @@ class DataSummary:
             target.dim,
             frames,
             batch_size,
-            found("gender", of_source),
-            found("gender", of_target),
-            found("language", of_source),
-            found("language", of_target),
-            len(found("speaker", of_target)),
+            find_values("gender", of_source),
+            find_values("gender", of_target),
+            find_values("language", of_source),
+            find_values("language", of_target),
+            len(find_values("speaker", of_target)),
         )
 
     @property
@@ -114,7 +114,7 @@ class ResolvedConfig(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ParameterGroup:
-    """Parameters that are updated together. None stands for the value of the run's settings."""
+    """Parameters that are updated together. None means the run's setting."""
 
     name: str
     parameters: Sequence[nn.Parameter]
@@ -160,14 +160,12 @@ class Method(nn.Module, ABC):
     defaults: ClassVar[Any]
     """Default configuration, a frozen dataclass. Its fields are the method's settings."""
     min_dim: ClassVar[int] = 1
-    """Smallest number of values per frame that the networks accept."""
     min_frames: ClassVar[int] = 8
-    """Smallest number of frames that the networks accept."""
+    """Smallest input that the networks accept: values per frame, and frames."""
     phases: ClassVar[Sequence[Phase]] = (Phase(),)
     """Stages of training, in order. By default one stage updates all parameters."""
 
     steps: int = DEFAULT_STEPS
-    """Number of training steps."""
     phase: str = ""
     """Name of the current phase, set by the trainer."""
     turn: tuple[str, ...] = ()
@@ -175,10 +173,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def resolve_config(cls, config: Any, data: DataSummary) -> ResolvedConfig:  # noqa: ARG003
-        """Return the configuration with all settings filled in that follow from the data.
-
-        Raises ConfigError if the configuration does not suit the data.
-        """
+        """Fill in the settings that follow from the data. Raise a ConfigError if they do not fit the data."""
         return ResolvedConfig(config)
 
     @abstractmethod

@@ -95,6 +95,6 @@ class CdanE(Cdan):
     def resolve_config(cls, config: CdanConfig, data: DataSummary) -> ResolvedConfig:
         """Raise a ConfigError if entropy conditioning is off."""
         if not config.entropy_conditioning:
-            remedy = Remedy("choose {method=cdan}")
-            raise ConfigError("cdan+e needs it", field="entropy_conditioning", value="false", remedy=remedy)
+            problem, remedy = "cdan+e is CDAN with entropy conditioning", Remedy("choose {method=cdan}")
+            raise ConfigError(problem, field="entropy_conditioning", value="false", remedy=remedy)
         return super().resolve_config(config, data)

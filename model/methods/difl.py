@@ -105,10 +105,7 @@ class Difl(Method):
 
     @classmethod
     def resolve_config(cls, config: DiflConfig, data: DataSummary) -> ResolvedConfig:
-        """Drop the heads that cannot learn and fill in the number of languages.
-
-        Raises ConfigError if the configuration gives another number of languages than the data.
-        """
+        """Drop the heads that cannot learn and count the languages. Raise a ConfigError if `languages` is wrong."""
         gender, of_gender = _assess_head("gender", data.source_genders, data.target_genders)
         language, of_language = _assess_head("language", data.source_languages, data.target_languages)
         heads = config.heads

@@ -24,10 +24,7 @@ from emodna.pipeline.errors import Remedy
 
 @dataclass(frozen=True)
 class EmoDnaConfig(ContrastiveConfig, KernelConfig):
-    """Settings of Emo-DNA: the paper's constants and our readings of its gaps (docs/METHODS.md).
-
-    A weight of 0 drops the term.
-    """
+    """Settings of Emo-DNA: the paper's constants, and our readings of its gaps. A weight of 0 drops the term."""
 
     corpus_weight: Weight = 1.0
     """Weight of L_corpus."""

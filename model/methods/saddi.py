@@ -39,8 +39,7 @@ class SaddiConfig(AddiConfig):
 class Saddi(Addi):
     """ADDi in three phases: self-supervised pre-training, adaptation, adaptation with synthetic utterances.
 
-    Pre-training trains encoder and decoder on reconstruction. Later the decoder follows the codes without changing
-    them.
+    Pre-training trains encoder and decoder on reconstruction. Later only the decoder learns from reconstruction.
     """
 
     name = "saddi"

@@ -49,10 +49,7 @@ class UpperBound(Method):
 
     @classmethod
     def resolve_config(cls, config: UpperBoundConfig, data: DataSummary) -> ResolvedConfig:
-        """Return the configuration with at most one fold per speaker of the target.
-
-        Raises ConfigError if fewer than 2 speakers are known.
-        """
+        """Limit the folds to the number of the target's speakers. Raise a ConfigError if fewer than 2 are known."""
         if (speakers := data.target_speakers) >= config.folds:
             return ResolvedConfig(config)
         if speakers < 2:

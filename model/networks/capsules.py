@@ -111,10 +111,9 @@ class RoutedCapsules(nn.Module):
 
 
 class CapsuleEncoder(nn.Module):
-    """Capsule encoder: (batch, dim, frames) -> (batch, channels).
+    """Capsule encoder with filters and capsule lengths of `channels`: (batch, dim, frames) -> (batch, channels).
 
-    Filters per convolution and length of the capsules are `channels`. There are `primary_maps` primary capsules per
-    position, `capsules` capsules in the last layer, and `routings` iterations of routing.
+    There are `primary_maps` primary capsules per position, `capsules` last capsules, and `routings` iterations.
     """
 
     def __init__(self, channels: int, primary_maps: int, capsules: int, routings: int, dropout: float) -> None:

@@ -65,13 +65,13 @@ def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
             or _differs_within_method(key, found)
         }
     values = {key: [each.get(key) for each in found] for key in keys}
-    return {key: each for key, each in values.items() if any(_text(value) != _text(each[0]) for value in each)}
+    return {key: each for key, each in values.items() if any(_to_json(value) != _to_json(each[0]) for value in each)}
 
 
 def _differs_within_method(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
     values: dict[str, set[str]] = {}
     for each in found:
-        values.setdefault(_text(each.get("method")), set()).add(_text(each.get(key)))
+        values.setdefault(_to_json(each.get("method")), set()).add(_to_json(each.get(key)))
     return any(len(each) > 1 for each in values.values())
 
 
@@ -80,7 +80,7 @@ def summarise_seeds(runs: Sequence[Run]) -> list[SeedSummary]:
     groups: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
         if run.state == "done" and None not in run.scores.values():
-            groups.setdefault(_text({**run.decisive, "seed": None}), []).append(index)
+            groups.setdefault(_to_json({**run.decisive, "seed": None}), []).append(index)
     found = []
     for indices in groups.values():
         if 1 < len(indices) == len({runs[index].decisive["seed"] for index in indices}):
@@ -151,5 +151,5 @@ def read_truth(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
     return truth
 
 
-def _text(value: object) -> str:
+def _to_json(value: object) -> str:
     return json.dumps(value, sort_keys=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from emodna.model.errors import RunError
+from emodna.model.errors import ListRuns, RunError
 from emodna.model.label import SCORE_NAMES, SOURCE_SUPERVISION, read_label
 from emodna.model.run_folder import JOIN, RunFolder, read_json
-from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.errors import EmodnaError, Remedy
 
 if TYPE_CHECKING:
     from emodna.pipeline.store import FeatureStore
@@ -112,7 +112,8 @@ def open_run(path: Path) -> Run:
     """Read the run in a folder, damaged or not. Raise a RunError if the folder contains no run."""
     run = _read_run(RunFolder(path)) if path.is_dir() else None
     if run is None:
-        raise RunError("not a run's folder", where=path)
+        problem = "not a run's folder" if path.exists() else "not found"
+        raise RunError(problem, where=path, remedy=Remedy("choose a run", ListRuns(path.parent)))
     return run
 
 
@@ -235,7 +236,7 @@ def _read_checkpoint_step(folder: RunFolder) -> int:
         with safe_open(folder.resume, framework="np") as file:
             return int(json.loads(file.metadata()["emodna"])["facts"]["step"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"damaged ({error})", where=folder.resume) from error
+        raise RunError(f"damaged: cannot be read ({error})", where=folder.resume) from error
 
 
 def _read_log(folder: RunFolder) -> list[dict[str, Any]]:

@@ -6,4 +6,4 @@ AUDIO_SUFFIXES: Final = (
     *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
     *(".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"),
 )
-"""Endings of files that are taken for recordings where nobody names them: formats that libsndfile knows by content."""
+"""Suffixes of the files that a folder scan takes for recordings: formats that libsndfile recognises by content."""

@@ -1,7 +1,7 @@
-"""Check that a file of audio holds what its header declares: libsndfile reads one that was cut off without a word.
+"""Detect truncated audio files by their headers, because libsndfile reads a truncated file without an error.
 
-Of compressed formats the decoder tells, but for Ogg: a file that was cut between two of its pages cannot be told from a
-broadcast whose recording was stopped.
+Decoders of compressed formats detect truncation themselves. The exception is Ogg: a file that ends between two pages
+looks like a finished broadcast.
 """
 
 import struct
@@ -10,12 +10,12 @@ from typing import BinaryIO, Final
 
 from emodna.pipeline.errors import AudioError
 
-#: What a writer that cannot seek back (a pipe) puts where the length of the audio belongs.
+#: Placeholder for the length of the audio, from a writer that cannot seek back, such as a pipe.
 _UNKNOWN: Final = 2**32 - 1
 
 
 def check_complete(stream: BinaryIO) -> None:
-    """Refuse, by `AudioError`, a WAV, AIFF, AU or Wave64 file that is empty or holds less than its header declares."""
+    """Raise an `AudioError` if a WAV, AIFF, AU or Wave64 file is empty or holds less than its header declares."""
     size = stream.seek(0, 2)
     if size == 0:
         raise AudioError("empty file (0 bytes)")
@@ -24,37 +24,37 @@ def check_complete(stream: BinaryIO) -> None:
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
         _check_wav(stream, size, ">4sI" if head[:4] == b"RIFX" else "<4sI")
     elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        for name, declared, held in _chunks(stream, size, position=12, header=">4sI"):
+        for name, declared, held in _iterate_chunks(stream, size, position=12, header=">4sI"):
             if name == b"SSND":
-                return _compare(declared, held)
+                return _check_length(declared, held)
     elif head[:4] == b"riff" and len(head) == 24:
-        for name, declared, held in _chunks(stream, size, position=40, header="<4s12xQ", align=8, counted=24):
+        for name, declared, held in _iterate_chunks(stream, size, position=40, header="<4s12xQ", align=8, counted=24):
             if name == b"data":
-                return _compare(declared, held)
+                return _check_length(declared, held)
     elif head[:4] in (b".snd", b"dns.") and len(head) == 24:
         start, declared = struct.unpack((">" if head[:4] == b".snd" else "<") + "4xII12x", head)
         if declared != _UNKNOWN:
-            _compare(declared, size - start)
+            _check_length(declared, size - start)
     return None
 
 
 def _check_wav(stream: BinaryIO, size: int, header: str) -> None:
     long_length = _UNKNOWN
-    for name, length, held in _chunks(stream, size, position=12, header=header):
-        if name == b"ds64":  # where an RF64 keeps the length that needs 64 bits
+    for name, length, held in _iterate_chunks(stream, size, position=12, header=header):
+        if name == b"ds64":  # holds the 64-bit length of an RF64
             long_length = struct.unpack("<8xQ", stream.read(16).ljust(16, b"\0"))[0]
         if name == b"data":
             declared = long_length if length == _UNKNOWN else length
             if declared != _UNKNOWN:
-                _compare(declared, held)
+                _check_length(declared, held)
             return
     raise AudioError("truncated: a WAV header without audio data")
 
 
-def _chunks(
+def _iterate_chunks(
     stream: BinaryIO, size: int, *, position: int, header: str, align: int = 2, counted: int = 0
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each chunk's name, declared length less `counted` bytes of its header, and the bytes that are left."""
+    """Yield each chunk's name, declared length without `counted` bytes of its header, and the bytes that remain."""
     header_size = struct.calcsize(header)
     while position + header_size <= size:
         stream.seek(position)
@@ -65,6 +65,6 @@ def _chunks(
         position += content + -content % align
 
 
-def _compare(declared: int, held: int) -> None:
+def _check_length(declared: int, held: int) -> None:
     if declared > held:
         raise AudioError(f"truncated: the header declares {declared} bytes of audio, the file holds {max(held, 0)}")

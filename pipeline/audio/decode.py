@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.containers import check_complete
 from emodna.pipeline.errors import AudioError
 
-#: Samples of all channels together that are decoded at a time.
+#: Samples per decoded block, all channels together.
 _BLOCK_SAMPLES: Final = 1 << 20
-#: From here on libsndfile's number of frames means that it knows none (a streamed FLAC).
+#: Smallest number of frames by which libsndfile says that the length is unknown, as in a streamed FLAC.
 _NO_LENGTH = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One decoded channel and what the file says of itself."""
+    """One decoded channel and the properties of its file."""
 
     samples: NDArray[np.float32]
     """(n,) in [-1, 1] for integer formats, at `sample_rate`."""
     sample_rate: int
     """Hz, as in the file."""
     channels: int
-    """Channels in the file, of which `samples` is one."""
+    """Number of channels in the file."""
 
     @property
     def duration(self) -> float:
@@ -38,18 +38,18 @@ class Recording:
 
 
 def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -> Recording:
-    """Decode one channel, counted from 0, of anything that libsndfile reads from a seekable binary stream.
+    """Decode one channel (from 0) of any format that libsndfile reads from a seekable binary stream.
 
-    The first channel, not the mean: two microphones that stand apart comb-filter the voice when averaged. Raises
-    `AudioError`: empty, truncated or unreadable file, no such channel, samples that are not finite, or a recording of
-    more than `max_seconds`, which is refused before it is decoded.
+    Channels are never averaged: the mean of two distant microphones comb-filters the voice. Raises `AudioError`: empty,
+    truncated or unreadable file, no such channel, samples that are not finite, or a recording longer than `max_seconds`
+    (detected before decoding).
     """
-    pieces = RecordingReader(stream, channel=channel, max_seconds=max_seconds)
-    return Recording(pieces.joined(), pieces.sample_rate, pieces.channels)
+    reader = RecordingReader(stream, channel=channel, max_seconds=max_seconds)
+    return Recording(reader.read_all(), reader.sample_rate, reader.channels)
 
 
 def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[np.float32]:
-    """Resample (n,) samples by soxr HQ, as librosa does by default, to ceil(n * target / source). Rates are in Hz."""
+    """Resample (n,) samples to ceil(n * target / source), by soxr HQ like librosa. Rates in Hz."""
     if source == target:
         return samples
     length = -(-len(samples) * target // source)
@@ -58,24 +58,24 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
 
 
 class RecordingReader:
-    """One channel of a recording, some of it at a time: of any length in little memory, and the samples of `decode`.
+    """A recording that is decoded block by block, in little memory, to the same samples as by `decode`.
 
-    It takes what `decode` takes, and raises `AudioError` as that does: for what the header tells from the constructor,
-    for the rest while it is read.
+    Takes the parameters of `decode` and raises the same `AudioError`: from the constructor for errors in the header,
+    during iteration for all others.
     """
 
     def __init__(self, stream: BinaryIO, *, channel: int = 0, max_seconds: float = math.inf) -> None:
         check_complete(stream)
         stream.seek(0)
-        self._source, self._channel = _Source(stream), channel
-        with self._explaining():
+        self._source, self._channel = _CallbackSafeStream(stream), channel
+        with self._translate_errors():
             self._file = soundfile.SoundFile(self._source)
             self.sample_rate: int = self._file.samplerate
             """Hz, as in the file."""
             self.channels: int = self._file.channels
             """Channels in the file."""
             self.length: int = self._file.frames
-            """Samples that the header declares; there are as many, or `AudioError` is raised."""
+            """Number of samples, as the header declares it; iteration raises `AudioError` if there are fewer."""
             if channel >= self.channels:
                 raise AudioError(f"no channel {channel}: the file has {self.channels}")
             if self.length >= _NO_LENGTH:
@@ -88,41 +88,41 @@ class RecordingReader:
         """Length in s."""
         return self.length / self.sample_rate
 
-    def joined(self) -> NDArray[np.float32]:
-        """Decode all, (n,). Of eight channels, the others are the most: those are never there as a whole."""
-        with self._explaining():
-            chosen = np.empty(self.length, np.float32)
+    def read_all(self) -> NDArray[np.float32]:
+        """Decode all samples, (n,). Memory never holds the other channels as a whole."""
+        with self._translate_errors():
+            samples = np.empty(self.length, np.float32)
         decoded = 0
         for block in self:
-            chosen[decoded : decoded + len(block)] = block
+            samples[decoded : decoded + len(block)] = block
             decoded += len(block)
-        return chosen
+        return samples
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Decode, once."""
-        decoded, blocks = 0, self._blocks()
+        """Yield the samples in blocks (n,); works once."""
+        decoded, blocks = 0, self._decode_blocks()
         while True:
-            with self._explaining():
+            with self._translate_errors():
                 block = next(blocks, None)
             if block is None:
                 break
             decoded += len(block)
             yield block
-        self._source.check()
+        self._source.raise_error()
         if decoded < self.length:
             raise AudioError(f"truncated: {decoded} of {self.length} samples could be decoded")
 
-    def _blocks(self) -> Iterator[NDArray[np.float32]]:
-        # libsndfile's own way from 16 bits to float32 takes three times as long, to the same values.
+    def _decode_blocks(self) -> Iterator[NDArray[np.float32]]:
+        # libsndfile's own conversion from 16 bits to float32 gives the same values and takes three times as long.
         dtype = "int16" if self._file.subtype == "PCM_16" else "float32"
         with self._file as file:
             if self.length * self.channels <= _BLOCK_SAMPLES or not file.seekable():
-                # Told how many: soundfile does not know it of a file that it cannot seek in (GSM 6.10 in a WAV, say).
+                # An explicit length: soundfile does not know that of a file without seeking (such as GSM 6.10 in WAV).
                 yield _to_float(file.read(self.length, dtype=dtype, always_2d=True)[:, self._channel])
                 return
         left = self.length
         self._source.seek(0)
-        with _ReadOn(self._source) as file:
+        with _SequentialSoundFile(self._source) as file:
             while left:
                 wanted = min(left, max(1, _BLOCK_SAMPLES // self.channels))
                 block = file.read(wanted, dtype=dtype, always_2d=True)
@@ -132,18 +132,18 @@ class RecordingReader:
                 left -= len(block)
 
     @contextmanager
-    def _explaining(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
-        except MemoryError as error:  # for as many samples as a header may declare
+        except MemoryError as error:  # a header may declare any number of samples
             raise AudioError(f"not enough memory for the {self.length} samples that its header declares") from error
-        except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a name in .raw
-            self._source.check()
+        except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a .raw name
+            self._source.raise_error()
             raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
 
 
 def resample_blocks(blocks: Iterable[NDArray[np.float32]], source: int, target: int) -> Iterator[NDArray[np.float32]]:
-    """Resample a signal that comes in blocks (n,): the samples of `resample`, some at a time."""
+    """Resample a signal block by block, each (n,), to the same samples as by `resample`."""
     if source == target:
         yield from blocks
         return
@@ -159,15 +159,14 @@ def resample_blocks(blocks: Iterable[NDArray[np.float32]], source: int, target: 
 
 
 def time_to_sample(time: float, sample_rate: int) -> int:
-    """Return the sample at a time in s, whatever the rounding of that time: a block may end between two samples."""
+    """Return the index of the sample at a time in s; tolerates rounding of the time."""
     return int(time * sample_rate + 1e-3)
 
 
-class _Source:
-    """A stream for libsndfile, out of whose callbacks no exception can come: it would be printed, and lost.
+class _CallbackSafeStream:
+    """A stream whose methods raise nothing, because libsndfile's callbacks print and lose exceptions.
 
-    libsndfile goes where a damaged header sends it, and learns from its place whether it got there. An error of reading
-    waits until it is done.
+    `seek` to an invalid position (from a damaged header) does nothing. A read error is kept for `raise_error`.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -176,7 +175,7 @@ class _Source:
         self.read, self.tell = stream.read, stream.tell
 
     def readinto(self, buffer: Any) -> int:
-        """Read as much as there is, or nothing from an error on."""
+        """Read into a buffer; return 0 bytes after an error."""
         try:
             return 0 if self._error else self._stream.readinto(buffer)  # type: ignore[attr-defined]
         except OSError as error:
@@ -184,27 +183,27 @@ class _Source:
             return 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place, or stay."""
+        """Move to a position, or stay if it is invalid; return the position."""
         with suppress(ValueError, OSError, OverflowError):
             self._stream.seek(offset, whence)
         return self._stream.tell()
 
-    def check(self) -> None:
-        """Raise the error, if there was one."""
+    def raise_error(self) -> None:
+        """Raise the read error, if there was one."""
         if self._error is not None:
             raise self._error
 
 
-class _ReadOn(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A sound file that soundfile does not seek in after each block: there some decoders start anew."""
+class _SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A sound file without seeking after each block, which would restart some decoders."""
 
     def seekable(self) -> bool:
-        """Tell soundfile not to."""
+        """Return False, so that soundfile does not seek."""
         return False
 
 
 def _to_float(samples: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """One channel as float32 without gaps, 16-bit integers scaled to [-1, 1)."""
+    """Convert one channel to contiguous float32; 16-bit integers are scaled to [-1, 1)."""
     if samples.dtype == np.int16:
         return np.multiply(samples, np.float32(2**-15), dtype=np.float32)
     if not np.isfinite(samples).all():

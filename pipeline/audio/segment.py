@@ -1,4 +1,4 @@
-"""Cut long recordings into utterances, where the voice pauses."""
+"""Cut long recordings into utterances at pauses of the voice."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,43 +11,43 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.errors import AudioError, CorpusError
 
-#: Between a recording's id and the start of a piece in s, which has as many digits as keep the ids in order of time.
+#: Separator between the id of a recording and the start of a segment in s. The start is zero-padded: ids sort by time.
 _MARK: Final = "@"
 _DIGITS: Final = "09.3f"
 
-#: Blocks per s in which levels are taken, and in a minute, as many as are looked at together.
+#: Blocks per s, each with one level, and blocks per minute, which are processed together.
 _BLOCKS: Final = 100
 _MINUTE: Final = 60 * _BLOCKS
 #: Level in dB of digital silence.
 _SILENCE: Final = -100.0
-#: Lowest sample rate in Hz whose blocks hold enough samples to have a level.
+#: Lowest sample rate in Hz at which a block has enough samples for a level.
 _MIN_RATE: Final = 1000
 
 
 class Segmenter(Protocol):
-    """Finds the utterances in a recording."""
+    """A rule that finds the utterances in a recording."""
 
     def parameters(self) -> dict[str, str | float]:
-        """Everything that decides where it cuts; written into the store."""
+        """Return all parameters of the rule; the store records them."""
 
-    def pieces(self, samples: NDArray[np.float32], sample_rate: int) -> Sequence[tuple[float, float]]:
-        """Start and end of each utterance in (n,) samples, in s, in order of time."""
+    def find_segments(self, samples: NDArray[np.float32], sample_rate: int) -> Sequence[tuple[float, float]]:
+        """Return start and end of each utterance in (n,) samples, in s, sorted by time."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnergySegmenter:
-    """A voice-activity rule of loudness alone.
+    """A voice-activity rule based on loudness.
 
-    The level of each block of 10 ms is its mean power in dB. A recording's noise is the level that a tenth of its
-    blocks stay below, its voice the level that its loudest `min_voice` exceed (the loudest twentieth, if that is
-    shorter): a recording may hold a single word. A block is voice if it is louder than the noise by `above_noise_db`,
-    or by `noise_share` of what lies between the two where that is less, and not `below_voice_db` under the voice. Where
-    less than `min_range_db` lies between the two, the noise is the voice, and what is that far below it is not. Pauses
-    shorter than `min_pause` do not cut, sounds shorter than `min_voice` are no voice; each piece keeps `margin` before
-    and behind, and one longer than `max_piece` is cut at its quietest place between the half and the whole of that.
+    The level of a 10 ms block is its mean power in dB. The noise level of a recording is the 10th percentile of its
+    blocks. The voice level is exceeded by the loudest `min_voice` seconds, or by the loudest 5 % if that is shorter: a
+    recording may contain a single word. A block is voice if it is above the noise by `above_noise_db`, or by
+    `noise_share` of the range between noise and voice if that is less, and at most `below_voice_db` below the voice. If
+    the range is smaller than `min_range_db`, all is voice but the blocks that are that far below the noise level.
+    Pauses shorter than `min_pause` do not cut. Sounds shorter than `min_voice` are not voice. Each segment includes
+    `margin` at both ends. A segment longer than `max_piece` is cut at its quietest point in the second half of that.
 
-    Raises `AudioError` from `pieces`: no voice found. Raises `ValueError`: constants by which pieces would overlap or
-    be no voice.
+    Raises `AudioError` from `find_segments`: no voice found. Raises `ValueError`: constants that make segments overlap
+    or shorter than a voice.
     """
 
     above_noise_db: float = 10.0
@@ -55,52 +55,52 @@ class EnergySegmenter:
     below_voice_db: float = 40.0
     min_range_db: float = 3.0
     min_pause: float = 0.5
-    """s"""
+    """Shortest pause that cuts, in s."""
     min_voice: float = 0.2
-    """s"""
+    """Shortest sound that is voice, in s."""
     margin: float = 0.1
-    """s"""
+    """Time before and after the voice, in s."""
     max_piece: float = 10.0
-    """s"""
+    """Longest segment, in s."""
 
     def __post_init__(self) -> None:
         if not 0 <= 2 * self.margin < self.min_pause or not 0.05 <= self.min_voice <= self.max_piece / 4:
-            raise ValueError("two margins must be shorter than a pause, a quarter of a piece long enough for a voice")
+            raise ValueError("two margins must be shorter than a pause, and min_voice at most a quarter of max_piece")
 
     def parameters(self) -> dict[str, str | float]:
-        """Return the rule's name and constants."""
+        """Return the name and the constants of the rule."""
         return {"segment": "energy", **asdict(self)}
 
-    def pieces(self, samples: NDArray[np.float32], sample_rate: int) -> list[tuple[float, float]]:
-        """Voice in (n,) samples, in s: whole blocks of 10 ms, whatever the sample rate."""
+    def find_segments(self, samples: NDArray[np.float32], sample_rate: int) -> list[tuple[float, float]]:
+        """Return the spans of voice in (n,) samples, in s: whole blocks of 10 ms at any sample rate."""
         if sample_rate < _MIN_RATE:
-            raise AudioError(f"no voice can be found at {sample_rate} Hz")
-        level = _levels(samples, sample_rate)
+            raise AudioError(f"sample rate too low to find voice: {sample_rate} Hz, at least {_MIN_RATE} Hz needed")
+        level = _compute_levels(samples, sample_rate)
         margin, longest = round(_BLOCKS * self.margin), round(_BLOCKS * self.max_piece)
-        pieces = []
-        for first, last in self._voiced(level):
-            # Two margins are shorter than a pause: neighbours do not overlap.
+        segments = []
+        for first, last in self._find_voice(level):
+            # Two margins are shorter than a pause, so segments do not overlap.
             start, stop = max(first - margin, 0), min(last + margin, len(level))
-            pieces += [(a / _BLOCKS, b / _BLOCKS) for a, b in _cut(level, start, stop, longest)]
-        if not pieces:
+            segments += [(a / _BLOCKS, b / _BLOCKS) for a, b in _cut(level, start, stop, longest)]
+        if not segments:
             raise AudioError("no voice found")
-        return pieces
+        return segments
 
-    def _voiced(self, level: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
-        """First block of each run of voice, and the one behind its last."""
-        import scipy.ndimage  # half a second that only a run that cuts should take
+    def _find_voice(self, level: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+        """Yield the first block of each span of voice, and the one after its last."""
+        import scipy.ndimage  # takes half a second, so only if recordings are cut
 
         if not len(level) or level.max() <= _SILENCE:
             return
         pause, shortest = round(_BLOCKS * self.min_pause), round(_BLOCKS * self.min_voice)
-        loudest = min(len(level) // 20, shortest)  # not a share of a long recording, which may be mostly pause
+        loudest = min(len(level) // 20, shortest)  # a fixed time, since a long recording may be mostly pause
         noise, voice = np.percentile(level, 10), np.sort(level)[-1 - loudest]
         threshold = max(
             noise + min(self.above_noise_db, self.noise_share * (voice - noise)), voice - self.below_voice_db
         )
-        if voice - noise < self.min_range_db:  # the noise is the voice; to cut at its own ups and downs is chance
+        if voice - noise < self.min_range_db:  # all is voice; cuts at its own fluctuations would be random
             threshold = noise - self.min_range_db
-        loud = np.pad(level >= threshold, pause)  # closing would otherwise eat the ends
+        loud = np.pad(level >= threshold, pause)  # because closing erodes the ends
         closed = scipy.ndimage.binary_closing(loud, np.ones(pause))[pause:-pause]
         runs, _ = scipy.ndimage.label(closed)
         for (run,) in scipy.ndimage.find_objects(runs):
@@ -108,10 +108,10 @@ class EnergySegmenter:
                 yield run.start, run.stop
 
 
-def _levels(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """Return the mean power in dB of each whole block of (n,) samples, about their mean."""
+def _compute_levels(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
+    """Return the mean power in dB of each whole block of (n,) samples, after subtracting their mean."""
     edges = np.round(np.arange(len(samples) * _BLOCKS // sample_rate + 1) * (sample_rate / _BLOCKS)).astype(np.int64)
-    offset = samples.mean(dtype=np.float64) if len(samples) else 0.0  # of the microphone, inaudible
+    offset = samples.mean(dtype=np.float64) if len(samples) else 0.0  # the microphone's DC offset
     level = np.empty(len(edges) - 1)
     for first in range(0, len(level), _MINUTE):
         part = edges[first : first + _MINUTE + 1]
@@ -122,13 +122,13 @@ def _levels(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float6
 
 
 def _cut(level: NDArray[np.float64], start: int, stop: int, longest: int) -> Iterator[tuple[int, int]]:
-    """Cut a run of blocks that is too long at its quietest places."""
+    """Yield a span of blocks, cut at its quietest points if it is too long."""
     import scipy.ndimage
 
     smooth = scipy.ndimage.uniform_filter1d(level[start:stop], size=10, mode="nearest")
     while stop - start > longest:
-        window = smooth[longest // 2 : min(longest, len(smooth) - longest // 4)]  # what remains is no scrap
-        at = longest // 2 + int(window.argmin())
+        candidates = smooth[longest // 2 : min(longest, len(smooth) - longest // 4)]  # the rest stays long enough
+        at = longest // 2 + int(candidates.argmin())
         yield start, start + at
         start, smooth = start + at, smooth[at:]
     yield start, stop
@@ -137,23 +137,23 @@ def _cut(level: NDArray[np.float64], start: int, stop: int, longest: int) -> Ite
 SEGMENTERS: Final[Mapping[str, Segmenter | None]] = {"none": None, "energy": EnergySegmenter()}
 
 
-def segmenter(name: str) -> Segmenter | None:
-    """Return the registered rule of this name, None for whole recordings; a `CorpusError` lists the valid ones."""
+def find_segmenter(name: str) -> Segmenter | None:
+    """Return the rule of this name, or None for whole recordings; raise a `CorpusError` if there is none."""
     if name not in SEGMENTERS:
-        raise CorpusError(f"--segment {name}: unknown; valid: {', '.join(SEGMENTERS)}")
+        raise CorpusError("unknown segmentation rule", field="segment", value=name, valid=SEGMENTERS)
     return SEGMENTERS[name]
 
 
 def make_segment_id(recording_id: str, start: float) -> str:
-    """Return the id of the piece that starts at so many s of a recording."""
+    """Return the id of the segment of a recording that starts at a time in s."""
     return f"{recording_id}{_MARK}{start:{_DIGITS}}"
 
 
 def get_recording_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Ids of the recordings that pieces of these ids were cut from."""
+    """Return the recording's id for each segment's id."""
     return pc.replace_substring_regex(ids, f"{_MARK}[^{_MARK}]*$", "")
 
 
 def get_segment_starts(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Starts of pieces of these ids in s."""
+    """Return the start in s for each segment's id."""
     return pc.replace_substring_regex(ids, f"(?s)^.*{_MARK}", "").cast(pa.float64())

@@ -59,7 +59,7 @@ def format_origin(snapshot: Snapshot) -> str:
 def number_blocks(store: FeatureStore) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
     """Yield blocks of a store as (file number, rows, features); a file holds up to `MAX_FILE_BYTES`."""
     number, size = 0, 0
-    for rows, features in store.blocks(MAX_BLOCK_VALUES):
+    for rows, features in store.iterate_blocks(MAX_BLOCK_VALUES):
         if size and size + features.nbytes > MAX_FILE_BYTES:
             number, size = number + 1, 0
         size += features.nbytes

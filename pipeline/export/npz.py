@@ -32,7 +32,7 @@ def _write(store: FeatureStore, file: Path, on_progress: Callable[[int], None]) 
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         offsets = np.cumsum([0, *store.frames], dtype=np.int64)
         with _open_array(archive, "features", "<f4", (int(offsets[-1]), store.dim)) as stream:
-            for rows, features in store.blocks(base.MAX_BLOCK_VALUES):
+            for rows, features in store.iterate_blocks(base.MAX_BLOCK_VALUES):
                 stream.write(features.data.cast("B"))
                 on_progress(rows.stop - rows.start)
         _write_array(archive, "offsets", offsets)

@@ -29,7 +29,7 @@ def _write(store: FeatureStore, file: Path, on_progress: Callable[[int], None]) 
         metadata={"emodna": format_origin(store.snapshot)},
     )
     with open_writer(file, schema, "features.list.element") as writer:
-        for rows, features in store.blocks(base.MAX_BLOCK_VALUES):
+        for rows, features in store.iterate_blocks(base.MAX_BLOCK_VALUES):
             part = table.slice(rows.start, rows.stop - rows.start)
             ends = np.cumsum([0, *store.frames[rows]]) * features.shape[1]
             lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(features.ravel()))

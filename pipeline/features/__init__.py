@@ -1,4 +1,4 @@
-"""Feature sets: what a store can hold, by name. A new one is a frozen dataclass in a file here, and one line below."""
+"""Feature sets by name. To add one, add a file with a frozen dataclass here, and a line to `FEATURE_SETS`."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -19,7 +19,7 @@ __all__ = [
     "MfccSet",
     "WaveSet",
     "crop_or_pad",
-    "feature_set",
+    "make_feature_set",
     "rebuild_feature_set",
 ]
 
@@ -33,19 +33,19 @@ FEATURE_SETS: Final[Mapping[str, FeatureSet]] = {
 DEFAULT_FEATURE_SET: Final = "mfcc40"
 
 
-def feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None) -> FeatureSet:
-    """Return the feature set of this name with some options; an `EmodnaError` lists the valid names."""
+def make_feature_set(name: str, *, channel: int = 0, fixed_samples: int | None = None) -> FeatureSet:
+    """Return the feature set of this name with these options; raise an `EmodnaError` if there is none."""
     if name not in FEATURE_SETS:
         raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=FEATURE_SETS)
     return replace(FEATURE_SETS[name], channel=channel, fixed_samples=fixed_samples)
 
 
 def rebuild_feature_set(parameters: Mapping[str, Any]) -> FeatureSet:
-    """Rebuild the feature set whose `parameters()` these are, as prediction needs it; else an `EmodnaError`."""
+    """Rebuild a feature set from its `parameters()`; raise an `EmodnaError` if this version has no such set."""
     for default in FEATURE_SETS.values():
         given = {field.name: parameters[field.name] for field in fields(default) if field.name in parameters}
         if all(value is None or (type(value) in (int, float) and value >= 0) for value in given.values()):
             candidate = replace(default, **given)
             if candidate.parameters() == dict(parameters):
                 return candidate
-    raise EmodnaError("feature parameters that this version cannot extract")
+    raise EmodnaError("unknown feature parameters: this version cannot extract these features")

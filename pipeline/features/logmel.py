@@ -1,13 +1,13 @@
-"""Log-mel spectrograms, numerically those of librosa, several times as fast.
+"""Log-mel spectrograms that equal librosa's, computed several times as fast.
 
-The differences from librosa's own route, each of which is below its float32 rounding:
+The differences from librosa's code, each below its float32 rounding:
 
-* frames are transformed in blocks by torch's real FFT, in memory that is used again for every block and utterance;
-* the mel filters are applied band by band, since each touches few of the 1025 bins, and straight to the squared real
-  and imaginary parts, which spares the pass that would add them up;
-* the bands are numpy's matrix products: for such narrow ones its library takes two thirds of the time of torch's.
+* torch's real FFT transforms the frames in blocks, in memory that all blocks and utterances share;
+* the mel filters are applied in bands, because each filter covers few of the 1025 bins, and directly to the squared
+  real and imaginary parts, which saves adding them;
+* the bands are matrix products in numpy, which takes two thirds of torch's time for such narrow matrices.
 
-torch is loaded where audio is really transformed, not where a store is looked at.
+torch is imported on the first transform, so that reading a store does not load it.
 """
 
 import threading
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.features.base import SILENCE_DB, FeatureSet, Parameter
 
-#: Power below which the logarithm is cut off (librosa.power_to_db's `amin`): digital silence is -100 dB.
+#: Floor of the power before the logarithm (librosa.power_to_db's `amin`): digital silence is -100 dB.
 POWER_FLOOR: Final = 1e-10
 
 _FRAMES_PER_BLOCK: Final = 192
@@ -30,7 +30,7 @@ _MELS_PER_BAND: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class LogMelSet(FeatureSet):
-    """librosa's power_to_db(melspectrogram(...), top_db=80), its defaults spelled out, of `n_fft` samples or more."""
+    """Log-mel spectrograms: librosa's power_to_db(melspectrogram(...), top_db=80) with its defaults."""
 
     n_fft: int = 2048
     hop_length: int = 512
@@ -43,16 +43,16 @@ class LogMelSet(FeatureSet):
 
     @property
     def title(self) -> str:
-        """Such as logmel128-22050hz."""
+        """Title such as logmel128-22050hz."""
         return f"logmel{self.n_mels}-{self.sample_rate}hz"
 
     @property
     def min_samples(self) -> int:
-        """One analysis window."""
+        """Length of the shortest usable recording: one analysis window."""
         return self.n_fft
 
     def details(self) -> dict[str, Parameter]:
-        """Return the spectrogram's parameters, those that cannot be changed included."""
+        """Return the parameters of the spectrogram, including its constants."""
         return {
             "n_fft": self.n_fft,
             "hop_length": self.hop_length,
@@ -70,20 +70,20 @@ class LogMelSet(FeatureSet):
         }
 
     def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        """Turn (n,) samples into (1 + n // hop_length, n_mels) in dB and their maximum."""
+        """Return the spectrogram (1 + n // hop_length, n_mels) of (n,) samples and its maximum, in dB."""
         return _extractor(self.sample_rate, self.n_fft, self.hop_length, self.n_mels, self.top_db)(samples)
 
     def silence(self, peak_db: float) -> NDArray[np.float32]:
-        """Return the floor that the spectrogram is cut off at, in every band."""
-        return np.full(self.n_mels, self.floor_db(peak_db), np.float32)
+        """Return the floor of the spectrogram in every band."""
+        return np.full(self.n_mels, self.compute_floor_db(peak_db), np.float32)
 
-    def floor_db(self, peak_db: float) -> float:
-        """Return the lowest level in dB beside this peak: `top_db` below it, but not below digital silence."""
+    def compute_floor_db(self, peak_db: float) -> float:
+        """Return the floor in dB for this peak: `top_db` below it, but at least that of digital silence."""
         return max(peak_db - self.top_db, SILENCE_DB)
 
 
 class _Band(NamedTuple):
-    """Neighbouring mel filters, and the spectrum columns (real and imaginary parts, interleaved) that they touch."""
+    """Neighbouring mel filters, and the spectrum columns (real and imaginary parts, interleaved) that they cover."""
 
     filters: slice
     columns: slice
@@ -92,12 +92,12 @@ class _Band(NamedTuple):
 
 
 class _Workspace(threading.local):
-    """A thread's memory for one block. New memory from the kernel for each would cost as much as the window does."""
+    """Memory of one thread for one block. Allocating it per block would take as long as the windowing."""
 
     def __init__(self, n_fft: int) -> None:
         import torch
 
-        # torch's own memory is aligned always alike: the FFT's rounding may depend on that.
+        # Allocated by torch, which always aligns it alike: the FFT's rounding may depend on the alignment.
         self.frames = torch.empty(_FRAMES_PER_BLOCK, n_fft)
         self.spectrum = torch.empty(_FRAMES_PER_BLOCK, n_fft // 2 + 1, dtype=torch.complex64)
         self.parts = torch.view_as_real(self.spectrum).flatten(1).numpy()  # (frames, 2 * bins), the same memory
@@ -106,8 +106,8 @@ class _Workspace(threading.local):
 class _LogMel:
     """A reusable extractor for one set of parameters.
 
-    As librosa.feature.melspectrogram: Slaney mel scale and norm, Hann window, centred frames padded with zeros,
-    power 2; then in dB, cut off `top_db` below the maximum.
+    Computes librosa.feature.melspectrogram: Slaney mel scale and norm, Hann window, centred frames padded with zeros,
+    power 2; then dB, limited to `top_db` below the maximum.
     """
 
     def __init__(self, sample_rate: int, n_fft: int, hop_length: int, n_mels: int, top_db: float) -> None:
@@ -115,18 +115,18 @@ class _LogMel:
 
         self._n_fft, self._hop, self._n_mels, self._top_db = n_fft, hop_length, n_mels, top_db
         self._window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64).float()
-        self._bands = tuple(_bands(mel_filters(sample_rate=sample_rate, n_fft=n_fft, n_mels=n_mels)))
+        self._bands = tuple(_split_into_bands(mel_filters(sample_rate=sample_rate, n_fft=n_fft, n_mels=n_mels)))
         self._workspace = _Workspace(n_fft)
 
     def __call__(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        """Turn (n,) samples into (1 + n // hop_length, n_mels) in dB, and their maximum."""
+        """Return the spectrogram (1 + n // hop_length, n_mels) of (n,) samples and its maximum, in dB."""
         import torch
 
-        log_mel = torch.from_numpy(self._mel(samples)).clamp_min_(POWER_FLOOR).log10_().mul_(10.0)
+        log_mel = torch.from_numpy(self._compute_mel(samples)).clamp_min_(POWER_FLOOR).log10_().mul_(10.0)
         peak = log_mel.max()
         return log_mel.clamp_min_(peak - self._top_db).numpy(), peak.item()
 
-    def _mel(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _compute_mel(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the mel power spectrogram (frames, n_mels) of (n,) samples."""
         import torch
 
@@ -134,7 +134,7 @@ class _LogMel:
         padded[self._n_fft // 2 :][: len(samples)] = torch.from_numpy(samples)
         frames = padded.unfold(0, self._n_fft, self._hop)  # (frames, n_fft), a view
         mel = np.empty((len(frames), self._n_mels), np.float32)
-        with np.errstate(all="ignore"):  # what is not finite is found in the end
+        with np.errstate(all="ignore"):  # `extract` checks the result
             for start in range(0, len(frames), _FRAMES_PER_BLOCK):
                 block, rows = frames[start : start + _FRAMES_PER_BLOCK], mel[start : start + _FRAMES_PER_BLOCK]
                 windowed = torch.mul(block, self._window, out=self._workspace.frames[: len(rows)])
@@ -146,15 +146,15 @@ class _LogMel:
         return mel
 
 
-#: The process's extractor for some parameters: its filters cost more to make than an utterance.
+#: Cached extractors by their parameters: making the filters takes longer than extracting an utterance.
 _extractor = lru_cache(maxsize=8)(_LogMel)
 
 
 def mel_filters(*, sample_rate: int, n_fft: int, n_mels: int) -> NDArray[np.float32]:
-    """Return triangles of equal area (n_mels, n_fft // 2 + 1), evenly spaced on Slaney's mel scale from 0 Hz up.
+    """Return triangular filters of equal area (n_mels, n_fft // 2 + 1), evenly spaced on Slaney's mel scale from 0 Hz.
 
-    Those of librosa.filters.mel with its defaults, which takes a second to load. Slaney's scale (Auditory Toolbox,
-    Interval Research 1998-010) is linear up to 1 kHz, which is 15 mel, and reaches 6.4 kHz after 27 mel more.
+    Equal to librosa.filters.mel with its defaults, without the second that librosa takes to load. Slaney's scale
+    (Auditory Toolbox, Interval Research 1998-010) is linear up to 1 kHz (15 mel) and reaches 6.4 kHz 27 mel higher.
     """
     per_hertz, corner, per_factor = 15 / 1000, 15.0, 27 / np.log(6.4)
     top = sample_rate / 2
@@ -168,8 +168,8 @@ def mel_filters(*, sample_rate: int, n_fft: int, n_mels: int) -> NDArray[np.floa
     return filters
 
 
-def _bands(filters: NDArray[np.float32]) -> Iterator[_Band]:
-    """Cut a filter bank (n_mels, bins) into bands, each bin doubled for its real and its imaginary part."""
+def _split_into_bands(filters: NDArray[np.float32]) -> Iterator[_Band]:
+    """Split a filter bank (n_mels, bins) into bands; each bin becomes two columns, for real and imaginary part."""
     for first in range(0, len(filters), _MELS_PER_BAND):
         band = filters[first : first + _MELS_PER_BAND]
         bins = np.flatnonzero(band.any(axis=0))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.audio.decode import decode
-from emodna.pipeline.errors import RECORDING_ERRORS, CorpusError, Remedy, rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, CorpusError, Remedy, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.inspect.spectra import BAND_LIMITS, CUTOFF_RATIO
 from emodna.pipeline.inspect.survey import UtteranceStatistics
@@ -140,7 +140,7 @@ def measure_waveforms(
                 else:
                     yield WaveformStatistics(row, problem="changed since it was prepared")
         except RECORDING_ERRORS as error:
-            yield WaveformStatistics(row, problem=rejection(error))
+            yield WaveformStatistics(row, problem=explain_rejection(error))
         on_recording()
 
 

@@ -56,7 +56,7 @@ def compare_stores(
             features.append({"id": id, "frames": [len(one), len(two)], "largest": _measure_difference(one, two)})
             on_progress(1)
     table = compare_tables(table_a.drop_columns(_NOT_COMPARED), table_b.drop_columns(_NOT_COMPARED), "id")
-    rejected = compare_tables(a.rejected(), b.rejected(), "path")
+    rejected = compare_tables(a.read_rejected(), b.read_rejected(), "path")
     recipes = {"description": compare_fields(_DESCRIPTION), "parameters": parameters}
     content = {
         **{key: table[key] for key in ("only_a", "only_b", "columns_only_a", "columns_only_b")},

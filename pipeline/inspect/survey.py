@@ -76,7 +76,7 @@ class UtteranceStatistics:
 def compute_moments(store: FeatureStore) -> Moments:
     """Return the moments of all frames of a store. Raises `StoreError` if damaged."""
     moments = Moments.empty(store.dim)
-    for _, features in store.blocks(BLOCK_VALUES):
+    for _, features in store.iterate_blocks(BLOCK_VALUES):
         moments.add(features)
     return moments
 
@@ -86,7 +86,7 @@ def survey_store(store: FeatureStore) -> tuple[Moments, UtteranceStatistics]:
     analyse = SpectrumAnalyser(rebuild_feature_set(store.snapshot.parameters))
     moments = Moments.empty(store.dim)
     blocks = []
-    for rows, features in store.blocks(BLOCK_VALUES):
+    for rows, features in store.iterate_blocks(BLOCK_VALUES):
         moments.add(features)
         blocks.append(_summarise_utterances(analyse(features, store.frames[rows], store.peak_db[rows])))
     names = [field.name for field in fields(UtteranceStatistics)]

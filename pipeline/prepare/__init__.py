@@ -1,4 +1,4 @@
-"""Prepare a corpus: scan its files, extract features, commit the store."""
+"""Prepare a corpus: scan its files, extract features and commit the store."""
 
 from emodna.pipeline.prepare.run import PrepareCallback, PrepareReport, prepare
 

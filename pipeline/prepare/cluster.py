@@ -1,7 +1,7 @@
-"""A Dask cluster as an executor: its workers read the audio and send features back.
+"""Examine recordings on a Dask cluster: its workers read the audio and send features back.
 
-The store stays with this process, which holds its lock. First stands the connection, which the benchmark uses, too;
-then the executor; then the part that runs on the workers.
+Only this process writes to the store. The module has three parts: the connection, which the benchmark also uses, the
+executor, and the code that runs on the workers.
 """
 
 import asyncio
@@ -22,43 +22,36 @@ from weakref import WeakSet
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import CorpusError, WorkerError, explain_os_error
-from emodna.pipeline.prepare.executors import RESUMABLE, Executor, ExecutorFactory
-from emodna.pipeline.prepare.extract import (
-    ExtractionConfig,
-    ExtractionResult,
-    Job,
-    examine,
-    examine_all,
-    get_library_versions,
-)
+from emodna.pipeline.prepare.executors import RESUME, Executor, ExecutorFactory
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine, examine_all, read_versions
 from emodna.pipeline.threads import limit_to_one_thread
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-#: Seconds after which nobody answers at an address.
+#: Time limit in s for connecting.
 CONNECT_SECONDS: Final = 10.0
-#: Errors that Dask raises when the scheduler or the client is gone.
+#: Errors of Dask when the scheduler or the client is gone.
 CONNECTION_ERRORS: Final = (OSError, RuntimeError, CancelledError, asyncio.CancelledError)
-#: Errors that Dask raises of an address or its file; the last two are about TLS and about port 0.
-_NO_ADDRESS: Final = (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError)
+#: Errors of Dask for a bad address or its file; the last two are about TLS and port 0.
+_ADDRESS_ERRORS: Final = (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError)
 
-#: Batches that are on their way at the same time, at least: more workers may join.
-_BATCHES: Final = 64
-#: Seconds between two looks at whether there are workers.
-_LOOK_SECONDS: Final = 3.0
-#: Roots that a worker process holds open at most: of runs that are at work, and of the last ones that were killed.
-_ROOTS: Final = 4
+#: Smallest number of pending batches, because more workers may join.
+_MIN_PENDING: Final = 64
+#: Interval in s between checks for workers.
+_POLL_SECONDS: Final = 3.0
+#: Largest number of open roots per worker process: those of current and of recently killed preparations.
+_MAX_ROOTS: Final = 4
 
-#: Is told what somebody who waits should know, a line each.
-Tell = Callable[[str], None]
+#: Shows the user one line.
+Notify = Callable[[str], None]
 
 
 class PickledCall:
-    """A pickled call: to unpickle it is to call a function and get its result.
+    """A function call that runs when it is unpickled; unpickling returns its result.
 
-    So neither the scheduler nor Dask's part of a worker needs emodna: where a worker lacks it, that is the error of a
-    task. Of a task that it cannot unpickle, Dask would not tell, and wait for ever.
+    The scheduler and Dask's part of a worker therefore need no emodna, and a worker without emodna raises an error in
+    the task. Dask itself reports no task that it cannot unpickle, and waits forever.
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
@@ -70,9 +63,9 @@ class PickledCall:
 
 @contextmanager
 def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
-    """Connect the command `name` to a scheduler: its address, or the file in which it wrote its address.
+    """Connect to a scheduler, given by its address or by the JSON file in which it wrote its address.
 
-    Raises WorkerError if it is no address, or nobody is there.
+    `name` identifies this client to Dask. Raises WorkerError if there is no scheduler.
     """
     from distributed import Client
 
@@ -81,10 +74,12 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
     try:
         address = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name=name)
-    except _NO_ADDRESS as error:
+    except _ADDRESS_ERRORS as error:
         raise WorkerError(
-            f"--scheduler {scheduler}: no Dask scheduler answers there ({getattr(error, 'strerror', None) or error}); "
-            "valid: tcp://HOST:PORT, tls://HOST:PORT, or the .json file of `dask scheduler --scheduler-file`"
+            f"no Dask scheduler found ({getattr(error, 'strerror', None) or error})",
+            field="scheduler",
+            value=scheduler,
+            remedy="give tcp://HOST:PORT, tls://HOST:PORT, or the .json file that the scheduler wrote",
         ) from error
     try:
         yield client
@@ -93,26 +88,26 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
 
 
 def silence_dask_logging() -> None:
-    """Keep distributed from logging what its caller says in one line, such as that a connection is lost."""
+    """Silence the log of distributed, because the caller reports its errors."""
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager
-def connect_cluster(scheduler: str, tell: Tell) -> Iterator[ExecutorFactory]:
-    """Connect to a cluster as `connect_client` does, and yield the start of an executor on it."""
-    with connect_client(scheduler, "emodna-prep") as client:
-        yield partial(_start, client, scheduler, tell)
+def connect_cluster(scheduler: str, notify: Notify) -> Iterator[ExecutorFactory]:
+    """Connect to a cluster like `connect_client`; yield a factory of executors on it."""
+    with connect_client(scheduler, "emodna_prepare") as client:
+        yield partial(_start_executor, client, scheduler, notify)
 
 
 @contextmanager
-def _start(
-    client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: ExtractionConfig, _due: int
+def _start_executor(
+    client: "Client", scheduler: str, notify: Notify, tree: Tree, extraction: ExtractionConfig, _recordings: int
 ) -> Iterator[Executor]:
-    """Start threads that hand batches to the cluster: so many that it is never short of them."""
-    run = _ClusterRun(client, scheduler, tell, tree, extraction)
-    with run.lost_connection():
-        size = max(_BATCHES, 2 * sum(client.nthreads().values()))
+    """Start threads that send batches to the cluster, enough to keep all workers busy."""
+    run = _ClusterRun(client, scheduler, notify, tree, extraction)
+    with run.translate_connection_errors():
+        size = max(_MIN_PENDING, 2 * sum(client.nthreads().values()))
     with ThreadPoolExecutor(size) as pool:
         threading.Thread(target=run.watch_for_workers, daemon=True).start()
         try:
@@ -120,223 +115,223 @@ def _start(
             run.close_roots()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            run.end()
+            run.cancel()
 
 
 class _ClusterRun:
-    """One run's use of a cluster; called by many threads."""
+    """Use of a cluster by one preparation; its methods are thread-safe."""
 
-    def __init__(self, client: "Client", scheduler: str, tell: Tell, tree: Tree, extraction: ExtractionConfig) -> None:
-        self._client, self._scheduler, self._tell = client, scheduler, tell
+    def __init__(
+        self, client: "Client", scheduler: str, notify: Notify, tree: Tree, extraction: ExtractionConfig
+    ) -> None:
+        self._client, self._scheduler, self._notify = client, scheduler, notify
         self._tree, self._extraction = tree, extraction
-        self._versions = extraction.versions()
-        # All batches of a run share it: it is small enough to travel with each, and a worker opens its tree once.
-        self._order = pickle.dumps((tree.root, _archive_size(tree.root), pickle.dumps((tree, extraction))))
+        self._versions = extraction.get_versions()
+        # Sent with every batch, because it is small. A worker opens its tree once.
+        self._setup = pickle.dumps((tree.root, _describe_archive_size(tree.root), pickle.dumps((tree, extraction))))
         self._sent: WeakSet[Future[BatchReply]] = WeakSet()
         self._ended = threading.Event()
-        self._cpus: dict[str, str] = {}  # kind of instructions -> a worker that has it
-        self._adding = threading.Lock()
+        self._cpus: dict[str, str] = {}  # CPU capability -> the first worker with it
+        self._lock = threading.Lock()
 
     def watch_for_workers(self) -> None:
-        """Tell, once, that there are no workers to wait for."""
-        told = False
-        with suppress(*CONNECTION_ERRORS):  # whoever waits for a batch finds out, too
+        """Notify the user when there are no workers."""
+        is_notified = False
+        with suppress(*CONNECTION_ERRORS):  # `examine` raises them
             while not self._ended.is_set():
-                here = bool(self._client.nthreads())
-                if not here and not told:
-                    self._tell(f"waiting for workers: none at {self._scheduler} (Ctrl-C ends this: {RESUMABLE})")
-                told = not here
-                self._ended.wait(_LOOK_SECONDS)
+                has_workers = bool(self._client.nthreads())
+                if not has_workers and not is_notified:
+                    self._notify(f"waiting for workers at {self._scheduler} (you can interrupt: {RESUME})")
+                is_notified = not has_workers
+                self._ended.wait(_POLL_SECONDS)
 
     def examine(self, jobs: Sequence[Job]) -> list[ExtractionResult]:
         """Examine a batch.
 
-        Raises WorkerError if the scheduler is gone, or workers cannot do it or died of it; CorpusError if a worker sees
-        other audio than this process.
+        Raises WorkerError if the scheduler is gone, or workers are unusable or died; CorpusError if the audio of a
+        worker differs.
         """
-        call = pickle.dumps(PickledCall(examine_on_worker, self._versions, self._order, pickle.dumps(list(jobs))))
-        with self.lost_connection(), self._useless_workers(jobs):
+        call = pickle.dumps(PickledCall(examine_on_worker, self._versions, self._setup, pickle.dumps(list(jobs))))
+        with self.translate_connection_errors(), self._translate_worker_errors(jobs):
             future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
             self._sent.add(future)
             if self._ended.is_set():
                 future.cancel()
-            answer: BatchReply = future.result()
-        self._compare_audio(answer)
-        self._compare_processors(answer)
-        return list(answer.results)
+            reply: BatchReply = future.result()
+        self._compare_audio(reply)
+        self._compare_processors(reply)
+        return list(reply.results)
 
-    def end(self) -> None:
-        """Cancel the batches that are on their way, so that nobody waits for them."""
+    def cancel(self) -> None:
+        """Cancel the pending batches, so that no thread waits for them."""
         self._ended.set()
         with suppress(*CONNECTION_ERRORS):
             self._client.cancel(list(self._sent))
 
     def close_roots(self) -> None:
-        """Let the workers close what they opened: what a compressed tar holds fills their disks."""
+        """Close the roots that the workers opened, because unpacked tars fill their disks."""
 
         def close() -> None:
             with suppress(*CONNECTION_ERRORS):
                 self._client.run(pickle.loads, pickle.dumps(PickledCall(close_roots)), on_error="ignore")
 
-        # The work is done: no worker that does not answer may hold it up.
+        # The work is done, so do not wait long for a worker that hangs.
         closing = threading.Thread(target=close, daemon=True)
         closing.start()
         closing.join(CONNECT_SECONDS)
 
     @contextmanager
-    def lost_connection(self) -> Iterator[None]:
-        """Turn the errors that Dask raises when the scheduler is gone into one line."""
+    def translate_connection_errors(self) -> Iterator[None]:
+        """Turn the errors of Dask for a lost scheduler into a WorkerError."""
         try:
             yield
         except (CancelledError, OSError) as error:
-            raise WorkerError(f"lost the connection to the scheduler at {self._scheduler}: {RESUMABLE}") from error
+            raise WorkerError("connection to the scheduler lost", where=self._scheduler, remedy=RESUME) from error
 
     @contextmanager
-    def _useless_workers(self, jobs: Sequence[Job]) -> Iterator[None]:
-        """Turn the errors that Dask raises when workers cannot do a batch, or die of it, into one line."""
+    def _translate_worker_errors(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """Turn the errors of Dask for unusable or dead workers into a WorkerError."""
         from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
 
         try:
             yield
-        except CommClosedError:  # an OSError, but not of a worker
+        except CommClosedError:  # an OSError of the connection
             raise
         except KilledWorker as error:
             paths = ", ".join(job.path for job in jobs)
-            raise WorkerError(
-                f"given up: the worker died, {error.allowed_failures + 1} times, that had these recordings (the last: "
-                f"{error.last_worker.address}): {paths}; {RESUMABLE}"
-            ) from error
+            problem = f"died {error.allowed_failures + 1} times while processing {paths}"
+            raise WorkerError(problem, where=f"worker {error.last_worker.address}", remedy=RESUME) from error
         except (ImportError, AttributeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # of a library that is missing, there is none
-                where = "" if error.filename is None else f"{error.filename}: "
-                raise WorkerError(
-                    f"a worker at {self._scheduler}: {where}{explain_os_error(error)}; {RESUMABLE}"
-                ) from error
-            raise WorkerError(
-                f"a worker at {self._scheduler} cannot load emodna ({error}): "
-                "every worker needs the environment that emodna-prep runs in"
-            ) from error
+            if isinstance(error, OSError) and error.errno is not None:  # None if a library is missing
+                file = "" if error.filename is None else f"{error.filename}: "
+                where = f"a worker at {self._scheduler}"
+                raise WorkerError(f"{file}{explain_os_error(error)}", where=where, remedy=RESUME) from error
+            problem, remedy = f"a worker cannot import emodna: {error}", "install the same environment for all workers"
+            raise WorkerError(problem, where=self._scheduler, remedy=remedy) from error
 
-    def _compare_audio(self, answer: "BatchReply") -> None:
-        """Refuse the answer of a worker that sees other files, or rejects one that is sound here."""
-        for outcome, size in zip(answer.results, answer.sizes, strict=True):
-            job = outcome.job
-            if outcome.rejection is None:
-                there, here = size, _size(self._tree, job)
+    def _compare_audio(self, reply: "BatchReply") -> None:
+        """Raise a CorpusError if a worker reads other files, or rejects a file that is usable here."""
+        for result, size in zip(reply.results, reply.sizes, strict=True):
+            job = result.job
+            if result.rejection is None:
+                there, here = size, _describe_size(self._tree, job)
             else:
-                there = outcome.rejection
-                here = examine(job, self._tree, self._extraction).rejection or "sound"
+                there = result.rejection
+                here = examine(job, self._tree, self._extraction).rejection or "usable"
             if there != here:
-                raise CorpusError(
-                    f"{answer.worker}: {self._tree.root}/{job.path}: {there}; where emodna-prep runs: {here}; "
-                    "the audio has to be the same on every worker"
-                )
+                raise _make_audio_error(f"{reply.worker}: {self._tree.root}/{job.path}", there, here)
 
-    def _compare_processors(self, answer: "BatchReply") -> None:
-        """Tell, once, that the workers' processors differ."""
-        with self._adding:
-            second = len(self._cpus) == 1 and answer.cpu not in self._cpus
-            self._cpus.setdefault(answer.cpu, answer.worker)
-        if second:
+    def _compare_processors(self, reply: "BatchReply") -> None:
+        """Notify the user once if the processors of the workers differ."""
+        with self._lock:
+            is_second = len(self._cpus) == 1 and reply.cpu not in self._cpus
+            self._cpus.setdefault(reply.cpu, reply.worker)
+        if is_second:
             kinds = ", ".join(f"{cpu} on {worker}" for cpu, worker in self._cpus.items())
-            self._tell(f"the workers' processors differ ({kinds}): the last bits may depend on who did what")
+            self._notify(f"the workers' processors differ ({kinds}): the last bits of features depend on the worker")
 
 
-def _size(tree: Tree, job: Job) -> str:
-    """Return the size of a recording's file."""
+def _describe_size(tree: Tree, job: Job) -> str:
+    """Return the size of a recording as text."""
     stamp = tree.read_stamp(job.path)
     return "no such file" if stamp is None else f"{stamp.size} bytes"
 
 
-def _archive_size(root: Path) -> str:
-    """Return the size of a root that is a file; its time may differ, where it is a copy."""
+def _describe_archive_size(root: Path) -> str:
+    """Return the size of an archive as text. Its modification time may differ between copies."""
     return f"{root.stat().st_size} bytes" if root.is_file() else "no such file"
 
 
-# --- The part that runs on the workers ---
+def _make_audio_error(place: str, there: str, here: str) -> CorpusError:
+    """Return the error for audio that differs on a worker."""
+    problem = f"not the same audio: {there} on the worker, {here} in the preparing process"
+    return CorpusError(problem, where=place, remedy="make the audio the same on every worker")
+
+
+# --- Code that runs on the workers ---
 
 
 @dataclass(frozen=True, slots=True)
 class BatchReply:
-    """A worker's answer to a batch."""
+    """Reply of a worker to a batch."""
 
     worker: str
     cpu: str
-    """Kind of instructions that torch computes by there."""
+    """CPU capability that torch uses on the worker."""
     results: Sequence[ExtractionResult]
     sizes: Sequence[str]
-    """Of each recording's file as the worker sees it."""
+    """Size of each recording on the worker, as text."""
 
 
-_opening: Final = threading.Lock()
-_held: Final = threading.local()
+_open_lock: Final = threading.Lock()
+_thread: Final = threading.local()
 
 
-def examine_on_worker(versions: Mapping[str, str], order: bytes, jobs: bytes) -> BatchReply:
-    """Examine a batch; called on a worker.
+def examine_on_worker(versions: Mapping[str, str], setup: bytes, jobs: bytes) -> BatchReply:
+    """Examine a batch on a worker.
 
     Parameters
     ----------
     versions
-        `ExtractionConfig.versions` where emodna-prep runs.
-    order
-        Pickled: the root, its size if it is an archive, and, pickled again, tree and extraction.
+        Result of `ExtractionConfig.get_versions` in the preparing process.
+    setup
+        Pickled root, size of its archive and, pickled again, tree and extraction.
     jobs
-        The batch, pickled: nothing of ours is unpickled before the versions are known to be the same.
+        Pickled batch. Objects of emodna are unpickled only after the versions are compared.
 
-    Raises WorkerError for other versions here, and CorpusError if the root is not here or is another one.
+    Raises WorkerError if the versions here differ, CorpusError if the root here is missing or differs.
     """
-    _refuse_differences(versions)
-    with _opening:
-        tree, extraction = _open(order)
-    if not hasattr(_held, "held"):
+    _check_versions(versions)
+    with _open_lock:
+        tree, extraction = _open_root(setup)
+    if not hasattr(_thread, "is_limited"):
         limit_to_one_thread()
-        _held.held = True
-    batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (whoever reaches a Dask worker may run anything on it)
+        _thread.is_limited = True
+    batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (anyone who can reach a Dask worker can run any code on it)
     results = examine_all(batch, tree, extraction)
-    return BatchReply(get_worker_name(), _cpu(), results, [_size(tree, job) for job in batch])
+    sizes = [_describe_size(tree, job) for job in batch]
+    return BatchReply(get_worker_name(), _get_cpu_capability(), results, sizes)
 
 
 def close_roots() -> None:
-    """Close the roots that this worker holds open; a run that is still at work opens its own again."""
-    _open.cache_clear()
+    """Close the open roots of this worker; other preparations reopen theirs."""
+    _open_root.cache_clear()
 
 
-@lru_cache(_ROOTS)
-def _open(order: bytes) -> tuple[Tree, ExtractionConfig]:
-    """Open a root once per process: a compressed tar is unpacked by that."""
-    root, asked, rest = pickle.loads(order)  # noqa: S301
-    place = "the audio has to lie at the same path on every worker"
+@lru_cache(_MAX_ROOTS)
+def _open_root(setup: bytes) -> tuple[Tree, ExtractionConfig]:
+    """Open a root, once per process because this unpacks a compressed tar."""
+    root, expected, rest = pickle.loads(setup)  # noqa: S301
     try:
         opened: tuple[Tree, ExtractionConfig] = pickle.loads(rest)  # noqa: S301
     except (CorpusError, OSError) as error:
-        why = f"root {root}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        raise CorpusError(f"{get_worker_name()}: {why}; {place}") from error
-    here = _archive_size(root)
-    if here != asked:
-        raise CorpusError(f"{get_worker_name()}: root {root}: {here}, {asked} where emodna-prep runs; {place}")
+        problem = f"{root}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        remedy = "make the audio available at the same path on every worker"
+        raise CorpusError(problem, where=get_worker_name(), remedy=remedy) from error
+    size = _describe_archive_size(root)
+    if size != expected:
+        raise _make_audio_error(f"{get_worker_name()}: {root}", size, expected)
     return opened
 
 
-def _refuse_differences(asked: Mapping[str, str]) -> None:
-    here = get_library_versions()
-    different = [name for name, version in asked.items() if here.get(name) != version]
+def _check_versions(expected: Mapping[str, str]) -> None:
+    found = read_versions()
+    different = [name for name, version in expected.items() if found.get(name) != version]
     if different:
-        there, mine = (", ".join(f"{name} {versions.get(name)}" for name in different) for versions in (here, asked))
-        raise WorkerError(
-            f"{get_worker_name()} has {there}, but emodna-prep {mine}: the features would not be the same"
-        )
+        here, there = (", ".join(f"{name} {each.get(name)}" for name in different) for each in (found, expected))
+        problem = f"has {here}, but the preparing process has {there}: the features would differ"
+        raise WorkerError(problem, where=get_worker_name(), remedy="install the same versions everywhere")
 
 
-def _cpu() -> str:
+def _get_cpu_capability() -> str:
     import torch
 
     return torch.backends.cpu.get_cpu_capability()
 
 
 def get_worker_name() -> str:
-    """Return the address and the machine of the Dask worker that calls this."""
+    """Return the address and machine of the current Dask worker."""
     from distributed import get_worker
 
     return f"worker {get_worker().address} ({socket.gethostname()})"

@@ -1,6 +1,6 @@
-"""Executors: the threads of this process, or processes of this machine, that examine batches of recordings.
+"""Executors that examine batches of recordings, in threads of this process or in other processes of this machine.
 
-`cluster.connected` gives a third kind. All of them find the same bytes.
+`cluster.connect_cluster` provides a third kind. All kinds give the same bytes.
 """
 
 import multiprocessing
@@ -18,49 +18,49 @@ from queue import SimpleQueue
 from typing import Any, Final
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.errors import WorkerError
+from emodna.pipeline.errors import Remedy, WorkerError
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine_all
 from emodna.pipeline.threads import limit_to_one_thread, open_extraction_threads
 
-#: Recordings per worker from which on processes are worth their start.
-_WORTH_A_PROCESS: Final = 100
-#: Line for the user when a run ends early.
-RESUMABLE: Final = "finished shards are kept, the same command goes on from there"
+#: Smallest number of recordings per worker for which processes are faster than threads.
+_MIN_PER_PROCESS: Final = 100
+#: Advice when a preparation ends early.
+RESUME: Final = "finished shards are kept; prepare the corpus again to resume"
 
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """A pool of threads that examine batches, or hand them to a worker elsewhere and wait for its answer.
+    """A pool of threads that examine batches, or send them to a worker and wait for its reply.
 
-    They write the shards, too.
+    The same threads write the shards.
     """
 
     pool: ThreadPoolExecutor
-    ahead: int
-    """Batches to have submitted at the same time, so that no worker is idle."""
+    max_pending: int
+    """Number of submitted batches that keeps all workers busy."""
     examine: Callable[[Sequence[Job]], list[ExtractionResult]]
-    """Called in a thread of the pool; raises WorkerError if its worker died, and OSError as `extract.examine` does."""
+    """Function that examines a batch; raises WorkerError if its worker died, OSError like `extract.examine`."""
 
 
-#: Starts an executor for the recordings of one root, given their number. It ends with the context.
+#: Starts an executor for the recordings of a root, given their number. The executor ends with the context.
 ExecutorFactory = Callable[[Tree, ExtractionConfig, int], AbstractContextManager[Executor]]
 
 
 def make_local_factory(count: int) -> ExecutorFactory:
-    """Return the start of processes if there is enough work for each, else of threads."""
+    """Return a factory of processes if there is enough work for each, else of threads."""
 
-    def start(tree: Tree, extraction: ExtractionConfig, due: int) -> AbstractContextManager[Executor]:
-        many = count > 1 and due >= count * _WORTH_A_PROCESS and tree.is_quick_to_open
-        return (make_process_factory if many else make_thread_factory)(count)(tree, extraction, due)
+    def start(tree: Tree, extraction: ExtractionConfig, recordings: int) -> AbstractContextManager[Executor]:
+        is_large = count > 1 and recordings >= count * _MIN_PER_PROCESS and tree.is_quick_to_open
+        return (make_process_factory if is_large else make_thread_factory)(count)(tree, extraction, recordings)
 
     return start
 
 
 def make_thread_factory(count: int) -> ExecutorFactory:
-    """Return the start of threads: libsndfile, soxr and torch's FFT work outside Python's global lock."""
+    """Return a factory of threads: libsndfile, soxr and torch's FFT release Python's global lock."""
 
     @contextmanager
-    def start(tree: Tree, extraction: ExtractionConfig, _due: int) -> Iterator[Executor]:
+    def start(tree: Tree, extraction: ExtractionConfig, _recordings: int) -> Iterator[Executor]:
         with open_extraction_threads(count) as pool:
             yield Executor(pool, 2 * count, partial(examine_all, tree=tree, extraction=extraction))
 
@@ -68,28 +68,28 @@ def make_thread_factory(count: int) -> ExecutorFactory:
 
 
 def make_process_factory(count: int) -> ExecutorFactory:
-    """Return the start of processes, each with a thread here that talks to it through a pipe of its own.
+    """Return a factory of processes, each with its own pipe to a thread here.
 
-    A shared queue, as that of concurrent.futures, waits for ever for the rest of a message whose sender was killed.
+    A shared queue, as in concurrent.futures, waits forever for the rest of a message if its sender is killed.
     """
 
     @contextmanager
-    def start(tree: Tree, extraction: ExtractionConfig, _due: int) -> Iterator[Executor]:
+    def start(tree: Tree, extraction: ExtractionConfig, _recordings: int) -> Iterator[Executor]:
         context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-        # Not torch: the processes load it side by side, which is sooner. RAVDESS takes 4.4 s instead of 4.9 s.
+        # Without torch: the processes load it in parallel, which is faster. RAVDESS takes 4.4 s instead of 4.9 s.
         context.set_forkserver_preload([examine_all.__module__])
         idle: SimpleQueue[Connection] = SimpleQueue()
         processes = []
-        with ThreadPoolExecutor(2 * count) as pool:  # while a process works, its next batch is at hand
+        with ThreadPoolExecutor(2 * count) as pool:  # the next batch waits while a process works
             try:
                 for _ in range(count):
                     here, there = context.Pipe()
-                    process = context.Process(target=_serve, args=(there, tree, extraction), daemon=True)
+                    process = context.Process(target=_serve_batches, args=(there, tree, extraction), daemon=True)
                     process.start()
                     processes.append(process)
-                    there.close()  # now only the worker holds that end: its death ends the stream
+                    there.close()  # only the worker holds this end now, so its death ends the stream
                     idle.put(here)
-                yield Executor(pool, 2 * count, partial(_examine_by, idle))
+                yield Executor(pool, 2 * count, partial(_examine_in_process, idle))
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in processes:
@@ -99,40 +99,39 @@ def make_process_factory(count: int) -> ExecutorFactory:
     return start
 
 
-def _examine_by(idle: SimpleQueue[Connection], jobs: Sequence[Job]) -> list[ExtractionResult]:
-    """Have a batch examined by a process that is idle."""
+def _examine_in_process(idle: SimpleQueue[Connection], jobs: Sequence[Job]) -> list[ExtractionResult]:
+    """Examine a batch in an idle process."""
     connection = idle.get()
     try:
         connection.send(jobs)
-        answer: list[ExtractionResult] | Exception = connection.recv()
+        reply: list[ExtractionResult] | Exception = connection.recv()
     except (EOFError, OSError) as error:
-        raise WorkerError(
-            f"a worker process died (killed, or out of memory): try fewer --workers; {RESUMABLE}"
-        ) from error
+        remedy = Remedy("try fewer {workers}; " + RESUME)
+        raise WorkerError("a worker process died (killed, or out of memory)", remedy=remedy) from error
     finally:
         idle.put(connection)
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
 
 
-def _serve(connection: Connection, tree: Tree, extraction: ExtractionConfig) -> None:
-    """Answer one batch after the other in a worker process, until its parent closes the pipe or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches it, too: its parent ends it
+def _serve_batches(connection: Connection, tree: Tree, extraction: ExtractionConfig) -> None:
+    """Examine batches in a worker process until its parent closes the pipe or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all processes; the parent ends this one
     limit_to_one_thread()
     with suppress(EOFError, OSError):
         while True:
             jobs = connection.recv()
-            answer: list[ExtractionResult] | Exception
+            reply: list[ExtractionResult] | Exception
             try:
-                answer = examine_all(jobs, tree, extraction)
+                reply = examine_all(jobs, tree, extraction)
             except Exception as error:
-                answer = _make_sendable(error)
-            connection.send(answer)
+                reply = _make_sendable(error)
+            connection.send(reply)
 
 
 def _make_sendable(error: Exception) -> Exception:
-    """Return the error, or its text in a RuntimeError if it cannot be pickled; a note holds the worker's traceback."""
+    """Return an error that can be pickled, as a RuntimeError if necessary. Its note is the traceback of the worker."""
     lines = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes

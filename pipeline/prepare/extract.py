@@ -1,6 +1,6 @@
-"""From one recording to the features and facts of its utterances.
+"""Extract the features of the utterances in one recording.
 
-Usually a recording is an utterance. Each is computed alone: nothing else can change its bytes.
+Usually a recording is one utterance. Each recording is processed alone, so other recordings cannot change its features.
 """
 
 import errno
@@ -21,26 +21,26 @@ from numpy.typing import NDArray
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.audio.decode import Recording, decode, resample, time_to_sample
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
-from emodna.pipeline.errors import RECORDING_ERRORS, is_read_error, is_system_error, rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, explain_rejection, is_read_error, is_system_error
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.files import name_in_errors
-from emodna.pipeline.store.shards import feature_crc
+from emodna.pipeline.store.shards import compute_feature_crc
 
-#: A file that changed this short before it was hashed may change again within the same tick of its clock.
+#: Age in ns below which a file may change again without a new modification time.
 _RACY_NS: Final = 2_000_000_000
-#: Files up to this size are read at once, and hashed and decoded from memory: from the disk, both take longer.
-_AT_ONCE: Final = 2**26
-#: Packages whose versions shape the features.
-_SHAPING_FEATURES: Final = ("emodna", "numpy", "soundfile", "soxr", "torch")
-#: Packages whose versions shape the places where recordings are cut, as well.
-_SHAPING_CUTS: Final = ("scipy",)
-#: Packages that store.json names besides: they write the files, or stand for the reference that the features follow.
-_RECORDED: Final = ("librosa", "h5py", "pyarrow")
+#: Largest size in bytes of a file that is hashed and decoded from memory, which is faster than from the disk.
+_MAX_IN_MEMORY: Final = 2**26
+#: Packages whose versions affect the features.
+_FEATURE_PACKAGES: Final = ("emodna", "numpy", "soundfile", "soxr", "torch")
+#: Packages whose versions affect the segmentation of recordings.
+_SEGMENTATION_PACKAGES: Final = ("scipy",)
+#: Other packages that store.json records: writers of its files, and the reference for the features.
+_OTHER_PACKAGES: Final = ("librosa", "h5py", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceInfo:
-    """Properties of an utterance's audio, and the place of its features."""
+    """Properties of the audio of one utterance, and the location of its features."""
 
     id: str
     sample_rate: int
@@ -53,11 +53,11 @@ class UtteranceInfo:
     audio_sha256: str
     feature_crc: int
     file: str
-    """Name of the shard; empty while the features are not written."""
+    """Name of the shard; empty before the features are written."""
 
 
 class AudioState(NamedTuple):
-    """Size and time by which a file is known to be the one that was hashed."""
+    """Size, modification time and hash of an audio file. An unchanged size and time mean an unchanged hash."""
 
     size: int
     mtime_ns: int
@@ -66,68 +66,70 @@ class AudioState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One recording whose audio has to be looked at."""
+    """One recording to examine."""
 
     id: str
-    """Of its utterance, or what the ids of its pieces begin with."""
+    """Id of its utterance, or prefix of the ids of its segments."""
     path: str
     known: tuple[UtteranceInfo, ...] = ()
-    """Of an earlier run; they stand if the audio's hash does."""
+    """Utterances from an earlier preparation; valid if the hash of the audio is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractionResult:
-    """Result of a job: features, earlier facts that still stand, or a rejection."""
+    """Result of examining one recording: new features, reused utterances, or a rejection."""
 
     job: Job
-    facts: tuple[UtteranceInfo, ...] = ()
-    """Of each utterance."""
+    utterances: tuple[UtteranceInfo, ...] = ()
     features: tuple[NDArray[np.float32], ...] = ()
-    """[frames, dim] of each utterance, until they are written; empty where the earlier facts stand."""
+    """Features [frames, dim] of each utterance until they are written; empty if the utterances are reused."""
     extracted: bool = False
+    """True if the features are new."""
     rejection: str | None = None
-    unread: str | None = None
-    """Why the audio could not be read, though it is there: what an earlier run knew stands until it can."""
+    """Reason for rejecting the recording."""
+    read_error: str | None = None
+    """Reason why the existing file cannot be read. Its earlier utterances stay in the store."""
     state: AudioState | None = None
-    """Of the file when it was hashed; None if it was not opened, or changed so recently that it may have again."""
+    """State of the file when it was hashed; None if it was not opened or changed very recently."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractionConfig:
-    """Rules by which recordings become features."""
+    """Configuration of the extraction of features from recordings."""
 
     features: FeatureSet
     max_seconds: float = 3600.0
-    """Longer recordings are rejected."""
+    """Length in s above which recordings are rejected."""
     segmenter: Segmenter | None = None
-    """Cuts recordings into utterances; None takes each as one."""
+    """Rule that cuts recordings into utterances; None: each recording is one utterance."""
 
     @property
     def parameters(self) -> dict[str, str | int | float | bool | None]:
-        """Everything that shapes what a shard holds."""
+        """Parameters that affect the content of a shard."""
         return {**self.features.parameters(), **(self.segmentation or {})}
 
     @property
     def segmentation(self) -> dict[str, str | float] | None:
-        """Rule by which recordings are cut, as the store records it: facts of pieces cut otherwise are of no use."""
+        """Parameters of the segmentation as the store records them. Other segments cannot be reused."""
         return None if self.segmenter is None else {**self.segmenter.parameters(), "max_seconds": self.max_seconds}
 
-    def versions(self) -> dict[str, str]:
-        """Return the versions that shape the features: machines where they agree may work on one store."""
-        everything = get_library_versions()
-        names = (*_SHAPING_FEATURES, "libsndfile", "libsoxr", "machine", *(_SHAPING_CUTS if self.segmenter else ()))
-        return {name: everything[name] for name in names}
+    def get_versions(self) -> dict[str, str]:
+        """Return the versions that affect the features. Machines with equal versions can work on one store."""
+        all_versions = read_versions()
+        segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
+        names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation)
+        return {name: all_versions[name] for name in names}
 
 
 @cache
-def get_library_versions() -> Mapping[str, str]:
-    """Return the versions that store.json records, of libraries and of the machine."""
+def read_versions() -> Mapping[str, str]:
+    """Return the versions of libraries and machine that store.json records."""
     import soundfile
     import soxr
 
-    packages = (*_SHAPING_FEATURES, *_SHAPING_CUTS, *_RECORDED)
+    packages = (*_FEATURE_PACKAGES, *_SEGMENTATION_PACKAGES, *_OTHER_PACKAGES)
     return {name: importlib.metadata.version(name) for name in packages} | {
-        # The packages bring these along, or use those of the system.
+        # The packages bundle these, or use those of the system.
         "libsndfile": soundfile.__libsndfile_version__,
         "libsoxr": soxr.__libsoxr_version__,
         "machine": f"{platform.system()} {platform.machine()}",
@@ -136,14 +138,15 @@ def get_library_versions() -> Mapping[str, str]:
 
 
 def examine_all(jobs: Sequence[Job], tree: Tree, extraction: ExtractionConfig) -> list[ExtractionResult]:
-    """Examine each of some jobs."""
+    """Examine a batch of recordings."""
     return [examine(job, tree, extraction) for job in jobs]
 
 
 def examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
-    """Hash one recording and, unless its earlier facts stand, extract its features. Never raises for a bad file.
+    """Hash one recording and extract its features, unless its earlier utterances are reusable.
 
-    Raises OSError, which names the file, if the machine fails at the moment: no descriptor, no memory, no network.
+    A bad file gives a rejection, not an error. Raises an OSError that names the file if the system fails, for example
+    without memory, file descriptors or network.
     """
     try:
         with name_in_errors(tree.root / job.path):
@@ -153,41 +156,41 @@ def examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRes
     except RECORDING_ERRORS as error:
         if is_system_error(error):
             raise
-        if is_read_error(error) and _stands(job.known, extraction):
-            return ExtractionResult(job, job.known, unread=rejection(error))
-        return ExtractionResult(job, rejection=rejection(error))
+        if is_read_error(error) and _is_reusable(job.known, extraction):
+            return ExtractionResult(job, job.known, read_error=explain_rejection(error))
+        return ExtractionResult(job, rejection=explain_rejection(error))
 
 
 def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
     now, stamp = time.time_ns(), tree.read_stamp(job.path)
     with tree.open(job.path) as opened:
-        stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _AT_ONCE else opened
+        stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _MAX_IN_MEMORY else opened
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        settled = stamp is not None and stamp.mtime_ns < now - _RACY_NS
-        state = AudioState(*stamp, sha256) if stamp is not None and settled else None
-        if _stands(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
+        is_old = stamp is not None and stamp.mtime_ns < now - _RACY_NS
+        state = AudioState(*stamp, sha256) if stamp is not None and is_old else None
+        if _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
             return ExtractionResult(job, job.known, state=state)
         recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
-    facts, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
-    return ExtractionResult(job, facts, arrays, extracted=True, state=state)
+    utterances, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
+    return ExtractionResult(job, utterances, arrays, extracted=True, state=state)
 
 
-def _stands(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -> bool:
-    """Return True if facts of an earlier run are what this one would find in the same audio."""
+def _is_reusable(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -> bool:
+    """Return True if the same audio would give these utterances again."""
     return bool(known) and all(each.duration <= extraction.max_seconds for each in known)
 
 
 def _extract(
     recording_id: str, recording: Recording, sha256: str, extraction: ExtractionConfig
 ) -> Iterator[tuple[UtteranceInfo, NDArray[np.float32]]]:
-    """Yield facts and features of a recording, or of each of its pieces."""
+    """Yield info and features of each utterance in a recording."""
     rate = extraction.features.sample_rate
     samples = resample(recording.samples, recording.sample_rate, rate)
-    pieces = [(recording_id, samples, recording.duration)]
+    segments = [(recording_id, samples, recording.duration)]
     if extraction.segmenter is not None:
-        # Found in what was recorded: the pieces are the same for all feature sets.
-        cuts = extraction.segmenter.pieces(recording.samples, recording.sample_rate)
-        pieces = [
+        # At the original sample rate, so that all feature sets have the same segments.
+        cuts = extraction.segmenter.find_segments(recording.samples, recording.sample_rate)
+        segments = [
             (
                 make_segment_id(recording_id, start),
                 samples[time_to_sample(start, rate) : time_to_sample(stop, rate)],
@@ -195,9 +198,9 @@ def _extract(
             )
             for start, stop in cuts
         ]
-    for id, piece, duration in pieces:
-        features, peak_db = extraction.features.extract(piece)
-        facts = UtteranceInfo(
+    for id, segment, duration in segments:
+        features, peak_db = extraction.features.extract(segment)
+        info = UtteranceInfo(
             id=id,
             sample_rate=recording.sample_rate,
             channels=recording.channels,
@@ -206,7 +209,7 @@ def _extract(
             peak_db=peak_db,
             offset=0,
             audio_sha256=sha256,
-            feature_crc=feature_crc(features),
+            feature_crc=compute_feature_crc(features),
             file="",
         )
-        yield facts, features
+        yield info, features

@@ -1,4 +1,4 @@
-"""What earlier runs on a store left that a new run can use: facts, features, and the state of the audio files."""
+"""Results of earlier preparations that a new one can reuse: utterances, features and the state of audio files."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,31 +12,31 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio.segment import get_recording_ids
-from emodna.pipeline.errors import ForeignStoreError, StoreError, UnreadableStoreError, is_system_error
+from emodna.pipeline.errors import ForeignStoreError, Remedy, StoreError, UnreadableStoreError, is_system_error
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.prepare.extract import UtteranceInfo
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed, write_checksummed
 from emodna.pipeline.store.layout import StoredFile
-from emodna.pipeline.store.shards import feature_crc
+from emodna.pipeline.store.shards import compute_feature_crc
 from emodna.pipeline.store.snapshot import Snapshot, has_content, hash_file, read_snapshot
 
-#: Key in a journal file's metadata: how its recordings were cut.
+#: Key of the segmentation in the metadata of a journal file.
 _SEGMENTATION: Final = b"segmentation"
 
 
 class History:
-    """Facts of every utterance that was committed, or finished by a run that did not come to its commit.
+    """All utterances in a store that are committed, or finished by an interrupted preparation.
 
     Parameters
     ----------
     store
         Folder of the store; may be new.
     corpus, features, segmentation, root
-        Content that the store is asked to hold. Facts of recordings that were cut otherwise, and sizes and times of
-        files under another root, are not used.
+        Expected content of the store. Utterances of another segmentation, and file times under another root, are
+        ignored.
     rehash
-        Trust no earlier hash: neither the audio's nor the shards'.
+        Ignore all earlier hashes, of the audio and of the shards.
 
     Raises ForeignStoreError if the folder holds another store.
     """
@@ -54,53 +54,50 @@ class History:
         self.store = store
         self.snapshot: Snapshot | None = None
         self.damage: str | None = None
-        """Why an existing store could not be used, if so."""
+        """Damage of the existing store, if any."""
         self.has_other_segmentation = False
-        """True if an existing store holds other pieces of its recordings than are asked for."""
+        """True if the existing store has another segmentation."""
         sources = [layout.JOURNAL_SCHEMA.empty_table()]
         if (store / layout.STORE_JSON).exists():
             try:
                 self.snapshot = read_snapshot(store)
-                _check_same(store, self.snapshot, corpus, features)
+                _check_identity(store, self.snapshot, corpus, features)
                 self.has_other_segmentation = self.snapshot.segmentation != segmentation
                 if not self.has_other_segmentation:
-                    sources.append(_committed_facts(store, self.snapshot, rehash=rehash))
+                    sources.append(_read_committed(store, self.snapshot, rehash=rehash))
             except (ForeignStoreError, UnreadableStoreError):
                 raise
             except StoreError as error:
-                self.snapshot, self.damage = None, str(error)
-        sources += _journal_facts(store, segmentation)
-        facts = pa.concat_tables(sources)
-        # By source: the journal may name a shard that is committed, too.
+                self.snapshot, self.damage = None, f"{error.where}: {error.problem}"
+        sources += _read_journal(store, segmentation)
+        utterances = pa.concat_tables(sources)
+        # Counted by source, because the journal may also list a committed shard.
         counts = [each for source in sources for each in pc.value_counts(source["file"]).to_pylist()]
         self.members: dict[str, int] = {each["values"]: each["counts"] for each in counts}
-        """Shard file -> number of utterances in it."""
-        recordings = facts["id"] if segmentation is None else get_recording_ids(facts["id"])
-        newest = pa.array(_of_newest(recordings, [len(each) for each in sources]))
-        self.facts = facts.filter(newest)
-        """Columns of `layout.JOURNAL_SCHEMA`; of utterances whose shard is there."""
+        """Number of utterances in each shard file."""
+        recordings = utterances["id"] if segmentation is None else get_recording_ids(utterances["id"])
+        newest = pa.array(_find_newest(recordings, [len(each) for each in sources]))
+        self.utterances = utterances.filter(newest)
+        """Utterances with an existing shard: columns of `layout.JOURNAL_SCHEMA`."""
         self.recordings: pa.ChunkedArray = recordings.filter(newest)
-        """Id of each fact's recording."""
+        """Id of each utterance's recording."""
         self._files = {file.name: file for file in (self.snapshot.files if self.snapshot else ())}
-        same_root = self.snapshot is not None and self.snapshot.root == str(root)
-        known = (
-            read_checksummed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA) if same_root and not rehash else None
-        )
-        self.audio = known or layout.AUDIO_STAT_SCHEMA.empty_table()
+        is_valid = self.snapshot is not None and self.snapshot.root == str(root) and not rehash
+        audio = read_checksummed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA) if is_valid else None
+        self.audio = audio or layout.AUDIO_STAT_SCHEMA.empty_table()
         """State of each audio file when it was hashed: columns of `layout.AUDIO_STAT_SCHEMA`."""
 
     def describe_shard_file(self, file: str, number: int) -> StoredFile:
-        """Describe an existing shard file as shard `number` of a new snapshot."""
+        """Return the entry of an existing shard file as shard `number` of a new snapshot."""
         if file in self._files:
             return replace(self._files[file], shard=number)
         path = self.store / file
         return StoredFile(file, path.stat().st_size, hash_file(path), number)
 
     def write_audio_stat(self, paths: pa.ChunkedArray, opened: pa.Table) -> None:
-        """Remember the state of every audio file whose hash is known, as before or as this run found it.
+        """Write the state of the existing files `paths` whose hash is known.
 
-        `paths` are the files that there are. `opened` has the state of those that this run opened: columns of
-        `layout.AUDIO_STAT_SCHEMA`, null where it is not known.
+        `opened` has the state of those that this preparation opened, null if unknown: columns of `AUDIO_STAT_SCHEMA`.
         """
         old = self.audio.filter(pc.is_in(self.audio["path"], value_set=paths))
         old = old.filter(pc.invert(pc.is_in(old["path"], value_set=opened["path"])))
@@ -108,29 +105,30 @@ class History:
         write_checksummed(self.store / layout.AUDIO_STAT, states.sort_by("path"))
 
 
-def _of_newest(recordings: pa.ChunkedArray, lengths: Sequence[int]) -> NDArray[np.bool_]:
-    """Return per fact, (n,), if no later source knows its recording; `lengths` are the numbers of facts by source.
+def _find_newest(recordings: pa.ChunkedArray, lengths: Sequence[int]) -> NDArray[np.bool_]:
+    """Return which utterances, (n,), come from the last source of their recording; `lengths` counts them by source.
 
-    All pieces of a recording come from one source: they share a shard.
+    All segments of a recording come from one source, because they share a shard.
     """
     source = np.repeat(np.arange(len(lengths)), lengths)
     recording = recordings.combine_chunks().dictionary_encode().indices.to_numpy()
     newest = np.zeros(len(source), int)
     np.maximum.at(newest, recording, source)
-    of_newest: NDArray[np.bool_] = source == newest[recording]
-    return of_newest
+    is_newest: NDArray[np.bool_] = source == newest[recording]
+    return is_newest
 
 
-def _check_same(store: Path, snapshot: Snapshot, corpus: str, features: FeatureSet) -> None:
+def _check_identity(store: Path, snapshot: Snapshot, corpus: str, features: FeatureSet) -> None:
     if (snapshot.corpus, snapshot.parameters) != (corpus, features.parameters()):
         raise ForeignStoreError(
-            f"{store}: holds {snapshot.corpus} as {snapshot.feature_set}, not {corpus} as {features.name}: "
-            "move it away, or choose another --cache"
+            f"holds {snapshot.corpus} as {snapshot.feature_set}, not {corpus} as {features.name}",
+            where=store,
+            remedy=Remedy("move it away, or choose another {cache}"),
         )
 
 
-def _committed_facts(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Table:
-    """Return the facts of the utterances of a snapshot whose shards are intact."""
+def _read_committed(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Table:
+    """Return the utterances of a snapshot whose shards are intact."""
     intact = {
         number: file.name
         for number, file in snapshot.shards.items()
@@ -139,18 +137,18 @@ def _committed_facts(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Tab
     numbers, names = pa.array(intact.keys(), pa.int32()), pa.array(intact.values(), pa.string())
     table = Index(store, snapshot).columns([*layout.AUDIO_COLUMNS, "shard"])
     files = names.take(pc.index_in(table["shard"].combine_chunks(), value_set=numbers))
-    facts = table.drop_columns("shard").append_column("file", files)
-    return facts.filter(pc.is_valid(facts["file"])).select(layout.JOURNAL_SCHEMA.names)
+    utterances = table.drop_columns("shard").append_column("file", files)
+    return utterances.filter(pc.is_valid(utterances["file"])).select(layout.JOURNAL_SCHEMA.names)
 
 
-def _journal_facts(store: Path, segmentation: Mapping[str, Any] | None) -> Iterator[pa.Table]:
-    """Yield the facts of each shard that was finished by a run that did not come to its commit.
+def _read_journal(store: Path, segmentation: Mapping[str, Any] | None) -> Iterator[pa.Table]:
+    """Yield the utterances of each shard that an interrupted preparation finished.
 
-    A file of a run that was killed may be anything; if it is not whole, its work is done again.
+    Damaged files of a killed preparation are ignored.
     """
     for path in sorted((store / layout.JOURNAL).glob(f"*{layout.CHECKSUMMED_SUFFIX}")):
         table = read_checksummed(path, layout.JOURNAL_SCHEMA)
-        if table is None or not _is_whole(store / path.stem):
+        if table is None or not _is_intact(store / path.stem):
             continue
         try:
             cut = json.loads((table.schema.metadata or {}).get(_SEGMENTATION, b"null"))
@@ -160,10 +158,10 @@ def _journal_facts(store: Path, segmentation: Mapping[str, Any] | None) -> Itera
             yield table.replace_schema_metadata(None)
 
 
-def _is_whole(shard: Path) -> bool:
-    """Return True if a shard is there and has the content that it is named by; if its disk cannot read it, it is not.
+def _is_intact(shard: Path) -> bool:
+    """Return True if a shard exists and its content matches its name; False if it is unreadable.
 
-    Raises OSError if the machine fails to read it at the moment.
+    Raises OSError if the system cannot read at the moment.
     """
     try:
         return shard.name == layout.make_content_name("shard", hash_file(shard), layout.SHARD_SUFFIX)
@@ -173,15 +171,15 @@ def _is_whole(shard: Path) -> bool:
         return False
 
 
-def write_journal(store: Path, name: str, facts: pa.Table, segmentation: Mapping[str, Any] | None) -> None:
-    """Note a finished shard, so that a run that is killed before its commit need not be repeated."""
-    table = facts.replace_schema_metadata({_SEGMENTATION: json.dumps(segmentation)})
+def write_journal(store: Path, name: str, utterances: pa.Table, segmentation: Mapping[str, Any] | None) -> None:
+    """Record a finished shard, for reuse if the preparation is killed before its commit."""
+    table = utterances.replace_schema_metadata({_SEGMENTATION: json.dumps(segmentation)})
     write_checksummed(store / layout.JOURNAL / f"{name}{layout.CHECKSUMMED_SUFFIX}", table)
 
 
-def read_features(shard: NDArray[np.float32], facts: UtteranceInfo) -> NDArray[np.float32]:
-    """Return the features [frames, dim] of an utterance out of its shard's; raises StoreError if they are damaged."""
-    features = shard[facts.offset : facts.offset + facts.frames]
-    if feature_crc(features) != facts.feature_crc:
-        raise StoreError(f"{facts.file}: {facts.id!r} is damaged")
+def read_features(shard: NDArray[np.float32], info: UtteranceInfo) -> NDArray[np.float32]:
+    """Return the features [frames, dim] of one utterance in a shard; raise a `StoreError` if they are damaged."""
+    features = shard[info.offset : info.offset + info.frames]
+    if compute_feature_crc(features) != info.feature_crc:
+        raise StoreError(f"damaged: the features of {info.id!r} do not match their checksum", where=info.file)
     return features

@@ -1,6 +1,6 @@
-"""What a run has to do: which recordings need a look at their audio, and which shards are as they should be.
+"""Plan a preparation: find the recordings to examine and the shards to write.
 
-Held as arrays with a row per recording or utterance, not as objects: a store may have millions.
+The plan consists of arrays with a row per recording or utterance, not of objects, because a store may have millions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,26 +22,26 @@ from emodna.pipeline.tables import NOT_FOUND, find_positions, iterate_values
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """Work to be done for one shard."""
+    """Plan for one shard."""
 
     number: int
     recordings: NDArray[np.int64]
-    """Rows of the scan, in order of id."""
-    due: NDArray[np.int64]
-    """Those of them whose audio has to be looked at."""
+    """Recordings of the shard: rows of the scan, sorted by id."""
+    unexamined: NDArray[np.int64]
+    """Recordings to examine: a part of `recordings`."""
     known: slice
-    """Facts that earlier runs found of the shard's utterances: rows of `PreparationPlan.known`."""
-    whole: bool
-    """True if one shard file holds exactly what is known."""
+    """Known utterances of the shard: rows of `PreparationPlan.known`."""
+    is_complete: bool
+    """True if one shard file contains exactly the known utterances."""
 
     @property
-    def stands(self) -> bool:
-        """True if nothing is to be done."""
-        return self.whole and not len(self.due)
+    def is_up_to_date(self) -> bool:
+        """True if there is nothing to do."""
+        return self.is_complete and not len(self.unexamined)
 
 
 class PreparationPlan:
-    """Work to be done for a store: the recordings of a scan, less what its history says of them already."""
+    """Plan for a store: the recordings of a scan, compared with the history of the store."""
 
     def __init__(self, scan: Scan, tree: Tree, history: History, extraction: ExtractionConfig) -> None:
         self._ids, self._paths = scan.table["id"], scan.table["path"]
@@ -51,34 +51,34 @@ class PreparationPlan:
         self.missing_recordings: list[str] = sorted(
             pc.unique(history.recordings.filter(pa.array(owner == NOT_FOUND))).to_pylist()
         )
-        """Recordings of earlier runs that are there no more."""
-        order = pc.sort_indices(history.facts["id"]).to_numpy()
+        """Recordings of earlier preparations that no longer exist."""
+        order = pc.sort_indices(history.utterances["id"]).to_numpy()
         order = order[owner[order] != NOT_FOUND]
         order = order[np.argsort(shard[owner[order]], kind="stable")]
-        self.known: pa.Table = history.facts.take(pa.array(order)).combine_chunks()
-        """Facts of the utterances of recordings that are there, in order of (shard, id)."""
+        self.known: pa.Table = history.utterances.take(pa.array(order)).combine_chunks()
+        """Known utterances of existing recordings, sorted by (shard, id)."""
         self._owner = owner[order]
-        due = ~self._up_to_date(tree, history.audio, extraction.max_seconds)
-        self.shards: Sequence[ShardPlan] = list(self._by_shard(shard, due, history))
+        is_unexamined = ~self._find_up_to_date(tree, history.audio, extraction.max_seconds)
+        self.shards: Sequence[ShardPlan] = list(self._plan_shards(shard, is_unexamined, history))
 
     @property
-    def due(self) -> int:
-        """Number of recordings whose audio has to be looked at."""
-        return sum(len(shard.due) for shard in self.shards)
+    def unexamined_count(self) -> int:
+        """Number of recordings to examine."""
+        return sum(len(shard.unexamined) for shard in self.shards)
 
-    def jobs(self, shard: ShardPlan, recordings: NDArray[np.int64]) -> list[Job]:
-        """Return the jobs for some of a shard's recordings, each with what is known of it."""
+    def make_jobs(self, shard: ShardPlan, recordings: NDArray[np.int64]) -> list[Job]:
+        """Return the jobs for some recordings of a shard, each with its known utterances."""
         rows = pa.array(recordings)
-        described = zip(recordings, self._ids.take(rows).to_pylist(), self._paths.take(rows).to_pylist(), strict=True)
-        mine = np.isin(self._owner[shard.known], recordings)  # a batch is a small part of its shard
-        facts = [UtteranceInfo(**row) for row in self.known[shard.known].filter(pa.array(mine)).to_pylist()]
-        owner = self._owner[shard.known][mine]
-        return [Job(id, path, tuple(facts[at] for at in np.flatnonzero(owner == row))) for row, id, path in described]
+        jobs = zip(recordings, self._ids.take(rows).to_pylist(), self._paths.take(rows).to_pylist(), strict=True)
+        is_wanted = np.isin(self._owner[shard.known], recordings)  # a batch is a small part of its shard
+        known = [UtteranceInfo(**row) for row in self.known[shard.known].filter(pa.array(is_wanted)).to_pylist()]
+        owner = self._owner[shard.known][is_wanted]
+        return [Job(id, path, tuple(known[at] for at in np.flatnonzero(owner == row))) for row, id, path in jobs]
 
-    def _up_to_date(self, tree: Tree, audio: pa.Table, max_seconds: float) -> NDArray[np.bool_]:
-        """Return per recording if this run would find the same facts.
+    def _find_up_to_date(self, tree: Tree, audio: pa.Table, max_seconds: float) -> NDArray[np.bool_]:
+        """Return which recordings, (n,), need no examination.
 
-        By size and time its audio is the one that they come from, and no utterance is longer than `max_seconds`.
+        The size and time of their audio are unchanged, and no utterance is longer than `max_seconds`.
         """
         recordings, first = np.unique(self._owner, return_index=True)
         state = find_positions(self._paths.take(pa.array(recordings)), audio["path"])
@@ -99,7 +99,9 @@ class PreparationPlan:
         up_to_date[self._owner[self.known["duration"].to_numpy() > max_seconds]] = False
         return up_to_date
 
-    def _by_shard(self, shard: NDArray[np.int64], due: NDArray[np.bool_], history: History) -> Iterator[ShardPlan]:
+    def _plan_shards(
+        self, shard: NDArray[np.int64], is_unexamined: NDArray[np.bool_], history: History
+    ) -> Iterator[ShardPlan]:
         order = np.argsort(shard, kind="stable")
         numbers = np.unique(shard)
         recordings = np.split(order, np.flatnonzero(np.diff(shard[order])) + 1)
@@ -108,12 +110,12 @@ class PreparationPlan:
         file, offset = files.indices.to_numpy(), self.known["offset"].to_numpy()
         size = np.array([history.members[name] for name in files.dictionary.to_pylist()])
         end = offset + self.known["frames"].to_numpy()
-        adjoins = (file[1:] == file[:-1]) & (offset[1:] == end[:-1])  # each utterance the one before, in one file
+        adjoins = (file[1:] == file[:-1]) & (offset[1:] == end[:-1])  # utterance follows the one before in its file
         for number, mine, (start, stop) in zip(numbers, recordings, pairwise(map(int, known)), strict=True):
-            whole = (
+            is_complete = (
                 start < stop
                 and offset[start] == 0
                 and adjoins[start : stop - 1].all()
                 and size[file[start]] == stop - start
             )
-            yield ShardPlan(int(number), mine, mine[due[mine]], slice(start, stop), bool(whole))
+            yield ShardPlan(int(number), mine, mine[is_unexamined[mine]], slice(start, stop), bool(is_complete))

@@ -1,6 +1,6 @@
-"""Prepare one corpus: scan it, have its recordings examined in batches, write each shard when they are back, commit.
+"""Prepare one corpus: scan it, examine its recordings in batches, write each finished shard, and commit.
 
-Whoever examines the recordings, this process alone reads earlier features and writes to the store.
+Workers examine the recordings. Only this process reads earlier features and writes to the store.
 """
 
 import functools
@@ -30,13 +30,13 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import delete_temporary_files
 from emodna.pipeline.store.shards import hold_writer_lock, map_shard, write_shard
 
-#: Recordings per batch: enough to make the cost of handing it over vanish, few enough to balance the workers.
+#: Recordings per batch: enough to make the transfer cheap, few enough to balance the workers.
 _BATCH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PrepareReport:
-    """Result of a run."""
+    """Result of a preparation."""
 
     corpus: str
     store: Path
@@ -47,23 +47,23 @@ class PrepareReport:
     audio_seconds: float
     wall_seconds: float
     skipped: Mapping[str, int]
-    """Files of the root that are not part of the corpus, counted by reason."""
+    """Number of files outside the corpus, by reason."""
     rejections: Sequence[tuple[str, str]]
     """Path and reason."""
     warnings: Sequence[str]
 
 
 class PrepareCallback(Protocol):
-    """Is told how a run goes."""
+    """Progress callback of a preparation."""
 
     def on_wait(self, store: Path) -> None:
-        """Another run holds the store; this one waits for it."""
+        """Handle the start of waiting for another process that writes the store."""
 
     def on_plan(self, recordings: int) -> None:
-        """So many recordings have to be looked at."""
+        """Handle the number of recordings to examine."""
 
     def on_batch(self, results: Sequence[ExtractionResult]) -> None:
-        """These recordings have been looked at."""
+        """Handle the results of an examined batch."""
 
 
 def prepare(
@@ -84,20 +84,20 @@ def prepare(
     cache
         The store is <cache>/<corpus>/<feature set>.
     workers
-        Start of the executor that examines the recordings; not called if there is nothing to examine or write.
+        Factory of the executor that examines the recordings; not called if the store is up to date.
     rehash
-        Trust no earlier hash.
+        Ignore all earlier hashes.
     wait
-        Wait while another run writes the same store.
+        Wait while another process writes the same store.
 
     Raises
     ------
     CorpusError
-        Nothing usable under the root. The store, if there was one, is left as it was.
+        The root has no usable recording. An existing store is unchanged.
     StoreError
-        Another run holds the store and `wait` is false, or its folder holds another store.
+        Another process writes the store and `wait` is false, or the folder holds another store.
     WorkerError
-        The workers died, or cannot be used. Finished shards are kept for the next run.
+        The workers died or are unusable. Finished shards are kept for the next preparation.
     """
     began = time.perf_counter()
     tree = corpus.open(root)
@@ -110,15 +110,15 @@ def prepare(
             scan = corpus.scan(tree)
         history = History(store, corpus.name, extraction.features, extraction.segmentation, tree.root, rehash=rehash)
         if extraction.segmenter is not None and layout.START_COLUMN in scan.table.column_names:
-            raise CorpusError(f"the store has columns {layout.START_COLUMN} of its own: rename yours")
+            raise CorpusError(f"reserved column names: {layout.START_COLUMN}", remedy="rename these columns")
         plan = PreparationPlan(scan, tree, history, extraction)
-        callback.on_plan(plan.due)
+        callback.on_plan(plan.unexamined_count)
         progress = _Progress([plan.known[shard.known] for shard in plan.shards])
-        unfinished = [at for at, shard in enumerate(plan.shards) if not shard.stands]
+        unfinished = [at for at, shard in enumerate(plan.shards) if not shard.is_up_to_date]
         if unfinished:
-            # Inside the store's lock, so that nothing is written behind the back of the next run.
-            with workers(tree, extraction, plan.due) as executor:
-                # In threads, since a write waits for the disk most of its time.
+            # Within the lock, so that no worker writes after another process takes it.
+            with workers(tree, extraction, plan.unexamined_count) as executor:
+                # In threads, because a write mostly waits for the disk.
                 writes: dict[futures.Future[tuple[pa.Table, Sequence[ExtractionResult]]], int] = {}
                 for at, results in _examine_shards(plan, unfinished, extraction, executor, callback):
                     shard = plan.shards[at]
@@ -130,51 +130,52 @@ def prepare(
                     progress.add(at, *write.result())
 
         rejections = sorted(progress.rejections)
-        facts = pa.concat_tables(progress.facts)
-        if not len(facts):
+        utterances = pa.concat_tables(progress.utterances)
+        if not len(utterances):
             path, reason = rejections[0]
-            raise CorpusError(f"root {tree.root}: all {len(rejections)} files rejected; the first: {path}: {reason}")
-        shards = np.repeat([shard.number for shard in plan.shards], [len(each) for each in progress.facts])
-        commit(corpus, tree.root, extraction, history, scan, facts, shards, rejections)
+            problem = f"all {len(rejections)} files rejected; the first: {path}: {reason}"
+            raise CorpusError(problem, where=tree.root)
+        shards = np.repeat([shard.number for shard in plan.shards], [len(each) for each in progress.utterances])
+        commit(corpus, tree.root, extraction, history, scan, utterances, shards, rejections)
         history.write_audio_stat(scan.table["path"], pa.concat_tables(progress.states))
 
     return PrepareReport(
         corpus=corpus.name,
         store=store,
-        utterances=len(facts),
-        reused=len(facts) - progress.extracted,
+        utterances=len(utterances),
+        reused=len(utterances) - progress.extracted,
         extracted=progress.extracted,
         rejected=len(rejections),
-        audio_seconds=math.fsum(facts["duration"].to_numpy()),
+        audio_seconds=math.fsum(utterances["duration"].to_numpy()),
         wall_seconds=time.perf_counter() - began,
         skipped={**scan.skipped, **tree.skip_counts},
         rejections=rejections,
-        warnings=_warnings(corpus, history, scan, plan.missing_recordings, facts, sorted(progress.unread)),
+        warnings=_list_warnings(corpus, history, scan, plan, utterances, progress),
     )
 
 
 @dataclass(slots=True)
 class _Progress:
-    """Content of the shards so far, and the fate of the recordings whose audio was opened."""
+    """Content of the shards so far, and the results of the examined recordings."""
 
-    facts: list[pa.Table]
-    """Of each shard: columns of `layout.JOURNAL_SCHEMA`."""
+    utterances: list[pa.Table]
+    """Utterances of each shard: columns of `layout.JOURNAL_SCHEMA`."""
     states: list[pa.Table] = field(default_factory=lambda: [layout.AUDIO_STAT_SCHEMA.empty_table()])
-    """Of each audio file when it was hashed: columns of `layout.AUDIO_STAT_SCHEMA`, null where not known."""
+    """State of each audio file when it was hashed, null if unknown: columns of `layout.AUDIO_STAT_SCHEMA`."""
     extracted: int = 0
-    """Number of utterances."""
+    """Number of extracted utterances."""
     rejections: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason."""
-    unread: list[tuple[str, str]] = field(default_factory=list)
-    """Path and reason, of files that are there and cannot be read: earlier features of them stay."""
+    read_errors: list[tuple[str, str]] = field(default_factory=list)
+    """Path and reason of existing files that cannot be read. Their earlier features stay."""
 
-    def add(self, at: int, facts: pa.Table, opened: Sequence[ExtractionResult]) -> None:
+    def add(self, at: int, utterances: pa.Table, opened: Sequence[ExtractionResult]) -> None:
         """Add a finished shard."""
-        self.facts[at] = facts
-        self.extracted += sum(len(outcome.facts) for outcome in opened if outcome.extracted)
+        self.utterances[at] = utterances
+        self.extracted += sum(len(result.utterances) for result in opened if result.extracted)
         self.rejections += [(each.job.path, each.rejection) for each in opened if each.rejection is not None]
-        self.unread += [(each.job.path, each.unread) for each in opened if each.unread is not None]
-        states = {each.job.path: each.state if each.facts else None for each in opened}
+        self.read_errors += [(each.job.path, each.read_error) for each in opened if each.read_error is not None]
+        states = {each.job.path: each.state if each.utterances else None for each in opened}
         rows = [{"path": path, **(state._asdict() if state else {})} for path, state in states.items()]
         self.states.append(pa.Table.from_pylist(rows, layout.AUDIO_STAT_SCHEMA))
 
@@ -186,8 +187,8 @@ def _examine_shards(
     executor: Executor,
     callback: PrepareCallback,
 ) -> Iterator[tuple[int, list[ExtractionResult]]]:
-    """Have the recordings of some shards examined; yield each shard's place in the plan when all of them are."""
-    # One recording that is cut into utterances is work enough for a batch.
+    """Examine the recordings of unfinished shards; yield the position of each finished shard and its results."""
+    # A recording that is cut into utterances is long enough to be a batch.
     size = _BATCH if extraction.segmenter is None else 1
     pending: dict[futures.Future[list[ExtractionResult]], int] = {}
     results: defaultdict[int, list[ExtractionResult]] = defaultdict(list)
@@ -197,17 +198,17 @@ def _examine_shards(
             at, batch = pending.pop(future), future.result()
             callback.on_batch(batch)
             results[at] += batch
-            if len(results[at]) == len(plan.shards[at].due):
+            if len(results[at]) == len(plan.shards[at].unexamined):
                 yield at, results.pop(at)
 
     for at in unfinished:
         shard = plan.shards[at]
-        if not len(shard.due):
+        if not len(shard.unexamined):
             yield at, []
-        for start in range(0, len(shard.due), size):
-            while len(pending) >= executor.ahead:
+        for start in range(0, len(shard.unexamined), size):
+            while len(pending) >= executor.max_pending:
                 yield from collect()
-            batch = plan.jobs(shard, shard.due[start : start + size])
+            batch = plan.make_jobs(shard, shard.unexamined[start : start + size])
             pending[executor.pool.submit(executor.examine, batch)] = at
     while pending:
         yield from collect()
@@ -216,71 +217,68 @@ def _examine_shards(
 def _finish_shard(
     plan: PreparationPlan,
     shard: ShardPlan,
-    on_batch: Sequence[ExtractionResult],
+    examined: Sequence[ExtractionResult],
     store: Path,
     extraction: ExtractionConfig,
     executor: Executor,
 ) -> tuple[pa.Table, Sequence[ExtractionResult]]:
-    """Write a shard from new features and those of earlier runs, unless its file is there already.
+    """Write a shard from new and earlier features, unless its file exists.
 
-    Return the facts of its utterances, and the outcomes of the recordings whose audio was opened.
+    Return its utterances, and the results of the recordings whose audio was opened.
     """
-    if shard.whole and all(outcome.facts == outcome.job.known for outcome in on_batch):
-        return plan.known[shard.known], on_batch
-    opened = {outcome.job.id: outcome for outcome in on_batch}
+    if shard.is_complete and all(result.utterances == result.job.known for result in examined):
+        return plan.known[shard.known], examined
+    opened = {result.job.id: result for result in examined}
     mapped = functools.cache(map_shard)
     results = []
-    for job in plan.jobs(shard, shard.recordings):
-        outcome = opened.get(job.id) or ExtractionResult(
-            job, job.known
-        )  # its audio needed no look: the earlier facts stand
-        if outcome.facts and not outcome.features:
+    for job in plan.make_jobs(shard, shard.recordings):
+        result = opened.get(job.id) or ExtractionResult(job, job.known)  # without a result, its audio is unchanged
+        if result.utterances and not result.features:
             try:
-                features = tuple(read_features(mapped(store / each.file), each) for each in outcome.facts)
-                outcome = replace(outcome, features=features)
+                features = tuple(read_features(mapped(store / each.file), each) for each in result.utterances)
+                result = replace(result, features=features)
             except StoreError:  # damaged: extract them again
-                (outcome,) = executor.examine([replace(job, known=())])
-                opened[job.id] = outcome
-        results.append(outcome)
-    return _write(store, shard.number, extraction, results), list(opened.values())
+                (result,) = executor.examine([replace(job, known=())])
+                opened[job.id] = result
+        results.append(result)
+    return _write_shard_file(store, shard.number, extraction, results), list(opened.values())
 
 
-def _write(store: Path, number: int, extraction: ExtractionConfig, results: Sequence[ExtractionResult]) -> pa.Table:
-    """Write the shard of all utterances that have features, in order of id; return their facts."""
-    rows = [row for outcome in results for row in zip(outcome.facts, outcome.features, strict=True)]
+def _write_shard_file(
+    store: Path, number: int, extraction: ExtractionConfig, results: Sequence[ExtractionResult]
+) -> pa.Table:
+    """Write a shard with all extracted utterances, sorted by id; return them."""
+    rows = [row for result in results for row in zip(result.utterances, result.features, strict=True)]
     rows.sort(key=lambda row: row[0].id)
     if not rows:
         return layout.JOURNAL_SCHEMA.empty_table()
-    facts, features = zip(*rows, strict=True)
-    file = write_shard(store, number, extraction.parameters, [each.id for each in facts], features)
-    ends = accumulate(each.frames for each in facts)
-    placed = [replace(each, offset=end - each.frames, file=file.name) for each, end in zip(facts, ends, strict=True)]
-    table = pa.Table.from_pylist([asdict(each) for each in placed], layout.JOURNAL_SCHEMA)
+    utterances, features = zip(*rows, strict=True)
+    file = write_shard(store, number, extraction.parameters, [each.id for each in utterances], features)
+    ends = accumulate(each.frames for each in utterances)
+    located = [
+        replace(each, offset=end - each.frames, file=file.name) for each, end in zip(utterances, ends, strict=True)
+    ]
+    table = pa.Table.from_pylist([asdict(each) for each in located], layout.JOURNAL_SCHEMA)
     write_journal(store, file.name, table, extraction.segmentation)
     return table
 
 
-def _warnings(
-    corpus: Corpus,
-    history: History,
-    scan: Scan,
-    missing_recordings: Sequence[str],
-    facts: pa.Table,
-    unread: Sequence[tuple[str, str]],
+def _list_warnings(
+    corpus: Corpus, history: History, scan: Scan, plan: PreparationPlan, utterances: pa.Table, progress: _Progress
 ) -> list[str]:
-    """Return facts of the store and its audio that a user should know, a line each."""
-    lines = [f"rebuilt: {history.damage}"] if history.damage else []
+    """Return warnings about the store and its audio, one line each."""
+    lines = [f"rebuilt a damaged store: {history.damage}"] if history.damage else []
     if history.has_other_segmentation:
-        lines.append("the earlier store was cut into utterances otherwise (--segment): it was replaced")
-    if missing_recordings:
+        lines.append("replaced the earlier store, which has another segmentation of its recordings")
+    if missing := plan.missing_recordings:
+        lines.append(f"{len(missing)} recordings of the earlier store no longer exist (the first: {missing[0]})")
+    if progress.read_errors:
+        path, reason = min(progress.read_errors)
         lines.append(
-            f"{len(missing_recordings)} recordings of the earlier store are gone (the first: {missing_recordings[0]})"
+            f"{len(progress.read_errors)} recordings kept from the earlier store (the first: {path}: {reason})"
         )
-    if unread:
-        path, reason = unread[0]
-        lines.append(f"{len(unread)} recordings stay as they were in the store (the first: {path}: {reason})")
-    silent = facts["id"].filter(pc.less_equal(facts["peak_db"], SILENCE_DB))
+    silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
         lines.append(f"{len(silent)} recordings are all zeros (the first: {silent[0]})")
-    rates = {each["values"]: each["counts"] for each in pc.value_counts(facts["sample_rate"]).to_pylist()}
+    rates = {each["values"]: each["counts"] for each in pc.value_counts(utterances["sample_rate"]).to_pylist()}
     return [*lines, *corpus.find_differences(scan, rates)]

@@ -1,4 +1,4 @@
-"""The feature store on disk: its layout, its write side and its read side."""
+"""The feature store on disk: its layout, and how to write and read it."""
 
 from emodna.pipeline.store.reader import FeatureStore
 

@@ -1,4 +1,4 @@
-"""Find and remove what is left over in the folders of stores, of files that this package names itself."""
+"""Find and delete leftovers: files in the folders of stores that no store needs. Only files named by emodna count."""
 
 import os
 from collections.abc import Iterable
@@ -13,31 +13,31 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.shards import hold_writer_lock, try_to_lock
 from emodna.pipeline.store.snapshot import Snapshot, read_snapshot
 
-#: Reasons why a leftover stays.
-IN_USE: Final = "a process that reads the store may hold it"
-USEFUL: Final = "finished work of an interrupted run, which the next one uses"
+#: Reasons for keeping a leftover.
+IN_USE: Final = "a process that reads the store may use it"
+REUSABLE: Final = "finished work of an interrupted preparation, which the next one uses"
 
 
 class LeftoverKind(StrEnum):
-    """Why a file is left over."""
+    """Kinds of leftovers."""
 
     OLD = "old"
-    """Of an earlier commit, or of a run that was killed: nothing names it."""
+    """File of an earlier commit, or of a killed preparation."""
     TEMPORARY = "temporary"
-    """Half written by a run that was killed."""
+    """File half written by a killed preparation."""
     UNFINISHED = "unfinished"
-    """Finished work of a run that was interrupted, which the next run would use."""
+    """Finished work of an interrupted preparation, which the next one would use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """One file that no store.json names."""
+    """A file that no store.json lists."""
 
     path: Path
     bytes: int
     kind: LeftoverKind
     reason: str | None = None
-    """Reason why it stays, if it does."""
+    """Reason for keeping it; None if it is deleted."""
 
     @property
     def is_data(self) -> bool:
@@ -47,63 +47,62 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class GarbageReport:
-    """Result of tidying one store."""
+    """Result of garbage collection in one store."""
 
     store: Path
     removed: tuple[Leftover, ...] = ()
-    """Removed files; of a dry run, those that would be."""
+    """Deleted files, or in a dry run those to delete."""
     kept: tuple[Leftover, ...] = ()
     skipped: str | None = None
-    """Reason why the store was left alone, if so."""
+    """Reason for skipping the store; None if it was processed."""
     failed: bool = False
     """True if any file could not be inspected or deleted."""
 
 
 def list_store_folders(cache: Path) -> list[Path]:
-    """List the folders of stores below a cache, also of those whose first run has not come to its commit."""
+    """List the folders of stores below a cache, including those before their first commit."""
     return sorted(folder for folder in cache.glob("*/*") if is_store_folder(folder))
 
 
 def is_store_folder(folder: Path) -> bool:
-    """Return True if a folder is a store, or was to become one."""
-    begun = (folder / layout.WRITER_LOCK).is_file() and (folder / layout.JOURNAL).is_dir()
-    return begun or (folder / layout.STORE_JSON).is_file()
+    """Return True if a folder is a store, or one before its first commit."""
+    is_new = (folder / layout.WRITER_LOCK).is_file() and (folder / layout.JOURNAL).is_dir()
+    return is_new or (folder / layout.STORE_JSON).is_file()
 
 
 def delete_leftovers(store: Path, snapshot: Snapshot) -> None:
-    """Remove all that a snapshot just committed does not name and no reader holds; the caller is the only writer."""
-    _remove(store, find_leftovers(store, snapshot))
+    """Delete all leftovers of a new snapshot that no reader uses. The caller must hold the writer lock."""
+    _delete(store, find_leftovers(store, snapshot))
 
 
 def delete_temporary_files(store: Path) -> None:
-    """Remove what a killed run left half written: the next one may lack its room. The caller is the only writer."""
-    _remove(store, [each for each in find_leftovers(store, None) if each.kind is LeftoverKind.TEMPORARY])
+    """Delete temporary files of killed preparations, to free their space. The caller must hold the writer lock."""
+    _delete(store, [each for each in find_leftovers(store, None) if each.kind is LeftoverKind.TEMPORARY])
 
 
 def collect_garbage(store: Path, *, delete: bool, unfinished: bool) -> GarbageReport:
-    """Find what is left over in a store's folder, and remove it unless somebody may want it.
+    """Find the leftovers in a store's folder, and delete those that nobody may need.
 
-    A store that is being written, that is damaged or of another format version is left alone. In a folder without a
-    store.json only what a run has left unfinished is known for certain; other files stay. Without `delete`, nothing is
-    changed; `unfinished` includes finished work of interrupted runs.
+    A store is skipped while it is being written, and if it is damaged or of another format version. In a folder without
+    a store.json, only temporary and unfinished files are leftovers. Without `delete`, this is a dry run. `unfinished`
+    includes the finished work of interrupted preparations.
     """
     try:
-        if _is_held(store / layout.WRITER_LOCK):
+        if _is_locked(store / layout.WRITER_LOCK):
             return GarbageReport(store, skipped="another process is writing it")
-        due, useful = _due(store, unfinished=unfinished)
+        deletable, kept = _select_leftovers(store, unfinished=unfinished)
         if not delete:
-            is_read = _is_held(store / layout.READER_LOCK)
-            in_use = [replace(each, reason=IN_USE) for each in due if is_read and each.is_data]
-            return GarbageReport(
-                store, tuple(each for each in due if not (is_read and each.is_data)), (*useful, *in_use)
-            )
-        if not due:
-            return GarbageReport(store, kept=tuple(useful))
+            is_read = _is_locked(store / layout.READER_LOCK)
+            in_use = [replace(each, reason=IN_USE) for each in deletable if is_read and each.is_data]
+            free = tuple(each for each in deletable if not (is_read and each.is_data))
+            return GarbageReport(store, free, (*kept, *in_use))
+        if not deletable:
+            return GarbageReport(store, kept=tuple(kept))
         with hold_writer_lock(store, wait=False, on_wait=lambda: None):
-            due, useful = _due(store, unfinished=unfinished)  # as it is now that nobody else writes
-            removed, stays = _remove(store, due)
-        failed = any(each.reason != IN_USE for each in stays)
-        return GarbageReport(store, tuple(removed), (*useful, *stays), failed=failed)
+            deletable, kept = _select_leftovers(store, unfinished=unfinished)  # again, now that nobody else writes
+            removed, undeleted = _delete(store, deletable)
+        failed = any(each.reason != IN_USE for each in undeleted)
+        return GarbageReport(store, tuple(removed), (*kept, *undeleted), failed=failed)
     except StoreError as error:
         return GarbageReport(store, skipped=str(error))
     except OSError as error:
@@ -111,14 +110,14 @@ def collect_garbage(store: Path, *, delete: bool, unfinished: bool) -> GarbageRe
 
 
 def find_leftovers(store: Path, snapshot: Snapshot | None) -> list[Leftover]:
-    """List the files of a store's folder that a snapshot does not name, in order of their paths.
+    """List the files in a store's folder that a snapshot does not list, sorted by path.
 
-    Without a snapshot, only what a run left unfinished is certain to be left over.
+    Without a snapshot, only temporary and unfinished files are leftovers.
     """
-    named = {file.name for file in snapshot.files} if snapshot else set()
-    files, journal = _sizes(store), _sizes(store / layout.JOURNAL)
+    listed = {file.name for file in snapshot.files} if snapshot else set()
+    files, journal = _list_files(store), _list_files(store / layout.JOURNAL)
     entries = {path: path.stem for path in journal if path.suffix == layout.CHECKSUMMED_SUFFIX}
-    finished = {shard for shard in entries.values() if store / shard in files} - named
+    finished = {shard for shard in entries.values() if store / shard in files} - listed
     found = []
     for path, size in sorted({**files, **journal}.items()):
         if is_temporary(path):
@@ -126,43 +125,43 @@ def find_leftovers(store: Path, snapshot: Snapshot | None) -> list[Leftover]:
         elif path.name in finished or entries.get(path) in finished:
             found.append(Leftover(path, size, LeftoverKind.UNFINISHED))
         elif path in entries or (
-            snapshot and path in files and layout.is_content_name(path.name) and path.name not in named
+            snapshot and path in files and layout.is_content_name(path.name) and path.name not in listed
         ):
             found.append(Leftover(path, size, LeftoverKind.OLD))
     return found
 
 
-def _due(store: Path, *, unfinished: bool) -> tuple[list[Leftover], list[Leftover]]:
-    """List what is to be removed, and the finished work that is to stay."""
+def _select_leftovers(store: Path, *, unfinished: bool) -> tuple[list[Leftover], list[Leftover]]:
+    """Return the leftovers to delete, and the finished work to keep."""
     snapshot = read_snapshot(store) if os.path.lexists(store / layout.STORE_JSON) else None
     found = find_leftovers(store, snapshot)
-    due = [each for each in found if unfinished or each.kind is not LeftoverKind.UNFINISHED]
-    useful = [] if unfinished else [each for each in found if each.kind is LeftoverKind.UNFINISHED]
-    return due, [replace(each, reason=USEFUL) for each in useful]
+    deletable = [each for each in found if unfinished or each.kind is not LeftoverKind.UNFINISHED]
+    kept = [] if unfinished else [each for each in found if each.kind is LeftoverKind.UNFINISHED]
+    return deletable, [replace(each, reason=REUSABLE) for each in kept]
 
 
-def _remove(store: Path, found: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
-    """Remove files, data only while no reader holds a snapshot; return what is gone, and what stays."""
-    removed, stays = [], []
-    with (store / layout.READER_LOCK).open("r+b") as lock:  # a network file system locks no file that is only read
+def _delete(store: Path, found: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
+    """Delete files, but data only while no reader holds a snapshot. Return the deleted and the other files."""
+    removed, undeleted = [], []
+    with (store / layout.READER_LOCK).open("r+b") as lock:  # network file systems do not lock read-only files
         try:
-            alone = try_to_lock(lock.fileno())
-        except OSError:  # nothing says that nobody reads
-            alone = False
+            is_unread = try_to_lock(lock.fileno())
+        except OSError:  # without locks, there may be readers
+            is_unread = False
         for each in found:
-            if each.is_data and not alone:
-                stays.append(replace(each, reason=IN_USE))
+            if each.is_data and not is_unread:
+                undeleted.append(replace(each, reason=IN_USE))
                 continue
             try:
                 each.path.unlink(missing_ok=True)
                 removed.append(each)
             except OSError as error:
-                stays.append(replace(each, reason=f"cannot be removed: {error.strerror}"))
-    return removed, stays
+                undeleted.append(replace(each, reason=f"cannot be deleted: {error.strerror}"))
+    return removed, undeleted
 
 
-def _is_held(lock: Path) -> bool:
-    """Return True if a process has a lock; asking changes nothing, and does not wait."""
+def _is_locked(lock: Path) -> bool:
+    """Return True if a process holds a lock. Does not wait and changes nothing."""
     try:
         with lock.open() as file:
             return not try_to_lock(file.fileno())
@@ -170,8 +169,8 @@ def _is_held(lock: Path) -> bool:
         return False
 
 
-def _sizes(folder: Path) -> dict[Path, int]:
-    """Return the regular files of a folder, which may be absent, with their sizes in bytes."""
+def _list_files(folder: Path) -> dict[Path, int]:
+    """Return the size in bytes of each regular file in a folder; empty if there is no folder."""
     try:
         with os.scandir(folder) as entries:
             files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]

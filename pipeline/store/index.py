@@ -1,4 +1,4 @@
-"""Tables of a store: the index (Parquet, a row per utterance), and side files (Arrow behind their own SHA-256)."""
+"""Tables of a store: the index (Parquet, a row per utterance) and the side files (Arrow after a SHA-256)."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,42 +15,42 @@ from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.snapshot import Snapshot, verify_file
 
-#: Columns that a training run needs of every utterance; all numeric, so that a million of them cost little.
+#: Columns that training reads for every utterance. All are numeric, so that a million rows take little memory.
 NUMERIC_COLUMNS: Final = ("arousal", "valence", "frames", "peak_db", "shard", "offset", "feature_crc")
 
 _DIGEST_SIZE: Final = hashlib.sha256().digest_size
 
 
 class Index:
-    """The index of a snapshot, its every byte compared with store.json; a `StoreError` if one is wrong."""
+    """The index of a snapshot. Raises a `StoreError` if any byte differs from its checksum in store.json."""
 
     def __init__(self, store: Path, snapshot: Snapshot) -> None:
-        self._files = [verify_file(store, file) for file in snapshot.tables("index")]
+        self._files = [verify_file(store, file) for file in snapshot.list_tables("index")]
         columns = dict(zip(NUMERIC_COLUMNS, self.columns(NUMERIC_COLUMNS).columns, strict=True))
-        # One column at a time, so that a large index is not held twice.
-        self.numeric: Mapping[str, NDArray[Any]] = {name: _numpy(columns.pop(name)) for name in NUMERIC_COLUMNS}
-        """Each column of `NUMERIC_COLUMNS` as an array (n,) of its own type, null as -1."""
+        # Column by column, so that memory never holds a large index twice.
+        self.numeric: Mapping[str, NDArray[Any]] = {name: _to_numpy(columns.pop(name)) for name in NUMERIC_COLUMNS}
+        """Each column of `NUMERIC_COLUMNS` as an array (n,) of its type; null is -1."""
 
     def columns(self, names: Sequence[str] | None) -> pa.Table:
-        """Read some columns, or all, in the order of the rows."""
-        return pa.concat_tables([_read(file, names) for file in self._files])
+        """Read these columns, or all, in row order."""
+        return pa.concat_tables([_read_columns(file, names) for file in self._files])
 
 
-def _read(file: Path, names: Sequence[str] | None) -> pa.Table:
-    # Not by pq.read_table: its dataset and its threads take 40 MB, however small the file.
+def _read_columns(file: Path, names: Sequence[str] | None) -> pa.Table:
+    # pq.read_table takes 40 MB for its dataset and threads, even for a small file.
     with pq.ParquetFile(file) as parquet:
         table = parquet.read(None if names is None else list(names), use_threads=False)
     return table if names is None else table.select(list(names))
 
 
-def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
+def _to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
     if column.null_count:
         column = column.fill_null(pa.scalar(-1, column.type))
     return np.array(column.to_numpy())
 
 
 def write_checksummed(path: Path, table: pa.Table) -> None:
-    """Write a table atomically."""
+    """Write a table after its checksum, atomically."""
     sink = pa.BufferOutputStream()
     pyarrow.feather.write_feather(table, sink)
     content = sink.getvalue().to_pybytes()
@@ -58,7 +58,7 @@ def write_checksummed(path: Path, table: pa.Table) -> None:
 
 
 def read_checksummed(path: Path, schema: pa.Schema | None = None) -> pa.Table | None:
-    """Read what `write_checksummed` wrote; None if it is missing, damaged, or not of `schema`, if given."""
+    """Read a table of `write_checksummed`; return None if it is missing, damaged, or not of `schema`."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -71,5 +71,5 @@ def read_checksummed(path: Path, schema: pa.Schema | None = None) -> pa.Table | 
 
 
 def list_side_files(store: Path) -> list[Path]:
-    """List the side files that lie in a store."""
+    """List the side files of a store."""
     return sorted(path for path in store.glob(f"**/*{layout.CHECKSUMMED_SUFFIX}") if path.is_file())

@@ -1,12 +1,12 @@
-"""Names and schemas of everything in a feature store, in one place.
+"""Names and schemas of all files in a feature store.
 
 <cache>/<corpus>/<feature-set>/
-    store.json               names every other file by size and SHA-256; its rename into place is the commit
+    store.json               lists every other file with size and SHA-256; its rename into place is the commit
     shard-<content>.h5       features of one bucket of utterances
-    index-<content>.parquet  one row per utterance, in order of (shard, id)
+    index-<content>.parquet  one row per utterance, sorted by (shard, id)
     rejected-<content>.parquet
-    audio-stat.sealed        side file: sizes and times of the audio, which spare hashing it again
-    journal/                 side files: finished work of a run that has not committed yet
+    audio-stat.sealed        side file: sizes and times of the audio, which avoid hashing it again
+    journal/                 side files: finished shards of a preparation before its commit
     .lock, .readers          kernel locks: one writer, any number of readers
 """
 
@@ -30,8 +30,8 @@ CHECKSUMMED_SUFFIX: Final = ".sealed"
 SHARD_SUFFIX: Final = ".h5"
 TABLE_SUFFIX: Final = ".parquet"
 
-#: Smallest mean number of recordings per shard at which the number of shards doubles: of whole utterances, and of
-#: recordings that are cut into many.
+#: Largest mean number of recordings per shard; above it, the number of shards doubles. The second number is for
+#: recordings that are cut into utterances.
 UTTERANCES_PER_SHARD: Final = 128
 CUT_RECORDINGS_PER_SHARD: Final = 16
 
@@ -61,14 +61,14 @@ INDEX_SCHEMA: Final = pa.schema(
     ]
 )
 
-#: Columns by which a corpus describes a recording.
-_DESCRIBED: Final = ("id", "path", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion")
-SCAN_SCHEMA: Final = pa.schema([INDEX_SCHEMA.field(name) for name in _DESCRIBED])
+#: Columns of a corpus scan, one row per recording.
+_SCAN_COLUMNS: Final = ("id", "path", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion")
+SCAN_SCHEMA: Final = pa.schema([INDEX_SCHEMA.field(name) for name in _SCAN_COLUMNS])
 
-#: Column behind these, in a store of recordings that were cut into utterances: start of the piece in s.
+#: Additional last column if recordings are cut into utterances: start of the segment in s.
 START_COLUMN: Final = "start"
 
-#: The columns that come from the audio and not from the corpus: what a later run can use again.
+#: Columns that come from the audio, not from the corpus. Later preparations reuse them.
 AUDIO_COLUMNS: Final = (
     *("id", "sample_rate", "channels", "duration", "frames", "peak_db"),
     *("offset", "audio_sha256", "feature_crc"),
@@ -83,7 +83,7 @@ AUDIO_STAT_SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a store, as store.json names it."""
+    """One file of a store, as listed in store.json."""
 
     name: str
     size: int
@@ -93,23 +93,23 @@ class StoredFile:
 
 
 def make_content_name(kind: str, sha256: str, suffix: str) -> str:
-    """Return the name of a file of a kind by its content."""
+    """Return the file name of a content of this kind."""
     return f"{kind}-{sha256[:16]}{suffix}"
 
 
 def is_content_name(name: str) -> bool:
-    """Return True if a file's name is one that `make_content_name` makes."""
+    """Return True if a name has the form of `make_content_name`."""
     return re.fullmatch(r"[a-z]+-[0-9a-f]{16}\.(h5|parquet)", name) is not None
 
 
 def count_shards(recordings: int, *, cut: bool = False) -> int:
-    """Return the number of shards, a power of two that follows from the recordings alone; more if they are `cut`."""
+    """Return the number of shards, a power of two, for a number of recordings; more if they are `cut`."""
     per_shard = CUT_RECORDINGS_PER_SHARD if cut else UTTERANCES_PER_SHARD
     least = -(-recordings // per_shard)
     return 1 << max(least - 1, 0).bit_length()
 
 
 def assign_shard(recording_id: str, shards: int) -> int:
-    """Return the shard of a recording, and so of all its utterances: a bucket of the hash of its id."""
+    """Return the shard of a recording and all its utterances: a bucket of the hash of its id."""
     digest = hashlib.sha256(recording_id.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % shards

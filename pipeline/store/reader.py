@@ -1,4 +1,4 @@
-"""Open, read and verify a feature store. The write side is `shards`."""
+"""Open, read and verify a feature store. The module `shards` writes it."""
 
 import fcntl
 import json
@@ -19,25 +19,25 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline.emotions import TASKS
-from emodna.pipeline.errors import StoreError
+from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, list_side_files, read_checksummed
-from emodna.pipeline.store.shards import feature_crc, map_shard
-from emodna.pipeline.store.snapshot import Snapshot, encode_document, read_snapshot, verify_file
+from emodna.pipeline.store.shards import compute_feature_crc, map_shard
+from emodna.pipeline.store.snapshot import Snapshot, encode_document, make_damage_error, read_snapshot, verify_file
 
-#: Ids that a mistyped one is compared with, at most: a second's work.
+#: Maximum number of ids to compare with an unknown one, which takes a second.
 _IDS_TO_COMPARE: Final = 20_000
 
 
 class FeatureStore:
     """A snapshot of one corpus's features and labels, at the path <cache>/<corpus>/<feature-set>.
 
-    `len(store)` utterances; `store[i]` are the features of utterance i, float32 [frames, dim], read-only and
-    memory-mapped; `store.table` is the whole index as a pyarrow table, row i describing utterance i. The snapshot stays
-    readable while later runs of emodna-prep commit new ones. A forked process goes on with it; one that gets it pickled
-    opens the same snapshot.
+    `len(store)` is the number of utterances. `store[i]` returns the features of utterance i, float32 [frames, dim],
+    read-only and memory-mapped. `store.table` is the index as a pyarrow table, one row per utterance. The snapshot
+    stays readable while later preparations commit new ones. A forked process can use it; a pickled store opens the
+    same snapshot.
 
-    Raises `StoreError`: no store, or a damaged one; from `store[i]`, features that do not match their checksum.
+    Raises `StoreError`: missing or damaged store. `store[i]` raises it if features do not match their checksum.
 
     Examples
     --------
@@ -48,14 +48,14 @@ class FeatureStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
-        _hold_for_reading(self)
+        _lock_for_reading(self)
         snapshot = read_snapshot(self.path)
         while True:
             try:
                 self._open(snapshot)
                 break
             except StoreError:
-                # Where there are no locks, another run may have replaced what store.json named a moment ago.
+                # Without locks, another process may have replaced the files of this snapshot a moment ago.
                 earlier, snapshot = snapshot, read_snapshot(self.path)
                 if snapshot == earlier:
                     raise
@@ -65,9 +65,9 @@ class FeatureStore:
         self._index = Index(self.path, snapshot)
         numeric = self._index.numeric
         self.frames: NDArray[np.int32] = numeric["frames"]
-        """(n,) number of frames of each utterance."""
+        """Number of frames of each utterance, (n,)."""
         self.peak_db: NDArray[np.float32] = numeric["peak_db"]
-        """(n,) top of each utterance's log-mel range in dB, or of its waveform."""
+        """Peak of each utterance in dB, of its log-mel spectrogram or its waveform, (n,)."""
         self._labels: dict[str, NDArray[np.int8]] = {task: numeric[task] for task in TASKS}
         self._shard, self._offset, self._crc = numeric["shard"], numeric["offset"], numeric["feature_crc"]
         self._shards = self.snapshot.shards
@@ -79,7 +79,7 @@ class FeatureStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.path = state["path"]
-        _hold_for_reading(self)
+        _lock_for_reading(self)
         self._open(state["snapshot"])
 
     def __len__(self) -> int:
@@ -87,7 +87,7 @@ class FeatureStore:
 
     def __getitem__(self, row: int) -> NDArray[np.float32]:
         if not -len(self) <= row < len(self):
-            raise IndexError(f"utterance {row} of {len(self)}")
+            raise IndexError(f"row {row} is out of range: the store has {len(self)} utterances")
         row %= len(self)
         features = self._read(row)
         if not self._checked_rows[row]:
@@ -99,12 +99,12 @@ class FeatureStore:
         return (self[row] for row in range(len(self)))
 
     def gather(self, rows: NDArray[np.integer[Any]]) -> list[NDArray[np.float32]]:
-        """Return the features of rows (n,), as `store[row]` gives them one by one at five times the cost."""
+        """Return the features of rows (n,): the same as `store[row]` for each, five times as fast."""
         for row in rows[~self._checked_rows[rows]].tolist():
-            self[row]  # maps its shard, too
+            self[row]  # also maps its shard
         starts = self._offset[rows]
-        places = zip(self._shard[rows].tolist(), starts.tolist(), (starts + self.frames[rows]).tolist(), strict=True)
-        return [self._maps[shard][start:end] for shard, start, end in places]
+        spans = zip(self._shard[rows].tolist(), starts.tolist(), (starts + self.frames[rows]).tolist(), strict=True)
+        return [self._maps[shard][start:end] for shard, start, end in spans]
 
     def labels(self, task: str) -> NDArray[np.int8]:
         """Return the labels (n,) of a task: 1 high / positive, 0 low / negative, -1 unlabelled."""
@@ -122,28 +122,28 @@ class FeatureStore:
 
     @cached_property
     def table(self) -> pa.Table:
-        """The whole index, in order; read when first asked for."""
+        """The whole index in row order, read on first use."""
         return self._index.columns(None)
 
     @cached_property
     def ids(self) -> list[str]:
-        """Utterance ids, in order; read when first asked for."""
+        """Utterance ids in row order, read on first use."""
         return self.column("id")
 
     def column(self, name: str) -> list[Any]:
-        """Read one column of the index as Python values, in order."""
+        """Read one column of the index as Python values, in row order."""
         values: list[Any] = self.columns([name])[name].to_pylist()
         return values
 
     def columns(self, names: Sequence[str]) -> pa.Table:
-        """Return some columns of the index, in order, and read no others."""
+        """Read only these columns of the index, in row order."""
         return self._index.columns(names)
 
-    def blocks(self, values: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Read everything once, in order: runs of utterances that lie end to end in one shard, each checked.
+    def iterate_blocks(self, values: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield rows and features of the whole store, in blocks of adjacent utterances; each utterance is checked.
 
-        No shard stays mapped, so that memory does not grow with the store. Utterances are taken together up to so many
-        values; a longer one comes alone. Yields their rows and features (sum of their frames, dim), read-only.
+        A block has at most so many `values`, or one longer utterance. Its features are (sum of the frames, dim),
+        read-only. No shard stays mapped, so memory does not grow with the store.
         """
         ends = self._offset + self.frames
         bounds = np.flatnonzero(np.diff(self._shard) | (self._offset[1:] != ends[:-1])) + 1
@@ -159,32 +159,33 @@ class FeatureStore:
                 first = rows.stop
 
     def find_row(self, utterance_id: str) -> int:
-        """Return the row of an utterance. Raises `StoreError`: no such utterance; names a few that exist."""
+        """Return the row of an utterance; raise a `StoreError` with similar ids if there is none."""
         ids = self.columns(["id"])["id"]
         row: int = pc.index(ids, utterance_id).as_py()
         if row < 0:
             some = ids.slice(length=_IDS_TO_COMPARE).to_pylist()
             near = get_close_matches(utterance_id, some, cutoff=0.5) or some[:3]
-            raise StoreError(f"{self.snapshot.corpus}: no utterance {utterance_id!r}; ids are like {', '.join(near)}")
+            problem, remedy = f"no utterance {utterance_id!r}", f"ids look like {', '.join(near)}"
+            raise StoreError(problem, where=self.snapshot.corpus, remedy=remedy)
         return row
 
-    def rejected(self) -> pa.Table:
-        """Return the files that could not be used: path and reason."""
-        files = [verify_file(self.path, file) for file in self.snapshot.tables("rejected")]
+    def read_rejected(self) -> pa.Table:
+        """Return the rejected files: path and reason."""
+        files = [verify_file(self.path, file) for file in self.snapshot.list_tables("rejected")]
         tables = [pq.read_table(file, schema=layout.REJECTED_SCHEMA) for file in files]
         return pa.concat_tables([layout.REJECTED_SCHEMA.empty_table(), *tables])
 
-    def verify(self) -> list[str]:
-        """Check every byte, of the side files too; return the problems, a line each, with the file's name."""
-        problems = self._damaged_beside()
+    def verify(self) -> list[StoreError]:
+        """Check every byte, including the side files; return an error for each problem."""
+        problems = self._verify_unlisted_files()
         unreadable = set()
         for file in self.snapshot.files:
             try:
                 verify_file(self.path, file)
             except StoreError as error:
-                problems.append(str(error))
+                problems.append(error)
                 if isinstance(error.__cause__, OSError):
-                    unreadable.add(file.shard)  # a map of what its disk cannot read ends the process
+                    unreadable.add(file.shard)  # mapping a file that the disk cannot read kills the process
         damaged: dict[str, list[str]] = {}
         for row, shard in enumerate(self._shard.tolist()):
             if shard in unreadable:
@@ -194,45 +195,49 @@ class FeatureStore:
             except StoreError:
                 damaged.setdefault(self._shards[shard].name, []).append(self.ids[row])
         for name, ids in damaged.items():
-            problems.append(f"{self.path / name}: {len(ids)} utterances are not readable (the first: {ids[0]})")
+            reason = f"{len(ids)} utterances do not match their checksum (the first: {ids[0]})"
+            problems.append(make_damage_error(self.path / name, reason, reread=True))
         return problems
 
-    def _damaged_beside(self) -> list[str]:
-        """Check the files that store.json does not name: itself, and the side files."""
+    def _verify_unlisted_files(self) -> list[StoreError]:
+        """Return the problems of the files that store.json does not list: itself and the side files."""
         problems = []
         description = self.path / layout.STORE_JSON
         try:
             read_snapshot(self.path)
             if encode_document(json.loads(description.read_bytes())) != description.read_bytes():
-                problems.append(f"{description}: damaged (not the bytes that were written); run emodna-prep again")
+                problems.append(make_damage_error(description, "not the bytes that were written"))
         except StoreError as error:
-            problems.append(str(error))
-        # A run that ends meanwhile takes its journal away.
+            problems.append(error)
+        # A preparation that commits meanwhile deletes its journal.
         damaged = [path for path in list_side_files(self.path) if read_checksummed(path) is None and path.exists()]
-        return [*problems, *(f"{path}: damaged; delete it and run emodna-prep again" for path in damaged)]
+        remedy = Remedy("delete it and prepare the corpus again", PrepareCorpus.of_store(self.path))
+        checksum = "damaged: its checksum does not match"
+        return [*problems, *(StoreError(checksum, where=path, remedy=remedy) for path in damaged)]
 
     def _read(self, row: int) -> NDArray[np.float32]:
-        """Read the features of a row, as a view of its shard's memory map."""
+        """Return the features of a row, a view of the memory map of its shard."""
         shard, offset = int(self._shard[row]), int(self._offset[row])
         if shard not in self._maps:
             self._maps[shard] = map_shard(self.path / self._shards[shard].name)
         return self._maps[shard][offset : offset + int(self.frames[row])]
 
     def _check(self, row: int, features: NDArray[np.float32]) -> None:
-        """Compare features of a row with its checksum."""
-        if len(features) != self.frames[row] or feature_crc(features) != self._crc[row]:
+        """Raise a `StoreError` if features do not match the checksum of their row."""
+        if len(features) != self.frames[row] or compute_feature_crc(features) != self._crc[row]:
             file = self.path / self._shards[int(self._shard[row])].name
-            raise StoreError(f"{file}: {self.ids[row]!r} is damaged; run emodna-prep --rehash")
+            reason = f"the features of {self.ids[row]!r} do not match their checksum"
+            raise make_damage_error(file, reason, reread=True)
 
 
-def _hold_for_reading(store: FeatureStore) -> None:
-    """Take a shared lock for as long as the object lives: no file of its snapshot is removed meanwhile."""
-    # Of a store that was copied without its locks, the lock is made; of a folder that is no store, none is.
-    make = os.O_CREAT if (store.path / layout.STORE_JSON).exists() else 0
+def _lock_for_reading(store: FeatureStore) -> None:
+    """Take a shared lock for the lifetime of the object, so that no file of its snapshot is deleted."""
+    # Create the lock file in a store that was copied without it, but not in another folder.
+    create = os.O_CREAT if (store.path / layout.STORE_JSON).exists() else 0
     try:
-        descriptor = os.open(store.path / layout.READER_LOCK, os.O_RDONLY | make, 0o666)
-    except OSError:  # no store, which `read_snapshot` says, or one where nothing may be written
+        descriptor = os.open(store.path / layout.READER_LOCK, os.O_RDONLY | create, 0o666)
+    except OSError:  # no store, which `read_snapshot` reports, or a read-only one
         return
     weakref.finalize(store, os.close, descriptor)
-    with suppress(OSError):  # a file system without locks: no run can write there, so none removes anything
+    with suppress(OSError):  # a file system without locks, where no process can write stores
         fcntl.flock(descriptor, fcntl.LOCK_SH)

@@ -1,4 +1,4 @@
-"""Files of a store: write and map its shards, write its tables, and lock it for one writer."""
+"""Write and map the shards of a store, write its tables, and lock it for one writer."""
 
 import fcntl
 import hashlib
@@ -17,38 +17,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from emodna.pipeline.errors import StoreError
+from emodna.pipeline.errors import Remedy, StoreError
 from emodna.pipeline.files import make_folder, write_atomically
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.layout import StoredFile
-from emodna.pipeline.store.snapshot import has_content, make_read_error
+from emodna.pipeline.store.snapshot import has_content, make_damage_error, make_read_error
 
 _in_memory = itertools.count()
 
 _POLL_SECONDS: Final = 0.05
 
-#: Errors that h5py raises of a damaged file.
+#: Errors that h5py raises for a damaged file.
 _HDF5_ERRORS: Final = (OSError, LookupError, AttributeError, RuntimeError, TypeError, ValueError, ArithmeticError)
 
 
 @contextmanager
 def hold_writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
-    """Be the only writer of a store. The lock is the kernel's and dies with its holder.
+    """Lock a store for writing. The kernel releases the lock when its holder dies.
 
-    `on_wait` is called before waiting for another writer; yields True if there was one. Raises `StoreError`: another
-    writer holds it and `wait` is false; or the folder cannot be written, or has no locks.
+    Call `on_wait` before waiting for another writer; yield True if there was one. Raises `StoreError`: another writer
+    holds the lock and `wait` is false, or the folder is not writable or does not support locks.
     """
     waited = False
     try:
         while (descriptor := _try_lock(store)) is None:
             if not wait:
-                raise StoreError(f"{store}: another emodna-prep is writing this store")
+                raise StoreError(
+                    "another process is writing this store", where=store, remedy="try again when it has finished"
+                )
             if not waited:
                 on_wait()
                 waited = True
             time.sleep(_POLL_SECONDS)
     except OSError as error:
-        raise StoreError(f"{store}: cannot be written: {error.strerror}; choose another --cache") from error
+        problem = f"cannot be written: {error.strerror}"
+        raise StoreError(problem, where=store, remedy=Remedy("choose another {cache}")) from error
     try:
         yield waited
     finally:
@@ -56,9 +59,9 @@ def hold_writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) ->
 
 
 def _try_lock(store: Path) -> int | None:
-    """Lock a store, made if there is none; the lock lasts as long as its descriptor. None if another writer has it.
+    """Lock a store, creating its folder; return the lock's open descriptor, or None if another writer holds the lock.
 
-    Not by filelock: where a file system has no locks, that one takes the lock for held, or leaves a file behind that
+    The package filelock is unsuitable: on a file system without locks it takes the lock for held, or leaves a file that
     outlives its holder.
     """
     make_folder(store / layout.JOURNAL)
@@ -68,7 +71,7 @@ def _try_lock(store: Path) -> int | None:
     try:
         if try_to_lock(descriptor) and os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor
-    except FileNotFoundError:  # deleted with its folder meanwhile
+    except FileNotFoundError:  # deleted meanwhile, with its folder
         pass
     except BaseException:
         os.close(descriptor)
@@ -78,7 +81,7 @@ def _try_lock(store: Path) -> int | None:
 
 
 def try_to_lock(descriptor: int) -> bool:
-    """Lock an open file for this process alone; return False if another one has a lock on it."""
+    """Lock an open file exclusively; return False if another process holds a lock on it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -93,16 +96,16 @@ def write_shard(
     ids: Sequence[str],
     features: Sequence[NDArray[np.float32]],
 ) -> StoredFile:
-    """Write one shard to be memory-mapped: features [frames, dim] in order of `ids`, `parameters` as attributes."""
+    """Write one memory-mappable shard: features [frames, dim] in order of `ids`, `parameters` as attributes."""
     offsets = np.cumsum([0, *(len(each) for each in features)], dtype=np.int64)
-    # HDF5 knows a file in memory by its name, and several workers write theirs at the same time.
+    # HDF5 identifies files in memory by name, and several threads write shards at the same time.
     name = f"shard in memory {next(_in_memory)}"
     with h5py.File(
         name, "w", driver="core", backing_store=False, alignment_threshold=4096, alignment_interval=4096
     ) as file:
         for parameter, value in parameters.items():
             file.attrs[parameter] = "none" if value is None else value
-        # One contiguous dataset, times off: the same content gives the same bytes.
+        # One contiguous dataset without times, so that the same content gives the same bytes.
         file.create_dataset("features", data=np.concatenate(features), dtype="<f4", track_times=False)
         file.create_dataset("offsets", data=offsets, dtype="<i8", track_times=False)
         encoded = [id.encode("utf-8", "surrogateescape") for id in ids]
@@ -113,28 +116,28 @@ def write_shard(
     return _write_named_by_content(store, "shard", layout.SHARD_SUFFIX, content, number)
 
 
-def feature_crc(features: NDArray[np.float32]) -> int:
-    """Return the CRC-32 of an utterance's features as they lie in the shard."""
+def compute_feature_crc(features: NDArray[np.float32]) -> int:
+    """Return the CRC-32 of the features of one utterance, as stored in the shard."""
     return zlib.crc32(np.ascontiguousarray(features).data)
 
 
 def map_shard(path: Path) -> NDArray[np.float32]:
-    """Memory-map the features [frames, dim] of one shard, read-only, or raise a `StoreError` if it is damaged."""
+    """Memory-map the features [frames, dim] of one shard, read-only; raise a `StoreError` if it is damaged."""
     try:
         with h5py.File(path, "r") as file:
-            place = _place(file)
+            place = _locate_features(file)
     except _HDF5_ERRORS as error:
-        if isinstance(error, OSError) and error.errno:  # missing, or too many files are open, say
+        if isinstance(error, OSError) and error.errno:  # such as a missing file, or too many open files
             raise make_read_error(path, OSError(error.errno, os.strerror(error.errno))) from error
-        raise StoreError(f"{path}: damaged ({error}); run emodna-prep --rehash") from error
+        raise make_damage_error(path, str(error), reread=True) from error
     if place is None:
-        raise StoreError(f"{path}: damaged (no contiguous float32 dataset 'features'); run emodna-prep --rehash")
+        raise make_damage_error(path, "no contiguous float32 dataset 'features'", reread=True)
     offset, shape = place
     try:
         if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
-            raise StoreError(f"{path}: damaged (shorter than its dataset); run emodna-prep --rehash")
-        # Arrow's map outlives its file descriptor, where np.memmap holds one per shard: a large store has more shards
-        # than a process may have open files.
+            raise make_damage_error(path, "shorter than its dataset", reread=True)
+        # Arrow's map outlives its file descriptor. np.memmap keeps one open per shard, but a large store has more
+        # shards than a process may have open files.
         with pa.memory_map(str(path)) as mapped:
             content = mapped.read_buffer()
     except OSError as error:
@@ -142,17 +145,17 @@ def map_shard(path: Path) -> NDArray[np.float32]:
     return np.frombuffer(content, "<f4", shape[0] * shape[1], offset).reshape(shape)
 
 
-def _place(shard: h5py.File) -> tuple[int, tuple[int, int]] | None:
-    """Return offset in the file, and shape, of a shard's features [frames, dim]; None if they cannot be mapped."""
+def _locate_features(shard: h5py.File) -> tuple[int, tuple[int, int]] | None:
+    """Return the offset and shape of the features [frames, dim] in a shard; None if they cannot be mapped."""
     dataset = shard["features"]
-    contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+    is_contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
     offset, shape = dataset.id.get_offset(), dataset.shape
-    sound = contiguous and dataset.dtype == np.dtype("<f4") and offset is not None
-    return (offset, shape) if sound and len(shape) == 2 and min(shape) > 0 else None
+    is_mappable = is_contiguous and dataset.dtype == np.dtype("<f4") and offset is not None
+    return (offset, shape) if is_mappable and len(shape) == 2 and min(shape) > 0 else None
 
 
 def write_table(store: Path, kind: str, table: pa.Table) -> StoredFile:
-    """Write a Parquet table of a kind: `index` or `rejected`."""
+    """Write a Parquet table of this kind: `index` or `rejected`."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", version="2.6")
     return _write_named_by_content(store, kind, layout.TABLE_SUFFIX, sink.getvalue().to_pybytes(), None)

@@ -1,4 +1,4 @@
-"""Read store.json, and check that the files it names are there and whole."""
+"""Read store.json, and check the files that it lists."""
 
 import hashlib
 import json
@@ -9,6 +9,8 @@ from typing import Any
 
 from emodna.pipeline.errors import (
     ForeignStoreError,
+    PrepareCorpus,
+    Remedy,
     StoreError,
     UnreadableStoreError,
     explain_os_error,
@@ -36,52 +38,51 @@ class Snapshot:
     files: Sequence[StoredFile]
     created: str
     segmentation: Mapping[str, Any] | None = None
-    """Rule by which recordings were cut into utterances; None if each is one."""
+    """Parameters of the rule that cut recordings into utterances; None if each recording is one utterance."""
 
     @property
     def shards(self) -> dict[int, StoredFile]:
-        """Shard number -> file."""
+        """Files of the shards by their number."""
         return {file.shard: file for file in self.files if file.shard is not None}
 
-    def tables(self, kind: str) -> list[StoredFile]:
-        """Return the `index` or `rejected` files, in order."""
+    def list_tables(self, kind: str) -> list[StoredFile]:
+        """List the `index` or the `rejected` files, in order."""
         return [file for file in self.files if file.shard is None and file.name.startswith(f"{kind}-")]
 
 
 def read_snapshot(store: Path) -> Snapshot:
-    """Read and check a store's store.json.
+    """Read and check the store.json of a store.
 
-    Raises `StoreError`: damaged, or of another format. Raises `UnreadableStoreError`: unreadable at the moment.
+    Raises `StoreError`: missing, damaged or of another format. `UnreadableStoreError`: unreadable at the moment.
     """
     file = store / layout.STORE_JSON
     try:
         content = json.loads(file.read_bytes())
         if content["format"] != layout.FORMAT:
-            raise StoreError(f"{file}: not the description of a feature store")
+            raise StoreError("not the store.json of a feature store", where=file)
         if content["version"] != layout.FORMAT_VERSION:
             raise ForeignStoreError(
-                f"{file}: format version {content['version']!r}, this emodna reads version {layout.FORMAT_VERSION}: "
-                "prepare the corpus again into another --cache"
+                f"format version {content['version']!r}; this emodna reads version {layout.FORMAT_VERSION}",
+                where=file,
+                remedy=Remedy("prepare the corpus again into another {cache}"),
             )
         if content.pop("checksum") != compute_checksum(content):
-            raise StoreError(
-                f"{file}: damaged (its checksum does not match); run emodna-prep again to rebuild the store"
-            )
+            raise make_damage_error(file, "its checksum does not match")
         files = [StoredFile(**entry) for entry in content.pop("files")]
-        if elsewhere := [each.name for each in files if not layout.is_content_name(each.name)]:
-            raise StoreError(f"{file}: names {elsewhere[0]!r}, which is no file of a store; run emodna-prep again")
+        if foreign := [each.name for each in files if not layout.is_content_name(each.name)]:
+            raise make_damage_error(file, f"it lists {foreign[0]!r}, which is not a store file")
         del content["format"], content["version"]
         return Snapshot(**content, files=files)
     except FileNotFoundError:
-        raise StoreError(f"{store}: no feature store (it has no {layout.STORE_JSON})") from None
+        raise StoreError(f"not a feature store: no {layout.STORE_JSON}", where=store) from None
     except OSError as error:
         raise make_read_error(file, error) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{file}: damaged ({error}); run emodna-prep again to rebuild the store") from error
+        raise make_damage_error(file, str(error)) from error
 
 
 def encode_document(content: Mapping[str, Any]) -> bytes:
-    """Encode a store.json's document as it is written."""
+    """Encode the document of a store.json as bytes."""
     return json.dumps(content, indent=1).encode() + b"\n"
 
 
@@ -97,9 +98,9 @@ def hash_file(path: Path) -> str:
 
 
 def has_content(path: Path, size: int, sha256: str | None) -> bool:
-    """Return True if a file is there, of this size and these bytes; one that its disk cannot read is not.
+    """Return True if a file exists with this size and hash; False if it is unreadable.
 
-    A `sha256` of None trusts the size. Raises `OSError`: the machine fails to read it at the moment.
+    A `sha256` of None trusts the size. Raises `OSError`: the system cannot read at the moment.
     """
     try:
         return path.stat().st_size == size and (sha256 is None or hash_file(path) == sha256)
@@ -110,20 +111,31 @@ def has_content(path: Path, size: int, sha256: str | None) -> bool:
 
 
 def make_read_error(path: Path, error: OSError) -> StoreError:
-    """Make the error of a file of a store that cannot be read."""
+    """Return the error for a store file that cannot be read."""
     if isinstance(error, FileNotFoundError):
-        return StoreError(f"{path}: missing; run emodna-prep again")
+        return StoreError("missing", where=path, remedy=_advise_preparation(path))
     kind = UnreadableStoreError if is_system_error(error) else StoreError
-    return kind(f"{path}: cannot be read: {explain_os_error(error)}")
+    return kind(f"cannot be read: {explain_os_error(error)}", where=path)
+
+
+def make_damage_error(path: Path, reason: str, *, reread: bool = False) -> StoreError:
+    """Return the error for a damaged store file; `reread` if a preparation without it would keep the damage."""
+    return StoreError(f"damaged: {reason}", where=path, remedy=_advise_preparation(path, reread=reread))
+
+
+def _advise_preparation(file: Path, *, reread: bool = False) -> Remedy:
+    """Return the advice to prepare the store of this file again."""
+    text = "prepare the corpus again" + ", reading all recordings anew" * reread
+    return Remedy(text, PrepareCorpus.of_store(file.parent, reread=reread))
 
 
 def verify_file(store: Path, file: StoredFile) -> Path:
-    """Return the path of a file whose bytes are those that store.json names, or raise a `StoreError`."""
+    """Return the path of a file after comparing its bytes with store.json; raise a `StoreError` if they differ."""
     path = store / file.name
     try:
         intact = path.stat().st_size == file.size and hash_file(path) == file.sha256
     except OSError as error:
         raise make_read_error(path, error) from error
     if not intact:
-        raise StoreError(f"{path}: damaged (not the bytes that were written); run emodna-prep --rehash")
+        raise make_damage_error(path, "its checksum does not match", reread=True)
     return path

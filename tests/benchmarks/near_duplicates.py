@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.corpora.own import Manifest
-from emodna.pipeline.features import MfccSet, feature_set
+from emodna.pipeline.features import MfccSet, make_feature_set
 from emodna.pipeline.inspect.anomalies import find_band_limits
 from emodna.pipeline.inspect.duplicates import find_altered_copies, find_equal_audio
 from emodna.pipeline.inspect.survey import survey_store
 from emodna.pipeline.store import FeatureStore, layout
-from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
+from emodna.pipeline.store.shards import compute_feature_crc, write_shard, write_table
 from emodna.pipeline.store.snapshot import Snapshot, compute_checksum
 from tests.benchmarks.inputs import read_recording
 from tests.pipeline.making import prepare_corpus
@@ -126,7 +126,7 @@ def _make_store(folder: Path, name: str, recordings: Iterator[tuple[str, Samples
         ids.append(id)
     table = folder / "table.csv"
     table.write_text("path,id\n" + "".join(f'{number}.wav,"{id}"\n' for number, id in enumerate(ids)))
-    report = prepare_corpus(folder, folder / "cache", Manifest(table, "copies"), features=feature_set(name))
+    report = prepare_corpus(folder, folder / "cache", Manifest(table, "copies"), features=make_feature_set(name))
     return FeatureStore(report.store)
 
 
@@ -152,7 +152,7 @@ def _measure_recall(folder: Path, name: str, files: list[Path]) -> None:
             found |= originals
         else:
             false_groups.append(sorted(originals))
-    limits = find_band_limits(store, statistics, feature_set(name))
+    limits = find_band_limits(store, statistics, make_feature_set(name))
     limited = {id for id, limit in zip(store.ids, limits, strict=True) if np.isfinite(limit)}
     click.echo("alteration | copies | found % | band-limited")
     for kind in kinds:
@@ -190,7 +190,7 @@ def _make_synthetic_store(folder: Path, source: FeatureStore, size: int, planted
                 dict.fromkeys(layout.INDEX_SCHEMA.names)
                 | {"id": id, "path": id, "corpus": "synthetic", "sample_rate": 48_000, "channels": 1}
                 | {"duration": len(array) * 512 / 22_050, "frames": len(array), "peak_db": 20.0, "shard": shard}
-                | {"offset": offset, "feature_crc": feature_crc(array)}
+                | {"offset": offset, "feature_crc": compute_feature_crc(array)}
                 | {"audio_sha256": hashlib.sha256(str(number).encode()).hexdigest()}
             )
             offset += len(array)

@@ -29,7 +29,7 @@ from emodna.pipeline.prepare import prepare
 from emodna.pipeline.prepare.executors import Executor
 from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, ExtractionResult, Job, UtteranceInfo
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.store.shards import feature_crc
+from emodna.pipeline.store.shards import compute_feature_crc
 from tests.model.small import SilentCallback
 from tests.pipeline.making import LONG_AGO
 
@@ -41,7 +41,7 @@ _STEPS = 60
 @cache
 def _make_features(frames: int) -> tuple["np.ndarray[tuple[int, int], np.dtype[np.float32]]", int]:
     array = np.random.default_rng(frames).standard_normal((frames, 40), np.float32)
-    return array, feature_crc(array)
+    return array, compute_feature_crc(array)
 
 
 def _make_results(jobs: Sequence[Job]) -> list[ExtractionResult]:

@@ -53,7 +53,7 @@ def main(root: Path, recordings: int, each: int) -> None:
             utterances = [read_at(path, _RATE) for path in chosen]
             samples, utterance_spans = join_utterances(utterances, snr, random)
             began = time.perf_counter()
-            segments = EnergySegmenter().pieces(samples, _RATE)
+            segments = EnergySegmenter().find_segments(samples, _RATE)
             speeds.append(len(samples) / _RATE / (time.perf_counter() - began))
             segment_spans = [(round(start * _RATE), round(stop * _RATE)) for start, stop in segments]
             is_speech, is_kept = (np.zeros(len(samples), bool) for _ in range(2))

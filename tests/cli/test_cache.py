@@ -147,7 +147,7 @@ class TestVerify:
         ran = emodna_cache("verify", "emodb", "--cache", copied_cache)
         assert ran.code == 1
         assert ran.err == ""
-        assert all(line.startswith("damaged: ") and shard.name in line for line in ran.out.splitlines())
+        assert all(line.startswith("problem: ") and shard.name in line for line in ran.out.splitlines())
         ran = emodna_cache("verify", "emodb", "--cache", copied_cache, "--json")
         assert ran.code == 1
         assert shard.name in ran.json["problems"][0]

@@ -94,7 +94,7 @@ class TestLs:
         assert line == f"error: {rows['broken']['error']}"
         assert emodna_corpora("show", "broken").error() == line
         (Path("data") / "broken" / "wav").mkdir(parents=True)
-        assert "warning: broken: the plug-in of emodna-studio" in emodna_prep("--corpus", "all").err
+        assert "warning: broken: plug-in of emodna-studio" in emodna_prep("--corpus", "all").err
 
 
 class TestShow:

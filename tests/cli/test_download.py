@@ -14,10 +14,10 @@ import pytest
 
 from emodna.cli import progress
 from emodna.pipeline import corpora, prepare
+from emodna.pipeline import download as pipeline_download
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.download import Download
-from emodna.pipeline.download import corpora as pipeline_download
 from tests.cli.running import Command
 from tests.pipeline.download_server import CONTENT, Server, run_server
 

@@ -15,7 +15,7 @@ from emodna.model.fit import fit as run_fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.own import Manifest
-from emodna.pipeline.features import feature_set
+from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import SETTINGS, CommandResult, SilentCallback, assert_one_line_error, run_command
 from tests.pipeline.making import prepare_corpus
@@ -77,7 +77,7 @@ class TestJson:
     ) -> None:
         folder = Path(shutil.copytree(cache, tmp_path / "cache"))
         source, target = (
-            FeatureStore(prepare_corpus(root, folder, load_corpus(name), features=feature_set("mfcc39")).store)
+            FeatureStore(prepare_corpus(root, folder, load_corpus(name), features=make_feature_set("mfcc39")).store)
             for name, root in (("ravdess", ravdess_root), ("emodb", emodb_root))
         )
         settings = {**SETTINGS, "normalisation": "per-corpus"}
@@ -148,7 +148,7 @@ class TestErrors:
         assert list(tmp_path.iterdir()) == []
 
     def test_missing_run_and_missing_corpus_are_errors(self, run: Path, cache: Path, tmp_path: Path) -> None:
-        assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "config.json", "not a run's folder")
+        assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "not a run's folder", "emodna-runs ls")
         answer = run_command(eval_command.main, run)
         assert (answer.code, answer.out) == (2, "")
         assert "--corpus" in answer.err

@@ -13,7 +13,7 @@ from emodna.cli import predict as predict_command
 from emodna.pipeline import features
 from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.corpora import load_corpus
-from emodna.pipeline.features import FEATURE_SETS, feature_set
+from emodna.pipeline.features import FEATURE_SETS, make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
 from tests.model.small import assert_one_line_error, run_command
@@ -30,8 +30,8 @@ def caches(tmp_path_factory: pytest.TempPathFactory, emodb_root: Path, ravdess_r
     """Return a cache of two small corpora in all feature sets; those of the default one are links."""
     folder = tmp_path_factory.mktemp("caches")
     for name in OTHERS:
-        prepare_corpus(ravdess_root, folder, load_corpus("ravdess"), features=feature_set(name))
-        prepare_corpus(emodb_root, folder, load_corpus("emodb"), features=feature_set(name))
+        prepare_corpus(ravdess_root, folder, load_corpus("ravdess"), features=make_feature_set(name))
+        prepare_corpus(emodb_root, folder, load_corpus("emodb"), features=make_feature_set(name))
     for each in cache.glob("*/*"):
         (folder / each.parent.name / each.name).symlink_to(each)
     return folder
@@ -99,7 +99,7 @@ def test_help_names_all_feature_sets(emodna_prep: Command, monkeypatch: pytest.M
 def test_a_fixed_length_makes_all_utterances_equally_long(name: str, emodna_prep: Command, emodb_root: Path) -> None:
     options = ("--corpus", "emodb", "--root", emodb_root, "--feature-set", name)
     (report,) = emodna_prep(*options, "--fixed-samples", 12_000, "--json").json
-    assert Path(report["store"]).name == feature_set(name, fixed_samples=12_000).name
+    assert Path(report["store"]).name == make_feature_set(name, fixed_samples=12_000).name
     hop = FEATURE_SETS[name].hop_length
     assert set(FeatureStore(report["store"]).frames.tolist()) == {12_000 if hop == 1 else 1 + 12_000 // hop}
 

@@ -11,7 +11,7 @@ from tests.cli.running import Command
 from tests.pipeline.archives.packing import pack, read_files
 from tests.pipeline.corpora.builders import BUILDERS, IEMOCAP_CODES
 from tests.pipeline.making import age, make_emodb_names, noise, wav, write_tiny_emodb
-from tests.pipeline.test_segment import bursts
+from tests.pipeline.test_segment import make_bursts
 
 EXCLUDE = "exclude each other"
 
@@ -22,7 +22,7 @@ def calls(here: Path) -> Path:
     folder = here / "calls"
     folder.mkdir()
     for name in ("a.wav", "b.wav"):
-        (folder / name).write_bytes(wav(bursts(4, [(0.8, 1.6), (2.6, 3.2)], rate=16_000, seed=len(name))))
+        (folder / name).write_bytes(wav(make_bursts(4, [(0.8, 1.6), (2.6, 3.2)], rate=16_000, seed=len(name))))
         age([folder / name])
     (here / "calls.csv").write_text("path,emotion,agent\na.wav,anger,1\nb.wav,,2\n")
     pack(here / "packed.zip", read_files(folder))

@@ -1,7 +1,7 @@
 """Flip every byte of a small store in turn: `python -m tests.faults.flips`.
 
-Each flip has to be found by `verify`, or at opening, under the name of the file that it is in, and of the utterance
-whose features it is in; nothing that is read may differ from what was written.
+Opening or `verify` must report each flip with the name of its file, and of the utterance if features are damaged.
+Reading never returns wrong data.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ import numpy as np
 
 from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore
-from tests.faults.tiny import Truth, tiny_store
+from tests.faults.tiny import Truth, make_tiny_store
 from tests.pipeline.making import find_features_offset, flip
 
 
-def kind(path: Path) -> str:
-    """What a file is, whatever its content."""
+def classify_file(path: Path) -> str:
+    """Return the kind of a store file."""
     if path.parent.name == "journal":
         return "journal"
     return path.name.split("-")[0] if path.suffix in (".h5", ".parquet") else path.name
 
 
-def flips(truth: Truth, masks: Sequence[int], step: int, offset: int = 0) -> Iterator[tuple[str, str | None]]:
-    """Flip bytes in turn; the kind of file of each, and what went wrong, if anything."""
-    places = _utterances(truth)
+def try_flips(truth: Truth, masks: Sequence[int], step: int, offset: int = 0) -> Iterator[tuple[str, str | None]]:
+    """Flip bytes in turn; yield the kind of each file, and the problem if there is one."""
+    places = _map_positions(truth)
     for path in sorted(each for each in truth.path.rglob("*") if each.is_file()):
         for position in range(offset, path.stat().st_size, step):
             for mask in masks:
                 flip(path, position, mask)
-                complaint = _complaint(truth, path, places.get(position) if path.suffix == ".h5" else None)
+                problem = _find_problem(truth, path, places.get(position) if path.suffix == ".h5" else None)
                 flip(path, position, mask)
-                yield kind(path), complaint and f"{path.name}: byte {position}, mask {mask}: {complaint}"
+                yield classify_file(path), problem and f"{path.name}: byte {position}, mask {mask}: {problem}"
 
 
-def _utterances(truth: Truth) -> dict[int, str]:
-    """Position in the shard -> the utterance whose features hold this byte."""
+def _map_positions(truth: Truth) -> dict[int, str]:
+    """Return the utterance for each byte position of features in the shard."""
     (shard,) = truth.path.glob("*.h5")
     store = FeatureStore(truth.path)
     start = find_features_offset(shard)
@@ -53,8 +53,8 @@ def _utterances(truth: Truth) -> dict[int, str]:
     return places
 
 
-def _complaint(truth: Truth, path: Path, utterance: str | None) -> str | None:
-    """What is wrong with how a damaged store is read; None if the damage is found and nothing is read wrong."""
+def _find_problem(truth: Truth, path: Path, utterance: str | None) -> str | None:
+    """Return the problem of reading a damaged store; None if the damage is reported and no data is wrong."""
     try:
         store = FeatureStore(truth.path)
         for row, id in enumerate(store.ids):
@@ -66,7 +66,7 @@ def _complaint(truth: Truth, path: Path, utterance: str | None) -> str | None:
                 continue
             if not np.array_equal(features, truth.features[id]):
                 return f"wrong features of {id}"
-        problems = store.verify()
+        problems = list(map(str, store.verify()))
     except StoreError as error:
         problems = [str(error)]
     named = [each for each in problems if path.name in each]
@@ -79,17 +79,17 @@ def _complaint(truth: Truth, path: Path, utterance: str | None) -> str | None:
 
 @click.command(context_settings={"show_default": True})
 @click.option("--mask", "masks", type=int, multiple=True, default=(1, 0x80, 0xFF), help="Bits to flip.")
-@click.option("--step", type=int, default=1, help="Flip each so-manieth byte only.")
+@click.option("--step", type=int, default=1, help="Distance between flipped bytes.")
 @click.option("--json", "as_json", is_flag=True)
 def main(masks: Sequence[int], step: int, as_json: bool) -> None:
-    """Flip, and print how many were tried and found; exit 1 if one was not."""
+    """Flip bytes and print how many flips were found; exit 1 if one was not."""
     tried, missed = Counter[str](), list[str]()
     with tempfile.TemporaryDirectory() as folder:
-        for what, complaint in flips(tiny_store(Path(folder)), masks, step):
+        for what, problem in try_flips(make_tiny_store(Path(folder)), masks, step):
             tried[what] += 1
-            if complaint is not None:
-                missed.append(complaint)
-                click.echo(complaint, err=True)
+            if problem is not None:
+                missed.append(problem)
+                click.echo(problem, err=True)
     if as_json:
         click.echo(json.dumps({"tried": tried, "missed": missed}))
     else:

@@ -1,6 +1,6 @@
-"""Commands in forked children: as real as processes get, without a start of seconds each.
+"""Run commands in forked children: real processes, without a start of seconds for each.
 
-The parent imports what a run needs and never runs one, so that it has no thread of its own and every child begins
+The parent only imports the modules of a command and never runs it. It therefore has no threads, and all children start
 alike.
 """
 
@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a child ended and what it printed."""
+class ChildResult:
+    """Exit code and output of a child."""
 
     code: int
     """Exit code; the negative number of the signal that killed it."""
@@ -31,16 +31,16 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        """Its standard output as one JSON document."""
+        """Standard output, parsed as one JSON document."""
         assert self.code == 0, self
         return json.loads(self.out)
 
 
 class Child:
-    """A forked process that runs a function, then ends; its exit code is that of a SystemExit."""
+    """A forked process that runs a function; its exit code is that of a SystemExit."""
 
     def __init__(self, action: Callable[[], object]) -> None:
-        self._streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 (they live as long as the child)
+        self._streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 (open as long as the child)
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -65,11 +65,11 @@ class Child:
             os._exit(code)
 
     def kill(self) -> None:
-        """Kill it by SIGKILL, if it has not ended."""
+        """Kill it by SIGKILL if it still runs."""
         os.kill(self.pid, signal.SIGKILL)
 
-    def wait(self, seconds: float = 3600) -> Ended:
-        """Wait for its end; one that does not come in time is killed, which the code tells."""
+    def wait(self, seconds: float = 3600) -> ChildResult:
+        """Wait for its end, and kill it after a time limit."""
         deadline = time.monotonic() + seconds
         while (ended := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
             if time.monotonic() > deadline:
@@ -80,47 +80,47 @@ class Child:
             stream.seek(0)
             texts.append(stream.read().decode("utf-8", "replace"))
             stream.close()
-        return Ended(os.waitstatus_to_exitcode(ended[1]), *texts)
+        return ChildResult(os.waitstatus_to_exitcode(ended[1]), *texts)
 
 
-def run(action: Callable[[], object]) -> Ended:
-    """Run a function in a child to its end."""
+def run_child(action: Callable[[], object]) -> ChildResult:
+    """Run a function in a child and wait for its end."""
     return Child(action).wait()
 
 
-class Asked:
-    """A child that works out something, which JSON can carry; what it prints before does not matter."""
+class ChildTask:
+    """A child that computes a JSON value; its other output is ignored."""
 
     def __init__(self, action: Callable[[], object]) -> None:
         self._child = Child(lambda: print(f"\n{json.dumps(action())}"))
 
-    def answer(self) -> Any:
-        """Wait for it."""
+    def get_result(self) -> Any:
+        """Wait for the result."""
         ended = self._child.wait()
         assert ended.code == 0, ended
         return json.loads(ended.out.splitlines()[-1])
 
 
-def answer(action: Callable[[], object]) -> Any:
-    """Return what a function returns in a child, as JSON carries it."""
-    return Asked(action).answer()
+def evaluate(action: Callable[[], object]) -> Any:
+    """Evaluate a function in a child; return its result by way of JSON."""
+    return ChildTask(action).get_result()
 
 
 def preload(action: Callable[[], object]) -> None:
-    """Import all modules that a function needs, as a child finds them out."""
+    """Import all modules that a function imports in a child."""
 
-    def modules() -> list[str]:
+    def list_new_modules() -> list[str]:
         before = set(sys.modules)
-        succeed(action)
+        run_here(action)
         return [name for name in sys.modules if name not in before]
 
-    for name in answer(modules):
+    for name in evaluate(list_new_modules):
         with suppress(ImportError):
             importlib.import_module(name)
 
 
-def succeed(action: Callable[[], object]) -> None:
-    """Run a command in this process, which goes on if it succeeded."""
+def run_here(action: Callable[[], object]) -> None:
+    """Run a command in this process; raise an error if it fails."""
     try:
         action()
     except SystemExit as ended:
@@ -128,8 +128,8 @@ def succeed(action: Callable[[], object]) -> None:
             raise RuntimeError(f"exit {ended.code}") from None
 
 
-def command(main: Callable[[], object], *arguments: object) -> Callable[[], object]:
-    """Entry point of a command with its arguments."""
+def make_command(main: Callable[[], object], *arguments: object) -> Callable[[], object]:
+    """Return a function that runs the entry point of a command with arguments."""
 
     def call() -> None:
         sys.argv = [main.__module__.rpartition(".")[2], *map(str, arguments)]

@@ -1,7 +1,7 @@
-"""Fuzz everything that reads what comes from outside: `python -m tests.faults.fuzz --minutes 10 --seed 0`.
+"""Fuzz all code that reads external data: `python -m tests.faults.fuzz --minutes 10 --seed 0`.
 
-Each target runs in a process of its own with limited memory and time, so that a crash or a hang is a finding like any
-other. Every trial has a random generator of its own: `--only TARGET:SEED:NUMBER` repeats one.
+The targets run in processes with limited memory and time, so that a crash or a hang is a finding. Every trial has its
+own random generator: `--only TARGET:SEED:NUMBER` repeats one.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from typing import Any
 import click
 import numpy as np
 
-#: Of one process: torch and Arrow map some GB without using them.
+#: Memory limit of a process in bytes: torch and Arrow map some unused GB.
 _BYTES = 8 * 2**30
-#: Longest time of one batch.
+#: Time limit of a batch in s.
 _SECONDS = 300
 _BATCH = 200
 
 
 @dataclass
 class Tally:
-    """What became of a target's trials."""
+    """Results of the trials of a target."""
 
     trials: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
 
 
-def batch(targets: Sequence[str], seed: int, start: int, count: int) -> dict[str, Tally]:
-    """Run some trials of each of some targets in a process of its own; behind a trial that ends it, in another one."""
+def run_batch(targets: Sequence[str], seed: int, start: int, count: int) -> dict[str, Tally]:
+    """Run some trials of some targets in a process, and in a new one after each crash."""
     tallies = {target: Tally() for target in targets}
     at, stop = start * len(targets), (start + count) * len(targets)
     while at < stop:
@@ -74,14 +74,14 @@ def batch(targets: Sequence[str], seed: int, start: int, count: int) -> dict[str
 
 
 def _child(targets: list[str], seed: int, at: int, stop: int, place: str, results: str) -> None:
-    """Run trials; write what became of each."""
+    """Run trials and write their results."""
     resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    from tests.faults.targets import target
+    from tests.faults.targets import find_target
 
     raised: list[str] = []
     sys.unraisablehook = lambda hook: raised.append(repr(hook.exc_value))
-    with Path(place).open("w") as reached, Path(results).open("w") as told, warnings.catch_warnings():
+    with Path(place).open("w") as reached, Path(results).open("w") as written, warnings.catch_warnings():
         warnings.simplefilter("error")
         for each in range(at, stop):
             reached.seek(0)
@@ -91,15 +91,15 @@ def _child(targets: list[str], seed: int, at: int, stop: int, place: str, result
             name = targets[which]
             outcome = ""
             try:
-                outcome = target(name)(_generator(name, seed, number))
+                outcome = find_target(name)(_generator(name, seed, number))
             except Exception:
                 raised.append(traceback.format_exc(limit=-4))
             if raised:
                 finding = f"{name}:{seed}:{number}: {' / '.join(raised)}"
                 raised.clear()
-                print(json.dumps([name, "FOUND", finding]), file=told, flush=True)
+                print(json.dumps([name, "FOUND", finding]), file=written, flush=True)
             else:
-                print(json.dumps([name, outcome, None]), file=told, flush=True)
+                print(json.dumps([name, outcome, None]), file=written, flush=True)
 
 
 def _generator(target: str, seed: int, number: int) -> np.random.Generator:
@@ -107,9 +107,9 @@ def _generator(target: str, seed: int, number: int) -> np.random.Generator:
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--minutes", type=float, default=10.0, help="How long, all targets together.")
-@click.option("--seed", type=int, default=0, help="Another one tries other inputs.")
-@click.option("--target", "chosen", multiple=True, help="Only these.")
+@click.option("--minutes", type=float, default=10.0, help="Duration for all targets together.")
+@click.option("--seed", type=int, default=0, help="Seed of the inputs.")
+@click.option("--target", "chosen", multiple=True, help="Only these targets.")
 @click.option("--only", help="TARGET:SEED:NUMBER: one trial, in this process.")
 @click.option("--child", hidden=True)
 def main(minutes: float, seed: int, chosen: Sequence[str], only: str | None, child: str | None) -> None:
@@ -128,7 +128,7 @@ def main(minutes: float, seed: int, chosen: Sequence[str], only: str | None, chi
     end = time.monotonic() + 60 * minutes
     start = 0
     while time.monotonic() < end:
-        for name, ran in batch(names, seed, start, _BATCH).items():
+        for name, ran in run_batch(names, seed, start, _BATCH).items():
             for finding in ran.findings:
                 click.echo(f"FOUND {finding}", err=True)
             tallies[name].trials += ran.trials

@@ -1,8 +1,8 @@
-"""Fail every call on a file that emodna-prep makes, one after the other: `python -m tests.faults.inject`.
+"""Fail every file call of emodna-prep, one after the other: `python -m tests.faults.inject`.
 
-Each run meets one fault at one call, or from that call on: a full disk, a quota, an I/O error, a folder that became
-read-only, no descriptors left, a write that is cut short. It must end with one line that names a file, or go on to the
-right end; the store must be whole, and the next run must end as an undisturbed one does, byte for byte.
+Each run has one fault at one call, or from that call on: a full disk, a quota, an I/O error, a folder that became
+read-only, no descriptors, a short write. It must end with one line that names a file, or succeed. The store must be
+intact, and the next run must give the bytes of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Final
 
 import click
 
-from tests.faults import forking, scenario
-from tests.faults.layer import Call, Watcher, install
-from tests.faults.scenario import Scenario
+from tests.faults import forking, scenarios
+from tests.faults.layer import FileCall, FileObserver, install_observer
+from tests.faults.scenarios import Scenario
 
-#: What can go wrong with each call on the store's folder: once, or from then on.
+#: Errors of each call on the folder of the store: once, or with + from then on.
 WRITING: Final = {
     "create": ("ENOSPC+", "EDQUOT+", "EROFS+", "EMFILE", "EIO"),
     "write": ("ENOSPC+", "EDQUOT+", "EIO", "short"),
@@ -47,61 +47,61 @@ READING: Final = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong at one call."""
+    """A fault at one call."""
 
     operation: str
     place: str
-    """Phase of the run, as the scenario names it."""
+    """Phase of the run, as by `name_phase`."""
     number: int
-    """Which of the calls of this operation in this phase, from 1."""
+    """Number of the call among those of this operation and phase, from 1."""
     kind: str
-    """Name of an error, with + if it stays; or `short`: half of what is to be written is."""
+    """Name of an error, with + if it stays; or `short` for a short write."""
 
     def __str__(self) -> str:
         return f"{self.kind} at {self.operation} {self.number} of {self.place!r}"
 
 
-class Faulty(Watcher):
-    """Fails a call."""
+class FaultInjector(FileObserver):
+    """An observer that fails a call."""
 
-    def __init__(self, of: Scenario, fault: Fault) -> None:
-        self._of, self._fault, self._seen = of, fault, 0
+    def __init__(self, scenario: Scenario, fault: Fault) -> None:
+        self._scenario, self._fault, self._seen = scenario, fault, 0
         self._lock = threading.Lock()
         self._failing: str | None = None
         """Path of the call that failed."""
 
-    def before(self, call: Call) -> int | None:
+    def before(self, call: FileCall) -> int | None:
         fault = self._fault
-        here = (call.operation, scenario.phase_of(*call, self._of)) == (fault.operation, fault.place)
+        here = (call.operation, scenarios.name_phase(*call, self._scenario)) == (fault.operation, fault.place)
         with self._lock:
             self._seen += here
-            now = here and self._seen == fault.number
-            # An error that stays: that of this file where a file is read, else of all that is done so.
+            is_first = here and self._seen == fault.number
+            # A lasting error affects reads of the same file, or all calls of the same operation.
             same = call.path == self._failing if call.operation == "read" else call.operation == fault.operation
             stays = fault.kind.endswith("+") and self._failing is not None and same
-            if now:
+            if is_first:
                 self._failing = call.path
-        if not (now or stays):
+        if not (is_first or stays):
             return None
         if fault.kind == "short":
             return 7
         number = getattr(errno, fault.kind.rstrip("+"))
-        # A call on a path names it, one on an open file does not.
+        # Errors of open files have no path.
         named = (call.path,) if call.operation not in ("read", "write", "fsync", "lock") else ()
         raise OSError(number, os.strerror(number), *named)
 
 
-def faults(of: Scenario, cache: Path) -> Iterator[Fault]:
-    """Every fault of every call of an undisturbed run."""
-    counts = Counter(scenario.calls_of(of, cache))
+def list_faults(scenario: Scenario, cache: Path) -> Iterator[Fault]:
+    """List every fault of every call of an undisturbed run."""
+    counts = Counter(scenarios.list_calls(scenario, cache))
     for (operation, place), calls in sorted(counts.items()):
         for kind in WRITING.get(operation, ()) or READING.get(operation, ()):
             for number in range(1, calls + 1):
                 yield Fault(operation, place, number, kind)
 
 
-def mixed(chosen: list[Fault], draw: random.Random) -> list[Fault]:
-    """Faults in random order, but one of each kind of call and error before the second of any."""
+def shuffle_evenly(chosen: list[Fault], draw: random.Random) -> list[Fault]:
+    """Return the faults in random order, with all kinds of calls and errors evenly spread."""
     draw.shuffle(chosen)
     seen = Counter[tuple[str, str]]()
     turns = []
@@ -111,56 +111,56 @@ def mixed(chosen: list[Fault], draw: random.Random) -> list[Fault]:
     return [fault for _, fault in sorted(zip(turns, chosen, strict=True), key=lambda pair: pair[0])]
 
 
-def suffer(of: Scenario, cache: Path, fault: Fault) -> str:
-    """Run once with a fault; return how it ended: `told`, `tolerated`, or `rejected` for an unreadable new file."""
-    store = scenario.copy_older(of, cache)
+def run_with_fault(scenario: Scenario, cache: Path, fault: Fault) -> str:
+    """Run once with a fault; return `reported`, `tolerated`, `rejected` (a new file) or `kept` (an old one)."""
+    store = scenarios.copy_older_store(scenario, cache)
 
-    def faulty() -> None:
-        install([of.root, store], Faulty(of, fault))
-        of.prep(cache, "--no-wait", "--json")()
+    def run_faulty() -> None:
+        install_observer([scenario.root, store], FaultInjector(scenario, fault))
+        scenario.make_prep(cache, "--no-wait", "--json")()
 
-    ended = forking.run(faulty)
-    found = scenario.opened(store)
+    ended = forking.run_child(run_faulty)
+    found = scenarios.open_in_child(store)
     assert "Traceback" not in ended.err, f"{fault}: {ended.err}"
     assert ended.code in (0, 1), f"{fault}: {ended}"
     if ended.code:
-        line = scenario.error_line(ended)
-        assert str(of.root) in line or str(store) in line, f"{fault}: names no file: {line}"
-        assert line.count(": ") >= 3 or ";" in line, f"{fault}: says not what to do: {line}"
-        assert found in (of.before, of.expected), fault
-        outcome = "told"
-    elif found == of.expected:
+        line = scenarios.find_error_line(ended)
+        assert str(scenario.root) in line or str(store) in line, f"{fault}: names no file: {line}"
+        assert line.count(": ") >= 3 or ";" in line, f"{fault}: gives no advice: {line}"
+        assert found in (scenario.before, scenario.expected), fault
+        outcome = "reported"
+    elif found == scenario.expected:
         outcome = "tolerated"
     else:
-        lost = of.expected.audio.keys() - found.audio.keys()
+        lost = scenario.expected.audio.keys() - found.audio.keys()
         rejected = json.loads(ended.out)[0]["rejected"]
-        assert not lost & of.before.audio.keys(), f"{fault}: lost {lost}"
-        assert fault.place == "decode", f"{fault}: another end"
+        assert not lost & scenario.before.audio.keys(), f"{fault}: lost {lost}"
+        assert fault.place == "decode", f"{fault}: unexpected end"
         assert len(lost) + 1 >= rejected, f"{fault}: {lost}"
-        outcome = "rejected" if lost else "kept as it was"
+        outcome = "rejected" if lost else "kept"
 
-    assert forking.run(of.prep(cache, "--no-wait")).code == 0, fault
-    scenario.check_finished(of, cache)
+    assert forking.run_child(scenario.make_prep(cache, "--no-wait")).code == 0, fault
+    scenarios.check_finished(scenario, cache)
     return outcome
 
 
 @click.command()
-@click.option("--sample", type=int, help="Only so many faults, drawn at random.  [default: all]")
+@click.option("--sample", type=int, help="Number of random faults.  [default: all]")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--only", default="", help="Only faults whose name holds this.")
-@click.option("--keep-going", is_flag=True, help="Count failures instead of ending at the first.")
+@click.option("--only", default="", help="Only faults whose name contains this.")
+@click.option("--keep-going", is_flag=True, help="Count failures instead of stopping at the first.")
 def main(sample: int | None, seed: int, only: str, keep_going: bool) -> None:
-    """Fail calls on files one by one, and print how the runs ended."""
+    """Fail file calls one by one, and print the ends of the runs."""
     began, table, failures = time.perf_counter(), Counter[tuple[str, str, str]](), 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        of = scenario.make(folder)
-        chosen = [fault for fault in faults(of, folder / "traced") if only in str(fault)]
+        scenario = scenarios.make_scenario(folder)
+        chosen = [fault for fault in list_faults(scenario, folder / "traced") if only in str(fault)]
         if sample is not None:
-            chosen = mixed(chosen, random.Random(seed))[:sample]
+            chosen = shuffle_evenly(chosen, random.Random(seed))[:sample]
         for number, fault in enumerate(chosen):
             try:
-                outcome = suffer(of, folder / f"cache-{number}", fault)
+                outcome = run_with_fault(scenario, folder / f"cache-{number}", fault)
             except AssertionError as error:
                 if not keep_going:
                     raise

@@ -1,7 +1,6 @@
-"""Kill emodna-fit at random instants and go on: `python -m tests.faults.kill_training --kills 3 --rounds 1`.
+"""Kill emodna-fit at random times and resume it: `python -m tests.faults.kill_training --kills 3 --rounds 1`.
 
-Each round kills one run so many times, resumes it to its end, and compares the bytes of what it leaves with those of a
-run that nobody disturbed.
+Each round kills a run several times, resumes it to its end, and compares its files with those of an undisturbed run.
 """
 
 import random
@@ -17,14 +16,14 @@ import click
 from emodna.model.checkpoint import load_tensors
 from emodna.model.run_folder import RunFolder
 
-#: What must not depend on the kills.
-OUTCOME = ("model.safetensors", "resume.safetensors", "metrics.jsonl", "predictions.parquet")
+#: Files that must not depend on the kills.
+RESULT_FILES = ("model.safetensors", "resume.safetensors", "metrics.jsonl", "predictions.parquet")
 
 
-def outcome(run: Path) -> dict[str, bytes]:
-    """Bytes of what a finished run leaves."""
+def read_results(run: Path) -> dict[str, bytes]:
+    """Return the bytes of the results of a finished run."""
     chosen = [path for path in (RunFolder(run).selection, *RunFolder(run).snapshots.glob("*")) if path.exists()]
-    return {path.name: path.read_bytes() for path in (*(run / name for name in OUTCOME), *chosen)}
+    return {path.name: path.read_bytes() for path in (*(run / name for name in RESULT_FILES), *chosen)}
 
 
 @click.command()
@@ -33,11 +32,11 @@ def outcome(run: Path) -> dict[str, bytes]:
 @click.option("--tgt", default="emodb", show_default=True)
 @click.option("--method", default="emo-dna", show_default=True)
 @click.option("--steps", default=200, show_default=True)
-@click.option("--select", default="last", show_default=True, help="As of emodna-fit: any other takes snapshots.")
+@click.option("--select", default="last", show_default=True, help="As in emodna-fit; any other value takes snapshots.")
 @click.option("--kills", default=3, show_default=True, help="Per round.")
 @click.option("--rounds", default=1, show_default=True)
 @click.option("--every", default=1.0, show_default=True, help="Seconds between two checkpoints.")
-@click.option("--seed", default=0, show_default=True, help="Of the instants.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the times.")
 def main(
     cache: Path,
     src: str,
@@ -50,8 +49,8 @@ def main(
     every: float,
     seed: int,
 ) -> None:
-    """Compare runs that were killed with one that was not; exit 1 if a byte differs."""
-    instants = random.Random(seed)
+    """Compare killed runs with an undisturbed one; exit 1 if a byte differs."""
+    draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
         command = [
             *(str(Path(sys.executable).with_name("emodna-fit")), "--src", src, "--tgt", tgt, "--method", method),
@@ -67,9 +66,9 @@ def main(
         for number in range(rounds):
             run = Path(scratch) / f"round{number}"
             for _ in range(kills):
-                click.echo(f"killed with {_kill(command, run, instants.uniform(0, duration / kills))}")
+                click.echo(f"killed with {_kill(command, run, draw.uniform(0, duration / kills))}")
             subprocess.run([*command, run], check=True, stdout=subprocess.DEVNULL)
-            expected, found = outcome(whole), outcome(run)
+            expected, found = read_results(whole), read_results(run)
             odd = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
             differing += bool(odd)
             click.echo(f"round {number + 1}: " + (f"DIFFERS in {', '.join(odd)}" if odd else "the same bytes"))
@@ -77,7 +76,7 @@ def main(
 
 
 def _kill(command: list[str], run: Path, after: float) -> str:
-    """Start or resume a run, and kill it some seconds after its first checkpoint; say which step is safe."""
+    """Start or resume a run, and kill it some seconds after its first checkpoint; return the saved step as text."""
     resume = RunFolder(run).resume
     before = resume.stat().st_mtime_ns if resume.exists() else None
     process = subprocess.Popen([*command, run], stdout=subprocess.DEVNULL)

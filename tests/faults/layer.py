@@ -1,7 +1,7 @@
-"""A layer between a process and its files: it sees each call on watched folders, and may fail it, cut it short or kill.
+"""Observe the file calls of a process in some folders: they may fail, be cut short, or kill the process.
 
-It stands in for the functions of `os`, `io` and `fcntl` that Python code reaches files by, so that it knows no name of
-the code under test. It stays for the life of a process: install it in a child.
+This layer replaces the file functions of `os`, `io` and `fcntl`, so it depends on no name of the code under test. It
+lasts until the end of the process: install it in a child.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 
-class Call(NamedTuple):
-    """One call on a file."""
+class FileCall(NamedTuple):
+    """A call on a file."""
 
     operation: str
     """open, create, read, write, fsync, rename, unlink, mkdir, list, stat, touch or lock."""
     path: str
-    """Absolute; of a rename, the new name."""
+    """Absolute path; the new name in a rename."""
 
 
-class Watcher:
-    """Is told of each call. `before` may raise an OSError, which becomes the call's."""
+class FileObserver:
+    """An observer of calls. If `before` raises an OSError, the call fails with it."""
 
-    def before(self, call: Call) -> int | None:  # noqa: ARG002
-        """Return how many bytes a write may write; None for all."""
+    def before(self, call: FileCall) -> int | None:  # noqa: ARG002
+        """Return the number of bytes that a write may write; None for all."""
         return None
 
-    def after(self, call: Call) -> None:
-        """Be told that a call succeeded."""
+    def after(self, call: FileCall) -> None:
+        """Handle a successful call."""
 
 
-def install(folders: Sequence[Path], watcher: Watcher) -> None:
-    """Watch all calls of this process on files below some folders."""
+def install_observer(folders: Sequence[Path], observer: FileObserver) -> None:
+    """Observe all calls of this process on files below some folders."""
     below = tuple(f"{folder}{os.sep}" for folder in folders)
     whole = tuple(map(str, folders))
     names: dict[int, str] = {}
 
-    def watched(path: object) -> str | None:
+    def find_name(path: object) -> str | None:
         if isinstance(path, int):
             return names.get(path)
         if not isinstance(path, str | os.PathLike):
@@ -49,14 +49,14 @@ def install(folders: Sequence[Path], watcher: Watcher) -> None:
         name = str(Path(path).absolute())
         return name if name.startswith(below) or name in whole else None
 
-    def around(operation: str, original: Callable[..., Any], which: int = 0) -> Callable[..., Any]:
+    def wrap(operation: str, original: Callable[..., Any], which: int = 0) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            name = watched(arguments[which]) if len(arguments) > which else None
+            name = find_name(arguments[which]) if len(arguments) > which else None
             if name is None:
                 return original(*arguments, **options)
-            watcher.before(Call(operation, name))
+            observer.before(FileCall(operation, name))
             result = original(*arguments, **options)
-            watcher.after(Call(operation, name))
+            observer.after(FileCall(operation, name))
             return result
 
         return call
@@ -64,20 +64,20 @@ def install(folders: Sequence[Path], watcher: Watcher) -> None:
     os_open, io_open = os.open, io.open
 
     def open_descriptor(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
-        name = watched(path)
+        name = find_name(path)
         if name is None:
             descriptor = os_open(path, flags, *arguments, **options)
             names.pop(descriptor, None)
             return descriptor
-        call = Call("create" if flags & os.O_CREAT else "open", name)
-        watcher.before(call)
+        call = FileCall("create" if flags & os.O_CREAT else "open", name)
+        observer.before(call)
         descriptor = os_open(path, flags, *arguments, **options)
         names[descriptor] = name
-        watcher.after(call)
+        observer.after(call)
         return descriptor
 
     class Raw(io.FileIO):
-        """An unbuffered file whose reads and writes are told."""
+        """An unbuffered file whose reads and writes are observed."""
 
         def readinto(self, buffer: Any) -> int | None:  # type: ignore[override]
             return self._read(lambda: super(Raw, self).readinto(buffer))
@@ -89,28 +89,28 @@ def install(folders: Sequence[Path], watcher: Watcher) -> None:
             return self._read(lambda: super(Raw, self).read(-1 if size is None else size))
 
         def _read(self, read: Callable[[], Any]) -> Any:
-            call = Call("read", str(self.name))
-            watcher.before(call)
+            call = FileCall("read", str(self.name))
+            observer.before(call)
             result = read()
-            watcher.after(call)
+            observer.after(call)
             return result
 
         def write(self, content: Any) -> int | None:  # type: ignore[override]
-            call = Call("write", str(self.name))
-            limit = watcher.before(call)
+            call = FileCall("write", str(self.name))
+            limit = observer.before(call)
             written = super().write(memoryview(content)[:limit])
-            watcher.after(call)
+            observer.after(call)
             return written
 
     def open_file(file: Any, mode: str = "r", buffering: int = -1, *arguments: Any, **options: Any) -> Any:
-        name = None if isinstance(file, int) else watched(file)
+        name = None if isinstance(file, int) else find_name(file)
         if name is None or "b" not in mode:
             return io_open(file, mode, buffering, *arguments, **options)
-        call = Call("open" if "r" in mode else "create", name)
-        watcher.before(call)
+        call = FileCall("open" if "r" in mode else "create", name)
+        observer.before(call)
         raw = Raw(name, mode.replace("b", ""))
         names[raw.fileno()] = name
-        watcher.after(call)
+        observer.after(call)
         if buffering == 0:
             return raw
         kind = io.BufferedRandom if "+" in mode else io.BufferedReader if "r" in mode else io.BufferedWriter
@@ -118,13 +118,13 @@ def install(folders: Sequence[Path], watcher: Watcher) -> None:
 
     os.open = open_descriptor
     io.open = builtins.open = open_file  # type: ignore[assignment]
-    os.fsync = around("fsync", os.fsync)
-    os.replace = around("rename", os.replace, 1)
-    os.rename = around("rename", os.rename, 1)
-    os.unlink = os.remove = around("unlink", os.unlink)
-    os.mkdir = around("mkdir", os.mkdir)
-    os.listdir = around("list", os.listdir)
-    os.scandir = around("list", os.scandir)
-    os.stat = around("stat", os.stat)
-    os.utime = around("touch", os.utime)
-    fcntl.flock = around("lock", fcntl.flock)
+    os.fsync = wrap("fsync", os.fsync)
+    os.replace = wrap("rename", os.replace, 1)
+    os.rename = wrap("rename", os.rename, 1)
+    os.unlink = os.remove = wrap("unlink", os.unlink)
+    os.mkdir = wrap("mkdir", os.mkdir)
+    os.listdir = wrap("list", os.listdir)
+    os.scandir = wrap("list", os.scandir)
+    os.stat = wrap("stat", os.stat)
+    os.utime = wrap("touch", os.utime)
+    fcntl.flock = wrap("lock", fcntl.flock)

@@ -1,4 +1,4 @@
-"""Damage bytes as disks, cut transfers, careless tools and attackers do."""
+"""Damage bytes like disks, interrupted transfers, careless tools and attackers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from numpy.random import Generator
 
-#: The most harmful lengths, counts and places.
+#: Harmful lengths, counts and positions.
 _EXTREMES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF]
 _EXTREMES += [2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]
 _DAMAGES = ("flip", "flip", "extreme", "extreme", "noise", "cut", "lose", "repeat", "zero", "splice", "move")
 
 
-def mutated(content: bytes, others: Sequence[bytes], generator: Generator) -> bytes:
-    """Return a content with one damage, or up to four; half of them in its first 200 bytes, where headers are."""
+def mutate(content: bytes, others: Sequence[bytes], generator: Generator) -> bytes:
+    """Return a content with one to four damages, half of them in its first 200 bytes, where headers are."""
     for _ in range(int(generator.choice((1, 1, 1, 2, 4)))):
         if not content:
             return content
@@ -23,7 +23,7 @@ def mutated(content: bytes, others: Sequence[bytes], generator: Generator) -> by
 
 
 def _damage(content: bytes, at: int, others: Sequence[bytes], generator: Generator) -> bytes:
-    """Replace some bytes from a place on."""
+    """Replace some bytes from a position on."""
 
     def draw(*bounds: int) -> int:
         return int(generator.integers(*bounds))

@@ -1,7 +1,6 @@
-"""What is fuzzed: each target takes a random generator and tries one bad input.
+"""Fuzz targets: each takes a random generator and tries one bad input.
 
-A target returns what became of it, in a word. An error that is not the project's own, a wrong value, or a crash is a
-finding.
+A target returns its outcome in a word. An error that is not an EmodnaError, a wrong value, or a crash is a finding.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ from emodna.pipeline.errors import AudioError, CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import FeatureStore, layout
-from emodna.pipeline.store.shards import feature_crc
+from emodna.pipeline.store.shards import compute_feature_crc
 from emodna.pipeline.store.snapshot import compute_checksum, encode_document, hash_file
-from tests.faults.mutations import mutated
-from tests.faults.tiny import Truth, tiny_store
+from tests.faults.mutations import mutate
+from tests.faults.tiny import Truth, make_tiny_store
 from tests.pipeline.archives.packing import PACKERS
 from tests.pipeline.making import noise, wav
 
@@ -71,20 +70,20 @@ _SOUNDS: Mapping[str, str] = {
 TARGETS: dict[str, Target] = {}
 
 
-def refused_by(*errors: type[Exception]) -> Callable[[Target], Target]:
-    """Make a function a target, for which these errors, of one line each, are the answer "refused"."""
+def register_target(*errors: type[Exception]) -> Callable[[Target], Target]:
+    """Register a target; these errors, each of one line, are the outcome "refused"."""
 
     def decorate(tried: Target) -> Target:
         @functools.wraps(tried)
-        def target(generator: Generator) -> str:
+        def find_target(generator: Generator) -> str:
             try:
                 return tried(generator)
             except errors as error:
-                _one_line(error)
+                _check_one_line(error)
                 return "refused"
 
-        TARGETS[tried.__name__] = target
-        return target
+        TARGETS[tried.__name__] = find_target
+        return find_target
 
     return decorate
 
@@ -95,13 +94,13 @@ def _pick(items: Sequence[Any], generator: Generator) -> Any:
 
 @cache
 def _folder() -> Path:
-    """A folder of this process's own."""
+    """Make a folder for this process."""
     return Path(tempfile.mkdtemp(prefix="fuzz-"))
 
 
 @cache
 def _sounds() -> list[bytes]:
-    """One short recording in each format that this libsndfile writes."""
+    """Make one short recording in each format that this libsndfile writes."""
     made = [wav(noise(0.2))]
     for format, subtype in ((name, each) for name, encodings in _SOUNDS.items() for each in encodings.split()):
         for channels in (1, 2):
@@ -115,11 +114,11 @@ def _sounds() -> list[bytes]:
     return made
 
 
-@refused_by(AudioError)
+@register_target(AudioError)
 def audio(generator: Generator) -> str:
     """A damaged recording is refused, or gives finite features."""
     sounds = _sounds()
-    content = mutated(_pick(sounds, generator), sounds, generator)
+    content = mutate(_pick(sounds, generator), sounds, generator)
     recording = decode(io.BytesIO(content), channel=int(generator.integers(2)), max_seconds=30.0)
     _require(bool(np.isfinite(recording.samples).all()), "samples that are not finite")
     _require(0 < recording.sample_rate < 2**31 and recording.duration <= 30.0, "an impossible rate or duration")
@@ -134,13 +133,13 @@ def _archives() -> dict[str, bytes]:
     return {kind: packer(members) for kind, packer in PACKERS.items()}
 
 
-@refused_by(CorpusError)
+@register_target(CorpusError)
 def archives(generator: Generator) -> str:
     """A damaged archive is refused, or its members are read or rejected one by one."""
     packed = _archives()
     kind = _pick(sorted(packed), generator)
     path = _folder() / f"x{kind}"
-    path.write_bytes(mutated(packed[kind], list(packed.values()), generator))
+    path.write_bytes(mutate(packed[kind], list(packed.values()), generator))
     refused = False
     tree = open_tree(path, (".wav",))
     for name in tree.list_files((".wav",)):
@@ -148,14 +147,14 @@ def archives(generator: Generator) -> str:
         try:
             tree.open(name).close()
         except AudioError as error:
-            _one_line(error)
+            _check_one_line(error)
             refused = True
     return "partly read" if refused else "read"
 
 
 @cache
 def _store() -> Truth:
-    return tiny_store(_folder() / "tiny")
+    return make_tiny_store(_folder() / "tiny")
 
 
 def _copy() -> Path:
@@ -163,8 +162,8 @@ def _copy() -> Path:
     return Path(shutil.copytree(_store().path, _folder() / "copy"))
 
 
-def _used(store: Path) -> str:
-    """Open a store, read and verify it: the truth or a StoreError."""
+def _read_store(store: Path) -> str:
+    """Open, read and verify a store: it gives correct data or a StoreError."""
     truth = _store()
     damaged = False
     try:
@@ -173,42 +172,42 @@ def _used(store: Path) -> str:
             try:
                 features = opened[row]
             except StoreError as error:
-                _one_line(error)
+                _check_one_line(error)
                 damaged = True
                 continue
             expected = truth.features[id]
             _require(features.shape == expected.shape and bool((features == expected).all()), f"wrong features: {id}")
             _require(opened.labels("arousal")[row] == truth.arousal[id], f"a wrong label: {id}")
-        opened.rejected()
-        _require(bool(opened.verify()) or not damaged, "damage that verify does not see")
+        opened.read_rejected()
+        _require(bool(opened.verify()) or not damaged, "damage that verify does not find")
     except StoreError as error:
-        _one_line(error)
+        _check_one_line(error)
         return "refused"
     return "partly read" if damaged else "read"
 
 
-@refused_by()
+@register_target()
 def store_bytes(generator: Generator) -> str:
-    """Damage in any file of a store is found; what is read is the truth."""
+    """Damage in any file of a store is found, and reading gives correct data."""
     store = _copy()
     files = [path for path in sorted(store.rglob("*")) if path.is_file() and path.stat().st_size]
     path = _pick(files, generator)
     before = path.read_bytes()
-    path.write_bytes(mutated(before, [each.read_bytes() for each in files], generator))
-    result = _used(store)
+    path.write_bytes(mutate(before, [each.read_bytes() for each in files], generator))
+    result = _read_store(store)
     if path.read_bytes() != before and result != "refused":
-        problems = FeatureStore(store).verify()
+        problems = list(map(str, FeatureStore(store).verify()))
         _require(any(path.name in each for each in problems), f"{path.name}: not named by verify: {problems}")
     return result
 
 
-@refused_by()
+@register_target()
 def store_shards(generator: Generator) -> str:
-    """A shard that is damaged, under a right hash: the truth or a StoreError, and no crash of HDF5."""
+    """A damaged shard with a valid hash gives correct data or a StoreError, and HDF5 does not crash."""
     store = _copy()
     shard = sorted(store.glob("*.h5"))[0]
-    shard.write_bytes(mutated(shard.read_bytes(), [shard.read_bytes()], generator))
-    return _used(_resealed(store))
+    shard.write_bytes(mutate(shard.read_bytes(), [shard.read_bytes()], generator))
+    return _read_store(_rename_by_content(store))
 
 
 _STRANGE: tuple[Any, ...] = (
@@ -218,7 +217,7 @@ _STRANGE: tuple[Any, ...] = (
 
 
 def _make_strange(document: Any, generator: Generator) -> None:
-    """Change, drop or double something somewhere in a document."""
+    """Change, delete or duplicate a random item of a document."""
     while True:
         keys = list(document) if isinstance(document, dict) else list(range(len(document)))
         if not keys:
@@ -240,8 +239,8 @@ def _make_strange(document: Any, generator: Generator) -> None:
         return
 
 
-def _resealed(store: Path) -> Path:
-    """Name every file of a store by its content, as if it had been written so."""
+def _rename_by_content(store: Path) -> Path:
+    """Rename every file of a store by its content, so that all hashes are valid."""
     content = json.loads((store / layout.STORE_JSON).read_bytes())
     for file in content["files"]:
         path = store / file["name"]
@@ -253,17 +252,19 @@ def _resealed(store: Path) -> Path:
     return store
 
 
-@refused_by()
+@register_target()
 def side_files(generator: Generator) -> str:
-    """A side file that is damaged is not believed: the history of a store is the truth or nothing."""
+    """A damaged side file is ignored: the history of a store is correct or empty."""
     store = _copy()
     paths = sorted(store.rglob(f"*{layout.CHECKSUMMED_SUFFIX}"))
     path = _pick(paths, generator)
-    path.write_bytes(mutated(path.read_bytes(), [each.read_bytes() for each in paths], generator))
+    path.write_bytes(mutate(path.read_bytes(), [each.read_bytes() for each in paths], generator))
     history = History(store, "emodb", MfccSet(), None, _store().root, rehash=False)
-    for facts in history.facts.to_pylist():
-        _require(facts["feature_crc"] == feature_crc(_store().features[facts["id"]]), f"wrong facts: {facts['id']}")
-    return "known" if len(history.facts) else "unknown"
+    for info in history.utterances.to_pylist():
+        _require(
+            info["feature_crc"] == compute_feature_crc(_store().features[info["id"]]), f"wrong checksum: {info['id']}"
+        )
+    return "known" if len(history.utterances) else "unknown"
 
 
 @cache
@@ -285,13 +286,13 @@ def _tables() -> dict[str, bytes]:
     return made
 
 
-@refused_by(CorpusError)
+@register_target(CorpusError)
 def tables(generator: Generator) -> str:
-    """A damaged table of a user's own is refused, or gives utterances."""
+    """A damaged table of a user is refused, or gives utterances."""
     made = _tables()
     name = _pick(sorted(made), generator)
     path = _folder() / f"table{name}"
-    path.write_bytes(mutated(made[name], list(made.values()), generator))
+    path.write_bytes(mutate(made[name], list(made.values()), generator))
     scan = Manifest(path, "mine").scan(FolderTree(_folder()))
     _require(len(scan.select_own_columns()) in (0, len(scan.utterances)), "columns of another length")
     _require(all(utterance.path and utterance.id for utterance in scan.utterances), "an utterance without path")
@@ -305,9 +306,9 @@ _LABELS = (
 )
 
 
-@refused_by(CorpusError)
+@register_target(CorpusError)
 def iemocap_labels(generator: Generator) -> str:
-    """A damaged label file loses labels, never the scan."""
+    """A damaged label file loses labels, but the scan succeeds."""
     root = _folder() / "iemocap"
     labels = root / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
     if not labels.exists():
@@ -316,7 +317,7 @@ def iemocap_labels(generator: Generator) -> str:
             audio = root / f"Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_{turn}.wav"
             audio.parent.mkdir(parents=True, exist_ok=True)
             audio.touch()
-    labels.write_bytes(mutated(_LABELS, [_LABELS, bytes(range(256))], generator))
+    labels.write_bytes(mutate(_LABELS, [_LABELS, bytes(range(256))], generator))
     corpus = corpora.load_corpus("iemocap", "all")
     scan = corpus.scan(corpus.open(root))
     scan.select_own_columns()
@@ -333,11 +334,11 @@ _NAMES: Mapping[str, str] = {
 }
 
 
-@refused_by()
+@register_target()
 def names(generator: Generator) -> str:
-    """No name of a file ends a scan."""
+    """Any file name is scanned or skipped."""
     name = _pick(sorted(_NAMES), generator)
-    spelled = mutated(_NAMES[name].encode(), [each.encode() for each in _NAMES.values()], generator)
+    spelled = mutate(_NAMES[name].encode(), [each.encode() for each in _NAMES.values()], generator)
     path = PurePosixPath("/".join(spelled.decode("utf-8", "replace").split("/")).lstrip("/") or "x")
     corpus: Corpus = corpora.load_corpus(name)
     if not isinstance(corpus, PathCorpus):
@@ -363,11 +364,11 @@ def _model() -> bytes:
     return path.read_bytes()
 
 
-@refused_by(RunError)
+@register_target(RunError)
 def model_bytes(generator: Generator) -> str:
-    """A damaged model is refused, or is the one that was written."""
+    """A damaged model is refused, or equals the written one."""
     path = _folder() / "damaged.safetensors"
-    path.write_bytes(mutated(_model(), [_model()], generator))
+    path.write_bytes(mutate(_model(), [_model()], generator))
     tensors, facts = load_tensors(path)
     expected, said = load_tensors(_folder() / "whole.safetensors")
     same = facts == said and tensors.keys() == expected.keys()
@@ -375,9 +376,9 @@ def model_bytes(generator: Generator) -> str:
     return "read"
 
 
-@refused_by(RunError, AudioError)
+@register_target(RunError, AudioError)
 def model_facts(generator: Generator) -> str:
-    """A model that says anything of itself, with a right checksum, is refused, or gives a probability."""
+    """A model with strange metadata and a valid checksum is refused, or gives a probability."""
     _model()
     tensors, facts = load_tensors(_folder() / "whole.safetensors")
     facts = json.loads(json.dumps(facts))
@@ -396,7 +397,7 @@ _faulty_trials = itertools.count()
 
 
 def faulty(_generator: Generator) -> str:
-    """What must be found, for the command's own tests: one that fails unseen, one that raises, one that crashes."""
+    """Fail on purpose for the tests of the fuzzer: in a finalizer, by an error, or by a crash."""
     match next(_faulty_trials):
         case 1:
             weakref.finalize(io.BytesIO(), int, "unseen")
@@ -407,8 +408,8 @@ def faulty(_generator: Generator) -> str:
     return "read"
 
 
-def target(name: str) -> Target:
-    """A target by its name."""
+def find_target(name: str) -> Target:
+    """Return a target by its name."""
     return faulty if name == "faulty" else TARGETS[name]
 
 
@@ -417,5 +418,5 @@ def _require(holds: bool, complaint: str) -> None:
         raise AssertionError(complaint)
 
 
-def _one_line(error: Exception) -> None:
+def _check_one_line(error: Exception) -> None:
     _require("\n" not in str(error) and bool(str(error)), f"not one line: {error}")

@@ -1,4 +1,4 @@
-"""What a power cut may lose: names that were not flushed. None is relied on before it is safe."""
+"""A power cut may lose file names before they are flushed. No commit relies on such a name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = make_emodb_names(12)
 
 
 class PowerCut(BaseException):
-    """The process ends here."""
+    """End of the process by a power cut."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,17 +27,17 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def steps(*cut_at: str) -> Iterator[list[str]]:
-    """Note each flush of a folder, commit and removal of data, in order; end the run before the last of `cut_at`."""
-    done: list[str] = []
+def record_steps(*cut_at: str) -> Iterator[list[str]]:
+    """Record each flush of a folder, commit and deletion of data; end the process before the last of `cut_at`."""
+    recorded: list[str] = []
 
-    def noting(original: Any, name_of: Any) -> Any:
+    def wrap(original: Any, name_of: Any) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:
             name = name_of(*arguments)
             if name:
-                if (*done[-1:], name)[-len(cut_at) :] == cut_at:
+                if (*recorded[-1:], name)[-len(cut_at) :] == cut_at:
                     raise PowerCut
-                done.append(name)
+                recorded.append(name)
             return original(*arguments, **options)
 
         return call
@@ -46,34 +46,34 @@ def steps(*cut_at: str) -> Iterator[list[str]]:
         return "flush" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else ""
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", noting(os.fsync, flush))
-        patch.setattr(os, "replace", noting(os.replace, lambda _, new: Path(new).name == "store.json" and "commit"))
-        patch.setattr(os, "unlink", noting(os.unlink, lambda path: Path(path).suffix == ".h5" and "remove"))
-        yield done
+        patch.setattr(os, "fsync", wrap(os.fsync, flush))
+        patch.setattr(os, "replace", wrap(os.replace, lambda _, new: Path(new).name == "store.json" and "commit"))
+        patch.setattr(os, "unlink", wrap(os.unlink, lambda path: Path(path).suffix == ".h5" and "remove"))
+        yield recorded
 
 
-def test_the_names_of_a_killed_run_are_safe_before_they_are_committed(tmp_path: Path) -> None:
+def test_names_of_a_killed_preparation_are_flushed_before_the_commit(tmp_path: Path) -> None:
     write_tiny_emodb(tmp_path / "root", NAMES)
-    with steps("commit"), pytest.raises(PowerCut):
+    with record_steps("commit"), pytest.raises(PowerCut):
         prepare_corpus(tmp_path / "root", tmp_path / "cache")
-    with steps() as done:
+    with record_steps() as recorded:
         assert prepare_corpus(tmp_path / "root", tmp_path / "cache").extracted == 0
-    assert done[:3] == ["flush", "commit", "flush"]
+    assert recorded[:3] == ["flush", "commit", "flush"]
 
 
-def test_a_commit_is_safe_before_what_it_replaced_is_removed(tmp_path: Path) -> None:
+def test_a_commit_is_flushed_before_old_files_are_deleted(tmp_path: Path) -> None:
     write_tiny_emodb(tmp_path / "root", NAMES)
     prepare_corpus(tmp_path / "root", tmp_path / "cache")
     write_tiny_emodb(tmp_path / "root", NAMES, variant="b")
-    with steps("commit", "flush"), pytest.raises(PowerCut):
+    with record_steps("commit", "flush"), pytest.raises(PowerCut):
         prepare_corpus(tmp_path / "root", tmp_path / "cache")
-    with steps() as done:
+    with record_steps() as recorded:
         prepare_corpus(tmp_path / "root", tmp_path / "cache")
-    assert "commit" not in done  # it stood already
-    assert done[:2] == ["flush", "remove"]
+    assert "commit" not in recorded  # it is already done
+    assert recorded[:2] == ["flush", "remove"]
 
 
-def test_a_new_store_is_safe_in_the_folders_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folders_of_a_new_store_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[int] = []
     original = os.fsync
 

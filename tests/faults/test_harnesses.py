@@ -1,4 +1,4 @@
-"""Run the harnesses of this folder with small counts. Their commands do hundreds."""
+"""Run the harnesses of this folder with small counts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 import tests
 
 
-def harness(*arguments: object, before: tuple[str, ...] = ()) -> str:
-    """Run a module of this folder in a process of its own, since it forks; return what it prints."""
+def run_harness(*arguments: object, before: tuple[str, ...] = ()) -> str:
+    """Run a module of this folder in a process, because it forks; return its output."""
     command = [*before, sys.executable, "-m", *map(str, arguments)]
     folder = Path(str(tests.__file__)).parents[1]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
@@ -23,27 +23,27 @@ def harness(*arguments: object, before: tuple[str, ...] = ()) -> str:
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
-def test_a_killed_run_harms_nothing_and_the_next_one_resumes(count: int) -> None:
-    assert f"| **all** | **{count}** |" in harness("tests.faults.kill", "--count", count, "--seed", 4)
+def test_a_killed_preparation_can_be_resumed(count: int) -> None:
+    assert f"| **all** | **{count}** |" in run_harness("tests.faults.kill", "--count", count, "--seed", 4)
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])
-def test_a_failing_file_operation_is_reported_or_harmless(count: int) -> None:
-    printed = harness("tests.faults.inject", "--sample", count, "--seed", 4)
+def test_a_failing_file_call_is_reported_or_harmless(count: int) -> None:
+    printed = run_harness("tests.faults.inject", "--sample", count, "--seed", 4)
     assert f"| **all** | | | **{count}** |" in printed
-    assert "| told |" in printed
+    assert "| reported |" in printed
 
 
 @pytest.mark.slow
-def test_readers_see_one_whole_content_while_writers_commit_and_are_killed() -> None:
-    printed = harness("tests.faults.crowd", "--seconds", 4, "--readers", 2)
+def test_readers_see_a_consistent_store_while_writers_commit_and_are_killed() -> None:
+    printed = run_harness("tests.faults.crowd", "--seconds", 4, "--readers", 2)
     assert re.search(r"finished: \d+.*read [AB]: \d+", printed)
 
 
 @pytest.mark.slow
-def test_a_full_disk_and_a_folder_mounted_read_only() -> None:
+def test_full_disks_and_read_only_folders_are_errors() -> None:
     alone = ("unshare", "--user", "--map-root-user", "--mount")
     mounts = [*alone, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     if shutil.which("unshare") is None or subprocess.run(mounts, check=False, capture_output=True).returncode:
-        pytest.skip("no mounts of one's own here (unshare --user --mount)")
-    assert re.fullmatch(r"[1-9]\d* of \d+ disks were too small\n", harness("tests.faults.small_disk", before=alone))
+        pytest.skip("needs unshare --user --mount")
+    assert re.fullmatch(r"[1-9]\d* of \d+ disks were too small\n", run_harness("tests.faults.small_disk", before=alone))

@@ -1,4 +1,4 @@
-"""Files that are there and cannot be read: audio, and the store's own."""
+"""Existing files that cannot be read: audio and store files."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def unreadable(path: Path, number: int) -> Iterator[None]:
-    """Let the opening of a file fail, but not that of another which takes its name."""
+def make_unreadable(path: Path, number: int) -> Iterator[None]:
+    """Make the opening of a file fail, but not of a new file with the same name."""
     inode, original = path.stat().st_ino, io.open
 
     def refuse(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
@@ -50,26 +50,26 @@ def root(tmp_path: Path) -> Path:
 
 
 class TestAudio:
-    def test_what_the_store_has_of_it_stays_until_it_can_be_read(self, root: Path, tmp_path: Path) -> None:
+    def test_earlier_features_are_kept_until_the_file_can_be_read(self, root: Path, tmp_path: Path) -> None:
         before = content(prepare_corpus(root, tmp_path / "cache").store)
         write_tiny_emodb(root, NAMES[3:4], variant="new")
-        with unreadable(root / "wav" / NAMES[3], errno.EIO):
+        with make_unreadable(root / "wav" / NAMES[3], errno.EIO):
             report = prepare_corpus(root, tmp_path / "cache")
         assert (report.utterances, report.reused, report.rejected) == (12, 12, 0)
         assert content(report.store) == before
-        line = f"1 recordings stay as they were in the store (the first: wav/{NAMES[3]}: cannot be read: "
+        line = f"1 recordings kept from the earlier store (the first: wav/{NAMES[3]}: cannot be read: "
         assert f"{line}{os.strerror(errno.EIO)})" in report.warnings
         callback = CallbackLog()
         report = prepare_corpus(root, tmp_path / "cache", callback=callback)
         assert (report.extracted, callback.planned_recordings) == (1, 1)
         assert content(report.store) == content(prepare_corpus(root, tmp_path / "alone").store)
 
-    def test_a_new_one_is_rejected_with_its_reason(self, root: Path, tmp_path: Path) -> None:
-        with unreadable(root / "wav" / NAMES[3], errno.EIO):
+    def test_a_new_file_is_rejected_with_the_reason(self, root: Path, tmp_path: Path) -> None:
+        with make_unreadable(root / "wav" / NAMES[3], errno.EIO):
             report = prepare_corpus(root, tmp_path / "cache")
         assert report.rejections == [(f"wav/{NAMES[3]}", f"cannot be read: {os.strerror(errno.EIO)}")]
 
-    def test_one_that_is_gone_is_dropped(self, root: Path, tmp_path: Path) -> None:
+    def test_a_deleted_file_is_removed_from_the_store(self, root: Path, tmp_path: Path) -> None:
         prepare_corpus(root, tmp_path / "cache")
         (root / "wav" / NAMES[3]).unlink()
         (root / "wav" / NAMES[3]).symlink_to(tmp_path / "nowhere")
@@ -77,18 +77,18 @@ class TestAudio:
         assert (report.utterances, report.rejected) == (11, 1)
 
     @pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE])
-    def test_an_error_of_the_machine_ends_the_run_and_rejects_nothing(
+    def test_a_system_error_ends_the_preparation_and_rejects_nothing(
         self, root: Path, tmp_path: Path, number: int
     ) -> None:
         store = prepare_corpus(root, tmp_path / "cache").store
         before = content(store)
         write_tiny_emodb(root, NAMES[3:4], variant="new")
-        with unreadable(root / "wav" / NAMES[3], number), pytest.raises(OSError, match=NAMES[3]) as raised:
+        with make_unreadable(root / "wav" / NAMES[3], number), pytest.raises(OSError, match=NAMES[3]) as raised:
             prepare_corpus(root, tmp_path / "cache")
         assert raised.value.errno == number
         assert content(store) == before
 
-    def test_no_memory_for_one_ends_the_run_with_its_name(
+    def test_missing_memory_ends_the_preparation_with_the_file_name(
         self, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(*_: object) -> NoReturn:
@@ -99,7 +99,7 @@ class TestAudio:
             prepare_corpus(root, tmp_path / "cache")
         assert raised.value.errno == errno.ENOMEM
 
-    def test_an_error_in_the_middle_of_decoding_is_no_truncated_file(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_a_read_error_during_decoding_is_not_a_truncated_file(self, capfd: pytest.CaptureFixture[str]) -> None:
         class Failing(io.BytesIO):
             reads = 0
 
@@ -116,26 +116,28 @@ class TestAudio:
 
 class TestStore:
     @pytest.mark.parametrize("kind", ["shard-", "index-", "store.json"])
-    def test_what_its_disk_cannot_read_is_made_again(self, root: Path, tmp_path: Path, kind: str) -> None:
+    def test_an_unreadable_store_file_is_rebuilt(self, root: Path, tmp_path: Path, kind: str) -> None:
         store = prepare_corpus(root, tmp_path / "cache").store
         before = content(store)
         bad = next(path for path in store.iterdir() if path.name.startswith(kind))
         inode = bad.stat().st_ino
-        with unreadable(bad, errno.EIO):
+        with make_unreadable(bad, errno.EIO):
             prepare_corpus(root, tmp_path / "cache", rehash=True)
         assert content(store) == before
         assert bad.stat().st_ino != inode
 
-    def test_verify_names_it_and_does_not_map_it(self, root: Path, tmp_path: Path) -> None:
+    def test_verify_reports_an_unreadable_file_without_mapping_it(self, root: Path, tmp_path: Path) -> None:
         opened = FeatureStore(prepare_corpus(root, tmp_path / "cache").store)
         bad = next(opened.path.glob("shard-*"))
-        with unreadable(bad, errno.EIO):
-            assert opened.verify() == [f"{bad}: cannot be read: {os.strerror(errno.EIO)}: check the disk"]
+        with make_unreadable(bad, errno.EIO):
+            (problem,) = opened.verify()
+        assert problem.where == bad
+        assert os.strerror(errno.EIO) in problem.problem
 
-    def test_an_error_of_the_machine_is_no_damage(self, root: Path, tmp_path: Path) -> None:
+    def test_a_system_error_is_not_damage(self, root: Path, tmp_path: Path) -> None:
         store = prepare_corpus(root, tmp_path / "cache").store
         with (
-            unreadable(store / layout.STORE_JSON, errno.EMFILE),
+            make_unreadable(store / layout.STORE_JSON, errno.EMFILE),
             pytest.raises(StoreError, match=r"store\.json: cannot be read: .*ulimit -n"),
         ):
             prepare_corpus(root, tmp_path / "cache")

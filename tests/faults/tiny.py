@@ -1,4 +1,4 @@
-"""A store so small that each of its bytes can be damaged in turn, with every kind of file that a store has."""
+"""Make a store with every kind of file, small enough to damage each of its bytes in turn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.pipeline.making import make_emodb_names, prepare_corpus, write_tiny_e
 
 @dataclass(frozen=True)
 class Truth:
-    """What reading a store may give."""
+    """Correct content of a store."""
 
     path: Path
     root: Path
@@ -25,16 +25,16 @@ class Truth:
     arousal: dict[str, int]
 
 
-def tiny_store(folder: Path) -> Truth:
-    """Three utterances, a rejected file, a side file and the journal of a run that was killed."""
+def make_tiny_store(folder: Path) -> Truth:
+    """Make a store of three utterances, a rejected file, a side file and a journal."""
     root = folder / "root"
     write_tiny_emodb(root, make_emodb_names(3))
     (root / "wav" / "08b01Wa.wav").write_bytes(b"no audio")
     store = prepare_corpus(root, folder / "cache", workers=1).store
     opened = FeatureStore(store)
-    facts = History(store, "emodb", MfccSet(), None, root, rehash=False)
+    history = History(store, "emodb", MfccSet(), None, root, rehash=False)
     (shard,) = opened.snapshot.shards.values()
-    write_journal(store, shard.name, facts.facts, None)
+    write_journal(store, shard.name, history.utterances, None)
     for lock in (layout.READER_LOCK, layout.WRITER_LOCK):
         (store / lock).unlink(missing_ok=True)
     features = {id: np.array(opened[row]) for row, id in enumerate(opened.ids)}

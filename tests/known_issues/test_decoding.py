@@ -29,8 +29,8 @@ def encode(samples: Float32, format: str, subtype: str = "PCM_16", endian: str =
 
 
 @pytest.mark.parametrize(("format", "endian"), [("WAV", "BIG"), ("RF64", "FILE"), ("WAVEX", "FILE")])
-def test_half_a_big_endian_or_large_wav_is_refused(format: str, endian: str) -> None:
-    """The check for truncated WAVs knew little-endian RIFF only."""
+def test_a_truncated_big_endian_or_large_wav_is_refused(format: str, endian: str) -> None:
+    """Truncation was detected only in little-endian RIFF files."""
     content = encode(np.linspace(-0.5, 0.5, 8000, dtype=np.float32), format, endian=endian)
     assert len(decode(io.BytesIO(content)).samples) == 8000
     with pytest.raises(AudioError, match="truncated"):
@@ -42,15 +42,15 @@ def test_half_a_big_endian_or_large_wav_is_refused(format: str, endian: str) -> 
 )
 @pytest.mark.parametrize("missing", [300, 4000])
 def test_a_truncated_recording_of_another_format_is_refused(format: str, subtype: str, missing: int) -> None:
-    """Half a recording was taken for a whole one."""
+    """Half a recording was accepted."""
     whole = encode(noise(2.0, 8000), format, subtype)
     assert len(decode(io.BytesIO(whole)).samples) >= 16_000
     with pytest.raises(AudioError, match="truncated: the header declares"):
         decode(io.BytesIO(whole[:-missing]))
 
 
-def test_a_chunk_of_odd_length_before_the_audio_of_an_aiff_hides_no_truncation() -> None:
-    """Fuzzing found it: half a recording was taken for a whole one."""
+def test_truncation_of_an_aiff_is_found_after_an_odd_chunk() -> None:
+    """Half a recording was accepted. Found by fuzzing."""
     whole = encode(noise(0.5, 8000), "AIFF")
     odd = whole[:12] + b"NAME" + struct.pack(">I", 3) + b"abc\0" + whole[12:]
     assert len(decode(io.BytesIO(odd)).samples) == 4000
@@ -59,32 +59,32 @@ def test_a_chunk_of_odd_length_before_the_audio_of_an_aiff_hides_no_truncation()
 
 
 def test_an_au_of_unknown_length_is_read_to_its_end() -> None:
-    """A length of 2^32 - 1 stands for "unknown"; it was compared with the file's."""
+    """A length of 2^32 - 1 means "unknown"; it was compared with the length of the file."""
     content = bytearray(encode(noise(0.5, 8000), "AU"))
     content[8:12] = b"\xff" * 4
     assert len(decode(io.BytesIO(bytes(content))).samples) == 4000
 
 
 @pytest.mark.parametrize(("format", "subtype"), [("WAV", "GSM610"), ("WAV", "G721_32"), ("AU", "G723_24")])
-def test_formats_of_telephone_calls_are_read(format: str, subtype: str) -> None:
-    """libsndfile cannot seek in them, and soundfile must be told the number of samples."""
+def test_telephone_formats_are_read(format: str, subtype: str) -> None:
+    """libsndfile cannot seek in them, and soundfile needs the number of samples."""
     content = encode(noise(0.5, 8000), format, subtype)
     with soundfile.SoundFile(io.BytesIO(content)) as file:
         assert len(decode(io.BytesIO(content)).samples) == file.frames >= 4000
 
 
-def test_a_number_of_samples_beyond_memory_is_refused() -> None:
-    """The samples that a header promises were allocated at once, which ended in a traceback."""
+def test_more_samples_than_memory_are_refused() -> None:
+    """Memory for the declared number of samples was allocated at once, which ended in a traceback."""
     content = bytearray(encode(noise(0.5, 8000), "FLAC"))
     content[18:26] = struct.pack(">Q", 655_350 << 44 | 15 << 36 | (2**36 - 1))
     with pytest.raises(AudioError, match=r"not enough memory for|truncated: "):
         decode(io.BytesIO(bytes(content)), max_seconds=1e9)
 
 
-def test_a_header_that_leads_before_the_start_of_its_file_prints_nothing(
+def test_a_header_with_a_negative_position_prints_nothing(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A callback raised an exception for the negative position, and its traceback was printed."""
+    """A callback raised an exception, and its traceback was printed."""
     unraisable: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
     content = encode(noise(0.2, 8000), "AIFF")
@@ -98,7 +98,7 @@ def test_a_header_that_leads_before_the_start_of_its_file_prints_nothing(
 
 @pytest.mark.parametrize("closed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_messages_of_libsndfile_stay_out_of_the_json(closed: bool, tmp_path: Path) -> None:
-    """libsndfile prints errors in a MIDI sample dump on standard output."""
+    """libsndfile prints errors about a MIDI sample dump to standard output."""
     whole = encode(noise(0.2, 8000), "SDS")
     (tmp_path / "dump.wav").write_bytes(whole[:21] + b"\0\0\0" + whole[24:])
     (tmp_path / "good.wav").write_bytes(wav(noise(0.2)))
@@ -116,11 +116,11 @@ def test_messages_of_libsndfile_stay_out_of_the_json(closed: bool, tmp_path: Pat
 
 @pytest.mark.parametrize("features", FEATURE_SETS.values(), ids=FEATURE_SETS)
 def test_a_new_thread_extracts_the_same_features_as_an_old_one(features: FeatureSet) -> None:
-    """The first matrix product of a thread ran on all cores, with other rounding on some processors.
+    """The first matrix product of a thread used all cores, with other rounding on some processors.
 
-    torch sets the number of MKL's threads late, in a thread's first parallel loop.
+    torch sets the number of MKL threads late, in the first parallel loop of a thread.
     """
-    # Of several lengths: only some of the matrix products come out otherwise with two threads.
+    # Several lengths, because two threads change only some of the matrix products.
     for seconds in (0.15, 0.2, 0.3, 0.5, 1.0, 2.0):
         samples = noise(seconds, features.sample_rate)
         with open_extraction_threads(1) as pool:

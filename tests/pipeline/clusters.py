@@ -1,4 +1,4 @@
-"""Real Dask clusters of several processes on this machine."""
+"""Start real Dask clusters of several processes on this machine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from distributed import Client
 
 import tests
 
-#: For whatever a busy machine may take long.
+#: Time limit in s for steps that may be slow on a busy machine.
 PATIENCE = 120.0
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for something that will come."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
@@ -40,7 +40,7 @@ class Cluster:
         self._log = (folder / "log").open("wb")
         self._processes: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._start("scheduler", "--port", 0, "--scheduler-file", self.file)
-        wait_until(self._written)
+        wait_until(self._is_ready)
 
     @property
     def address(self) -> str:
@@ -52,7 +52,7 @@ class Cluster:
         Parameters
         ----------
         over
-            Folder or file -> what the worker finds in its place.
+            Folder or file -> replacement that the worker sees at its path.
         """
         mounts = "".join(f"mount --bind '{here}' '{there}' && " for there, here in (over or {}).items())
         shell = ["unshare", "-rm", "sh", "-c", f'{mounts} exec "$@"', "sh"] if mounts else []
@@ -83,14 +83,14 @@ class Cluster:
         self._processes.append(process)
         return process
 
-    def _written(self) -> bool:
+    def _is_ready(self) -> bool:
         assert self.scheduler.poll() is None, (self.folder / "log").read_text()
         return self.file.exists() and self.file.read_bytes().rstrip().endswith(b"}")
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """A scheduler, to which workers can be added; all end with the context."""
+    """Start a scheduler; it and its workers end with the context."""
     running = Cluster(folder)
     try:
         yield running
@@ -100,8 +100,8 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 @cache
 def can_hide_files() -> bool:
-    """Return True if a process can be given another view of the files here."""
+    """Return True if processes can get their own mounts on this machine."""
     if shutil.which("unshare") is None:
         return False
-    hidden = ["unshare", "-rm", "sh", "-c", "mount --bind /tmp /tmp"]
-    return subprocess.run(hidden, capture_output=True, check=False).returncode == 0
+    mounts = ["unshare", "-rm", "sh", "-c", "mount --bind /tmp /tmp"]
+    return subprocess.run(mounts, capture_output=True, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Makers of small audio files, corpora and stores for the tests."""
+"""Make small audio files, corpora and stores for the tests."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from emodna.pipeline.store.snapshot import hash_file
 
 Float32 = NDArray[np.float32]
 
-#: A time long enough ago that a file's size and time are believed (2020-09-13).
+#: Modification time (2020-09-13) old enough for a file's size and time to identify its content.
 LONG_AGO = 1_600_000_000
 
 
 def noise(seconds: float = 0.15, rate: int = 16_000, seed: int | str = 0, level: float = 0.1) -> Float32:
-    """White noise: different for each seed, the same on every machine."""
+    """Return white noise that depends only on the seed, on every machine."""
     number = int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:8], "big")
     samples = np.random.default_rng(number).standard_normal(round(seconds * rate))
     return np.clip(level * samples, -1, 1).astype(np.float32)
 
 
 def chunk(name: bytes, content: bytes, *, declared: int | None = None) -> bytes:
-    """One RIFF chunk, padded to an even length."""
+    """Return a RIFF chunk, padded to an even length."""
     length = len(content) if declared is None else declared
     return struct.pack("<4sI", name, length) + content + b"\0" * (len(content) % 2)
 
@@ -57,7 +57,7 @@ def wav(
     declared: int | None = None,
     riff_size: int | None = None,
 ) -> bytes:
-    """A 16-bit WAV file, byte by byte, with whatever chunks and lengths a test wants."""
+    """Return a 16-bit WAV file with the given chunks and lengths."""
     data = samples if isinstance(samples, bytes) else pcm16(samples)
     fmt = struct.pack("<HHIIHH", 1, channels, rate, 2 * channels * rate, 2 * channels, 16)
     body = chunk(b"fmt ", fmt) + before_data + chunk(b"data", data, declared=declared) + after_data
@@ -65,19 +65,19 @@ def wav(
 
 
 def age(paths: Iterable[Path], *, seconds: int = LONG_AGO) -> None:
-    """Date files back: what was changed just now is always hashed again."""
+    """Set the modification times of files, because files changed just now are always hashed again."""
     for path in paths:
         os.utime(path, (seconds, seconds))
 
 
 def make_emodb_names(count: int) -> list[str]:
-    """Valid EMODB file names of different speakers, texts and emotions."""
+    """Return valid EMODB file names of different speakers, texts and emotions."""
     names = (f"{s}{t}{e}a.wav" for t, e, s in product(("a01", "b02", "b10"), "WLEAFTN", ("03", "08", "13")))
     return [name for name, _ in zip(names, range(count), strict=False)]
 
 
 def write_tiny_emodb(root: Path, names: Sequence[str], *, variant: str = "") -> list[Path]:
-    """EMODB-named files of 0.15 s of noise, each its own; another variant has other audio under the same names."""
+    """Write EMODB-named files of 0.15 s of noise, all different; another variant has other audio."""
     (root / "wav").mkdir(parents=True, exist_ok=True)
     paths = []
     for name in names:
@@ -90,7 +90,7 @@ def write_tiny_emodb(root: Path, names: Sequence[str], *, variant: str = "") -> 
 
 @dataclass
 class CallbackLog:
-    """A watcher that remembers what it was told."""
+    """A callback that records its calls."""
 
     waits: list[Path] = field(default_factory=list)
     planned_recordings: int = 0
@@ -118,7 +118,7 @@ def prepare_corpus(
     segmenter: Segmenter | None = None,
     **options: Any,
 ) -> PrepareReport:
-    """Prepare a corpus, EMODB unless told otherwise."""
+    """Prepare a corpus, by default EMODB."""
     extraction = ExtractionConfig(features or MfccSet(), max_seconds, segmenter)
     start = make_thread_factory(workers) if isinstance(workers, int) else workers
     return prepare(
@@ -127,21 +127,21 @@ def prepare_corpus(
 
 
 def content(store: Path) -> dict[str, str]:
-    """Shards, index and rejected files by name, with the hash of their bytes.
+    """Return the hashes of shards, index and rejected files by name.
 
-    This must not depend on workers, history or kills.
+    They must not depend on workers, history or kills.
     """
     return {path.name: hash_file(path) for path in sorted(store.iterdir()) if path.suffix in (".h5", ".parquet")}
 
 
 def find_features_offset(shard: Path) -> int:
-    """Where in the file the features begin."""
+    """Return the offset of the features in a shard file."""
     with h5py.File(shard, "r") as file:
         return int(file["features"].id.get_offset())
 
 
 def flip(path: Path, position: int, mask: int = 0xFF) -> None:
-    """Change the bits of `mask` in one byte of a file, in place."""
+    """Flip the bits of `mask` in one byte of a file, in place."""
     with path.open("r+b") as stream:
         stream.seek(position)
         byte = stream.read(1)[0]

@@ -1,4 +1,4 @@
-"""Decoding: every format that is valid, and a reason for every file that is not."""
+"""Decode every valid format, and give a reason for every invalid file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import soundfile
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.audio import decode as audio
 from emodna.pipeline.audio.decode import Recording, RecordingReader, decode, resample
-from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.extract import ExtractionConfig, Job, examine
 from tests.pipeline.making import Float32, chunk, noise, wav
@@ -27,59 +27,59 @@ SAMPLES = noise(0.25)
 LAST_BIT = {"PCM_U8": 2**-7, "PCM_16": 2**-15, "PCM_24": 2**-23, "FLOAT": 0.0, "DOUBLE": 0.0, "ULAW": 0.02}
 
 
-def encoded(samples: Float32, *, rate: int = 16_000, format: str = "WAV", subtype: str | None = None) -> bytes:
+def encode(samples: Float32, *, rate: int = 16_000, format: str = "WAV", subtype: str | None = None) -> bytes:
     file = BytesIO()
     soundfile.write(file, samples, rate, format=format, subtype=subtype)
     return file.getvalue()
 
 
-def read(content: bytes, *, channel: int = 0, max_seconds: float = 3600.0) -> Recording:
+def decode_bytes(content: bytes, *, channel: int = 0, max_seconds: float = 3600.0) -> Recording:
     return decode(BytesIO(content), channel=channel, max_seconds=max_seconds)
 
 
-def reason(content: bytes, *, channel: int = 0, max_seconds: float = 3600.0) -> str:
-    """Why a file is refused: a line, which ends up in the list of rejected files."""
-    with pytest.raises(AudioError) as refused:
-        read(content, channel=channel, max_seconds=max_seconds)
-    text = str(refused.value)
+def read_reason(content: bytes, *, channel: int = 0, max_seconds: float = 3600.0) -> str:
+    """Return the reason for refusing a file: one line for the list of rejected files."""
+    with pytest.raises(AudioError) as caught:
+        decode_bytes(content, channel=channel, max_seconds=max_seconds)
+    text = str(caught.value)
     assert "\n" not in text
     return text
 
 
 class TestFormats:
     @pytest.mark.parametrize("subtype", LAST_BIT)
-    def test_every_sample_format_gives_the_same_samples_within_its_last_bit(self, subtype: str) -> None:
-        recording = read(encoded(SAMPLES, subtype=subtype))
+    def test_all_sample_formats_decode_to_the_same_samples_within_the_last_bit(self, subtype: str) -> None:
+        recording = decode_bytes(encode(SAMPLES, subtype=subtype))
         assert recording.samples.dtype == np.float32
         assert (recording.sample_rate, recording.channels) == (16_000, 1)
         assert recording.duration == 0.25
         np.testing.assert_allclose(recording.samples, SAMPLES, rtol=0, atol=LAST_BIT[subtype])
 
     @pytest.mark.parametrize("format", ["WAVEX", "FLAC", "AIFF", "RF64", "CAF"])
-    def test_other_lossless_formats_give_the_same_samples(self, format: str) -> None:
-        samples = read(encoded(SAMPLES, format=format, subtype="PCM_16")).samples
+    def test_all_lossless_formats_decode_to_the_same_samples(self, format: str) -> None:
+        samples = decode_bytes(encode(SAMPLES, format=format, subtype="PCM_16")).samples
         np.testing.assert_allclose(samples, SAMPLES, rtol=0, atol=LAST_BIT["PCM_16"])
 
-    def test_a_wav_that_was_written_byte_by_byte_is_read_exactly(self) -> None:
+    def test_16_bit_samples_are_decoded_exactly(self) -> None:
         ramp = np.arange(-32768, 32768, 16, dtype="<i2")
-        assert np.array_equal(read(wav(ramp.tobytes())).samples, ramp.astype(np.float32) / 32768)
+        assert np.array_equal(decode_bytes(wav(ramp.tobytes())).samples, ramp.astype(np.float32) / 32768)
 
 
 class TestChannels:
     STEREO = np.stack([SAMPLES, noise(0.25, seed="right")], axis=1)
 
-    def test_the_first_channel_is_taken_or_the_one_that_is_asked_for_not_the_mean(self) -> None:
+    def test_one_channel_is_decoded_by_default_the_first(self) -> None:
         for channel in (0, 1):
-            recording = read(encoded(self.STEREO, subtype="FLOAT"), channel=channel)
+            recording = decode_bytes(encode(self.STEREO, subtype="FLOAT"), channel=channel)
             assert (recording.channels, recording.duration) == (2, 0.25)
             assert np.array_equal(recording.samples, self.STEREO[:, channel])
 
-    def test_a_channel_that_the_file_lacks_is_refused(self) -> None:
-        assert reason(encoded(self.STEREO), channel=2) == "no channel 2: the file has 2"
+    def test_a_missing_channel_is_refused(self) -> None:
+        assert read_reason(encode(self.STEREO), channel=2) == "no channel 2: the file has 2"
 
 
-#: Decodes 20 s of silence in 8 channels at 192 kHz, and prints by how many MB the peak of memory grew.
-MEASURED = """
+#: Decodes 20 s of silence in 8 channels at 192 kHz, and prints the growth of peak memory in MB.
+MEASURE_MEMORY = """
 import resource, sys
 from io import BytesIO
 from pathlib import Path
@@ -98,7 +98,7 @@ print(peak() - before)
 
 
 class TestBlocks:
-    """A large file of several channels is decoded in blocks, of which one channel is kept."""
+    """Large files are decoded in blocks, and one channel of each block is kept."""
 
     @pytest.fixture(autouse=True, params=[37, 7999])
     def _small_blocks(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,111 +111,113 @@ class TestBlocks:
             *(("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")),
         ],
     )
-    def test_blocks_make_no_difference(self, format: str, subtype: str) -> None:
-        """Opus does if its decoder is told to go to where it is."""
+    def test_blocks_give_the_same_samples_as_the_whole_file(self, format: str, subtype: str) -> None:
+        """An Opus decoder gives other samples after a seek, even to its current position."""
         both = np.stack([SAMPLES, noise(0.25, seed="right")], axis=1)
-        content = encoded(both, format=format, subtype=subtype)
+        content = encode(both, format=format, subtype=subtype)
         with soundfile.SoundFile(BytesIO(content)) as file:
             whole = file.read(dtype="float32")
         for channel in (0, 1):
-            recording = read(content, channel=channel)
+            recording = decode_bytes(content, channel=channel)
             assert np.array_equal(recording.samples, whole[:, channel])
             assert (recording.sample_rate, recording.channels) == (16_000, 2)
             pieces = RecordingReader(BytesIO(content), channel=channel)
             assert (pieces.sample_rate, pieces.channels, pieces.length) == (16_000, 2, len(whole))
             assert np.array_equal(np.concatenate(list(pieces)), whole[:, channel])
-        alone = encoded(SAMPLES, format=format, subtype=subtype)
+        alone = encode(SAMPLES, format=format, subtype=subtype)
         with soundfile.SoundFile(BytesIO(alone)) as file:
-            assert np.array_equal(read(alone).samples, file.read(dtype="float32"))
+            assert np.array_equal(decode_bytes(alone).samples, file.read(dtype="float32"))
 
-    def test_a_file_of_fewer_samples_than_it_declares_is_truncated(self) -> None:
-        content = bytearray(encoded(np.stack([SAMPLES, SAMPLES], axis=1), format="FLAC"))
+    def test_a_file_with_fewer_samples_than_declared_is_truncated(self) -> None:
+        content = bytearray(encode(np.stack([SAMPLES, SAMPLES], axis=1), format="FLAC"))
         content[22:26] = struct.pack(">I", 5000)
-        assert reason(bytes(content)) == "truncated: 4000 of 5000 samples could be decoded"
+        assert read_reason(bytes(content)) == "truncated: 4000 of 5000 samples could be decoded"
 
-    def test_samples_that_are_not_finite_count_in_the_channel_that_is_taken(self) -> None:
+    def test_only_the_decoded_channel_must_be_finite(self) -> None:
         samples = np.stack([SAMPLES, SAMPLES], axis=1)
         samples[3999, 1] = np.nan
-        content = encoded(samples, subtype="FLOAT")
-        assert reason(content, channel=1) == "samples that are not finite (NaN or infinity)"
-        assert np.array_equal(read(content).samples, SAMPLES)
+        content = encode(samples, subtype="FLOAT")
+        assert read_reason(content, channel=1) == "samples that are not finite (NaN or infinity)"
+        assert np.array_equal(decode_bytes(content).samples, SAMPLES)
 
 
-def test_channels_that_are_not_taken_need_no_memory(tmp_path: Path) -> None:
-    """An hour of silence in 8 channels at 192 kHz is a FLAC of a few MB, and was decoded to 21 GB."""
+def test_unused_channels_take_no_memory(tmp_path: Path) -> None:
+    """An hour of silence in 8 channels at 192 kHz is a FLAC of a few MB; it was decoded to 21 GB."""
     file = tmp_path / "silence.flac"
     with soundfile.SoundFile(file, "w", 192_000, 8, "PCM_16", format="FLAC") as silence:
         for _ in range(20):
             silence.write(np.zeros((192_000, 8), np.int16))
     run = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(file)], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", MEASURE_MEMORY, str(file)], capture_output=True, text=True, check=True, timeout=120
     )
-    assert float(run.stdout) < 70  # of the 123 MB of all channels; the one that is taken has 15 MB
+    assert float(run.stdout) < 70  # all channels have 123 MB, the decoded one has 15 MB
 
 
 class TestChunks:
-    """What stands before and after the audio in a WAV."""
+    """Other chunks before and after the audio of a WAV."""
 
-    def test_a_chunk_before_the_audio_is_passed_over(self) -> None:
-        """RAVDESS has a FLLR chunk there, so that the audio starts at a page of the disk."""
+    def test_a_chunk_before_the_audio_is_skipped(self) -> None:
+        """RAVDESS has a FLLR chunk there, which aligns the audio with a page of the disk."""
         filler = chunk(b"FLLR", bytes(4044))
-        assert np.array_equal(read(wav(SAMPLES, before_data=filler)).samples, read(wav(SAMPLES)).samples)
+        assert np.array_equal(
+            decode_bytes(wav(SAMPLES, before_data=filler)).samples, decode_bytes(wav(SAMPLES)).samples
+        )
 
-    def test_odd_chunks_are_padded_and_hide_no_truncation(self) -> None:
+    def test_truncation_is_found_after_padded_odd_chunks(self) -> None:
         odd = chunk(b"note", b"odd")
         assert len(odd) == 12
         whole = wav(SAMPLES, before_data=odd, after_data=chunk(b"LIST", b"INFOISFT" + bytes(40)))
-        assert np.array_equal(read(whole).samples, read(wav(SAMPLES)).samples)
+        assert np.array_equal(decode_bytes(whole).samples, decode_bytes(wav(SAMPLES)).samples)
         cut = wav(SAMPLES, before_data=odd)[:-1000]
-        assert reason(cut) == "truncated: the header declares 8000 bytes of audio, the file holds 7000"
+        assert read_reason(cut) == "truncated: the header declares 8000 bytes of audio, the file holds 7000"
 
-    def test_an_odd_number_of_bytes_of_audio_without_its_padding_is_whole(self) -> None:
-        samples = encoded(SAMPLES[:3999], subtype="PCM_U8")
+    def test_audio_of_odd_length_needs_no_padding(self) -> None:
+        samples = encode(SAMPLES[:3999], subtype="PCM_U8")
         without = samples[:44] + samples[44:][:3999]
-        assert len(read(without).samples) == 3999
+        assert len(decode_bytes(without).samples) == 3999
 
 
 class TestStreams:
-    """Files from a pipe, whose writer could not go back to put the length into the header."""
+    """Files from a pipe, whose header has no length because the writer could not seek back."""
 
     def test_a_wav_of_unknown_length_is_read_to_its_end(self) -> None:
         streamed = wav(SAMPLES, declared=0xFFFFFFFF, riff_size=0xFFFFFFFF)
-        assert np.array_equal(read(streamed).samples, read(wav(SAMPLES)).samples)
+        assert np.array_equal(decode_bytes(streamed).samples, decode_bytes(wav(SAMPLES)).samples)
 
-    def test_a_flac_of_unknown_length_is_refused_for_that_reason(self) -> None:
-        """Its number of samples is 0 in the header, which libsndfile reports as 2**63 - 1: it is not long for that."""
-        streamed = bytearray(encoded(SAMPLES, format="FLAC"))
+    def test_a_flac_of_unknown_length_is_refused(self) -> None:
+        """The header has 0 samples; libsndfile reports 2**63 - 1, but the reason is not "too long"."""
+        streamed = bytearray(encode(SAMPLES, format="FLAC"))
         streamed[21] &= 0xF0
         streamed[22:26] = bytes(4)
-        assert "length" in reason(bytes(streamed))
+        assert "length" in read_reason(bytes(streamed))
 
 
 class TestRefusals:
     @pytest.mark.parametrize("missing", [1, 8000])
-    def test_a_truncated_wav(self, missing: int) -> None:
+    def test_a_truncated_wav_is_refused(self, missing: int) -> None:
         expected = f"truncated: the header declares 8000 bytes of audio, the file holds {8000 - missing}"
-        assert reason(wav(SAMPLES)[:-missing]) == expected
+        assert read_reason(wav(SAMPLES)[:-missing]) == expected
 
-    def test_a_truncated_flac(self) -> None:
-        whole = encoded(noise(2.0), format="FLAC")
-        assert reason(whole[: len(whole) // 2])
+    def test_a_truncated_flac_is_refused(self) -> None:
+        whole = encode(noise(2.0), format="FLAC")
+        assert read_reason(whole[: len(whole) // 2])
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-    def test_samples_that_are_not_finite(self, bad: float) -> None:
+    def test_samples_that_are_not_finite_are_refused(self, bad: float) -> None:
         samples = SAMPLES.copy()
         samples[1234] = bad
-        assert reason(encoded(samples, subtype="FLOAT")) == "samples that are not finite (NaN or infinity)"
+        assert read_reason(encode(samples, subtype="FLOAT")) == "samples that are not finite (NaN or infinity)"
 
-    def test_longer_than_allowed(self) -> None:
-        assert reason(wav(noise(0.25)), max_seconds=0.2).startswith("too long: 0 s, at most 0.2 s")
-        assert len(read(wav(noise(0.25)), max_seconds=0.25).samples) == 4000
+    def test_a_recording_longer_than_allowed_is_refused(self) -> None:
+        assert read_reason(wav(noise(0.25)), max_seconds=0.2).startswith("too long: 0 s, at most 0.2 s")
+        assert len(decode_bytes(wav(noise(0.25)), max_seconds=0.25).samples) == 4000
 
 
 class TestResampling:
     @pytest.mark.parametrize(
         ("source", "length"), [(8000, 2048), (11_025, 4001), (16_000, 22_050), (44_100, 4001), (96_000, 2048)]
     )
-    def test_it_is_librosas(self, source: int, length: int) -> None:
+    def test_resampling_equals_librosas(self, source: int, length: int) -> None:
         samples = noise(length / source, source)
         expected = librosa.resample(samples, orig_sr=source, target_sr=22_050, res_type="soxr_hq")
         resampled = resample(samples, source, 22_050)
@@ -223,35 +225,35 @@ class TestResampling:
         assert len(resampled) == -(-length * 22_050 // source)
         assert np.array_equal(resampled, expected)
 
-    def test_the_same_rate_changes_nothing(self) -> None:
+    def test_an_equal_rate_changes_nothing(self) -> None:
         assert np.array_equal(resample(SAMPLES, 22_050, 22_050), SAMPLES)
 
 
 class TestExamination:
-    """What preparation does with one file: it ends in features or in a reason, whatever the file."""
+    """Examining a file gives features or a reason."""
 
-    def rejection(self, folder: Path, name: str, content: bytes) -> str | None:
-        with contextlib.suppress(OSError, ValueError):  # where no file can have this name, none can be opened
+    def find_rejection(self, folder: Path, name: str, content: bytes) -> str | None:
+        with contextlib.suppress(OSError, ValueError):  # some names are impossible here
             (folder / name).write_bytes(content)
-        outcome = examine(Job(name, name), FolderTree(folder), ExtractionConfig(MfccSet(), 20.0))
-        assert (outcome.rejection is None) == bool(outcome.features)
-        return outcome.rejection
+        result = examine(Job(name, name), FolderTree(folder), ExtractionConfig(MfccSet(), 20.0))
+        assert (result.rejection is None) == bool(result.features)
+        return result.rejection
 
     @pytest.mark.parametrize("name", ["a\0b.wav", "n" * 300 + ".wav"])
-    def test_a_path_that_no_file_can_have_is_rejected(self, tmp_path: Path, name: str) -> None:
-        assert self.rejection(tmp_path, name, wav(SAMPLES))
+    def test_an_impossible_path_is_rejected(self, tmp_path: Path, name: str) -> None:
+        assert self.find_rejection(tmp_path, name, wav(SAMPLES))
 
     @pytest.mark.parametrize("level", [1e12, 3e38])
     def test_features_are_finite_or_the_file_is_rejected(self, tmp_path: Path, level: float) -> None:
         """A damaged float WAV holds values of any size; their power overflows float32."""
         samples = (noise(0.25) * level).astype(np.float32)
-        (tmp_path / "a.wav").write_bytes(encoded(samples, subtype="FLOAT"))
-        outcome = examine(Job("a", "a.wav"), FolderTree(tmp_path), ExtractionConfig(MfccSet(), 20.0))
-        assert outcome.rejection or np.isfinite(outcome.features[0]).all()
+        (tmp_path / "a.wav").write_bytes(encode(samples, subtype="FLOAT"))
+        result = examine(Job("a", "a.wav"), FolderTree(tmp_path), ExtractionConfig(MfccSet(), 20.0))
+        assert result.rejection or np.isfinite(result.features[0]).all()
 
     @pytest.mark.parametrize("make", [lambda: wav(noise(0.05)), lambda: wav(noise(0.09, 22_050), 22_050)])
     def test_less_than_one_window_after_resampling_is_rejected(self, tmp_path: Path, make: Callable[[], bytes]) -> None:
-        assert (self.rejection(tmp_path, "a.wav", make()) or "").startswith("too short")
+        assert (self.find_rejection(tmp_path, "a.wav", make()) or "").startswith("too short")
 
 
 @pytest.mark.parametrize(
@@ -263,6 +265,6 @@ class TestExamination:
         (ValueError("embedded null byte"), "cannot be read: embedded null byte"),
     ],
 )
-def test_each_error_has_its_reason(error: AudioError | OSError | ValueError, reason: str) -> None:
+def test_errors_become_reasons(error: AudioError | OSError | ValueError, reason: str) -> None:
     assert isinstance(error, RECORDING_ERRORS)
-    assert rejection(error) == reason
+    assert explain_rejection(error) == reason

@@ -19,7 +19,7 @@ from emodna.pipeline.errors import StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.inspect.diff import compare_stores, compare_tables
 from emodna.pipeline.store import FeatureStore, layout
-from emodna.pipeline.store.shards import feature_crc, write_shard, write_table
+from emodna.pipeline.store.shards import compute_feature_crc, write_shard, write_table
 from emodna.pipeline.store.snapshot import compute_checksum
 from tests.pipeline.making import age, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
@@ -45,7 +45,7 @@ def copy_with_features(store: Path, copy: Path, change: Callable[[Any], Any]) ->
     features = [features.copy() for features in opened]
     features[0] = change(features[0])
     shard = write_shard(copy, 0, opened.snapshot.parameters, opened.ids, features)
-    table, crcs = opened.table, [feature_crc(each) for each in features]
+    table, crcs = opened.table, [compute_feature_crc(each) for each in features]
     for name, values in {
         "feature_crc": crcs,
         "frames": [len(each) for each in features],

@@ -1,4 +1,4 @@
-"""What is left over in stores' folders: what goes, what stays, and for whom."""
+"""Garbage collection: the leftovers that it deletes, and those that it keeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from emodna.pipeline.files import is_temporary, make_temporary_path
 from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import FeatureStore, layout, shards
-from emodna.pipeline.store.gc import IN_USE, USEFUL, GarbageReport, LeftoverKind, collect_garbage, list_store_folders
+from emodna.pipeline.store.gc import IN_USE, REUSABLE, GarbageReport, LeftoverKind, collect_garbage, list_store_folders
 from tests.pipeline.making import content, make_emodb_names, prepare_corpus, write_tiny_emodb
 
 NAMES = make_emodb_names(12)
@@ -30,7 +30,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve recordings, their store, and the state that a run leaves which is stopped before its commit."""
+    """Make twelve recordings, their store, and the state of a preparation that stopped before its commit."""
     pool = tmp_path_factory.mktemp("pool")
     write_tiny_emodb(pool / "root", NAMES)
     write_tiny_emodb(pool / "other", NAMES, variant="other")
@@ -38,13 +38,13 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
         prepare_corpus(pool / "root", pool / "cache")
         shutil.copytree(pool / "cache", pool / "stopped")
-        stop(pool / "other", pool / "stopped", patch)
-        stop(pool / "other", pool / "first", patch)
+        stop_before_commit(pool / "other", pool / "stopped", patch)
+        stop_before_commit(pool / "other", pool / "first", patch)
     return pool
 
 
-def stop(root: Path, cache: Path, patch: pytest.MonkeyPatch) -> None:
-    """Prepare up to the commit, and no further."""
+def stop_before_commit(root: Path, cache: Path, patch: pytest.MonkeyPatch) -> None:
+    """Prepare without the commit."""
 
     def fail(*_: Any) -> None:
         raise InterruptedError
@@ -57,137 +57,136 @@ def stop(root: Path, cache: Path, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store(pool: Path, tmp_path: Path) -> Path:
-    """A copy of a whole store."""
-    return only(Path(shutil.copytree(pool / "cache", tmp_path / "cache")))
+    """Copy an intact store."""
+    return find_store(Path(shutil.copytree(pool / "cache", tmp_path / "cache")))
 
 
 @pytest.fixture
-def stopped(pool: Path, tmp_path: Path) -> Path:
-    """A copy of a store on which a run was interrupted that wrote all shards anew."""
-    return only(Path(shutil.copytree(pool / "stopped", tmp_path / "stopped")))
+def interrupted_store(pool: Path, tmp_path: Path) -> Path:
+    """Copy a store after an interrupted preparation that wrote all shards anew."""
+    return find_store(Path(shutil.copytree(pool / "stopped", tmp_path / "stopped")))
 
 
 @pytest.fixture
-def first(pool: Path, tmp_path: Path) -> Path:
-    """A copy of a folder whose first run was interrupted."""
-    return only(Path(shutil.copytree(pool / "first", tmp_path / "first")))
+def interrupted_folder(pool: Path, tmp_path: Path) -> Path:
+    """Copy a folder after an interrupted first preparation."""
+    return find_store(Path(shutil.copytree(pool / "first", tmp_path / "first")))
 
 
-def only(cache: Path) -> Path:
+def find_store(cache: Path) -> Path:
     (store,) = list_store_folders(cache)
     return store
 
 
-def everything(store: Path) -> dict[str, bytes]:
+def read_files(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
 
 
-def removed(tidied: GarbageReport) -> dict[str, LeftoverKind]:
-    return {leftover.path.name: leftover.kind for leftover in tidied.removed}
+def list_removed(report: GarbageReport) -> dict[str, LeftoverKind]:
+    return {leftover.path.name: leftover.kind for leftover in report.removed}
 
 
-def kept(tidied: GarbageReport) -> dict[str, str]:
-    return {each.path.name: each.reason for each in tidied.kept}
+def list_kept(report: GarbageReport) -> dict[str, str]:
+    return {each.path.name: each.reason for each in report.kept}
 
 
-class TestWhole:
-    def test_a_clean_store_has_nothing_left_over_and_is_not_touched(self, store: Path) -> None:
-        before = everything(store)
+class TestIntactStore:
+    def test_a_clean_store_has_no_leftovers_and_does_not_change(self, store: Path) -> None:
+        before = read_files(store)
         assert collect_garbage(store, delete=True, unfinished=True) == GarbageReport(store)
-        assert everything(store) == before
+        assert read_files(store) == before
 
-    def test_old_and_half_written_files_go(self, store: Path) -> None:
-        before = everything(store)
+    def test_old_and_temporary_files_are_deleted(self, store: Path) -> None:
+        before = read_files(store)
         for name in (OLD_SHARD, HALF, "index-0123456789abcdef.parquet", "store.json.7.tmp", "journal/x.sealed.8.tmp"):
             (store / name).write_bytes(b"left")
-        gone = {
+        expected = {
             OLD_SHARD: LeftoverKind.OLD,
             "index-0123456789abcdef.parquet": LeftoverKind.OLD,
             HALF: LeftoverKind.TEMPORARY,
             "store.json.7.tmp": LeftoverKind.TEMPORARY,
             "x.sealed.8.tmp": LeftoverKind.TEMPORARY,
         }
-        with_them = everything(store)
+        with_leftovers = read_files(store)
         dry = collect_garbage(store, delete=False, unfinished=False)
-        assert removed(dry) == gone
+        assert list_removed(dry) == expected
         assert {leftover.bytes for leftover in dry.removed} == {4}
-        assert everything(store) == with_them  # a dry run changes nothing
+        assert read_files(store) == with_leftovers  # a dry run changes nothing
         assert collect_garbage(store, delete=True, unfinished=False) == dry
-        assert everything(store) == before
+        assert read_files(store) == before
         assert FeatureStore(store).verify() == []
 
-    def test_what_a_user_laid_there_stays(self, store: Path) -> None:
-        """Also when the next run commits."""
+    def test_files_of_the_user_are_kept(self, store: Path) -> None:
         for name in ("mine.h5", "notes.parquet", "a.tmp", "shard-mine.h5", "journal/mine.txt"):
             (store / name).write_bytes(b"mine")
         (store / "shard-ffffffffffffffff.h5").symlink_to(store / "mine.h5")
         (store / "index-ffffffffffffffff.parquet").mkdir()
-        before = everything(store)
+        before = read_files(store)
         assert collect_garbage(store, delete=True, unfinished=True) == GarbageReport(store)
-        assert everything(store) == before
+        assert read_files(store) == before
 
-    def test_a_commit_sweeps_by_the_same_rule(self, store: Path, pool: Path) -> None:
+    def test_a_commit_deletes_the_same_leftovers(self, store: Path, pool: Path) -> None:
         for name in (OLD_SHARD, HALF, "mine.h5", "journal/x.sealed", "journal/x.sealed.8.tmp"):
             (store / name).write_bytes(b"left")
         prepare_corpus(pool / "root", store.parents[1])
-        left = {name for name in everything(store) if Path(name).name in (OLD_SHARD, HALF, "mine.h5")}
+        left = {name for name in read_files(store) if Path(name).name in (OLD_SHARD, HALF, "mine.h5")}
         assert left == {"mine.h5"}
         assert list((store / layout.JOURNAL).iterdir()) == []
 
 
-class TestInterrupted:
-    def test_finished_work_stays_and_is_used(self, stopped: Path, pool: Path) -> None:
-        tidied = collect_garbage(stopped, delete=True, unfinished=False)
-        assert tidied.removed == ()
-        assert set(kept(tidied).values()) == {USEFUL}
-        assert len(tidied.kept) == 8  # four shards, four entries of the journal
-        report = prepare_corpus(pool / "other", stopped.parents[1])
-        assert (report.reused, report.extracted) == (12, 0)
+class TestInterruptedPreparation:
+    def test_finished_work_is_kept_and_reused(self, interrupted_store: Path, pool: Path) -> None:
+        report = collect_garbage(interrupted_store, delete=True, unfinished=False)
+        assert report.removed == ()
+        assert set(list_kept(report).values()) == {REUSABLE}
+        assert len(report.kept) == 8  # four shards, four entries of the journal
+        again = prepare_corpus(pool / "other", interrupted_store.parents[1])
+        assert (again.reused, again.extracted) == (12, 0)
 
-    def test_finished_work_goes_if_asked_for(self, stopped: Path, store: Path) -> None:
-        tidied = collect_garbage(stopped, delete=True, unfinished=True)
-        assert set(removed(tidied).values()) == {LeftoverKind.UNFINISHED}
-        assert tidied.kept == ()
-        assert everything(stopped).keys() == everything(store).keys()
-        assert FeatureStore(stopped).verify() == []
+    def test_finished_work_is_deleted_on_request(self, interrupted_store: Path, store: Path) -> None:
+        report = collect_garbage(interrupted_store, delete=True, unfinished=True)
+        assert set(list_removed(report).values()) == {LeftoverKind.UNFINISHED}
+        assert report.kept == ()
+        assert read_files(interrupted_store).keys() == read_files(store).keys()
+        assert FeatureStore(interrupted_store).verify() == []
 
-    def test_a_first_run_is_finished_work_too(self, first: Path, pool: Path) -> None:
-        assert not (first / layout.STORE_JSON).exists()
-        (first / OLD_SHARD).write_bytes(b"whose?")
-        (first / HALF).write_bytes(b"half")
-        tidied = collect_garbage(first, delete=True, unfinished=False)
-        assert removed(tidied) == {HALF: LeftoverKind.TEMPORARY}
-        assert len(tidied.kept) == 8
-        assert prepare_corpus(pool / "other", first.parents[1]).reused == 12
+    def test_finished_work_of_a_first_preparation_is_kept(self, interrupted_folder: Path, pool: Path) -> None:
+        assert not (interrupted_folder / layout.STORE_JSON).exists()
+        (interrupted_folder / OLD_SHARD).write_bytes(b"unknown")
+        (interrupted_folder / HALF).write_bytes(b"half")
+        report = collect_garbage(interrupted_folder, delete=True, unfinished=False)
+        assert list_removed(report) == {HALF: LeftoverKind.TEMPORARY}
+        assert len(report.kept) == 8
+        assert prepare_corpus(pool / "other", interrupted_folder.parents[1]).reused == 12
 
-    def test_without_a_description_nothing_else_is_judged(self, store: Path) -> None:
-        """It may be lost, and come back from a backup."""
+    def test_without_store_json_other_files_are_kept(self, store: Path) -> None:
+        """The store.json may come back from a backup."""
         (store / layout.STORE_JSON).unlink()
-        before = everything(store)
+        before = read_files(store)
         assert collect_garbage(store, delete=True, unfinished=True) == GarbageReport(store)
-        assert everything(store) == before
+        assert read_files(store) == before
 
 
-class TestLeftAlone:
+class TestSkippedStores:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
             ("", "damaged"),
             ('{"format": "emodna feature store", "version": 99}', "format version 99"),
-            ('{"format": "other"}', "not the description of a feature store"),
+            ('{"format": "other"}', "not the store.json of a feature store"),
         ],
     )
-    def test_a_store_that_cannot_be_read(self, store: Path, text: str, reason: str) -> None:
+    def test_an_unreadable_store_is_skipped(self, store: Path, text: str, reason: str) -> None:
         (store / layout.STORE_JSON).write_text(text)
         (store / HALF).write_bytes(b"half")
-        before = everything(store)
-        tidied = collect_garbage(store, delete=True, unfinished=True)
-        assert tidied.skipped is not None
-        assert reason in tidied.skipped
-        assert (tidied.removed, tidied.kept) == ((), ())
-        assert everything(store) == before
+        before = read_files(store)
+        report = collect_garbage(store, delete=True, unfinished=True)
+        assert report.skipped is not None
+        assert reason in report.skipped
+        assert (report.removed, report.kept) == ((), ())
+        assert read_files(store) == before
 
-    def test_a_folder_that_is_no_store(self, tmp_path: Path, store: Path) -> None:
+    def test_other_folders_are_not_stores(self, tmp_path: Path, store: Path) -> None:
         (tmp_path / "cache" / "notes" / "2024").mkdir(parents=True)
         (tmp_path / "cache" / "notes" / "2024" / OLD_SHARD).write_bytes(b"")
         (tmp_path / "cache" / "README").write_text("")
@@ -195,31 +194,31 @@ class TestLeftAlone:
         assert list_store_folders(tmp_path / "absent") == []
 
     @pytest.mark.parametrize("delete", [True, False])
-    def test_a_store_that_is_being_written(self, store: Path, delete: bool) -> None:
+    def test_a_store_that_is_being_written_is_skipped(self, store: Path, delete: bool) -> None:
         (store / HALF).write_bytes(b"half")
         with shards.hold_writer_lock(store, wait=False, on_wait=pytest.fail):
-            tidied = collect_garbage(store, delete=delete, unfinished=True)
-        assert tidied == GarbageReport(store, skipped="another process is writing it")
+            report = collect_garbage(store, delete=delete, unfinished=True)
+        assert report == GarbageReport(store, skipped="another process is writing it")
         assert (store / HALF).exists()
 
     @pytest.mark.parametrize("delete", [True, False])
-    def test_data_while_a_reader_may_hold_it(self, store: Path, delete: bool) -> None:
+    def test_data_is_kept_while_a_reader_may_use_it(self, store: Path, delete: bool) -> None:
         for name in (OLD_SHARD, HALF):
             (store / name).write_bytes(b"left")
         reader = FeatureStore(store)
-        tidied = collect_garbage(store, delete=delete, unfinished=True)
-        assert removed(tidied) == {HALF: LeftoverKind.TEMPORARY}
-        assert kept(tidied) == {OLD_SHARD: IN_USE}
-        assert not tidied.failed
+        report = collect_garbage(store, delete=delete, unfinished=True)
+        assert list_removed(report) == {HALF: LeftoverKind.TEMPORARY}
+        assert list_kept(report) == {OLD_SHARD: IN_USE}
+        assert not report.failed
         assert (store / OLD_SHARD).exists()
         del reader
-        assert OLD_SHARD in removed(collect_garbage(store, delete=delete, unfinished=True))
+        assert OLD_SHARD in list_removed(collect_garbage(store, delete=delete, unfinished=True))
 
 
 class TestProcesses:
-    """With real processes: one that reads, one that writes."""
+    """Real reading and writing processes."""
 
-    def test_a_reader_of_an_older_commit_loses_nothing(self, store: Path, pool: Path) -> None:
+    def test_a_reader_of_an_earlier_commit_keeps_its_files(self, store: Path, pool: Path) -> None:
         program = (
             "import sys; from emodna.pipeline.store import FeatureStore; store = FeatureStore(sys.argv[1]);"
             "print('open', flush=True); sys.stdin.readline(); print(store.verify(), flush=True)"
@@ -231,18 +230,18 @@ class TestProcesses:
             assert reader.stdout
             assert reader.stdout.readline() == "open\n"
             prepare_corpus(pool / "other", store.parents[1])
-            tidied = collect_garbage(store, delete=True, unfinished=True)
-            assert set(kept(tidied)) == old - {file.name for file in FeatureStore(store).snapshot.files}
+            report = collect_garbage(store, delete=True, unfinished=True)
+            assert set(list_kept(report)) == old - {file.name for file in FeatureStore(store).snapshot.files}
             reader.stdin.write("\n")
             reader.stdin.flush()
             assert reader.stdout.readline() == "[]\n"
-        assert set(removed(collect_garbage(store, delete=True, unfinished=True))) == set(kept(tidied))
+        assert set(list_removed(collect_garbage(store, delete=True, unfinished=True))) == set(list_kept(report))
         assert FeatureStore(store).verify() == []
         assert content(store).keys() == {file.name for file in FeatureStore(store).snapshot.files}
 
 
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
-def test_a_temporary_name_is_known_as_such(name: str) -> None:
+def test_temporary_names_are_recognised(name: str) -> None:
     if name not in (".", ".."):
         assert is_temporary(make_temporary_path(Path("folder") / name))
         assert not layout.is_content_name(make_temporary_path(Path(name)).name)

@@ -1,4 +1,4 @@
-"""Which shard an utterance lies in: stores of other machines and later versions must agree."""
+"""The assignment of utterances to shards is the same on all machines and in all versions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_shard_of_an_utterance_is_fixed(utterance: str, shard: int) -> None:
 
 
 @given(st.integers(1, 10**7))
-def test_shards_hold_between_half_and_all_of_their_share(utterances: int) -> None:
+def test_shards_are_at_least_half_full_on_average(utterances: int) -> None:
     count = count_shards(utterances)
     assert count & (count - 1) == 0
     assert utterances / count <= UTTERANCES_PER_SHARD
@@ -35,10 +35,10 @@ def test_shards_hold_between_half_and_all_of_their_share(utterances: int) -> Non
 
 
 @given(st.text(), SHARDS)
-def test_every_utterance_has_a_shard_and_doubling_splits_shards_in_two(utterance: str, shards: int) -> None:
+def test_doubling_the_number_splits_each_shard_in_two(utterance: str, shards: int) -> None:
     assert 0 <= assign_shard(utterance, shards) < shards
     assert assign_shard(utterance, 2 * shards) % shards == assign_shard(utterance, shards)
 
 
-def test_names_that_are_no_valid_unicode_have_a_shard() -> None:
+def test_invalid_unicode_names_have_a_shard() -> None:
     assert 0 <= assign_shard("caf\udce9.wav", 8) < 8

@@ -1,4 +1,4 @@
-"""MFCCs and the log-mel spectrograms that they are made of: those of librosa, the same bytes every time."""
+"""MFCCs and log-mel spectrograms equal librosa's, with the same bytes every time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.pipeline.making import Float32, noise
 
 RATE = 22050
 TOLERANCE = 5e-4
-#: dB. The FFT here is one of float32, librosa's is one of float64: its rounding, some 1e-7 of the loudest bin of a
-#: frame, shows in bands that lie 70 to 80 dB (1e-4 in amplitude) below. On the 1975 files of RAVDESS and EMODB the
-#: largest difference is 1.5e-3 dB, the median of the files' largest 2e-4 dB.
+#: dB. The FFT here uses float32, librosa's float64. The rounding (about 1e-7 of the loudest bin in a frame) is visible
+#: in bands 70 to 80 dB lower (1e-4 in amplitude). On the 1975 files of RAVDESS and EMODB, the largest difference is
+#: 1.5e-3 dB; the median of the largest per file is 2e-4 dB.
 TOLERANCE_DB = 2e-3
 
 
-def assert_librosas(samples: Float32) -> None:
+def assert_equal_to_librosa(samples: Float32) -> None:
     mel = librosa.feature.melspectrogram(y=samples, sr=RATE)
     log_mel = librosa.power_to_db(mel, ref=1.0).T
     mfcc = librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=40).T
@@ -41,12 +41,12 @@ def assert_librosas(samples: Float32) -> None:
         assert peak_db == pytest.approx(float(log_mel.max()), abs=1e-4)
 
 
-def tone(hertz: float, level: float = 0.5, seconds: float = 1.0) -> Float32:
+def make_tone(hertz: float, level: float = 0.5, seconds: float = 1.0) -> Float32:
     times = np.arange(round(seconds * RATE)) / RATE
     return (level * np.sin(2 * np.pi * hertz * times)).astype(np.float32)
 
 
-def click() -> Float32:
+def make_click() -> Float32:
     samples = np.zeros(RATE, np.float32)
     samples[5000] = 1.0
     return samples
@@ -54,36 +54,36 @@ def click() -> Float32:
 
 SIGNALS: dict[str, Callable[[], Float32]] = {
     "noise": partial(noise, 1.0, RATE),
-    "tone": partial(tone, 440.0),
-    "tone near the upper end": partial(tone, 11_000.0),
+    "tone": partial(make_tone, 440.0),
+    "tone near the upper end": partial(make_tone, 11_000.0),
     "very quiet": partial(noise, 1.0, RATE, level=1e-6),
     "a few bits": lambda: (np.round(noise(1.0, RATE, level=1.0) * 1.5) / 32768).astype(np.float32),
     "silence": lambda: np.zeros(RATE, np.float32),
     "silence, then noise": lambda: np.concatenate([np.zeros(RATE, np.float32), noise(0.5, RATE)]),
-    "clipped": lambda: np.clip(10 * tone(200.0), -1, 1),
+    "clipped": lambda: np.clip(10 * make_tone(200.0), -1, 1),
     "full scale": lambda: np.ones(RATE, np.float32) * np.float32(-1.0) ** np.arange(RATE, dtype=np.float32),
     "constant": lambda: np.full(RATE, 0.25, np.float32),
-    "one click": click,
-    "louder than full scale": partial(tone, 300.0, level=30.0),
+    "one click": make_click,
+    "louder than full scale": partial(make_tone, 300.0, level=30.0),
 }
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_it_is_librosas_for_every_kind_of_signal(name: str) -> None:
-    assert_librosas(SIGNALS[name]())
+def test_features_of_any_signal_equal_librosas(name: str) -> None:
+    assert_equal_to_librosa(SIGNALS[name]())
 
 
 @pytest.mark.parametrize("length", [2048, 2559, 2560, 511 * 7, 131_073])
-def test_it_is_librosas_for_every_length(length: int) -> None:
-    assert_librosas(noise(length / RATE, RATE, seed=length))
+def test_features_of_any_length_equal_librosas(length: int) -> None:
+    assert_equal_to_librosa(noise(length / RATE, RATE, seed=length))
 
 
-def test_it_is_librosas_for_speech(emodb_root: Path, ravdess_root: Path) -> None:
+def test_features_of_speech_equal_librosas(emodb_root: Path, ravdess_root: Path) -> None:
     paths = [*sorted(emodb_root.rglob("*.wav"))[::8], *sorted(ravdess_root.rglob("*.wav"))[::8]]
     assert len(paths) > 3
     for path in paths:
         samples, rate = soundfile.read(path, dtype="float32")
-        assert_librosas(librosa.resample(samples, orig_sr=rate, target_sr=RATE))
+        assert_equal_to_librosa(librosa.resample(samples, orig_sr=rate, target_sr=RATE))
 
 
 def test_39_coefficients_are_the_first_of_40() -> None:
@@ -92,7 +92,7 @@ def test_39_coefficients_are_the_first_of_40() -> None:
     np.testing.assert_allclose(MfccSet(n_mfcc=39).extract(samples)[0], first, rtol=0, atol=1e-4)
 
 
-def test_silence_has_its_known_values() -> None:
+def test_features_of_silence_are_known() -> None:
     features, peak_db = MfccSet().extract(np.zeros(4096, np.float32))
     assert peak_db == -100.0
     np.testing.assert_allclose(features[:, 0], -100 * np.sqrt(128), rtol=1e-6)
@@ -107,7 +107,7 @@ def test_threads_do_not_disturb_each_other() -> None:
     assert together == alone * 3
 
 
-def test_where_the_samples_lie_in_memory_does_not_matter() -> None:
+def test_the_alignment_of_samples_in_memory_does_not_matter() -> None:
     samples = noise(0.3, RATE)
     alone = MfccSet().extract(samples)[0].tobytes()
     for shift in range(1, 16):
@@ -116,7 +116,7 @@ def test_where_the_samples_lie_in_memory_does_not_matter() -> None:
         assert MfccSet().extract(buffer[shift:][: len(samples)])[0].tobytes() == alone
 
 
-def test_it_is_cut_off_80_db_below_its_peak() -> None:
+def test_the_spectrogram_is_limited_to_80_db_below_its_peak() -> None:
     features, peak_db = LogMelSet().extract(SIGNALS["tone"]())
     assert features.min() == np.float32(peak_db - 80)
     assert (features.min() == LogMelSet().silence(peak_db)).all()
@@ -124,8 +124,8 @@ def test_it_is_cut_off_80_db_below_its_peak() -> None:
 
 @pytest.mark.parametrize("rate", [1600, 22_050, 48_000])
 @pytest.mark.parametrize("bands", [40, 128])
-def test_its_filters_are_librosas(rate: int, bands: int) -> None:
-    """1600 Hz: where Slaney's scale never becomes logarithmic. 40 bands of 512 samples: some touch no bin at all."""
+def test_mel_filters_equal_librosas(rate: int, bands: int) -> None:
+    """At 1600 Hz, Slaney's scale is linear only. With 512 samples, some of the bands cover no bin."""
     for n_fft in (2048, 512):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Empty filters")
@@ -136,8 +136,8 @@ def test_its_filters_are_librosas(rate: int, bands: int) -> None:
 
 
 @pytest.mark.slow
-def test_neither_librosa_nor_scipy_is_loaded_to_extract() -> None:
-    """They take a second that every first run would wait for."""
+def test_extraction_loads_neither_librosa_nor_scipy() -> None:
+    """Loading them would delay every preparation by a second."""
     code = "import numpy, sys; from emodna.pipeline.features import MfccSet; MfccSet().extract(numpy.zeros(2048, 'f'))"
     run = [sys.executable, "-c", f"{code}; sys.exit('librosa' in sys.modules or 'scipy' in sys.modules)"]
     subprocess.run(run, check=True, timeout=120)
@@ -149,10 +149,10 @@ REAL_DATA = os.environ.get("EMODNA_REAL_DATA")
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL_DATA, reason="EMODNA_REAL_DATA is not set: a folder with ravdess/ and emodb/")
 @pytest.mark.parametrize(("corpus", "files"), [("emodb", 535), ("ravdess", 1440)])
-def test_it_is_librosas_for_every_real_recording(corpus: str, files: int) -> None:
+def test_features_of_real_recordings_equal_librosas(corpus: str, files: int) -> None:
     paths = sorted(Path(REAL_DATA or "", corpus).rglob("*.wav"))
     assert len(paths) == files
     for path in paths:
         with path.open("rb") as stream:
             recording = decode(stream)
-        assert_librosas(resample(recording.samples, recording.sample_rate, RATE))
+        assert_equal_to_librosa(resample(recording.samples, recording.sample_rate, RATE))

@@ -1,4 +1,4 @@
-"""Preparing a store: what is done again and what is not, and that the result depends on the audio alone."""
+"""Preparation repeats only necessary work, and its result depends on the audio alone."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ NAMES = make_emodb_names(12)
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that twelve utterances make four shards, as 500 do otherwise."""
+    """Make four shards of twelve utterances, instead of 500."""
     monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
 
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve tiny utterances in EMODB's layout, and the same names with other audio in `other`. Only for reading."""
+    """Write twelve tiny utterances like EMODB's, and the same names with other audio in `other`. Read-only."""
     folder = tmp_path_factory.mktemp("pool")
     write_tiny_emodb(folder / "root", NAMES)
     write_tiny_emodb(folder / "other", NAMES, variant="other")
@@ -62,29 +62,29 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(pool: Path, tmp_path: Path) -> Path:
-    """A root of one's own."""
+    """Copy the root of the pool."""
     return Path(shutil.copytree(pool / "root", tmp_path / "root"))
 
 
 @pytest.fixture(scope="module")
-def expected(pool: Path) -> dict[str, str]:
-    """Shards and index of the pool, prepared in one undisturbed run."""
+def expected_hashes(pool: Path) -> dict[str, str]:
+    """Return the hashes of the pool's shards and index after one undisturbed preparation."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
         return content(prepare_corpus(pool / "root", pool / "cache").store)
 
 
-def everything(store: Path) -> dict[str, str]:
-    """All files of a store by name, with the hash of their bytes."""
+def hash_files(store: Path) -> dict[str, str]:
+    """Return the hashes of all files of a store by name."""
     return {str(path.relative_to(store)): hash_file(path) for path in sorted(store.rglob("*")) if path.is_file()}
 
 
-def shard_files(store: Path) -> set[str]:
+def list_shard_names(store: Path) -> set[str]:
     return {path.name for path in store.glob("*.h5")}
 
 
-class TestFirstRun:
-    def test_everything_is_extracted(self, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class TestFirstPreparation:
+    def test_all_recordings_are_extracted(self, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         callback = CallbackLog()
         report = prepare_corpus(pool / "root", Path("cache"), callback=callback)
@@ -95,9 +95,7 @@ class TestFirstRun:
         assert callback.planned_recordings == 12
         assert sorted(outcome.job.id for outcome in callback.results) == sorted(name[:-4] for name in NAMES)
 
-    def test_corrupt_files_are_rejected_with_their_reasons_and_the_rest_goes_on(
-        self, root: Path, tmp_path: Path
-    ) -> None:
+    def test_corrupt_files_are_rejected_with_reasons_and_others_are_extracted(self, root: Path, tmp_path: Path) -> None:
         whole = (root / "wav" / NAMES[0]).read_bytes()
         bad = {NAMES[1]: whole[:-100], NAMES[4]: b"", NAMES[7]: b"<html>", NAMES[9]: wav(noise(0.05))}
         for name, damaged in bad.items():
@@ -110,7 +108,7 @@ class TestFirstRun:
             assert reasons[f"wav/{name}"].startswith(reason)
         assert sorted(FeatureStore(report.store).ids) == sorted(name[:-4] for name in set(NAMES) - set(bad))
 
-    def test_what_a_user_should_know_of_the_audio_is_said(self, root: Path, tmp_path: Path) -> None:
+    def test_silent_and_unusual_audio_gives_warnings(self, root: Path, tmp_path: Path) -> None:
         (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.2, 22_050), 22_050))
         (root / "wav" / NAMES[3]).write_bytes(wav(bytes(8000)))
         report = prepare_corpus(root, tmp_path / "cache")
@@ -119,100 +117,100 @@ class TestFirstRun:
         assert any("22050 Hz" in line for line in report.warnings)
 
     def test_byte_identical_recordings_stay_two_utterances(self, root: Path, tmp_path: Path) -> None:
-        """RAVDESS has such a pair."""
+        """RAVDESS has two identical recordings."""
         shutil.copy(root / "wav" / NAMES[0], root / "wav" / NAMES[1])
         store = FeatureStore(prepare_corpus(root, tmp_path / "cache").store)
         assert len(store) == 12
         assert len(set(store.column("audio_sha256"))) == 11
 
 
-class Done(NamedTuple):
-    """Work of a second run."""
+class Work(NamedTuple):
+    """Work of a second preparation."""
 
-    looked_at: int = 0
+    examined: int = 0
     reused: int = 0
     extracted: int = 0
     rejected: int = 0
     new_shards: int = 0
 
 
-def touch(root: Path, _: Path) -> None:
+def touch_one(root: Path, _: Path) -> None:
     age([root / "wav" / NAMES[2]], seconds=LONG_AGO + 60)
 
 
-def change(root: Path, other: Path) -> None:
+def replace_one(root: Path, other: Path) -> None:
     shutil.copy(other / "wav" / NAMES[2], root / "wav")
 
 
-def add(root: Path, _: Path) -> None:
+def add_one(root: Path, _: Path) -> None:
     write_tiny_emodb(root, ["16b09Fa.wav"])
 
 
 def add_many(root: Path, _: Path) -> None:
-    """So that there are twice as many shards; one of the eight is empty."""
+    """Double the number of shards; one of the eight is empty."""
     write_tiny_emodb(root, make_emodb_names(20)[12:])
 
 
-def remove(root: Path, _: Path) -> None:
+def remove_one(root: Path, _: Path) -> None:
     (root / "wav" / NAMES[5]).unlink()
 
 
-def damage(root: Path, _: Path) -> None:
+def damage_one(root: Path, _: Path) -> None:
     (root / "wav" / NAMES[5]).write_bytes(b"")
 
 
-class TestSecondRun:
-    @pytest.mark.parametrize(("rehash", "looked_at"), [(False, 1), (True, 13)])
-    def test_nothing_is_extracted_and_no_byte_changes(
-        self, root: Path, tmp_path: Path, rehash: bool, looked_at: int
+class TestSecondPreparation:
+    @pytest.mark.parametrize(("rehash", "examined"), [(False, 1), (True, 13)])
+    def test_an_unchanged_corpus_needs_no_extraction_and_no_byte_changes(
+        self, root: Path, tmp_path: Path, rehash: bool, examined: int
     ) -> None:
         (root / "wav" / "03b01Wa.wav").write_bytes(b"no audio")
         store = prepare_corpus(root, tmp_path / "cache").store
-        before = everything(store)
+        before = hash_files(store)
         callback = CallbackLog()
         report = prepare_corpus(root, tmp_path / "cache", rehash=rehash, callback=callback)
         assert (report.utterances, report.extracted, report.reused, report.rejected) == (12, 0, 12, 1)
-        assert callback.planned_recordings == looked_at
-        assert everything(store) == before
+        assert callback.planned_recordings == examined
+        assert hash_files(store) == before
 
     @pytest.mark.parametrize(
-        ("changed", "done"),
+        ("change", "work"),
         [
-            (touch, Done(looked_at=1, reused=12)),
-            (change, Done(looked_at=1, reused=11, extracted=1, new_shards=1)),
-            (add, Done(looked_at=1, reused=12, extracted=1, new_shards=1)),
-            (add_many, Done(looked_at=8, reused=12, extracted=8, new_shards=7)),
-            (remove, Done(reused=11, new_shards=1)),
-            (damage, Done(looked_at=1, reused=11, rejected=1, new_shards=1)),
+            (touch_one, Work(examined=1, reused=12)),
+            (replace_one, Work(examined=1, reused=11, extracted=1, new_shards=1)),
+            (add_one, Work(examined=1, reused=12, extracted=1, new_shards=1)),
+            (add_many, Work(examined=8, reused=12, extracted=8, new_shards=7)),
+            (remove_one, Work(reused=11, new_shards=1)),
+            (damage_one, Work(examined=1, reused=11, rejected=1, new_shards=1)),
         ],
     )
-    def test_only_what_changed_is_done_again(
-        self, root: Path, pool: Path, tmp_path: Path, changed: Callable[[Path, Path], None], done: Done
+    def test_only_changed_recordings_are_extracted(
+        self, root: Path, pool: Path, tmp_path: Path, change: Callable[[Path, Path], None], work: Work
     ) -> None:
         store = prepare_corpus(root, tmp_path / "cache").store
-        before = shard_files(store)
-        changed(root, pool / "other")
+        before = list_shard_names(store)
+        change(root, pool / "other")
         callback = CallbackLog()
         report = prepare_corpus(root, tmp_path / "cache", callback=callback)
-        new = len(shard_files(store) - before)
-        assert Done(len(callback.results), report.reused, report.extracted, report.rejected, new) == done
+        new = len(list_shard_names(store) - before)
+        assert Work(len(callback.results), report.reused, report.extracted, report.rejected, new) == work
         assert content(store) == content(prepare_corpus(root, tmp_path / "fresh").store)
 
-    def test_when_all_files_are_rejected_a_store_stays_as_it_was_and_a_new_one_is_not_made(
+    def test_without_a_usable_file_a_store_is_unchanged_and_no_new_one_is_made(
         self, root: Path, tmp_path: Path
     ) -> None:
         store = prepare_corpus(root, tmp_path / "cache").store
-        before = everything(store)
+        before = hash_files(store)
         for path in root.rglob("*.wav"):
             path.write_bytes(b"")
         for cache in ("cache", "fresh"):
             with pytest.raises(CorpusError, match=r"all 12 files rejected; the first: wav/03a01Aa\.wav: empty file"):
                 prepare_corpus(root, tmp_path / cache)
-        assert everything(store) == before
+        assert hash_files(store) == before
         assert list(tmp_path.rglob("store.json")) == [store / "store.json"]
 
-    def test_what_changed_just_now_is_hashed_again(self, tmp_path: Path) -> None:
-        """It may change again within the same tick of its clock."""
+    def test_a_file_changed_just_now_is_hashed_again(self, tmp_path: Path) -> None:
+        """It may change again without a new modification time."""
         (path,) = write_tiny_emodb(tmp_path / "root", NAMES[:1])
         os.utime(path)
         prepare_corpus(tmp_path / "root", tmp_path / "cache")
@@ -220,8 +218,7 @@ class TestSecondRun:
         assert prepare_corpus(tmp_path / "root", tmp_path / "cache", callback=callback).reused == 1
         assert callback.planned_recordings == 1
 
-    def test_a_lower_limit_rejects_what_an_earlier_run_took(self, root: Path, tmp_path: Path) -> None:
-        """As a first run with this limit would."""
+    def test_a_lower_limit_rejects_earlier_recordings(self, root: Path, tmp_path: Path) -> None:
         (root / "wav" / NAMES[0]).write_bytes(wav(noise(0.5)))
         age([root / "wav" / NAMES[0]])
         prepare_corpus(root, tmp_path / "cache")
@@ -231,7 +228,7 @@ class TestSecondRun:
 
 
 class TestRehash:
-    def test_a_change_that_kept_size_and_time_is_found(self, root: Path, pool: Path, tmp_path: Path) -> None:
+    def test_a_change_with_the_same_size_and_time_is_found(self, root: Path, pool: Path, tmp_path: Path) -> None:
         prepare_corpus(root, tmp_path / "cache")
         shutil.copy(pool / "other" / "wav" / NAMES[2], root / "wav" / NAMES[2])
         age([root / "wav" / NAMES[2]])
@@ -240,8 +237,8 @@ class TestRehash:
         assert (report.reused, report.extracted) == (11, 1)
         assert content(report.store) == content(prepare_corpus(root, tmp_path / "fresh").store)
 
-    def test_a_damaged_shard_is_found_and_made_again(
-        self, root: Path, tmp_path: Path, expected: dict[str, str]
+    def test_a_damaged_shard_is_found_and_rebuilt(
+        self, root: Path, tmp_path: Path, expected_hashes: dict[str, str]
     ) -> None:
         store = prepare_corpus(root, tmp_path / "cache").store
         damaged = sorted(store.glob("*.h5"))[1]
@@ -249,15 +246,13 @@ class TestRehash:
         report = prepare_corpus(root, tmp_path / "cache", rehash=True)
         assert report.extracted > 0
         assert report.reused > 0
-        assert content(store) == expected
+        assert content(store) == expected_hashes
 
 
 class TestSameBytes:
-    """The content of a store depends on the audio and the configuration: not on workers, order or history."""
+    """The content of a store depends on audio and configuration, not on workers, order or history."""
 
-    def test_whatever_the_workers_and_the_names_of_root_and_cache(
-        self, pool: Path, tmp_path: Path, expected: dict[str, str]
-    ) -> None:
+    def test_workers_and_paths_do_not_matter(self, pool: Path, tmp_path: Path, expected_hashes: dict[str, str]) -> None:
         elsewhere = shutil.copytree(pool / "root", tmp_path / "elsewhere" / "ünï code")
         stores = [
             prepare_corpus(pool / "root", tmp_path / "cache", workers=1).store,
@@ -268,9 +263,9 @@ class TestSameBytes:
             for key in ("root", "created", "checksum"):
                 del document[key]
         assert documents[0] == documents[1]
-        assert [content(store) for store in stores] == [expected] * 2
+        assert [content(store) for store in stores] == [expected_hashes] * 2
 
-    def test_whatever_other_files_were_extracted_with_an_utterance(self, pool: Path, tmp_path: Path) -> None:
+    def test_other_recordings_do_not_matter(self, pool: Path, tmp_path: Path) -> None:
         alone = tmp_path / "alone"
         (alone / "wav").mkdir(parents=True)
         shutil.copy2(pool / "root" / "wav" / NAMES[0], alone / "wav")
@@ -284,37 +279,37 @@ class TestSameBytes:
             st.tuples(st.sets(st.sampled_from(NAMES), min_size=1), st.booleans(), st.booleans()), max_size=3
         )
     )
-    # A journal's shard with another number of shards: what it holds of others was once taken for part of its own.
+    # A shard in the journal from another number of shards once counted with its extra utterances.
     @example(
         history=[
             ({"03a01Aa.wav", "03a01La.wav", "03a01Wa.wav", "08a01Wa.wav", "13a01Wa.wav"}, False, False),
             ({"03a01Wa.wav", "08a01Wa.wav", "13a01Wa.wav"}, False, True),
         ]
     )
-    def test_whatever_the_history(
+    def test_history_does_not_matter(
         self,
         pool: Path,
         tmp_path_factory: pytest.TempPathFactory,
-        expected: dict[str, str],
+        expected_hashes: dict[str, str],
         history: list[tuple[set[str], bool, bool]],
     ) -> None:
-        """Earlier runs over parts of the corpus, some with other audio, some that ended just before their commit."""
+        """Earlier preparations of parts of the corpus, some with other audio, some without a commit."""
         folder = tmp_path_factory.mktemp("history")
-        for number, (names, other, stopped) in enumerate([*history, (set(NAMES), False, False)]):
+        for number, (names, has_other_audio, is_stopped) in enumerate([*history, (set(NAMES), False, False)]):
             root = folder / str(number)
             (root / "wav").mkdir(parents=True)
             for name in names:
-                (root / "wav" / name).hardlink_to(pool / ("other" if other else "root") / "wav" / name)
-            if stopped:
-                stopped_before_commit(root, folder / "cache")
+                (root / "wav" / name).hardlink_to(pool / ("other" if has_other_audio else "root") / "wav" / name)
+            if is_stopped:
+                stop_before_commit(root, folder / "cache")
             else:
                 store = prepare_corpus(root, folder / "cache").store
-        assert content(store) == expected
+        assert content(store) == expected_hashes
         assert FeatureStore(store).verify() == []
 
 
-def stopped_before_commit(root: Path, cache: Path) -> Path:
-    """Leave behind what a run leaves that ends when all is extracted and nothing committed."""
+def stop_before_commit(root: Path, cache: Path) -> Path:
+    """Prepare without the commit."""
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -332,13 +327,13 @@ class TestRepair:
         return prepare_corpus(root, tmp_path / "cache").store
 
     @pytest.mark.parametrize("pattern", ["*.h5", "index-*", "rejected-*", "store.json", "audio-stat.sealed"])
-    def test_what_is_deleted_comes_back_as_it_was(self, store: Path, root: Path, tmp_path: Path, pattern: str) -> None:
-        before, fingerprint = everything(store), FeatureStore(store).fingerprint
+    def test_deleted_files_are_rebuilt_unchanged(self, store: Path, root: Path, tmp_path: Path, pattern: str) -> None:
+        before, fingerprint = hash_files(store), FeatureStore(store).fingerprint
         for path in store.glob(pattern):
             path.unlink()
         prepare_corpus(root, tmp_path / "cache")
-        after = everything(store)
-        if pattern in ("index-*", "store.json"):  # a new commit, at another time
+        after = hash_files(store)
+        if pattern in ("index-*", "store.json"):  # a new commit has another time
             assert after.pop("store.json")
             assert before.pop("store.json")
         assert after == before
@@ -346,7 +341,7 @@ class TestRepair:
         assert FeatureStore(store).verify() == []
 
     @pytest.mark.parametrize("pattern", ["index-*", "store.json", "*.h5"])
-    def test_what_is_cut_short_is_made_again_and_a_damaged_description_is_told(
+    def test_truncated_files_are_rebuilt_and_a_damaged_index_is_reported(
         self, store: Path, root: Path, tmp_path: Path, pattern: str
     ) -> None:
         before = content(store)
@@ -356,14 +351,14 @@ class TestRepair:
         if pattern == "*.h5":
             assert 0 < report.extracted < 12
         else:
-            assert any(line.startswith("rebuilt: ") and path.name in line for line in report.warnings)
+            assert any(line.startswith("rebuilt") and path.name in line for line in report.warnings)
         assert content(store) == before
         assert FeatureStore(store).verify() == []
 
-    def test_flipped_features_are_extracted_again_when_their_shard_is_rewritten(
+    def test_damaged_features_are_extracted_again_when_their_shard_is_rewritten(
         self, store: Path, root: Path, tmp_path: Path
     ) -> None:
-        """They are not copied into the new shard, where nothing would tell that they are wrong."""
+        """A copy in the new shard would have a valid checksum."""
         for path in store.glob("*.h5"):
             flip(path, find_features_offset(path))
         write_tiny_emodb(root, make_emodb_names(20)[12:])
@@ -374,79 +369,77 @@ class TestRepair:
 
 
 class TestFinishedWork:
-    """Shards that a run finished before it was stopped."""
+    """Shards that a stopped preparation finished."""
 
     @pytest.fixture
-    def stopped(self, root: Path, tmp_path: Path) -> Path:
-        return stopped_before_commit(root, tmp_path / "cache")
+    def interrupted_store(self, root: Path, tmp_path: Path) -> Path:
+        return stop_before_commit(root, tmp_path / "cache")
 
     @pytest.mark.parametrize("damaged", [False, True])
-    def test_is_used_by_the_next_run_where_it_is_whole(
-        self, stopped: Path, root: Path, tmp_path: Path, expected: dict[str, str], damaged: bool
+    def test_intact_shards_are_reused(
+        self, interrupted_store: Path, root: Path, tmp_path: Path, expected_hashes: dict[str, str], damaged: bool
     ) -> None:
-        assert not (stopped / "store.json").exists()
-        path = next(stopped.glob("*.h5"))
+        assert not (interrupted_store / "store.json").exists()
+        path = next(interrupted_store.glob("*.h5"))
         if damaged:
             flip(path, find_features_offset(path))
         report = prepare_corpus(root, tmp_path / "cache")
         assert (report.extracted > 0) == damaged
         assert report.reused > 0
-        assert content(stopped) == expected
+        assert content(interrupted_store) == expected_hashes
 
-    def test_is_swept_when_it_is_not_wanted_any_more(
-        self, stopped: Path, root: Path, pool: Path, tmp_path: Path
-    ) -> None:
+    def test_outdated_shards_are_deleted(self, interrupted_store: Path, root: Path, pool: Path, tmp_path: Path) -> None:
         for name in NAMES:
             shutil.copy(pool / "other" / "wav" / name, root / "wav" / name)
         report = prepare_corpus(root, tmp_path / "cache")
         assert report.extracted == 12
         assert content(report.store) == content(prepare_corpus(root, tmp_path / "fresh").store)
-        assert list((stopped / "journal").iterdir()) == []
+        assert list((interrupted_store / "journal").iterdir()) == []
 
 
-def test_a_second_writer_waits_and_says_so_or_fails_at_once(root: Path, tmp_path: Path) -> None:
+def test_a_second_writer_waits_with_a_message_or_fails_at_once(root: Path, tmp_path: Path) -> None:
     store = prepare_corpus(root, tmp_path / "cache").store
-    told = threading.Event()
+    is_waiting = threading.Event()
 
-    class Waiting(CallbackLog):
+    class WaitingLog(CallbackLog):
         def on_wait(self, store: Path) -> None:
             super().on_wait(store)
-            told.set()
+            is_waiting.set()
 
-    callback = Waiting()
+    callback = WaitingLog()
     with ThreadPoolExecutor(1) as pool:
         with shards.hold_writer_lock(store, wait=False, on_wait=pytest.fail):
-            with pytest.raises(StoreError, match="another emodna-prep is writing this store"):
+            with pytest.raises(StoreError, match="another process is writing this store"):
                 prepare_corpus(root, tmp_path / "cache", wait=False)
             second = pool.submit(prepare_corpus, root, tmp_path / "cache", callback=callback)
-            assert told.wait(60)
+            assert is_waiting.wait(60)
             assert not second.done()
         assert second.result(60).reused == 12
     assert callback.waits == [store]
 
 
-def thread_counts() -> tuple[int, list[int]]:
+def count_threads() -> tuple[int, list[int]]:
     return torch.get_num_threads(), [library["num_threads"] for library in threadpoolctl.threadpool_info()]
 
 
-def test_libraries_are_held_to_one_thread_and_let_go_again() -> None:
+def test_libraries_use_one_thread_during_extraction_only() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        outside = thread_counts()
+        outside = count_threads()
         with contextlib.suppress(KeyboardInterrupt), open_extraction_threads(2) as pool:
-            inside = [pool.submit(thread_counts).result() for _ in range(4)]
+            inside = [pool.submit(count_threads).result() for _ in range(4)]
             raise KeyboardInterrupt
         assert {torchs for torchs, _ in inside} == {1}
         assert {each for _, others in inside for each in others} == {1}
-        assert thread_counts() == outside
+        assert count_threads() == outside
         assert outside[0] == 3
     finally:
         torch.set_num_threads(before)
 
 
 class Own(PathCorpus):
-    """A corpus of a user's own making, with columns of its own by the name of the file."""
+    """A user's corpus with extra columns that depend on the file name."""
 
     name = "own"
     info = replace(load_corpus("emodb").info, utterances=None, speakers=None, sample_rate=None, counts={})
@@ -469,7 +462,7 @@ class Own(PathCorpus):
     ],
     ids=["uneven", "mixed", "the store's"],
 )
-def test_columns_that_no_table_can_hold_are_told_before_any_work(
+def test_invalid_columns_are_refused_before_any_work(
     extra: Callable[[str], dict[str, Any]], complaint: str, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):
@@ -480,7 +473,7 @@ def test_columns_that_no_table_can_hold_are_told_before_any_work(
     assert callback.planned_recordings == 0
 
 
-def test_a_corpus_of_a_third_party_is_prepared_like_the_others(tmp_path: Path) -> None:
+def test_a_corpus_of_another_package_is_prepared(tmp_path: Path) -> None:
     for name in ("a", "b", "skip"):
         (tmp_path / f"{name}.wav").write_bytes(wav(noise(seed=name)))
     report = prepare_corpus(tmp_path, tmp_path / "cache", Own(lambda _: {"rating": 2.5}))

@@ -1,4 +1,4 @@
-"""Long recordings cut where the voice pauses: the rule itself, and the stores of pieces."""
+"""Segmentation of long recordings at pauses: the rule, and stores of segments."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.audio.segment import (
     EnergySegmenter,
     Segmenter,
+    find_segmenter,
     get_recording_ids,
     get_segment_starts,
     make_segment_id,
-    segmenter,
 )
 from emodna.pipeline.corpora.own import Manifest, Recordings
 from emodna.pipeline.errors import AudioError, CorpusError
@@ -42,10 +42,10 @@ ENERGY = EnergySegmenter()
 Span = tuple[float, float]
 
 
-def bursts(
+def make_bursts(
     seconds: float, spans: Sequence[Span], *, level: float = 0.3, floor: float = 1e-3, rate: int = RATE, seed: int = 0
 ) -> Float32:
-    """A tone that swells and fades four times a second, as syllables do, in each span, in quiet noise."""
+    """Return quiet noise with a tone in each span that pulses four times a second, like syllables."""
     samples = noise(seconds, rate, seed, floor)
     for start, stop in spans:
         first, last = round(start * rate), round(stop * rate)
@@ -55,85 +55,87 @@ def bursts(
     return samples
 
 
-def cut(samples: Float32, rule: Segmenter = ENERGY) -> list[Span]:
-    """Pieces in s, after a check of what holds for all of them."""
-    pieces = rule.pieces(samples, RATE)
-    assert pieces == sorted(pieces)
-    for (_, stop), (start, _) in pairwise(pieces):
+def find_segments(samples: Float32, rule: Segmenter = ENERGY) -> list[Span]:
+    """Return the segments in s, after checking their invariants."""
+    segments = rule.find_segments(samples, RATE)
+    assert segments == sorted(segments)
+    for (_, stop), (start, _) in pairwise(segments):
         assert stop <= start
-    assert pieces[0][0] >= 0
-    assert pieces[-1][1] <= len(samples) / RATE
+    assert segments[0][0] >= 0
+    assert segments[-1][1] <= len(samples) / RATE
     longest = rule.parameters()["max_piece"]
     assert isinstance(longest, float)
-    for start, stop in pieces:
+    for start, stop in segments:
         assert 0.2 - BLOCK <= stop - start <= longest + BLOCK
         assert (100 * start, 100 * stop) == pytest.approx((round(100 * start), round(100 * stop)))
-    return list(pieces)
+    return list(segments)
 
 
-class TestTheRule:
+class TestRule:
     @pytest.mark.parametrize(("offset", "floor"), [(0.0, 0.0), (0.02, 1e-4), (-0.05, 1e-2)])
-    def test_gives_each_utterance_a_piece_with_its_margin(self, offset: float, floor: float) -> None:
+    def test_each_utterance_becomes_a_segment_with_margins(self, offset: float, floor: float) -> None:
         spans = [(0.8, 2.1), (3.0, 3.4), (5.2, 9.7)]
-        pieces = cut(bursts(11, spans, floor=floor) + np.float32(offset))
-        assert len(pieces) == len(spans)
-        for (start, stop), (first, last) in zip(spans, pieces, strict=True):
+        segments = find_segments(make_bursts(11, spans, floor=floor) + np.float32(offset))
+        assert len(segments) == len(spans)
+        for (start, stop), (first, last) in zip(spans, segments, strict=True):
             assert start - 0.1 - 2 * BLOCK <= first <= start
             assert stop <= last <= stop + 0.1 + 2 * BLOCK
 
     @pytest.mark.parametrize("rate", [8_000, 11_025, 48_000])
-    def test_cuts_at_the_same_places_whatever_the_sample_rate(self, rate: int) -> None:
-        """Or the pieces of two feature sets could not be joined by their ids."""
+    def test_the_sample_rate_does_not_change_the_cuts(self, rate: int) -> None:
+        """The ids of segments must be the same for all feature sets."""
         spans = [(0.8, 2.1), (3.0, 3.4), (5.2, 9.7)]
-        assert ENERGY.pieces(bursts(11, spans, floor=0, rate=rate), rate) == cut(bursts(11, spans, floor=0))
+        assert ENERGY.find_segments(make_bursts(11, spans, floor=0, rate=rate), rate) == find_segments(
+            make_bursts(11, spans, floor=0)
+        )
 
-    def test_hears_no_pause_in_a_steady_sound(self) -> None:
-        """Blocks of nearly one level were cut where chance had it."""
+    def test_a_steady_sound_has_no_pause(self) -> None:
+        """Blocks of nearly equal level were cut at random."""
         tone = 0.3 * np.sin(2 * np.pi * 200 * np.arange(25 * RATE) / RATE)
-        pieces = cut(tone.astype(np.float32))
-        assert (pieces[0][0], pieces[-1][1]) == (0, 25)
-        tone[5 * RATE : 6 * RATE] = 0  # but a pause in it is one
-        first, second = cut(tone[: 12 * RATE].astype(np.float32))
+        segments = find_segments(tone.astype(np.float32))
+        assert (segments[0][0], segments[-1][1]) == (0, 25)
+        tone[5 * RATE : 6 * RATE] = 0  # a real pause is found
+        first, second = find_segments(tone[: 12 * RATE].astype(np.float32))
         assert (first[1], second[0]) == (pytest.approx(5.1), pytest.approx(5.9))
-        pieces = cut(tone[6 * RATE :].astype(np.float32))
-        assert all(stop == start for (_, stop), (start, _) in pairwise(pieces))
+        segments = find_segments(tone[6 * RATE :].astype(np.float32))
+        assert all(stop == start for (_, stop), (start, _) in pairwise(segments))
 
-    def test_does_not_cut_where_a_pause_is_short(self) -> None:
-        ((start, stop),) = cut(bursts(5, [(1, 1.8), (2.2, 3), (3.4, 4)]))
+    def test_short_pauses_do_not_cut(self) -> None:
+        ((start, stop),) = find_segments(make_bursts(5, [(1, 1.8), (2.2, 3), (3.4, 4)]))
         assert start <= 1
         assert stop >= 4
 
-    def test_reaches_to_the_ends_of_the_recording_and_hears_no_voice_in_a_click(self) -> None:
-        first, last = cut(bursts(6, [(0, 1.5), (3, 3.1), (4.5, 6)]))
+    def test_segments_reach_the_ends_of_the_recording_and_clicks_are_not_voice(self) -> None:
+        first, last = find_segments(make_bursts(6, [(0, 1.5), (3, 3.1), (4.5, 6)]))
         assert first[0] == 0
         assert last[1] >= 6 - BLOCK
 
     @pytest.mark.parametrize(("seconds", "word"), [(10, 0.4), (60, 0.5)])
-    def test_finds_a_single_word_in_a_long_recording(self, seconds: float, word: float) -> None:
-        """The loudest second of such a recording is mostly noise, and everything passed for voice."""
-        ((start, stop),) = cut(bursts(seconds, [(3, 3 + word)]))
+    def test_a_single_word_is_found_in_a_long_recording(self, seconds: float, word: float) -> None:
+        """The loudest second of such a recording is mostly noise, which was taken for voice."""
+        ((start, stop),) = find_segments(make_bursts(seconds, [(3, 3 + word)]))
         assert start <= 3
         assert 3 + word <= stop <= 3.5 + word
 
-    def test_cuts_what_is_too_long_at_its_quietest_place(self) -> None:
-        samples = bursts(26, [(0.5, 25.5)])
+    def test_long_segments_are_cut_at_their_quietest_points(self) -> None:
+        samples = make_bursts(26, [(0.5, 25.5)])
         dips = [7.2, 15.0]
         for dip in dips:
             samples[round((dip - 0.1) * RATE) : round((dip + 0.1) * RATE)] *= 0.05
-        pieces = cut(samples)
-        assert len(pieces) == 4
+        segments = find_segments(samples)
+        assert len(segments) == 4
         for dip in dips:
-            assert min(abs(start - dip) for start, _ in pieces) < 0.15
-        # What was cut for its length alone is cut without a loss.
-        assert all(stop == start for (_, stop), (start, _) in pairwise(pieces))
+            assert min(abs(start - dip) for start, _ in segments) < 0.15
+        # Cuts for length lose no samples.
+        assert all(stop == start for (_, stop), (start, _) in pairwise(segments))
 
     @pytest.mark.parametrize("level", [0.0, 1e-6])
-    def test_finds_no_voice_in_silence(self, level: float) -> None:
+    def test_silence_has_no_voice(self, level: float) -> None:
         for offset in (0.0, 0.2):
             with pytest.raises(AudioError, match="no voice found"):
-                ENERGY.pieces(noise(5, RATE, level=level) + np.float32(offset), RATE)
+                ENERGY.find_segments(noise(5, RATE, level=level) + np.float32(offset), RATE)
 
-    def test_says_every_constant(self) -> None:
+    def test_parameters_include_every_constant(self) -> None:
         levels = {"above_noise_db": 10.0, "below_voice_db": 40.0, "min_range_db": 3.0, "noise_share": 0.45}
         times = {"min_pause": 0.5, "min_voice": 0.2, "margin": 0.1, "max_piece": 10.0}
         assert ENERGY.parameters() == {"segment": "energy", **levels, **times}
@@ -141,7 +143,7 @@ class TestTheRule:
     @pytest.mark.parametrize(
         "constants", [{"margin": 0.25}, {"margin": -0.1}, {"min_voice": 0.0}, {"max_piece": 0.01}, {"max_piece": 0.7}]
     )
-    def test_refuses_constants_by_which_pieces_overlap_or_never_end(self, constants: dict[str, float]) -> None:
+    def test_constants_for_overlapping_or_endless_segments_are_refused(self, constants: dict[str, float]) -> None:
         with pytest.raises(ValueError, match="margins must be shorter than a pause"):
             EnergySegmenter(**constants)
 
@@ -152,7 +154,7 @@ class TestTheRule:
         offset=st.sampled_from([0.0, 0.2]),
     )
     @settings(max_examples=20)
-    def test_makes_sound_pieces_of_anything(
+    def test_segments_of_any_signal_are_valid(
         self, spans: list[tuple[float, float, float]], tail: float, floor: float, offset: float
     ) -> None:
         parts = [np.zeros(0, np.float32)]
@@ -161,7 +163,7 @@ class TestTheRule:
         samples = np.concatenate([*parts, noise(tail, RATE, level=0)])
         samples = samples + noise(len(samples) / RATE, RATE, seed="floor", level=floor)[: len(samples)]
         try:
-            cut(samples + np.float32(offset))
+            find_segments(samples + np.float32(offset))
         except AudioError as error:
             assert str(error) == "no voice found"  # noqa: PT017
 
@@ -170,38 +172,40 @@ class TestTheRule:
         level=st.sampled_from([0.9, 0.1, 0.01]),
     )
     @settings(max_examples=10)
-    def test_loses_no_clear_utterance(self, spans: list[Span], level: float) -> None:
+    def test_no_clear_utterance_is_lost(self, spans: list[Span], level: float) -> None:
         places, at = [], 0.0
         for pause, length in spans:
             places.append((at + pause, at + pause + length))
             at += pause + length
-        pieces = cut(bursts(at + 1, places, level=level, floor=level / 1000))
+        segments = find_segments(make_bursts(at + 1, places, level=level, floor=level / 1000))
         for start, stop in places:
-            assert any(first <= start for first, _ in pieces)
-            inside = sum(max(0.0, min(stop, last) - max(start, first)) for first, last in pieces)
+            assert any(first <= start for first, _ in segments)
+            inside = sum(max(0.0, min(stop, last) - max(start, first)) for first, last in segments)
             assert inside >= stop - start - 2 * BLOCK
 
 
-class TestNames:
-    def test_a_piece_is_named_by_its_recording_and_its_start(self) -> None:
+class TestIds:
+    def test_a_segment_id_has_recording_and_start(self) -> None:
         assert make_segment_id("calls/a.wav", 12.34) == "calls/a.wav@00012.340"
 
     @given(st.text(max_size=20), st.integers(0, 99_999_000))
-    def test_say_where_they_come_from(self, recording: str, milliseconds: int) -> None:
+    def test_ids_contain_recording_and_start(self, recording: str, milliseconds: int) -> None:
         id = make_segment_id(recording, milliseconds / 1000)
         column = pa.chunked_array([[id]])
         assert id < make_segment_id(recording, milliseconds / 1000 + 0.5)  # in order of time
         assert get_recording_ids(column).to_pylist() == [recording]
         assert get_segment_starts(column).to_pylist() == [pytest.approx(milliseconds / 1000, abs=1e-9)]
 
-    def test_of_rules_are_checked(self) -> None:
-        assert segmenter("none") is None
-        assert segmenter("energy") == ENERGY
-        with pytest.raises(CorpusError, match="--segment loud: unknown; valid: none, energy"):
-            segmenter("loud")
+    def test_an_unknown_rule_is_refused(self) -> None:
+        assert find_segmenter("none") is None
+        assert find_segmenter("energy") == ENERGY
+        with pytest.raises(CorpusError) as caught:
+            find_segmenter("loud")
+        assert (caught.value.field, caught.value.value) == ("segment", "loud")
+        assert caught.value.valid == ("none", "energy")
 
 
-#: Recordings of a call, of what is said in it: start and stop in s.
+#: Recordings of calls -> spans of speech in s.
 CALLS: dict[str, list[Span]] = {
     "a.wav": [(0.8, 2.0), (3.0, 4.0)],
     "b b@00001.000.wav": [(1.0, 2.0)],
@@ -211,16 +215,16 @@ CALLS: dict[str, list[Span]] = {
 }
 
 
-def record(path: Path, spans: Sequence[Span], seed: str = "") -> None:
+def write_recording(path: Path, spans: Sequence[Span], seed: str = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(wav(bursts(5, spans, rate=16_000, seed=len(seed), floor=1e-3), 16_000))
+    path.write_bytes(wav(make_bursts(5, spans, rate=16_000, seed=len(seed), floor=1e-3), 16_000))
     age([path], seconds=LONG_AGO + len(seed))
 
 
 @pytest.fixture
 def calls(tmp_path: Path) -> Path:
     for name, spans in CALLS.items():
-        record(tmp_path / "calls" / name, spans)
+        write_recording(tmp_path / "calls" / name, spans)
     return tmp_path / "calls"
 
 
@@ -236,7 +240,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_small_shards")
 class TestStores:
-    def test_hold_the_pieces_by_name_start_and_duration(self, calls: Path, tmp_path: Path) -> None:
+    def test_the_index_has_id_start_and_duration_of_each_segment(self, calls: Path, tmp_path: Path) -> None:
         report = prepare(calls, tmp_path / "cache")
         assert (report.utterances, report.extracted, report.rejected) == (9, 9, 0)
         store = FeatureStore(report.store)
@@ -255,7 +259,7 @@ class TestStores:
                 assert stop - BLOCK <= last < stop + 0.13
         assert report.audio_seconds == pytest.approx(sum(store.column("duration")))
 
-    def test_hold_what_each_piece_alone_would_give(self, calls: Path, tmp_path: Path) -> None:
+    def test_features_are_those_of_each_segment_alone(self, calls: Path, tmp_path: Path) -> None:
         store = FeatureStore(prepare(calls, tmp_path / "cache").store)
         features = MfccSet()
         for number, row in enumerate(store.table.to_pylist()):
@@ -267,7 +271,7 @@ class TestStores:
             np.testing.assert_array_equal(store[number], alone)
             assert row["peak_db"] == np.float32(peak)
 
-    def test_say_of_each_piece_what_the_table_says_of_its_recording(self, calls: Path, tmp_path: Path) -> None:
+    def test_segments_have_the_columns_of_their_recording(self, calls: Path, tmp_path: Path) -> None:
         rows = [f"{name},{'anger' if name < 'c' else ''},s{name[0]},{name[0]}!" for name in CALLS]
         (calls / "t.csv").write_text("path,emotion,speaker,room\n" + "\n".join(rows))
         store = FeatureStore(
@@ -280,7 +284,7 @@ class TestStores:
             labels = ("anger", 1, 0) if initial < "c" else (None, None, None)
             assert (row["emotion"], row["arousal"], row["valence"]) == labels
 
-    def test_take_a_tables_ids_for_the_recordings(self, calls: Path, tmp_path: Path) -> None:
+    def test_ids_of_a_table_identify_the_recordings(self, calls: Path, tmp_path: Path) -> None:
         (calls / "t.csv").write_text("path,id\na.wav,x@00007.000\ne.wav,x\nf.wav,@\n")
         store = FeatureStore(
             prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).store
@@ -292,15 +296,15 @@ class TestStores:
         }
         assert prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).reused == 5
 
-    def test_refuse_a_tables_column_start(self, calls: Path, tmp_path: Path) -> None:
-        """It took the place of the pieces' own without a word."""
+    def test_a_column_named_start_is_refused(self, calls: Path, tmp_path: Path) -> None:
+        """It silently replaced the start of the segments."""
         (calls / "t.csv").write_text("path,start\na.wav,9:30\n")
-        with pytest.raises(CorpusError, match="has columns start of its own: rename yours"):
+        with pytest.raises(CorpusError, match="start"):
             prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY)
         store = FeatureStore(prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t")).store)
         assert store.column("start") == ["9:30"]
 
-    def test_reject_a_recording_without_voice(self, calls: Path, tmp_path: Path) -> None:
+    def test_a_recording_without_voice_is_rejected(self, calls: Path, tmp_path: Path) -> None:
         (calls / "silent.wav").write_bytes(wav(bytes(2 * 16_000)))
         (calls / "broken.wav").write_bytes(b"RIFF")
         report = prepare(calls, tmp_path / "cache")
@@ -308,7 +312,7 @@ class TestStores:
         assert [path for path, _ in report.rejections] == ["broken.wav", "silent.wav"]
         assert report.rejections[1] == ("silent.wav", "no voice found")
 
-    def test_need_no_second_look_when_nothing_changed(self, calls: Path, tmp_path: Path) -> None:
+    def test_an_unchanged_corpus_is_not_examined_again(self, calls: Path, tmp_path: Path) -> None:
         before = content(prepare(calls, tmp_path / "cache").store)
         callback = CallbackLog()
         report = prepare(calls, tmp_path / "cache", callback=callback)
@@ -318,31 +322,31 @@ class TestStores:
         assert (report.reused, report.extracted) == (9, 0)
         assert content(report.store) == before
 
-    def test_follow_recordings_that_change_come_and_go(self, calls: Path, tmp_path: Path) -> None:
+    def test_stores_follow_changed_new_and_deleted_recordings(self, calls: Path, tmp_path: Path) -> None:
         prepare(calls, tmp_path / "cache")
-        record(calls / "c/d.wav", [(1.0, 2.0), (3.0, 4.0)], seed="new")
+        write_recording(calls / "c/d.wav", [(1.0, 2.0), (3.0, 4.0)], seed="new")
         report = prepare(calls, tmp_path / "cache")
         assert (report.utterances, report.extracted, report.reused) == (8, 2, 6)
         (calls / "a.wav").unlink()
         for number in range(4):
-            record(calls / f"new{number}.wav", [(1, 2), (3, 4)])
+            write_recording(calls / f"new{number}.wav", [(1, 2), (3, 4)])
         report = prepare(calls, tmp_path / "cache")
         assert (report.utterances, report.extracted) == (14, 8)
         assert content(report.store) == content(prepare(calls, tmp_path / "fresh").store)
-        assert "1 recordings of the earlier store are gone (the first: a.wav)" in report.warnings
+        assert "1 recordings of the earlier store no longer exist (the first: a.wav)" in report.warnings
 
-    def test_have_the_same_bytes_whatever_the_workers_and_in_an_archive(self, calls: Path, tmp_path: Path) -> None:
+    def test_workers_and_archives_do_not_change_the_bytes(self, calls: Path, tmp_path: Path) -> None:
         one = content(prepare(calls, tmp_path / "cache", workers=1).store)
         shutil.make_archive(str(tmp_path / "packed"), "zip", calls)
         assert one == content(prepare(tmp_path / "packed.zip", tmp_path / "other", workers=3).store)
 
-    def test_have_the_same_bytes_however_they_were_cut_before(self, calls: Path, tmp_path: Path) -> None:
-        """Nothing that was known of other pieces is used for these."""
-        ways: list[tuple[Segmenter | None, float]] = [
+    def test_earlier_segmentations_do_not_change_the_bytes(self, calls: Path, tmp_path: Path) -> None:
+        """Utterances of other segmentations are not reused."""
+        configs: list[tuple[Segmenter | None, float]] = [
             *((ENERGY, 3600.0), (None, 3600.0), (ENERGY, 3600.0), (ENERGY, 4000.0)),
             (replace(ENERGY, max_piece=1.0), 3600.0),
         ]
-        for number, (rule, seconds) in enumerate(ways):
+        for number, (rule, seconds) in enumerate(configs):
             report = prepare(calls, tmp_path / "cache", rule, max_seconds=seconds)
             fresh = prepare(calls, tmp_path / f"fresh{number}", rule, max_seconds=seconds)
             assert content(report.store) == content(fresh.store)
@@ -352,15 +356,15 @@ class TestStores:
             assert FeatureStore(report.store).verify() == []
 
     @pytest.mark.slow
-    def test_have_the_same_bytes_after_a_kill(self, calls: Path, tmp_path: Path) -> None:
-        """Also where the next run cuts otherwise: finished work of the killed one is of no use to it."""
+    def test_a_kill_does_not_change_the_bytes(self, calls: Path, tmp_path: Path) -> None:
+        """A later preparation with another segmentation does not reuse the finished work."""
         command = [sys.executable, "-m", "tests.pipeline.prep_with_interrupt", "after:write_journal:2", "SIGKILL"]
         command += ["--folder", str(calls), "--cache", str(tmp_path / "cache"), "--segment", "energy", "--workers", "1"]
         folder = Path(str(tests.__file__)).parents[1]
         killed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
-        ways: list[tuple[Segmenter | None, float]] = [(ENERGY, 3600.0), (None, 3600.0), (ENERGY, 4000.0)]
-        for number, (rule, seconds) in enumerate(ways):
+        configs: list[tuple[Segmenter | None, float]] = [(ENERGY, 3600.0), (None, 3600.0), (ENERGY, 4000.0)]
+        for number, (rule, seconds) in enumerate(configs):
             cache = shutil.copytree(tmp_path / "cache", tmp_path / f"cache{number}")
             report = prepare(calls, cache, rule, max_seconds=seconds)
             fresh = prepare(calls, tmp_path / f"fresh{number}", rule, max_seconds=seconds)

@@ -1,4 +1,4 @@
-"""Files of a store: an error names its file. Shards: the same features give the same file, written once and whole."""
+"""Shards: the same features give the same file. Errors name the file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.pipeline.making import Float32, noise
 PARAMETERS = MfccSet().parameters()
 
 
-def utterances(frames: Sequence[int], dim: int) -> list[Float32]:
+def make_features(frames: Sequence[int], dim: int) -> list[Float32]:
     return [noise(count * dim / 16_000, seed=number).reshape(count, dim) for number, count in enumerate(frames)]
 
 
-def test_features_that_lie_otherwise_in_memory_give_the_same_shard(tmp_path: Path) -> None:
-    features = utterances([50, 60], 40)
+def test_the_memory_order_of_features_does_not_change_the_shard(tmp_path: Path) -> None:
+    features = make_features([50, 60], 40)
     first = write_shard(tmp_path, 0, PARAMETERS, ["a", "b"], features)
-    turned = [np.asfortranarray(each) for each in features]
-    assert write_shard(tmp_path, 0, PARAMETERS, ["a", "b"], turned) == first
+    transposed = [np.asfortranarray(each) for each in features]
+    assert write_shard(tmp_path, 0, PARAMETERS, ["a", "b"], transposed) == first
 
 
-def test_a_shard_that_is_there_is_not_written_again_and_a_damaged_one_is(tmp_path: Path) -> None:
-    features = utterances([50], 40)
+def test_only_a_damaged_shard_is_written_again(tmp_path: Path) -> None:
+    features = make_features([50], 40)
     path = tmp_path / write_shard(tmp_path, 0, PARAMETERS, ["a"], features).name
     content, inode = path.read_bytes(), path.stat().st_ino
     write_shard(tmp_path, 0, PARAMETERS, ["a"], features)
@@ -42,9 +42,9 @@ def test_a_shard_that_is_there_is_not_written_again_and_a_damaged_one_is(tmp_pat
 
 
 @pytest.mark.parametrize("room", [0, 100, 5000, 1_000_000])
-def test_a_full_disk_is_an_error_that_names_the_shard_and_leaves_nothing(tmp_path: Path, room: int) -> None:
-    """HDF5 must not notice: after a failed write it crashes when the process ends."""
-    features = utterances([4000, 4000], 40)
+def test_a_full_disk_is_an_error_with_the_name_of_the_shard_and_leaves_no_file(tmp_path: Path, room: int) -> None:
+    """HDF5 itself must not write to the disk: after a failed write it crashes at the end of the process."""
+    features = make_features([4000, 4000], 40)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
@@ -59,7 +59,7 @@ def test_a_full_disk_is_an_error_that_names_the_shard_and_leaves_nothing(tmp_pat
     assert write_shard(tmp_path, 0, PARAMETERS, ["a", "b"], features).size > 1_280_000
 
 
-def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+def test_an_error_names_the_requested_file(tmp_path: Path) -> None:
     wanted = tmp_path / "gone" / "table.md"
     with pytest.raises(FileNotFoundError) as raised:
         write_atomically(wanted, b"")

@@ -16,7 +16,7 @@ from emodna.pipeline.audio.decode import resample
 from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
-from emodna.pipeline.features import FEATURE_SETS, feature_set
+from emodna.pipeline.features import FEATURE_SETS, make_feature_set
 from emodna.pipeline.inspect.anomalies import measure_waveform, measure_waveforms
 from emodna.pipeline.inspect.report import compute_statistics
 from emodna.pipeline.inspect.survey import (
@@ -60,7 +60,7 @@ def make_store(
         (folder / path).write_bytes(content)
     (folder / "own.csv").write_text(rows or "path\n" + "".join(f"{path}\n" for path in files))
     report = prepare_corpus(
-        folder, folder / "cache", Manifest(folder / "own.csv", "own"), features=feature_set(name), **options
+        folder, folder / "cache", Manifest(folder / "own.csv", "own"), features=make_feature_set(name), **options
     )
     return FeatureStore(report.store)
 
@@ -119,7 +119,7 @@ class TestStatistics:
         for values in (1, 1000, 20_000):
             parts = Moments.empty(store.dim)
             counted = []
-            for rows, features in store.blocks(values):
+            for rows, features in store.iterate_blocks(values):
                 parts.add(features)
                 counted += range(rows.start, rows.stop)
                 assert len(features) == store.frames[rows].sum()

@@ -1,4 +1,4 @@
-"""Reading a feature store: what is in it, and that no damage goes unseen."""
+"""Read a feature store: its content, and the detection of all damage."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ COLUMNS = {
 
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve utterances in four shards and two rejected files. Only for reading."""
+    """Make a store of twelve utterances in four shards, and two rejected files. Read-only."""
     root = tmp_path_factory.mktemp("tiny")
     write_tiny_emodb(root, make_emodb_names(12))
     for name in ("03b01Wa.wav", "08b01Wa.wav"):
@@ -51,16 +51,16 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(tiny_store: Path, tmp_path: Path) -> Path:
-    """A copy of that store to do harm to."""
+    """Copy that store, to damage it."""
     return Path(shutil.copytree(tiny_store, tmp_path / "store"))
 
 
-def one(store: Path, pattern: str) -> Path:
+def find_first(store: Path, pattern: str) -> Path:
     return sorted(store.glob(pattern))[0]
 
 
 class TestContent:
-    def test_the_index_has_exactly_the_promised_columns(self, emodb_store: Path) -> None:
+    def test_the_index_has_the_documented_columns(self, emodb_store: Path) -> None:
         schema = FeatureStore(emodb_store).table.schema
         assert dict(zip(schema.names, schema.types, strict=True)) == COLUMNS
         assert schema.names == list(COLUMNS)
@@ -78,26 +78,26 @@ class TestContent:
             assert facts["duration"] == recording.duration
             assert facts["peak_db"] == pytest.approx(peak, rel=1e-6)
 
-    def test_features_cannot_be_changed_by_accident(self, emodb_store: Path) -> None:
+    def test_features_are_read_only(self, emodb_store: Path) -> None:
         features = FeatureStore(emodb_store)[0]
         with pytest.raises(ValueError, match="read-only"):
             features[0, 0] = 0.0
 
-    def test_many_rows_at_once_are_those_one_by_one_in_any_order(self, tiny_store: Path) -> None:
+    def test_gathered_rows_equal_single_rows(self, tiny_store: Path) -> None:
         rows = np.array([7, 0, 11, 7, 3])
-        for store in (opened := FeatureStore(tiny_store), opened):  # for the first time, and again
+        for store in (opened := FeatureStore(tiny_store), opened):  # before and after mapping
             for features, row in zip(store.gather(rows), rows.tolist(), strict=True):
                 assert np.array_equal(features, store[row])
                 assert not features.flags.writeable
         assert opened.gather(rows[:0]) == []
 
-    def test_rows_are_in_order_of_shard_and_id(self, tiny_store: Path) -> None:
+    def test_rows_are_sorted_by_shard_and_id(self, tiny_store: Path) -> None:
         store = FeatureStore(tiny_store)
         rows = list(zip(store.column("shard"), store.ids, strict=True))
         assert rows == sorted(rows)
         assert len(set(store.column("shard"))) > 1
 
-    def test_labels_are_those_of_table_1_row_by_row(self, emodb_store: Path, ravdess_store: Path) -> None:
+    def test_labels_follow_table_1(self, emodb_store: Path, ravdess_store: Path) -> None:
         for path in (emodb_store, ravdess_store):
             store = FeatureStore(path)
             emotions = store.column("emotion")
@@ -107,24 +107,26 @@ class TestContent:
             assert store.labels("valence").tolist() == store.column("valence")
 
     def test_rejected_files_have_their_reasons(self, tiny_store: Path) -> None:
-        rejected = FeatureStore(tiny_store).rejected().to_pylist()
+        rejected = FeatureStore(tiny_store).read_rejected().to_pylist()
         assert [each["path"] for each in rejected] == ["wav/03b01Wa.wav", "wav/08b01Wa.wav"]
         assert all("not readable as audio" in each["reason"] for each in rejected)
 
-    def test_indexing_is_a_sequences(self, tiny_store: Path) -> None:
+    def test_a_store_is_a_sequence(self, tiny_store: Path) -> None:
         store = FeatureStore(tiny_store)
         assert np.array_equal(store[-1], store[len(store) - 1])
         assert np.array_equal(store[np.int64(3)], store[3])
         assert len(list(store)) == len(store) == 12
         for row in (12, -13):
-            with pytest.raises(IndexError, match=f"utterance {row} of 12"):
+            with pytest.raises(IndexError, match=f"row {row} is out of range"):
                 store[row]
 
-    def test_an_unknown_utterance_is_refused_with_some_that_exist(self, emodb_store: Path) -> None:
-        with pytest.raises(StoreError, match=r"emodb: no utterance '03a01Zz'; ids are like 03a01"):
+    def test_an_unknown_utterance_is_refused_with_similar_ids(self, emodb_store: Path) -> None:
+        with pytest.raises(StoreError, match="no utterance '03a01Zz'") as caught:
             FeatureStore(emodb_store).find_row("03a01Zz")
+        assert caught.value.where == "emodb"
+        assert "03a01" in str(caught.value.remedy)
 
-    def test_store_json_says_what_went_in_and_where_it_comes_from(self, emodb_store: Path, emodb_root: Path) -> None:
+    def test_store_json_records_parameters_and_origin(self, emodb_store: Path, emodb_root: Path) -> None:
         document = json.loads((emodb_store / "store.json").read_text())
         assert document["corpus"] == "emodb"
         assert document["root"] == str(emodb_root)
@@ -137,28 +139,28 @@ class TestContent:
             path.name for path in emodb_store.iterdir() if path.suffix in (".h5", ".parquet")
         }
 
-    def test_a_copy_without_its_side_files_is_whole(self, store: Path) -> None:
+    def test_a_copy_without_side_files_is_intact(self, store: Path) -> None:
         for name in (".readers", ".lock", "audio-stat.sealed"):
             (store / name).unlink(missing_ok=True)
         (store / "journal").rmdir()
         assert FeatureStore(store).verify() == []
 
-    def test_paths_of_any_text_are_opened(self, tiny_store: Path, tmp_path: Path) -> None:
-        """A folder such as lr=0.1 is not taken for a partition of the table."""
+    def test_any_path_can_be_opened(self, tiny_store: Path, tmp_path: Path) -> None:
+        """A folder such as lr=0.1 is not a partition of the table."""
         place = tmp_path / "corpus=x [1] %20" / "ünï"
         shutil.copytree(tiny_store, place)
         assert FeatureStore(str(place)).table.column_names == list(COLUMNS)
 
 
 class TestShards:
-    """A shard is plain HDF5, to be understood without this project."""
+    """A shard is plain HDF5 that other programs can read."""
 
     @pytest.fixture
     def shard(self, tiny_store: Path) -> Iterator[h5py.File]:
-        with h5py.File(one(tiny_store, "*.h5"), "r") as file:
+        with h5py.File(find_first(tiny_store, "*.h5"), "r") as file:
             yield file
 
-    def test_it_holds_the_utterances_end_to_end(self, tiny_store: Path, shard: h5py.File) -> None:
+    def test_a_shard_contains_the_utterances_without_gaps(self, tiny_store: Path, shard: h5py.File) -> None:
         store = FeatureStore(tiny_store)
         offsets = shard["offsets"][:]
         assert offsets.dtype == np.int64
@@ -169,13 +171,13 @@ class TestShards:
         for id, start, stop in zip(ids, offsets[:-1], offsets[1:], strict=True):
             assert np.array_equal(shard["features"][start:stop], store[store.find_row(id)])
 
-    def test_its_attributes_name_every_parameter(self, shard: h5py.File) -> None:
+    def test_attributes_contain_every_parameter(self, shard: h5py.File) -> None:
         attributes = dict(shard.attrs.items())
         expected = {name: "none" if value is None else value for name, value in MfccSet().parameters().items()}
         assert attributes == expected
 
-    def test_its_features_can_be_mapped_by_anybody(self, tiny_store: Path) -> None:
-        path = max(tiny_store.glob("*.h5"), key=lambda path: path.stat().st_size)  # below a page, none is aligned
+    def test_features_can_be_mapped_by_other_programs(self, tiny_store: Path) -> None:
+        path = max(tiny_store.glob("*.h5"), key=lambda path: path.stat().st_size)  # shards below a page are not aligned
         with h5py.File(path, "r") as file:
             dataset = file["features"]
             assert (dataset.dtype, dataset.chunks, dataset.compression) == (np.dtype("<f4"), None, None)
@@ -186,36 +188,37 @@ class TestShards:
 
 class TestMissing:
     def test_a_folder_without_a_store_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match=r"no feature store \(it has no store\.json\)"):
+        with pytest.raises(StoreError, match=r"not a feature store: no store\.json"):
             FeatureStore(tmp_path)
 
     @pytest.mark.parametrize("pattern", ["index-*", "*.h5", "rejected-*"])
     def test_a_missing_file_is_named_at_its_first_use(self, store: Path, pattern: str) -> None:
-        path = one(store, pattern)
+        path = find_first(store, pattern)
         path.unlink()
-        with pytest.raises(StoreError, match=f"{path.name}: missing"):
-            use(store)
+        with pytest.raises(StoreError, match="missing") as caught:
+            read_all(store)
+        assert caught.value.where == path
 
-    def test_another_format_version_is_refused_by_its_number(self, store: Path) -> None:
+    def test_another_format_version_is_refused(self, store: Path) -> None:
         change_json(store, lambda document: document | {"version": 99})
-        with pytest.raises(StoreError, match=r"store\.json: format version 99, this emodna reads version 1"):
+        with pytest.raises(StoreError, match="format version 99; this emodna reads version 1"):
             FeatureStore(store)
 
     @pytest.mark.parametrize(
         "text", ["", "{", "[]", "null", '"format"', "{}", '{"format": "else", "version": 1}', "\0"]
     )
-    def test_a_store_json_that_is_none_is_refused(self, store: Path, text: str) -> None:
+    def test_an_invalid_store_json_is_refused(self, store: Path, text: str) -> None:
         (store / "store.json").write_text(text)
-        with pytest.raises(StoreError, match=r"store\.json: (damaged|not the description)"):
+        with pytest.raises(StoreError, match=r"store\.json: (damaged|not the store\.json)"):
             FeatureStore(store)
 
 
-def use(store: Path) -> None:
+def read_all(store: Path) -> None:
     """Open a store and read all of it."""
     opened = FeatureStore(store)
     for _ in opened:
         pass
-    opened.rejected()
+    opened.read_rejected()
 
 
 def change_json(store: Path, change: Callable[[dict[str, object]], dict[str, object]]) -> None:
@@ -224,9 +227,9 @@ def change_json(store: Path, change: Callable[[dict[str, object]], dict[str, obj
 
 
 class TestDamage:
-    """One byte anywhere, or a file cut short: reading says so by the file's name, and verify finds it."""
+    """Damage of one byte, or a truncated file, is reported with the file name by reading and by verify."""
 
-    def test_flipped_features_are_found_by_reading_and_others_stay_readable(self, store: Path) -> None:
+    def test_damaged_features_are_found_and_others_stay_readable(self, store: Path) -> None:
         opened = FeatureStore(store)
         numbers, offsets = opened.column("shard"), opened.column("offset")
         row = 5
@@ -237,29 +240,30 @@ class TestDamage:
         for position in (start, start + length // 2, start + length - 1):
             flip(path, position)
             damaged = FeatureStore(store)
-            with pytest.raises(StoreError, match=f"{path.name}: '{opened.ids[row]}' is damaged"):
+            with pytest.raises(StoreError, match=f"damaged: the features of '{opened.ids[row]}'") as caught:
                 damaged[row]
+            assert caught.value.where == path
             for other in set(range(len(damaged))) - {row}:
                 assert len(damaged[other]) == damaged.frames[other]
-            assert any(opened.ids[row] in problem for problem in damaged.verify())
+            assert any(opened.ids[row] in problem.problem for problem in damaged.verify())
             flip(path, position)
 
     @pytest.mark.parametrize("pattern", ["*.h5", "index-*", "rejected-*", "store.json"])
     @pytest.mark.parametrize("part", [0.0, 0.99])
-    def test_a_file_cut_short_is_named(self, store: Path, pattern: str, part: float) -> None:
-        path = one(store, pattern)
+    def test_a_truncated_file_is_named(self, store: Path, pattern: str, part: float) -> None:
+        path = find_first(store, pattern)
         content = path.read_bytes()
         path.write_bytes(content[: round(part * len(content))])
         with pytest.raises(StoreError, match=path.name):
-            use(store)
+            read_all(store)
 
-    def test_shards_that_changed_places_are_found(self, store: Path) -> None:
+    def test_swapped_shards_are_found(self, store: Path) -> None:
         first, second = sorted(store.glob("*.h5"))[:2]
         first.rename(store / "aside")
         second.rename(first)
         (store / "aside").rename(second)
         with pytest.raises(StoreError, match="shard-"):
-            use(store)
+            read_all(store)
         assert len(FeatureStore(store).verify()) >= 2
 
 
@@ -273,32 +277,33 @@ class TestCatalogue:
         assert find_store(cache, "emodb", "mfcc40") == emodb_store
         assert find_store(cache, "emodb", emodb_store.name) == emodb_store
 
-    def test_the_error_of_a_missing_feature_set_lists_those_found(self, cache: Path, emodb_store: Path) -> None:
+    def test_a_missing_feature_set_is_refused_with_the_valid_ones(self, cache: Path, emodb_store: Path) -> None:
         with pytest.raises(StoreError) as caught:
             find_store(cache, "emodb", "other")
         assert (caught.value.where, caught.value.valid) == ("emodb", (emodb_store.name,))
 
-    def test_the_remedy_of_a_missing_store_is_to_prepare_it(self, tmp_path: Path) -> None:
-        for corpus in ("emodb", "calls"):
-            with pytest.raises(StoreError) as caught:
-                find_store(tmp_path, corpus)
-            assert caught.value.remedy == Remedy("prepare it", PrepareCorpus(corpus, tmp_path))
+    @pytest.mark.parametrize("corpus", ["emodb", "calls"])
+    def test_a_missing_corpus_is_refused_with_the_action_that_prepares_it(self, tmp_path: Path, corpus: str) -> None:
+        with pytest.raises(StoreError) as caught:
+            find_store(tmp_path, corpus)
+        assert caught.value.where == corpus
+        assert caught.value.remedy == Remedy("prepare it", PrepareCorpus(corpus, tmp_path))
 
-    def test_a_place_is_a_path_or_a_corpus(self, cache: Path, emodb_store: Path) -> None:
+    def test_a_store_is_given_by_path_or_corpus(self, cache: Path, emodb_store: Path) -> None:
         assert resolve_store(cache, "emodb") == emodb_store
         assert resolve_store(Path("elsewhere"), str(emodb_store)) == emodb_store
 
-    def test_several_stores_of_a_corpus_are_an_error_that_lists_them(self, tmp_path: Path, emodb_store: Path) -> None:
+    def test_a_corpus_with_several_stores_is_refused(self, tmp_path: Path, emodb_store: Path) -> None:
         for name in ("one", "two"):
             shutil.copytree(emodb_store, tmp_path / "emodb" / name)
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(StoreError, match="several stores") as caught:
             resolve_store(tmp_path, "emodb")
         assert caught.value.valid == tuple(str(tmp_path / "emodb" / name) for name in ("one", "two"))
 
-    def test_the_error_of_an_unknown_store_lists_the_prepared_corpora(self, cache: Path, tmp_path: Path) -> None:
+    def test_an_unknown_store_is_refused_with_the_valid_ones(self, cache: Path, tmp_path: Path) -> None:
         with pytest.raises(StoreError) as caught:
             resolve_store(cache, "savee")
-        assert caught.value.valid == ("emodb", "ravdess")
+        assert (caught.value.where, caught.value.valid) == ("savee", ("emodb", "ravdess"))
         with pytest.raises(StoreError) as caught:
             resolve_store(tmp_path, "savee")
         assert caught.value.remedy == Remedy("prepare a corpus", PrepareCorpus(cache=tmp_path))

@@ -1,4 +1,4 @@
-"""The waveform as a feature set: the samples of the file, at the rate that models of raw audio take."""
+"""The waveform as a feature set: the samples of the file, at 16 kHz."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.pipeline.making import noise, wav
 WAVE = WaveSet()
 
 
-def test_it_is_the_samples_of_a_file_of_that_rate() -> None:
+def test_features_are_the_samples_of_the_file() -> None:
     content = wav(noise(0.5), 16_000)
     recording = decode(io.BytesIO(content))
     features, _ = WAVE.extract(resample(recording.samples, recording.sample_rate, WAVE.sample_rate))
@@ -26,12 +26,12 @@ def test_it_is_the_samples_of_a_file_of_that_rate() -> None:
 @pytest.mark.parametrize(
     ("level", "peak_db"), [(1.0, 0.0), (-0.5, -6.0206), (1e-3, -60.0), (4.0, 12.0412), (1e-5, -100.0)]
 )
-def test_its_peak_is_relative_to_full_scale(level: float, peak_db: float) -> None:
+def test_the_peak_is_relative_to_full_scale(level: float, peak_db: float) -> None:
     samples = np.zeros(1000, np.float32)
     samples[500] = level
     assert WAVE.extract(samples)[1] == pytest.approx(peak_db, abs=1e-3)
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-6, 1e-30, 1e-45])
-def test_what_cannot_be_heard_is_digital_silence(level: float) -> None:
+def test_inaudible_samples_count_as_digital_silence(level: float) -> None:
     assert WAVE.extract(np.full(400, level, np.float32))[1] == SILENCE_DB

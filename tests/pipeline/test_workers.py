@@ -1,4 +1,4 @@
-"""Extraction in processes of their own: the bytes are those of threads, and none of them outlives its parent."""
+"""Extraction in worker processes: the same bytes as in threads, and no process outlives its parent."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ RECORDINGS = 48
 PATIENCE = 60
 
 
-def recordings(folder: Path, count: int) -> Path:
-    """A folder of so many short recordings, and one that is none."""
+def write_recordings(folder: Path, count: int) -> Path:
+    """Write this many short recordings, and one invalid file."""
     for number in range(count):
         (folder / f"{number:03d}.wav").write_bytes(wav(noise(0.15 + number % 7 / 50, seed=number)))
     (folder / "bad.wav").write_bytes(b"no audio")
@@ -41,11 +41,11 @@ def recordings(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Only for reading."""
-    return recordings(tmp_path_factory.mktemp("some"), RECORDINGS)
+    """Make a folder of recordings. Read-only."""
+    return write_recordings(tmp_path_factory.mktemp("some"), RECORDINGS)
 
 
-def test_have_the_bytes_of_threads(root: Path, tmp_path: Path) -> None:
+def test_processes_give_the_same_bytes_as_threads(root: Path, tmp_path: Path) -> None:
     corpus = Recordings(root, "some")
     threads, processes = (
         prepare_corpus(root, tmp_path / name, corpus, workers=workers, segmenter=EnergySegmenter())
@@ -57,41 +57,41 @@ def test_have_the_bytes_of_threads(root: Path, tmp_path: Path) -> None:
 
 
 class UnpicklableError(Exception):
-    """An error of another package's feature set, say."""
+    """An error such as one of another package."""
 
     def __init__(self, code: int, *, why: str) -> None:
         super().__init__(f"{code}: {why}")
 
 
-def test_an_error_that_cannot_travel_is_not_told_as_a_dead_worker() -> None:
-    found = executors._make_sendable(UnpicklableError(7, why="no such band"))
-    assert isinstance(found, RuntimeError)
-    assert "UnpicklableError: 7: no such band" in str(found)
+def test_an_unpicklable_error_is_not_reported_as_a_dead_worker() -> None:
+    sendable = executors._make_sendable(UnpicklableError(7, why="no such band"))
+    assert isinstance(sendable, RuntimeError)
+    assert "UnpicklableError: 7: no such band" in str(sendable)
     assert executors._make_sendable(same := OSError(5, "Input/output error")) is same
 
 
-def test_one_that_is_killed_ends_the_run_and_its_finished_work_is_used(
+def test_a_killed_process_ends_the_preparation_and_finished_work_is_reused(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emodna.pipeline.store.layout.UTTERANCES_PER_SHARD", 4)
     corpus = Recordings(root, "some")
 
-    class Killing(CallbackLog):
+    class KillWorkers(CallbackLog):
         def on_batch(self, results: Sequence[ExtractionResult]) -> None:
             super().on_batch(results)
             if len(self.results) > RECORDINGS // 2:
                 for worker in multiprocessing.active_children():
                     worker.kill()
 
-    with pytest.raises(WorkerError, match=r"a worker process died .* the same command goes on from there"):
-        prepare_corpus(root, tmp_path / "cache", corpus, workers=make_process_factory(2), callback=Killing())
+    with pytest.raises(WorkerError, match="a worker process died"):
+        prepare_corpus(root, tmp_path / "cache", corpus, workers=make_process_factory(2), callback=KillWorkers())
     report = prepare_corpus(root, tmp_path / "cache", corpus)
     assert report.reused > 0
     assert content(report.store) == content(prepare_corpus(root, tmp_path / "undisturbed", corpus).store)
 
 
 class HalfSent:
-    """Jobs over which a worker dies in the midst of sending a result."""
+    """Jobs that kill a worker while it sends a result."""
 
     def __iter__(self) -> Iterator[Job]:
         frame = sys._getframe()
@@ -102,26 +102,28 @@ class HalfSent:
         os._exit(1)
 
 
-def test_one_that_dies_while_it_sends_ends_the_run(root: Path) -> None:
+def test_a_process_that_dies_while_sending_ends_the_preparation(root: Path) -> None:
     with make_process_factory(1)(FolderTree(root), ExtractionConfig(MfccSet()), 1) as executor:
-        for _ in range(2):  # the batch that it has, and those to come
+        for _ in range(2):  # the current batch and later ones
             with pytest.raises(WorkerError, match="a worker process died"):
                 executor.pool.submit(executor.examine, HalfSent()).result(PATIENCE)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_end_with_their_parent(tmp_path: Path, sent: signal.Signals) -> None:
+def test_processes_end_with_their_parent(tmp_path: Path, sent: signal.Signals) -> None:
     (tmp_path / "many").mkdir()
-    root = recordings(tmp_path / "many", 200)
+    root = write_recordings(tmp_path / "many", 200)
     options = ["--folder", root, "--cache", tmp_path, "--workers", 2, "--quiet"]
     command = [Path(sys.executable).with_name("emodna-prep"), *options]
     with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         parent, children = psutil.Process(run.pid), []
         deadline = time.monotonic() + PATIENCE
-        while len(children) < 4 and run.poll() is None and time.monotonic() < deadline:  # the server, and two workers
+        while (
+            len(children) < 4 and run.poll() is None and time.monotonic() < deadline
+        ):  # the fork server and two workers
             children = parent.children(recursive=True)
             time.sleep(0.01)
-        if sent is signal.SIGINT:  # as from a terminal: to all of them
+        if sent is signal.SIGINT:  # like a terminal: to all processes
             for process in (*children, parent):
                 process.send_signal(sent)
         else:
@@ -133,7 +135,7 @@ def test_end_with_their_parent(tmp_path: Path, sent: signal.Signals) -> None:
         _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert alive == []
     assert len(children) >= 2
-    if sent is signal.SIGINT and run.returncode:  # unless it was ready before
+    if sent is signal.SIGINT and run.returncode:  # unless it finished before
         assert run.returncode == 130
         assert err == "interrupted; the same command goes on from here\n"
 
@@ -141,22 +143,22 @@ def test_end_with_their_parent(tmp_path: Path, sent: signal.Signals) -> None:
 @pytest.mark.parametrize(
     ("packed", "count", "due", "kind"),
     [
-        (None, 2, 200, "processes"),
-        (None, 2, 199, "threads"),
-        (None, 1, 200, "threads"),
-        ("tar", 2, 200, "processes"),
-        ("gztar", 2, 200, "threads"),  # each process would unpack it
+        (None, 2, 200, "process"),
+        (None, 2, 199, "thread"),
+        (None, 1, 200, "thread"),
+        ("tar", 2, 200, "process"),
+        ("gztar", 2, 200, "thread"),  # each process would unpack it
     ],
 )
-def test_are_processes_where_that_pays(
+def test_large_corpora_use_processes(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: str | None, count: int, due: int, kind: str
 ) -> None:
-    for name in ("threads", "processes"):
-        monkeypatch.setattr(executors, f"local_{name}", lambda _, name=name: lambda *_: name)
+    for name in ("thread", "process"):
+        monkeypatch.setattr(executors, f"make_{name}_factory", lambda _, name=name: lambda *_: name)
     place = Path(shutil.make_archive(str(tmp_path / "some"), packed, root)) if packed else root
     tree = Recordings(place, "some").open(place)
     assert make_local_factory(count)(tree, ExtractionConfig(MfccSet()), due) == kind
 
 
-def test_are_not_compared_by_libraries_that_shape_no_feature() -> None:
-    assert not {"librosa", "scipy"} & ExtractionConfig(MfccSet()).versions().keys()
+def test_workers_may_differ_in_libraries_that_affect_no_feature() -> None:
+    assert not {"librosa", "scipy"} & ExtractionConfig(MfccSet()).get_versions().keys()

@@ -159,24 +159,17 @@ def check_golden(name: str, output: Any) -> None:
     assert not lines, "\n".join([f"{name}: {len(lines)} differences", *lines[:20]])
 
 
-def freeze(
-    arguments: Sequence[str],
-    result: CommandResult,
-    places: Mapping[str, str],
-    *,
-    trained: bool = False,
-    brief: bool = False,
-) -> Any:
+def freeze(arguments: Sequence[str], result: CommandResult, places: Mapping[str, str], **options: bool) -> Any:
     """Return the output of a command in the form of a golden file."""
     assert result.out == json.dumps(result.json, indent=2) + "\n", result.err
     return {
         "command": normalise(f"emodna-bench {shlex.join(arguments)}", places),
         "code": result.code,
-        "printed": normalise(result.json, places, trained=trained, brief=brief),
+        "printed": normalise(result.json, places, **options),
     }
 
 
-def run_and_freeze(
+def run_case(
     name: str, case: Sequence[str], out: Path, emodna_bench: Command, places: Mapping[str, str], **options: bool
 ) -> Any:
     """Run a command, and return its output and the numbers of its figures in the form of a golden file."""
@@ -205,7 +198,7 @@ def test_json_matches_golden(
     name: str, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str]
 ) -> None:
     out = folders[name.partition("-")[0]].out
-    check_golden(name, run_and_freeze(name, CASES[name], out, emodna_bench, places))
+    check_golden(name, run_case(name, CASES[name], out, emodna_bench, places))
 
 
 @pytest.mark.parametrize("name", CHANGING_CASES)
@@ -219,7 +212,7 @@ def test_changing_command_matches_golden(
     if "clean" in name:
         add_leftovers(copy)
     old_paths = paths(copy.out)
-    output = run_and_freeze(name, CHANGING_CASES[name], copy.out, emodna_bench, places)
+    output = run_case(name, CHANGING_CASES[name], copy.out, emodna_bench, places)
     for each in output["printed"].get("leftovers", ()):
         if "-addi-" in each["path"]:  # its config.json holds paths of stores
             each["bytes"] = "<bytes>"
@@ -250,7 +243,7 @@ def test_status_of_a_running_experiment_matches_golden(
             stack.callback((folder / ".lock").unlink)
             stack.enter_context(filelock.FileLock(folder / ".lock"))
         name = "own-status-at-work"
-        check_golden(name, run_and_freeze(name, ["status", "--json"], own.out, emodna_bench, places))
+        check_golden(name, run_case(name, ["status", "--json"], own.out, emodna_bench, places))
 
 
 def test_figure_list_matches_golden(emodna_bench: Command) -> None:
@@ -308,7 +301,7 @@ def tiny_run(cache: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
+def trained_experiment(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
     """Run it, and return its folder and output; tests must not change the folder."""
     out = tmp_path_factory.mktemp("trained") / "bench"
     result = run_command(bench_command.main, *tiny_run(cache), "--out", out)
@@ -316,9 +309,9 @@ def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 
 @pytest.fixture
-def damaged(trained: tuple[Path, CommandResult], tmp_path: Path) -> Path:
+def damaged_experiment(trained_experiment: tuple[Path, CommandResult], tmp_path: Path) -> Path:
     """Return a copy with one damaged run."""
-    out = Path(shutil.copytree(trained[0], tmp_path / "bench"))
+    out = Path(shutil.copytree(trained_experiment[0], tmp_path / "bench"))
     (run,) = (out / "runs").glob("emodb-ravdess-arousal-v2-*")
     (run / "result.json").write_text("nonsense")
     return out
@@ -329,35 +322,35 @@ class TestTrained:
 
     def test_first_and_second_run_match_golden(
         self,
-        trained: tuple[Path, CommandResult],
-        damaged: Path,
+        trained_experiment: tuple[Path, CommandResult],
+        damaged_experiment: Path,
         emodna_bench: Command,
         places: dict[str, str],
         cache: Path,
     ) -> None:
-        out, result = trained
-        all_places = {str(out.parent): "<root>", **places}
-        check_golden("trained-run", freeze([*tiny_run(cache), "--out", str(out)], result, all_places, trained=True))
+        out, result = trained_experiment
+        run_places = {str(out.parent): "<root>", **places}
+        check_golden("trained-run", freeze([*tiny_run(cache), "--out", str(out)], result, run_places, trained=True))
         name = "trained-figure-distances"
         check_golden(
-            name, run_and_freeze(name, ["figure", "distances", "--json"], out, emodna_bench, all_places, trained=True)
+            name, run_case(name, ["figure", "distances", "--json"], out, emodna_bench, run_places, trained=True)
         )
         name = "trained-run-again"  # skips finished and failed runs
-        check_golden(name, run_and_freeze(name, tiny_run(cache), damaged, emodna_bench, places, trained=True))
+        check_golden(name, run_case(name, tiny_run(cache), damaged_experiment, emodna_bench, places, trained=True))
 
     @pytest.mark.slow
     @pytest.mark.skipif(find_spec("umap") is None, reason="needs the extra figures")
     def test_feature_figure_matches_golden(
-        self, trained: tuple[Path, CommandResult], emodna_bench: Command, places: dict[str, str]
+        self, trained_experiment: tuple[Path, CommandResult], emodna_bench: Command, places: dict[str, str]
     ) -> None:
-        name, out = "trained-figure-features", trained[0]
-        all_places = {str(out.parent): "<root>", **places}
-        check_golden(
-            name,
-            run_and_freeze(name, ["figure", "features-parts", "--json"], out, emodna_bench, all_places, trained=True),
-        )
+        name, out = "trained-figure-features", trained_experiment[0]
+        run_places = {str(out.parent): "<root>", **places}
+        command = ["figure", "features-parts", "--json"]
+        check_golden(name, run_case(name, command, out, emodna_bench, run_places, trained=True))
 
     @pytest.mark.slow
-    def test_retry_matches_golden(self, damaged: Path, emodna_bench: Command, places: dict[str, str]) -> None:
+    def test_retry_matches_golden(
+        self, damaged_experiment: Path, emodna_bench: Command, places: dict[str, str]
+    ) -> None:
         name, command = "trained-retry", ["retry", "--device", "cpu", "--workers", "1", "--json"]
-        check_golden(name, run_and_freeze(name, command, damaged, emodna_bench, places, trained=True))
+        check_golden(name, run_case(name, command, damaged_experiment, emodna_bench, places, trained=True))

@@ -85,20 +85,20 @@ def workers() -> Iterator[Workers]:
 
 
 @pytest.fixture(scope="module")
-def complete(six_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
+def finished_experiment(six_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
     """Run all six pairs of three corpora; tests must not change the folder."""
     out = tmp_path_factory.mktemp("whole") / "bench"
     return out, run_bench(*make_args(six_cache, out), *THREE_CORPORA, "--json")
 
 
 @pytest.fixture
-def copy(complete: tuple[Path, CommandResult], tmp_path: Path) -> Path:
+def copy(finished_experiment: tuple[Path, CommandResult], tmp_path: Path) -> Path:
     """Return a copy of the finished experiment."""
-    return Path(shutil.copytree(complete[0], tmp_path / "bench"))
+    return Path(shutil.copytree(finished_experiment[0], tmp_path / "bench"))
 
 
-def test_runs_all_pairs(complete: tuple[Path, CommandResult]) -> None:
-    out, result = complete
+def test_runs_all_pairs(finished_experiment: tuple[Path, CommandResult]) -> None:
+    out, result = finished_experiment
     assert result.code == 0
     summary = json.loads(result.out)
     assert (summary["out"], summary["cells"], summary["done"], summary["ran"]) == (str(out), 6, 6, 6)
@@ -111,7 +111,7 @@ def test_runs_all_pairs(complete: tuple[Path, CommandResult]) -> None:
 
 
 def test_interrupted_runs_resume_and_finished_ones_stay(
-    six_cache: Path, complete: tuple[Path, CommandResult], copy: Path
+    six_cache: Path, finished_experiment: tuple[Path, CommandResult], copy: Path
 ) -> None:
     experiment = Experiment.read(copy)
     interrupted, unstarted = (experiment.run_folder(run) for run in experiment.runs[:2])
@@ -126,12 +126,12 @@ def test_interrupted_runs_resume_and_finished_ones_stay(
     assert (summary["done"], summary["ran"]) == (6, 2)
     after = list_finished_files(copy)
     assert {path: after[path] for path in before} == before
-    assert read_contents(copy) == read_contents(complete[0])
+    assert read_contents(copy) == read_contents(finished_experiment[0])
 
 
 @pytest.mark.slow
 def test_resuming_after_a_kill_gives_the_same_files(
-    six_cache: Path, complete: tuple[Path, CommandResult], tmp_path: Path
+    six_cache: Path, finished_experiment: tuple[Path, CommandResult], tmp_path: Path
 ) -> None:
     options = [*make_args(six_cache, tmp_path / "bench"), *THREE_CORPORA]
     process = start_process(*options, "--workers", 2)
@@ -146,7 +146,7 @@ def test_resuming_after_a_kill_gives_the_same_files(
     assert (summary["done"], summary["ran"]) == (6, 6 - done)
     after = list_finished_files(tmp_path / "bench")
     assert {path: after[path] for path in before} == before
-    assert read_contents(tmp_path / "bench") == read_contents(complete[0])
+    assert read_contents(tmp_path / "bench") == read_contents(finished_experiment[0])
 
 
 def test_second_run_extends_the_experiment_and_retry_repeats_failed_runs(six_cache: Path, copy: Path) -> None:
@@ -252,11 +252,13 @@ class TestRefused:
         ],
     )
     def test_other_conditions_in_the_same_folder_are_an_error(
-        self, six_cache: Path, complete: tuple[Path, CommandResult], options: list[object], text: str
+        self, six_cache: Path, finished_experiment: tuple[Path, CommandResult], options: list[object], text: str
     ) -> None:
-        before = (complete[0] / "bench.json").read_bytes()
-        assert_one_line_error(run_bench(*make_args(six_cache, complete[0]), *options), text, "the experiment has")
-        assert (complete[0] / "bench.json").read_bytes() == before
+        before = (finished_experiment[0] / "bench.json").read_bytes()
+        assert_one_line_error(
+            run_bench(*make_args(six_cache, finished_experiment[0]), *options), text, "the experiment has"
+        )
+        assert (finished_experiment[0] / "bench.json").read_bytes() == before
 
     @pytest.mark.parametrize(
         ("options", "text"),
@@ -334,29 +336,31 @@ def test_ctrl_c_writes_checkpoints_and_prints_how_to_resume(six_cache: Path, tmp
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def remote_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Start a scheduler and a worker process."""
-    with cluster(tmp_path_factory.mktemp("cluster") / "running") as running:
-        running.add_worker(threads=2)
-        yield running
+    with cluster(tmp_path_factory.mktemp("cluster") / "running") as remote:
+        remote.add_worker(threads=2)
+        yield remote
 
 
 @pytest.mark.slow
 class TestCluster:
     def test_cluster_gives_the_same_files(
-        self, running: Cluster, six_cache: Path, complete: tuple[Path, CommandResult], tmp_path: Path
+        self, remote_cluster: Cluster, six_cache: Path, finished_experiment: tuple[Path, CommandResult], tmp_path: Path
     ) -> None:
         out = tmp_path / "bench"
-        result = run_bench(*make_args(six_cache, out), *pass_corpora(), "--scheduler", running.file, "--json", "-q")
+        result = run_bench(
+            *make_args(six_cache, out), *pass_corpora(), "--scheduler", remote_cluster.file, "--json", "-q"
+        )
         assert (result.code, result.err) == (0, "")
         assert json.loads(result.out)["ran"] == 2
-        expected = read_contents(complete[0])
+        expected = read_contents(finished_experiment[0])
         assert all(expected[name] == content for name, content in read_contents(out).items())
 
     def test_missing_gpu_or_other_versions_print_one_line(
-        self, running: Cluster, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, remote_cluster: Cluster, six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        options = [*make_args(six_cache, tmp_path / "bench"), *pass_corpora(), "--scheduler", running.address]
+        options = [*make_args(six_cache, tmp_path / "bench"), *pass_corpora(), "--scheduler", remote_cluster.address]
         gpu = [*options, "--device", "cuda", "--out", tmp_path / "gpu"]
         assert_one_line_error(run_bench(*gpu), "--device cuda: no worker declares a GPU", "--resources GPU=1")
         versions = runner.read_versions()

@@ -32,7 +32,7 @@ def score(run: RunSpec) -> float:
 
 
 @pytest.fixture(scope="module")
-def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+def unfinished_experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """Write some methods of tables 2 and 5 in arousal, with an own corpus; one run failed."""
     rows = ["source-only", "dann", "dann:add=scl", "addi", "emo-dna", UPPER_BOUND]
     corpora = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee", HOSTILE)
@@ -62,8 +62,8 @@ def tabulars(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 @pytest.mark.parametrize("name", ["2", "pairs"])
-def test_latex_is_well_formed(emodna_bench: Command, unfinished: Experiment, name: str) -> None:
-    text = emodna_bench("table", name, "--out", unfinished.out, "--format", "latex").out
+def test_latex_is_well_formed(emodna_bench: Command, unfinished_experiment: Experiment, name: str) -> None:
+    text = emodna_bench("table", name, "--out", unfinished_experiment.out, "--format", "latex").out
     # An unescaped percent sign starts a comment.
     shown = "\n".join(re.sub(r"(?<!\\)%.*", "", line) for line in text.splitlines())
     found = list(tabulars(shown))
@@ -79,13 +79,15 @@ def test_latex_is_well_formed(emodna_bench: Command, unfinished: Experiment, nam
         assert depth >= 0
     assert depth == 0
     assert bare.count("$") % 2 == 0
-    begun, ended = (re.findall(rf"\\{word}\{{(.*?)\}}", shown) for word in ("begin", "end"))
-    assert sorted(begun) == sorted(ended)
+    begins, ends = (re.findall(rf"\\{word}\{{(.*?)\}}", shown) for word in ("begin", "end"))
+    assert sorted(begins) == sorted(ends)
     assert not re.search(r"[#~^_]", re.sub(r"\\text\w+\{\}|\$\^\{[<=]\}\$", "", bare))
 
 
-def test_markdown_rows_have_as_many_cells_as_their_heading(emodna_bench: Command, unfinished: Experiment) -> None:
-    text = emodna_bench("table", "2", "--out", unfinished.out, "--format", "markdown").out
+def test_markdown_rows_have_as_many_cells_as_their_heading(
+    emodna_bench: Command, unfinished_experiment: Experiment
+) -> None:
+    text = emodna_bench("table", "2", "--out", unfinished_experiment.out, "--format", "markdown").out
     lines = text.splitlines()
     counts = [len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0 for line in lines]
     assert max(counts) == 1 + 1 + 2 * 9
@@ -94,11 +96,11 @@ def test_markdown_rows_have_as_many_cells_as_their_heading(emodna_bench: Command
     assert r"x\|&amp;%\$\#\_\{\}\~^&lt;b&gt;\*\`" in text
 
 
-def test_narrow_terminal_shows_all_numbers(unfinished: Experiment) -> None:
+def test_narrow_terminal_shows_all_numbers(unfinished_experiment: Experiment) -> None:
     def print_table(width: int, *, terminal: bool) -> str:
         console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None, emoji=False)
         with console.capture() as captured:
-            print_text(make_table(unfinished, "2"), console)
+            print_text(make_table(unfinished_experiment, "2"), console)
         return captured.get()
 
     narrow, wide = print_table(80, terminal=True), print_table(1000, terminal=False)
@@ -153,14 +155,14 @@ def test_classes_have_the_names_of_their_task(emodna_bench: Command, two_corpora
     assert "% high, % positive: share of the target predicted as this class" in both
 
 
-def test_failed_run_is_listed_as_failed(emodna_bench: Command, unfinished: Experiment) -> None:
-    result = emodna_bench("table", "2", "--out", unfinished.out)
+def test_failed_run_is_listed_as_failed(emodna_bench: Command, unfinished_experiment: Experiment) -> None:
+    result = emodna_bench("table", "2", "--out", unfinished_experiment.out)
     (line,) = (line for line in result.out.splitlines() if "failed:" in line)
     assert "failed: 1 run of arousal: source-only; casia -> savee; seed 1: loss 100% of \\x1b[31mmemory_\\n|x" in line
     assert "(1 seed)" in result.out
-    pairs = emodna_bench("table", "pairs", "--out", unfinished.out).out
-    assert f"to fill the gaps: emodna-bench retry --out {unfinished.out}" in pairs
-    latex = emodna_bench("table", "2", "--out", unfinished.out, "--format", "latex").out
+    pairs = emodna_bench("table", "pairs", "--out", unfinished_experiment.out).out
+    assert f"to fill the gaps: emodna-bench retry --out {unfinished_experiment.out}" in pairs
+    latex = emodna_bench("table", "2", "--out", unfinished_experiment.out, "--format", "latex").out
     assert re.search(r"Incomplete: \d+ missing runs\.", latex)
 
 

@@ -76,11 +76,11 @@ def windows(corpus: int, n: int, dim: int, frames: int, generator: torch.Generat
 
 def accuracy(name: str, settings: Settings = ()) -> float:
     """Return a method's accuracy on the target, averaged over the seeds."""
-    return sum(trained_accuracies(name, settings, seed)[1] for seed in SEEDS) / len(SEEDS)
+    return sum(train_and_score(name, settings, seed)[1] for seed in SEEDS) / len(SEEDS)
 
 
 @functools.cache
-def trained_accuracies(name: str, settings: Settings, seed: int) -> tuple[float, float]:
+def train_and_score(name: str, settings: Settings, seed: int) -> tuple[float, float]:
     """Train a method and return its accuracy on the source and on new utterances of the target."""
     kind = get_method(name)
     large = kind.min_frames > FRAMES
@@ -146,7 +146,7 @@ def flip_reversal(kind: type[Method]) -> Settings | None:
 
 
 def test_source_only_learns_the_source_and_fails_on_the_target() -> None:
-    of_source, of_target = trained_accuracies("source-only", (), SEEDS[0])
+    of_source, of_target = train_and_score("source-only", (), SEEDS[0])
     assert of_source > 0.97
     assert of_target < 0.6
 

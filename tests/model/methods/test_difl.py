@@ -36,7 +36,7 @@ def model(**settings: Any) -> Difl:
     return made
 
 
-def with_genders(pair: tuple[LabelledBatch, Batch], *genders: Iterable[int]) -> tuple[LabelledBatch, Batch]:
+def set_genders(pair: tuple[LabelledBatch, Batch], *genders: Iterable[int]) -> tuple[LabelledBatch, Batch]:
     source, target = (
         dataclasses.replace(batch, gender=torch.tensor(list(own))) for batch, own in zip(pair, genders, strict=True)
     )
@@ -51,7 +51,7 @@ def softmax_loss(logits: Tensor, labels: list[int]) -> Tensor:
 
 class TestObjective:
     def test_terms_are_emotion_loss_and_a_third_of_each_head_loss(self) -> None:
-        source, target = with_genders(make_batches(8, 5), [0, 1, -1, 1, 0, 0, -1, 1], [1, -1, 0, 0, 1])
+        source, target = set_genders(make_batches(8, 5), [0, 1, -1, 1, 0, 0, -1, 1], [1, -1, 0, 0, 1])
         mine, other = model(), model()
         terms = losses(mine, (source, target))
         features = torch.cat([source.features, target.features])
@@ -107,7 +107,7 @@ class TestUnknownGender:
     def test_gradients_are_finite_if_a_batch_has_no_gender(self, unknown: tuple[int, ...]) -> None:
         genders = [[-1] * 8 if side in unknown else [0, 1] * 4 for side in (0, 1)]
         mine = model()
-        terms = losses(mine, with_genders(make_batches(), *genders), step=torch.tensor(500))
+        terms = losses(mine, set_genders(make_batches(), *genders), step=torch.tensor(500))
         assert all(gradient.isfinite().all() for gradient in gradients(mine, terms).values())
         nobody = len(unknown) == 2
         assert (terms["gender"].item() == 0) == nobody
@@ -118,7 +118,7 @@ class TestUnknownGender:
         with torch.no_grad():
             for parameter in mine.heads["gender"].parameters():
                 parameter.zero_()  # equal logits: the first class, f
-        losses(mine, with_genders(make_batches(), [-1] * 6 + [0, 1], [1, 0] + [-1] * 6))
+        losses(mine, set_genders(make_batches(), [-1] * 6 + [0, 1], [1, 0] + [-1] * 6))
         assert mine.monitor()["gender_accuracy"].item() == 0.5
 
 

@@ -144,7 +144,10 @@ def make_own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
         ("savee", "emodb", "arousal", "dan", 1): score_constant("emodb", "arousal"),
         ("ravdess", "savee", "valence", "emo-dna", 0): {"wall_seconds": None},
     }
-    begun: list[RunKey] = [("savee", "emodb", "valence", "dan:add=scl", 1), ("ravdess", "savee", "arousal", "addi", 1)]
+    interrupted: list[RunKey] = [
+        ("savee", "emodb", "valence", "dan:add=scl", 1),
+        ("ravdess", "savee", "arousal", "addi", 1),
+    ]
     failed: dict[RunKey, str] = {
         ("ravdess", "savee", "arousal", "addi", 1): NASTY,
         ("emodb", HOSTILE, "arousal", "dan", 0): "the loss is not finite",
@@ -153,7 +156,7 @@ def make_own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
     waiting: list[RunKey] = [("savee", "ravdess", "arousal", "addi", 0), key_of(experiment.runs[-1])]
     for run in experiment.runs:
         key = key_of(run)
-        if key in begun:
+        if key in interrupted:
             begin_run(experiment, run, stores)
         elif key not in (*failed, *waiting):
             finish(experiment, run, stores, **changed.get(key, {}))

@@ -75,11 +75,10 @@ def sum_columns(columns: Mapping[str, Mapping[str, Any]], places: Mapping[str, s
     """Return the first and the last column, and the sums of the columns between them."""
     names = list(columns)
     ends = {name: normalise(columns[name], places) for name in (names[0], names[-1])}
-    middle_columns = [columns[name] for name in names[1:-1]]
+    middle = [columns[name] for name in names[1:-1]]
     sums = {
         score: {
-            key: round_number(sum(to_number(column[score][key]) for column in middle_columns))
-            for key in columns[names[0]][score]
+            key: round_number(sum(to_number(each[score][key]) for each in middle)) for key in columns[names[0]][score]
         }
         for score in columns[names[0]]
     }
@@ -138,13 +137,11 @@ def format_json(value: Any, indent: int = 0, used_width: int = 0) -> str:
     flat = json.dumps(value, separators=(",", ": "))
     if indent + used_width + len(flat) <= WIDTH or not isinstance(value, dict | list) or not value:
         return flat
-    inner_indent, margin = indent + 1, "\n" + " " * (indent + 1)
+    inner, margin = indent + 1, "\n" + " " * (indent + 1)
     if isinstance(value, list):
-        parts = [format_json(each, inner_indent) for each in value]
+        parts = [format_json(each, inner) for each in value]
     else:
         names = [f"{json.dumps(key)}: " for key in value]
-        parts = [
-            name + format_json(each, inner_indent, len(name)) for name, each in zip(names, value.values(), strict=True)
-        ]
+        parts = [name + format_json(each, inner, len(name)) for name, each in zip(names, value.values(), strict=True)]
     ends = "[]" if isinstance(value, list) else "{}"
     return f"{ends[0]}{margin}{f',{margin}'.join(parts)}\n{' ' * indent}{ends[1]}"
