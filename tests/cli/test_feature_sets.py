@@ -108,7 +108,8 @@ def test_the_default_window_is_too_short_for_a_waveform(caches: Path, tmp_path: 
     options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--feature-set", "wave16k"]
     assert_one_line_error(
         run_command(fit_command.main, *options, "--out", tmp_path / "run"),
-        f"--set frames=188: only 0.012 s of {FEATURE_SETS['wave16k'].name}, at least 0.25 s needed; ",
+        "--set frames=188: ",
+        FEATURE_SETS["wave16k"].name,
         "70000 frames are 4.4 s",
     )
     assert not (tmp_path / "run").exists()
