@@ -71,11 +71,7 @@ def list_stores(cache: Path, as_json: bool) -> None:
 )
 @click.argument("store")
 @click.argument("id", required=False)
-@click.option(
-    "--png",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also draw the features of the utterance into this PNG file.",
-)
+@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the features to a PNG file.")
 @cache_option
 @common_options
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
@@ -115,12 +111,10 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
     opened = common.open_store(cache, store)
     problems = opened.verify()
     if as_json:
-        texts = [str(problem) for problem in problems]
-        common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": texts})
+        common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": [*map(str, problems)]})
     elif problems:
         for problem in problems:
-            line = word_error(problem)
-            common.out.print(f"[red]problem:[/red] {common.escape(line)}")
+            common.out.print(f"[red]problem:[/red] {common.escape(word_error(problem))}")
     else:
         common.out.print(f"{common.escape(opened.path)}: {len(opened)} utterances, no damage found")
     return int(bool(problems))
