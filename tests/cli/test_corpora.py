@@ -99,7 +99,7 @@ class TestLs:
 
 class TestShow:
     @pytest.mark.parametrize("name", sorted(CORPORA))
-    def test_published_facts_are_shown(self, emodna_corpora: Command, here: Path, name: str) -> None:
+    def test_published_information_is_shown(self, emodna_corpora: Command, here: Path, name: str) -> None:
         document = emodna_corpora("show", name, "--json").json
         info = CORPORA[name].info
         assert document["title"] == info.title
