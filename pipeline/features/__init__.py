@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.features.base import SILENCE_DB, FeatureSet, crop_or_pad
+from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
 from emodna.pipeline.features.logmel import LogMelSet
 from emodna.pipeline.features.mfcc import MfccSet
 from emodna.pipeline.features.wave import WaveSet
@@ -18,7 +18,6 @@ __all__ = [
     "LogMelSet",
     "MfccSet",
     "WaveSet",
-    "crop_or_pad",
     "make_feature_set",
     "rebuild_feature_set",
 ]

@@ -40,6 +40,7 @@ from emodna.pipeline.corpora.base import Corpus, PathCorpus, Skip, Utterance
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import AudioError, CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
+from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import compute_feature_crc
@@ -259,7 +260,7 @@ def side_files(generator: Generator) -> str:
     paths = sorted(store.rglob(f"*{layout.CHECKSUMMED_SUFFIX}"))
     path = _pick(paths, generator)
     path.write_bytes(mutate(path.read_bytes(), [each.read_bytes() for each in paths], generator))
-    history = History(store, "emodb", MfccSet(), None, _store().root, rehash=False)
+    history = History(store, "emodb", ExtractionConfig(MfccSet()), _store().root, rehash=False)
     for info in history.utterances.to_pylist():
         _require(
             info["feature_crc"] == compute_feature_crc(_store().features[info["id"]]), f"wrong checksum: {info['id']}"

@@ -17,10 +17,10 @@ from emodna.pipeline.features import (
     SILENCE_DB,
     FeatureSet,
     MfccSet,
-    crop_or_pad,
     make_feature_set,
     rebuild_feature_set,
 )
+from emodna.pipeline.features.base import crop_or_pad
 from tests.pipeline.making import noise
 
 every_set = pytest.mark.parametrize("features", FEATURE_SETS.values(), ids=FEATURE_SETS)
