@@ -18,7 +18,7 @@ from tests.pipeline.making import make_emodb_names, prepare_corpus, write_tiny_e
 
 @dataclass(frozen=True)
 class Truth:
-    """Correct content of a store."""
+    """The correct content of a store."""
 
     path: Path
     root: Path
