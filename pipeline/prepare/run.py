@@ -108,8 +108,8 @@ def prepare(
                 writes: dict[futures.Future[tuple[pa.Table, Sequence[ExtractionResult]]], int] = {}
                 for at, results in _examine_shards(plan, executor, callback):
                     writes[executor.pool.submit(_finish_shard, plan, plan.shards[at], results, store, executor)] = at
-                    for done in [each for each in writes if each.done()]:
-                        progress.add(writes.pop(done), *done.result())
+                    for write in [each for each in writes if each.done()]:
+                        progress.add(writes.pop(write), *write.result())
                 for write, at in writes.items():
                     progress.add(at, *write.result())
 

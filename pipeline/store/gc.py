@@ -118,30 +118,30 @@ def find_leftovers(store: Path, snapshot: Snapshot | None) -> list[Leftover]:
     files, journal = _list_files(store), _list_files(store / layout.JOURNAL)
     entries = {path: path.stem for path in journal if path.suffix == layout.CHECKSUMMED_SUFFIX}
     finished = {shard for shard in entries.values() if store / shard in files} - listed
-    found = []
+    leftovers = []
     for path, size in sorted({**files, **journal}.items()):
         if is_temporary(path):
-            found.append(Leftover(path, size, LeftoverKind.TEMPORARY))
+            leftovers.append(Leftover(path, size, LeftoverKind.TEMPORARY))
         elif path.name in finished or entries.get(path) in finished:
-            found.append(Leftover(path, size, LeftoverKind.UNFINISHED))
+            leftovers.append(Leftover(path, size, LeftoverKind.UNFINISHED))
         elif path in entries or (
             snapshot and path in files and layout.is_content_name(path.name) and path.name not in listed
         ):
-            found.append(Leftover(path, size, LeftoverKind.OLD))
-    return found
+            leftovers.append(Leftover(path, size, LeftoverKind.OLD))
+    return leftovers
 
 
 def _select_leftovers(store: Path, *, unfinished: bool) -> tuple[list[Leftover], list[Leftover]]:
     """Return the leftovers to delete, and the finished work to keep."""
     snapshot = read_snapshot(store) if os.path.lexists(store / layout.STORE_JSON) else None
-    found = find_leftovers(store, snapshot)
+    leftovers = find_leftovers(store, snapshot)
     if unfinished:
-        return found, []
-    reusable = [replace(each, reason=REUSABLE) for each in found if each.kind is LeftoverKind.UNFINISHED]
-    return [each for each in found if each.kind is not LeftoverKind.UNFINISHED], reusable
+        return leftovers, []
+    reusable = [replace(each, reason=REUSABLE) for each in leftovers if each.kind is LeftoverKind.UNFINISHED]
+    return [each for each in leftovers if each.kind is not LeftoverKind.UNFINISHED], reusable
 
 
-def _delete(store: Path, found: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
+def _delete(store: Path, leftovers: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
     """Delete files, but data only if no reader holds a snapshot. Return the deleted and the remaining files."""
     removed, remaining = [], []
     with (store / layout.READER_LOCK).open("r+b") as lock:  # network file systems do not lock read-only files
@@ -149,7 +149,7 @@ def _delete(store: Path, found: Iterable[Leftover]) -> tuple[list[Leftover], lis
             is_unread = try_to_lock(lock.fileno())
         except OSError:  # without locks, there may be readers
             is_unread = False
-        for each in found:
+        for each in leftovers:
             if each.is_data and not is_unread:
                 remaining.append(replace(each, reason=IN_USE))
                 continue

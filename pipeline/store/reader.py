@@ -206,7 +206,7 @@ class FeatureStore:
         try:
             read_snapshot(self.path)
             if encode_document(json.loads(file.read_bytes())) != file.read_bytes():
-                problems.append(make_damage_error(file, "not the bytes that were written"))
+                problems.append(make_damage_error(file, "changed after it was written"))
         except StoreError as error:
             problems.append(error)
         # A preparation that commits meanwhile deletes its journal.

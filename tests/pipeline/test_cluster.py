@@ -369,7 +369,7 @@ class TestOtherFilesOnAWorker:
     @pytest.mark.parametrize(
         ("root", "file", "expected"),
         [
-            ("unmounted/root", "", "no such folder; make the audio available at the same path on every worker"),
+            ("unmounted/root", "", "not found; make the audio available at the same path on every worker"),
             (
                 "without-one",
                 f"/wav/{NAMES[5]}",
