@@ -58,10 +58,7 @@ def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, assign: bool = False) -> None:
-    """Load a module's state; `assign` replaces the tensors of a module on the meta device.
-
-    Raises RunError with the name of the first tensor that does not fit.
-    """
+    """Load a module's state, by `assign` if it is on the meta device; raise a RunError if a tensor does not fit."""
     expected = {name: (tensor.dtype, tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     if expected != found:

@@ -34,16 +34,12 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 def fit(request: FitRequest, callback: FitCallback, stop_listener: StopListener = never_stop) -> dict[str, Any]:
-    """Train and evaluate a run; return the content of result.json.
-
-    `stop_listener` as in `train`. Raises EmodnaError for an invalid request, stores that cannot be used, or a training
-    that cannot continue.
-    """
+    """Train and evaluate a run, or raise an EmodnaError; return the content of result.json."""
     return execute_plan(resolve_request(request), callback, stop_listener)
 
 
 def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListener = never_stop) -> dict[str, Any]:
-    """Train and evaluate a resolved request, as `fit` does."""
+    """Train and evaluate a resolved request, as `fit` does; `stop_listener` as in `train`."""
     request, config, target = plan.request, plan.config, plan.request.target
     run = RunFolder(plan.folder)
     snapshots = Snapshots(run.snapshots, plan.train.snapshot_every, request.steps)

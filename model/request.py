@@ -238,7 +238,8 @@ def _resolve_features(request: FitRequest) -> FeatureSet:
     if request.task not in TASKS:
         raise ConfigError("unknown", field="task", value=request.task, valid=TASKS)
     if target.snapshot.corpus in corpora or target.fingerprint in [each.fingerprint for each in request.sources]:
-        raise ConfigError("must be another corpus than the source", field="target", value=target.snapshot.corpus)
+        problem, remedy = "the same corpus as a source", "choose another target"
+        raise ConfigError(problem, field="target", value=target.snapshot.corpus, remedy=remedy)
     twice = next((corpus for corpus in corpora if corpora.count(corpus) > 1), None)
     if twice is not None:
         raise ConfigError("given twice", field="sources", value=twice)

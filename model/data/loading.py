@@ -109,7 +109,7 @@ def prefetch(make: Callable[[int], Result], steps: range, ahead: int) -> Generat
         yield from map(make, steps)
         return
     remaining = iter(steps)
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="emodna-prefetch")
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
     try:
         pending = deque(thread.submit(make, step) for step in islice(remaining, ahead))
         while pending:
@@ -121,10 +121,7 @@ def prefetch(make: Callable[[int], Result], steps: range, ahead: int) -> Generat
 
 
 class ResidentWindows(Generic[BatchT]):
-    """All windows of a stream on a device; its batches equal the stream's bit for bit.
-
-    Raises StoreError if an utterance is damaged.
-    """
+    """All windows of a stream on a device, read once; its batches equal the stream's bit for bit."""
 
     def __init__(self, stream: Stream[BatchT], device: torch.device) -> None:
         self._stream, self._device = stream, device

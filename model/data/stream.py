@@ -109,10 +109,7 @@ class Stream(Generic[BatchT]):
         return windows.dim, windows.framer.frames
 
     def batch(self, step: int, *, pinned: bool = False) -> BatchT:
-        """Return the batch of a step, counted from 0, on the CPU; `pinned` as in `Batch.empty`.
-
-        Raises StoreError if an utterance is damaged.
-        """
+        """Return the batch of a step, from 0, on the CPU; raise a StoreError if an utterance is damaged."""
         return self.gather(self.numbers(step), pinned=pinned)
 
     def ids(self, step: int) -> list[str]:
@@ -207,7 +204,7 @@ class SourceStream(Stream[LabelledBatch]):
 
 
 def _encode(store: FeatureStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
-    """Return the index (n,) of each utterance's value in a vocabulary; -1 if it is not in there."""
+    """Return the index (n,) of each utterance's value in a vocabulary; -1 for other values."""
     values = store.columns([column])[column]
     codes: NDArray[np.int32] = pc.fill_null(pc.index_in(values, pa.array(vocabulary, pa.string())), -1).to_numpy()
     return codes.astype(np.int16)

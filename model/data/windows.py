@@ -33,7 +33,7 @@ class Framer:
         held = min(len(features), self.frames)
         first = (len(features) - held) // 2
         before = 0 if self.padding == "mask" else (self.frames - held) // 2
-        mean, std = self._repeated_statistics or self._compute_own_statistics(features)
+        mean, std = self._statistics_per_frame or self._compute_own_statistics(features)
         # One transposing copy of cached values costs less than strided arithmetic.
         window = out if out.flags.c_contiguous else np.empty_like(out, order="C")
         speech = window[before : before + held]
@@ -47,7 +47,7 @@ class Framer:
         return held if self.padding == "mask" else self.frames
 
     @cached_property
-    def _repeated_statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    def _statistics_per_frame(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """Statistics repeated for each frame: one long operation takes half the time of many on 40 values each."""
         if self.statistics is None:
             return None

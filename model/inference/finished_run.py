@@ -73,4 +73,5 @@ class FinishedRun:
             return
         problem = f"its features are {store.snapshot.feature_set}, the model of {self.path} needs {features.name}"
         action = PrepareCorpus(store.snapshot.corpus, store.path.parent.parent, features.name)
-        raise EvaluationError(problem, where=store.path, remedy=Remedy("prepare the corpus with the model's", action))
+        remedy = Remedy("prepare the corpus with the model's feature set", action)
+        raise EvaluationError(problem, where=store.path, remedy=remedy)

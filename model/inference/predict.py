@@ -39,7 +39,6 @@ class Prediction:
     start: float | None = None
     """Start in s of the window, or of the part of the file that the model used; None if the file cannot be used."""
     end: float | None = None
-    """End in s, likewise."""
     probability: float | None = None
     """Probability of class 1 (high / positive)."""
     error: str | None = None

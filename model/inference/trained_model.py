@@ -61,10 +61,7 @@ class TrainedModel:
         return window, self.framer(features, peak_db, window)
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
-        """Return the probability (n,) of class 1 for one or more windows.
-
-        Raises TrainingError if a prediction is not finite.
-        """
+        """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
         logits = self._run_network(self.method.predict, windows)
         if logits is None or logits.shape[1] != CLASSES:
             raise TrainingError("predict() must return two logits per window", where=f"method {self.method.name}")
@@ -72,10 +69,7 @@ class TrainedModel:
         return probabilities
 
     def embeddings(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32] | None:
-        """Return the emotion features (n, width); None if the method has none.
-
-        Raises TrainingError if a feature is not finite.
-        """
+        """Return the emotion features (n, width), None if there are none; raise a TrainingError if not finite."""
         parts = []
         for windows in self._batches(utterances):
             features = self._run_network(self.method.embed, windows)

@@ -25,10 +25,7 @@ _SILENCE: Final = 10 ** (SILENCE_DB / 20)
 
 
 class WaveformModel(nn.Module):
-    """Features, framing, normalisation, network and softmax in one module.
-
-    Raises ExportError for features that cannot be part of it.
-    """
+    """Features, framing, normalisation, network and softmax; raises ExportError for unsupported feature sets."""
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()

@@ -36,10 +36,7 @@ class Windows:
             raise ConfigError(f"must be at least {SHORTEST_HOP} s", field="hop", value=self.hop)
 
     def spans(self, duration: float) -> list[Span]:
-        """Return the spans of the windows of a recording of `duration` s; the last one ends with the recording.
-
-        A recording shorter than a window has a single span.
-        """
+        """Return the spans of the windows of a recording of `duration` s; the last one ends with the recording."""
         if duration <= self.seconds:
             return [(0.0, duration)]
         hops = math.floor((duration - self.seconds) / self.hop + 1e-9)  # despite rounding errors of a whole quotient

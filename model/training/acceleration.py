@@ -44,10 +44,7 @@ def keep_freed_memory() -> None:
 
 
 def compile_losses(losses: Losses, device: torch.device) -> Losses:
-    """Return `losses` compiled by torch.compile at its first call.
-
-    Raises ConfigError if there is no compiler; the returned function raises it if compilation fails.
-    """
+    """Return `losses`, compiled at its first call; raise a ConfigError if that fails or there is no compiler."""
     from torch._dynamo.exc import TorchDynamoException
 
     if device.type == "cpu":
@@ -75,14 +72,8 @@ class CapturedUpdate:
     """A training step as a CUDA graph: captured at the first step of each phase, then replayed.
 
     Batches are copied into the graph's input tensors. The optimisers must be capturable. The returned terms and the
-    monitored values are the graph's output tensors, which the next step overwrites.
-
-    Parameters
-    ----------
-    update
-        Takes a step in a phase and returns the terms of its loss.
-    undo_steps
-        Returns a context that undoes the steps within it when it ends.
+    monitored values are the graph's output tensors, which the next step overwrites. `update` takes a step in a phase
+    and returns its terms; `undo_steps` returns a context that undoes the steps within it when it ends.
     """
 
     def __init__(
@@ -95,10 +86,7 @@ class CapturedUpdate:
         self._graphs: dict[str, tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
 
     def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
-        """Take a step in a phase; return its terms and total.
-
-        Raises TrainingError if the method's step cannot be captured.
-        """
+        """Take a step in a phase; return its terms and total. Raise a TrainingError if it cannot be captured."""
         if self._inputs is None:
             self._inputs = source, target  # the graph's input tensors from here on
         else:

@@ -90,10 +90,7 @@ class TrainingState:
         checkpoint.save_tensors(path, tensors, {"step": done})
 
     def restore(self, path: Path, steps: int) -> int:
-        """Restore a checkpoint, if there is one; return the steps done.
-
-        Raises RunError if it is damaged or does not fit the method.
-        """
+        """Restore a checkpoint, if there is one; return the steps done. Raise a RunError if it is damaged."""
         if not path.exists():
             return 0
         tensors, metadata = checkpoint.load_tensors(path)

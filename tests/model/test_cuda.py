@@ -36,7 +36,7 @@ if torch.cuda.is_available():
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def one_step(kind: type[Method], device: torch.device) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+def run_step(kind: type[Method], device: torch.device) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """Return the terms and the gradients of one step without dropout."""
     model = small(kind, dropout=0.0).to(device)
     source, target = (batch.to(device) for batch in make_batches())
@@ -51,7 +51,7 @@ def one_step(kind: type[Method], device: torch.device) -> tuple[dict[str, float]
 
 @every_method
 def test_a_step_agrees_with_the_cpu(kind: type[Method]) -> None:
-    (cpu_terms, cpu_gradients), (terms, gradients) = one_step(kind, torch.device("cpu")), one_step(kind, CUDA)
+    (cpu_terms, cpu_gradients), (terms, gradients) = run_step(kind, torch.device("cpu")), run_step(kind, CUDA)
     assert terms == pytest.approx(cpu_terms, rel=1e-3, abs=1e-5)
     assert gradients.keys() == cpu_gradients.keys()
     for name, gradient in gradients.items():

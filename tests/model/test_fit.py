@@ -135,7 +135,7 @@ def whole(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
 
 
 @pytest.fixture(scope="module")
-def stopped(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped_run(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run that was interrupted at step 2 of 4; tests must not write to it."""
     run = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Interruption):
@@ -159,8 +159,8 @@ class TestResume:
         assert read_results(tmp_path / "run") == read_results(whole(method))
         assert [line["step"] for line in read_log(tmp_path / "run")] == list(range(1, 8))
 
-    def test_a_resumed_run_does_not_repeat_steps(self, stopped: Path, pair: Stores, tmp_path: Path) -> None:
-        shutil.copytree(stopped, tmp_path / "run")
+    def test_a_resumed_run_does_not_repeat_steps(self, stopped_run: Path, pair: Stores, tmp_path: Path) -> None:
+        shutil.copytree(stopped_run, tmp_path / "run")
         seen: list[int] = []
 
         class StepRecorder(InterruptAt):
@@ -279,15 +279,15 @@ def test_shared_audio_is_counted_and_a_warning(
     assert json.loads((tmp_path / "run" / "config.json").read_text())["shared_audio"] == {"leak": 12, "ravdess": 0}
     assert "source leak contains 12 utterances of the target" in caplog.text
     card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
-    assert "12 of the latter's recordings are among the former's" in card
-    assert "had no part in it" not in card
+    assert "12 recordings of emodb are also in" in card
+    assert "labels of emodb were not used" not in card
 
 
 class TestResumeWarnings:
     def test_other_versions_are_a_warning(
-        self, stopped: Path, pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, stopped_run: Path, pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        config = Path(shutil.copytree(stopped, tmp_path / "run")) / "config.json"
+        config = Path(shutil.copytree(stopped_run, tmp_path / "run")) / "config.json"
         config.write_text(config.read_text().replace(torch.__version__, "0.0"))
         fit_small(*pair, tmp_path / "run", settings=EVERY_STEP, resume=True)
         assert "other versions" in caplog.text
@@ -298,9 +298,9 @@ class TestResumeWarnings:
         assert fit_small(*pair, tmp_path / "moved", steps=1, resume=True)["run"] == str(tmp_path / "moved")
 
     def test_leftovers_of_a_kill_and_another_checkpoint_interval_are_no_warning(
-        self, stopped: Path, pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, stopped_run: Path, pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        run = Path(shutil.copytree(stopped, tmp_path / "run"))
+        run = Path(shutil.copytree(stopped_run, tmp_path / "run"))
         (run / "resume.safetensors.1234.tmp").write_bytes(b"half")
         fit_small(*pair, run, settings={"checkpoint_seconds": "7"}, resume=True)
         assert not list(run.glob("*.tmp"))
@@ -427,9 +427,9 @@ class TestErrors:
 
 
 @pytest.fixture
-def run(stopped: Path, tmp_path: Path) -> Path:
+def run(stopped_run: Path, tmp_path: Path) -> Path:
     """Return a copy of the interrupted run."""
-    return Path(shutil.copytree(stopped, tmp_path / "run"))
+    return Path(shutil.copytree(stopped_run, tmp_path / "run"))
 
 
 class TestDamage:

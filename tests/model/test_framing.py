@@ -32,12 +32,12 @@ def window(framer: Framer, features: Float32, peak_db: float = 0.0) -> tuple[Flo
     return out, length
 
 
-def plain(frames: int, padding: Padding, dim: int = 3) -> Framer:
+def make_plain_framer(frames: int, padding: Padding, dim: int = 3) -> Framer:
     """Return a framer that does not normalise."""
     return Framer(frames, padding, Statistics.identity(dim), SILENCE)
 
 
-def speech_like(seconds: float, level: float, rate: int = MFCC.sample_rate) -> Float32:
+def make_speech(seconds: float, level: float, rate: int = MFCC.sample_rate) -> Float32:
     """Return low-passed noise with four syllables per second."""
     n = int(seconds * rate)
     white = np.random.default_rng(1).normal(size=n)
@@ -55,7 +55,7 @@ class TestSilencePadding:
     def test_silence_padding_equals_zeros_around_the_waveform(
         self, spectral: LogMelSet, level: float, frames: int
     ) -> None:
-        samples = speech_like(1.3, level)
+        samples = make_speech(1.3, level)
         features, peak_db = spectral.extract(samples)
         before = (frames - len(features)) // 2
         after = (frames - 1) * spectral.hop_length - before * spectral.hop_length - len(samples)
@@ -75,7 +75,7 @@ class TestSilencePadding:
     @pytest.mark.parametrize("frames", [20_800, 20_801, 70_000])
     def test_silence_padding_of_wave_features_is_zero(self, frames: int) -> None:
         wave = WaveSet()
-        samples = speech_like(1.3, 0.5, wave.sample_rate)
+        samples = make_speech(1.3, 0.5, wave.sample_rate)
         features, peak_db = wave.extract(samples)
         mine, length = window(Framer(frames, "silence", Statistics.identity(1), wave.silence), features, peak_db)
         before = (frames - len(samples)) // 2
@@ -91,7 +91,7 @@ class TestSilencePadding:
 
     @pytest.mark.parametrize(("peak_db", "floor_db"), [(30.0, -50.0), (-20.0, -100.0), (-90.0, -100.0)])
     def test_silence_is_80_db_below_the_peak_but_not_below_minus_100_db(self, peak_db: float, floor_db: float) -> None:
-        out, _ = window(plain(6, "silence"), noise(2), peak_db)
+        out, _ = window(make_plain_framer(6, "silence"), noise(2), peak_db)
         np.testing.assert_allclose(out[[0, 1, 4, 5]], [[floor_db * 128**0.5, 0, 0]] * 4, rtol=1e-6)
 
 

@@ -65,7 +65,7 @@ def test_files_of_the_target_have_the_probabilities_of_the_run(
     files = sorted((roots["emodb"] / "wav").glob("*.wav"))
     found = {Path(each.file).stem: each.probability for each in predict_files(model, files)}
     assert found == written
-    # For any number of threads and in any company.
+    # With any number of threads and any other files.
     assert predict_file(model, files[0]).probability == pytest.approx(written[files[0].stem], abs=1e-6)
     by_threads = list(predict_files(model, [*files, *files, *files], threads=3))
     assert [each.probability for each in by_threads] == [written[file.stem] for file in files] * 3

@@ -33,7 +33,7 @@ def target_stream(store: FeatureStore, batch_size: int = 8, seed: int = 0) -> Ta
     return TargetStream(windows(store), batch_size=batch_size, seed=seed)
 
 
-def rows_of(batch: Batch, store: FeatureStore) -> list[int]:
+def find_rows(batch: Batch, store: FeatureStore) -> list[int]:
     """Return the rows of a batch's utterances in a store."""
     everything = target_stream(store).gather(np.arange(len(store))).features
     distances = [[torch.equal(mine, each) for each in everything] for mine in batch.features]
@@ -76,7 +76,7 @@ class TestStreams:
 
     def test_source_and_target_are_shuffled_independently(self, source: FeatureStore) -> None:
         mine, other = source_stream(source).batch(0), target_stream(source).batch(0)
-        assert rows_of(mine, source) != rows_of(other, source)
+        assert find_rows(mine, source) != find_rows(other, source)
 
 
 class TestBatchContent:
@@ -89,7 +89,7 @@ class TestBatchContent:
 
     def test_gender_is_0_for_women_and_1_for_men(self, target: FeatureStore) -> None:
         batch = target_stream(target).batch(0)
-        genders = np.array(target.column("gender"))[rows_of(batch, target)]
+        genders = np.array(target.column("gender"))[find_rows(batch, target)]
         assert batch.gender.tolist() == [{"f": 0, "m": 1}[gender] for gender in genders]
         assert set(genders) == {"f", "m"}
 
@@ -111,17 +111,19 @@ class TestBatchContent:
 
 
 @pytest.fixture(scope="module")
-def partly(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+def partly_labelled(
+    target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> FeatureStore:
     """Return a corpus in which every third utterance is unlabelled."""
     emotions = {path: "" if i % 3 == 0 else emotion for i, (path, emotion) in enumerate(read_emotions(target).items())}
     return make_manifest_store(roots["emodb"], emotions, tmp_path_factory.mktemp("cache"))
 
 
-def test_unlabelled_source_utterances_are_not_drawn(partly: FeatureStore) -> None:
-    stream = source_stream(partly, batch_size=7)
-    rows = [row for step in range(6) for row in rows_of(stream.batch(step), partly)]
-    labelled = set(np.flatnonzero(partly.labels("arousal") >= 0).tolist())
+def test_unlabelled_source_utterances_are_not_drawn(partly_labelled: FeatureStore) -> None:
+    stream = source_stream(partly_labelled, batch_size=7)
+    rows = [row for step in range(6) for row in find_rows(stream.batch(step), partly_labelled)]
+    labelled = set(np.flatnonzero(partly_labelled.labels("arousal") >= 0).tolist())
     assert set(rows) == labelled
     assert sorted(rows[: len(labelled)]) == sorted(labelled)
     labels = torch.cat([stream.batch(step).labels for step in range(6)])
-    assert labels.tolist() == partly.labels("arousal")[rows].tolist()
+    assert labels.tolist() == partly_labelled.labels("arousal")[rows].tolist()

@@ -145,7 +145,7 @@ def assert_broken(name: str, reason: str) -> None:
     with pytest.raises(PluginError) as refused:
         get_method(name)
     text = str(refused.value)
-    assert text.startswith(f"{name}: the plug-in of emodna-floor 1.0 is broken: ")
+    assert text.startswith(f"{name}: plug-in of emodna-floor 1.0 cannot be used: ")
     assert reason in text
     assert text.isprintable()
 
@@ -187,7 +187,7 @@ def test_failure_at_the_start_of_a_run_is_a_one_line_error(path: Path, body: str
     install(path, "floor_fails:Derived", floor_fails=derive(body))
     with pytest.raises(PluginError) as refused:
         fit_small(*pair, tmp_path / "run", method="floor")
-    assert str(refused.value).startswith("floor: the plug-in of emodna-floor 1.0 is broken: floor_fails:Derived")
+    assert str(refused.value).startswith("floor: plug-in of emodna-floor 1.0 cannot be used: floor_fails:Derived")
     assert FAILING[body] in str(refused.value)
     assert str(refused.value).isprintable()
     assert not (tmp_path / "run").exists()
@@ -216,11 +216,11 @@ class TestListMethods:
         assert answer.err == ""
         assert "\x1b" not in answer.out
         told = " ".join(answer.out.split())
-        assert "floor the plug-in of emodna-floor 1.0 is broken: cannot import" in told
+        assert "floor plug-in of emodna-floor 1.0 cannot be used: cannot import" in told
         assert METHODS["dan"].summary in told
         last = json.loads(run_command(fit_command.main, "--list-methods", "--json").out)[-1]
         assert last["method"] == "floor"
-        assert "is broken" in last["error"]
+        assert "cannot be used" in last["error"]
 
     def test_marks_oracles(self, path: Path) -> None:
         body = "supervision = property(lambda self: 'oracle-labels')"
@@ -279,7 +279,7 @@ class TestRuns:
             sys.modules.pop("floor_good", None)
             (path / "floor_good.py").write_text(text)
             importlib.invalidate_caches()
-            with pytest.raises(RunError, match=r"model\.safetensors: .*emodna-floor 1\.0 is broken"):
+            with pytest.raises(RunError, match=r"model\.safetensors: .*emodna-floor 1\.0 cannot be used"):
                 TrainedModel.load(run)
 
 
