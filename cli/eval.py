@@ -36,9 +36,7 @@ _SEEN: Final = {
 )
 @click.argument("run", type=PATH)
 @click.option("--corpus", "corpora", multiple=True, required=True, help="Corpus name or store path; repeatable.")
-@click.option(
-    "--resamples", type=click.IntRange(min=100), default=10_000, help="Bootstrap resamples for the intervals."
-)
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Number of bootstrap resamples.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @click.option("--out", type=FOLDER, help="Folder for evaluation-<corpus>.json and predictions-<corpus>.parquet.")
 @click.option("--png", type=FILE, help="Draw the reliability curves to this PNG file.")

@@ -59,7 +59,7 @@ def compare(runs: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _make_name(index: int) -> str:
-    """Return the name of a run by its index: A, B, ..., Z, A1, B1, ..."""
+    """Return the name of a run by its index: A, ..., Z, A1, ..."""
     turn, letter = divmod(index, len(ascii_uppercase))
     return f"{ascii_uppercase[letter]}{turn or ''}"
 
