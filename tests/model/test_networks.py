@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from emodna.model.networks.emotion import (
-    Backbone,
-    CorpusEncoder,
-    EmotionEncoder,
-    TemporalBlock,
-    mean_over_time,
-)
+from emodna.model.networks.emotion import Backbone, CorpusEncoder, EmotionEncoder, TemporalBlock, mean_over_time
 from tests.model.small import make_noise
 
 RECEPTIVE_FIELD = 1 + 2 * (1 + 2 + 4 + 8 + 16)

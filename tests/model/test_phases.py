@@ -126,9 +126,7 @@ def test_phases_are_in_order_and_have_their_shares(shares: list[int], steps: int
 
 
 @pytest.mark.parametrize("kind", [*METHODS.values(), Duel], ids=lambda kind: kind.name)
-def test_phases_add_up_to_the_training_and_each_parameter_is_in_one_group(
-    kind: type[Method],
-) -> None:
+def test_phases_add_up_to_the_training_and_each_parameter_is_in_one_group(kind: type[Method]) -> None:
     method = Duel() if kind is Duel else small(kind)
     groups = method.parameter_groups()
     assert sum(phase.share for phase in method.phases) == pytest.approx(1)

@@ -13,15 +13,7 @@ from emodna.model.methods.alignment import AlignmentConfig
 from emodna.model.methods.base import Method, find_phase
 from emodna.model.training.loop import Update
 from emodna.model.training.state import TrainingState, make_optimizers
-from tests.model.methods.test_every_method import (
-    EVERY_READING,
-    Pair,
-    batches_for,
-    by_method,
-    gradients,
-    losses,
-    small,
-)
+from tests.model.methods.test_every_method import EVERY_READING, Pair, batches_for, by_method, gradients, losses, small
 from tests.model.small import WITH_CODE, assert_same_tensors
 
 CPU = torch.device("cpu")

@@ -18,13 +18,7 @@ from emodna.model.methods.base import DataSummary
 from emodna.model.methods.difl import Difl, DiflConfig
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import gradients, losses, small
-from tests.model.small import (
-    assert_same_tensors,
-    fit_small,
-    make_batches,
-    make_manifest_store,
-    read_emotions,
-)
+from tests.model.small import assert_same_tensors, fit_small, make_batches, make_manifest_store, read_emotions
 
 HEADS = ("corpus", "gender", "language")
 NOTHING: frozenset[str] = frozenset()
@@ -203,11 +197,7 @@ class TestResolveConfig:
 
 
 def test_run_has_the_heads_that_its_corpora_allow(
-    source: FeatureStore,
-    target: FeatureStore,
-    roots: dict[str, Path],
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Male English and English, as SAVEE and RAVDESS are.
     emotions = read_emotions(target)

@@ -17,12 +17,7 @@ from tests.model.losses.test_prototypes import oracle as decoupling
 from tests.model.methods.test_every_method import gradients, losses, small
 from tests.model.small import assert_same_tensors, make_batches
 
-TERMS = {
-    "corpus": "corpus_weight",
-    "decouple": "decouple_weight",
-    "mmd": "mmd_weight",
-    "scl": "scl_weight",
-}
+TERMS = {"corpus": "corpus_weight", "decouple": "decouple_weight", "mmd": "mmd_weight", "scl": "scl_weight"}
 
 
 def model(**settings: Any) -> EmoDna:
