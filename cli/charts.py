@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -13,27 +14,27 @@ from emodna.pipeline.features import FeatureSet
 #: Fill levels of a character cell, in eighths, and an ASCII substitute.
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _ASCII: Final = " .:-=+*#@"
-#: Light to dark, for terminals without colours.
+#: Characters from light to dark, for terminals without colours.
 _SHADES: Final = " .:-=+*#%@"
-#: Dark blue to yellow, as 256-colour codes; readable on dark and light terminals.
+#: 256-colour codes from dark blue to yellow, readable on dark and light terminals.
 _COLOURS: Final = (17, 18, 54, 55, 91, 127, 163, 162, 198, 203, 209, 215, 221, 227)
-#: Rows of an image in the terminal, two per line of text: one for each of 40 coefficients.
+#: Rows of an image in the terminal: one for each of 40 coefficients, two per line of text.
 _ROWS: Final = 40
 
 
 def draw_sparkline(values: Sequence[float], width: int, *, ascii_only: bool) -> str:
-    """Draw a curve in one line; its lowest point is a low block, not an empty cell."""
+    """Draw a curve in one line."""
     return draw_curve(values, width, 1, ascii_only=ascii_only)[0]
 
 
 def draw_curve(values: Sequence[float], width: int, height: int, *, ascii_only: bool) -> list[str]:
-    """Draw a filled curve over its own range, top line first; each of up to `width` columns is a mean."""
+    """Draw a filled curve over its own range, top line first; each of at most `width` columns is a mean."""
     means = _average_columns(values, width)
     cells = _ASCII if ascii_only else _BLOCKS
     full = len(cells) - 1
     finite = [value for value in means if value is not None]
     low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
-    scale = (full * height - 1) / (high - low) if high > low else 0.0
+    scale = (full * height - 1) / (high - low) if high > low else 0.0  # the lowest value is not an empty cell
     levels = [0 if value is None else 1 + round((value - low) * scale) for value in means]
     return [
         "".join(cells[min(max(level - line * full, 0), full)] for level in levels) for line in reversed(range(height))
@@ -43,34 +44,31 @@ def draw_curve(values: Sequence[float], width: int, height: int, *, ascii_only: 
 def _average_columns(values: Sequence[float], width: int) -> list[float | None]:
     """Return the mean of the finite values of each column; None if there are none."""
     columns = min(len(values), width)
-    means: list[float | None] = []
-    for column in range(columns):
-        start, stop = (len(values) * edge // columns for edge in (column, column + 1))
-        share = [value for value in values[start:stop] if math.isfinite(value)]
-        means.append(math.fsum(share) / len(share) if share else None)
-    return means
+    edges = [len(values) * column // max(columns, 1) for column in range(columns + 1)]
+    parts = [[value for value in values[start:stop] if math.isfinite(value)] for start, stop in pairwise(edges)]
+    return [math.fsum(part) / len(part) if part else None for part in parts]
 
 
 def draw_features(features: NDArray[np.float32], feature_set: FeatureSet, width: int, *, coloured: bool) -> Text:
-    """Draw features (frames, dim) in `width` columns, in colours or shades of characters.
+    """Draw features (frames, dim) in less than `width` columns, in colours or shades of characters.
 
-    Time runs to the right, the values of a frame upwards, two per line of text; a waveform is a curve. Values of
-    different scales are each scaled to their own range, since c0 would dominate.
+    The x axis is time. The y axis is the values of a frame, two per line of text. A waveform is a curve. Values of
+    different scales, such as c0, are scaled to their own ranges.
     """
     columns = min(len(features), max(width - 1, 1))
     if features.shape[1] == 1:
         image = _draw_waveform(features[:, 0], columns)
     else:
-        image = np.stack([slot.mean(axis=0) for slot in np.array_split(features, columns)], axis=1)  # (dim, columns)
-        if feature_set.has_one_scale:  # neighbours have one unit and can be averaged
-            image = np.stack([slot.mean(axis=0) for slot in np.array_split(image, min(len(image), _ROWS))])
-    across = None if feature_set.has_one_scale else 1
-    low, high = image.min(axis=across, keepdims=True), image.max(axis=across, keepdims=True)
+        image = np.stack([part.mean(axis=0) for part in np.array_split(features, columns)], axis=1)  # (dim, columns)
+        if feature_set.has_one_scale:
+            image = np.stack([part.mean(axis=0) for part in np.array_split(image, min(len(image), _ROWS))])
+    axis = None if feature_set.has_one_scale else 1
+    low, high = image.min(axis=axis, keepdims=True), image.max(axis=axis, keepdims=True)
     palette = _COLOURS if coloured else _SHADES
     level = ((image - low) / np.maximum(high - low, 1e-6) * (len(palette) - 1)).round().astype(int)
     if len(level) % 2:
         level = np.vstack([level, level[-1:]])
-    if not coloured:  # the darker of two rows: a curve may pass through either
+    if not coloured:  # the darker of two rows, since a curve may be in either
         lines = np.maximum(level[::-2], level[-2::-2])
         return Text("\n".join("".join(_SHADES[each] for each in line) for line in lines))
     text = Text()
@@ -84,10 +82,8 @@ def draw_features(features: NDArray[np.float32], feature_set: FeatureSet, width:
 def _draw_waveform(samples: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
     """Return an image (rows, columns) of a waveform around zero: 1 on the curve, else 0."""
     scale = max(float(np.abs(samples).max()), 1e-6)
-    low, high = (
-        np.minimum((_ROWS / 2 * (1 + bound / scale)).astype(int), _ROWS - 1)
-        for bound in compute_envelope(samples, columns)
-    )
+    envelope = np.stack(compute_envelope(samples, columns))
+    low, high = np.minimum((_ROWS / 2 * (1 + envelope / scale)).astype(int), _ROWS - 1)
     rows = np.arange(_ROWS)[:, None]
     return np.where((low <= rows) & (rows <= high), np.float32(1), np.float32(0))
 

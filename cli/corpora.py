@@ -19,12 +19,10 @@ _ROW_KEYS: Final = ("corpus", "language", "speakers", "utterances", "download_by
 
 
 class _ListByDefaultGroup(Group):
-    """A group that runs `ls` if no subcommand is given."""
-
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Insert `ls` before options that the group does not have."""
-        own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
-        if not args or (args[0].startswith("-") and args[0] not in own):
+        group_options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        if not args or (args[0].startswith("-") and args[0] not in group_options):
             args = ["ls", *args]
         return super().parse_args(ctx, args)
 
@@ -32,7 +30,7 @@ class _ListByDefaultGroup(Group):
 @click.group(cls=_ListByDefaultGroup, examples=("emodna-corpora", "emodna-corpora show ravdess"))
 @click.version_option(package_name="emodna")
 def corpora() -> None:
-    """List corpora, how to get them, and whether they are prepared. The default command is ls."""
+    """List corpora, how to get them, and their stores. The default command is ls."""
 
 
 @corpora.command(
@@ -61,25 +59,21 @@ def list_corpora(cache: Path, as_json: bool) -> None:
 @cache_option
 @common_options
 def show(name: str, cache: Path, as_json: bool) -> None:
-    """Show the published facts of a corpus, how to get it, and its stores."""
+    """Show published information on a corpus, how to get it, and its stores."""
     from emodna.pipeline.archives import get_data_root
     from emodna.pipeline.corpora import load_corpus
 
     common.detail(f"data {common.escape(get_data_root())}, cache {common.escape(cache)}")
-    chosen = load_corpus(name)
-    info, download = chosen.info, chosen.info.download
-    row = _make_row(name, type(chosen), cache)
+    corpus = load_corpus(name)
+    info, download = corpus.info, corpus.info.download
+    row = _make_row(name, type(corpus), cache)
     _add_next([row], cache)
     document = {
         "corpus": name,
-        "title": info.title,
-        "language": info.language,
-        "utterances": info.utterances,
+        **{key: getattr(info, key) for key in ("title", "language", "utterances")},
         "emotions": dict(info.counts),
-        "speakers": info.speakers,
-        "sample_rate": info.sample_rate,
-        "layout": info.layout,
-        "subsets": dict(chosen.subsets),
+        **{key: getattr(info, key) for key in ("speakers", "sample_rate", "layout")},
+        "subsets": dict(corpus.subsets),
         "licence": info.licence,
         "citation": info.citation,
         "homepage": info.homepage or None,
@@ -92,20 +86,20 @@ def show(name: str, cache: Path, as_json: bool) -> None:
     if as_json:
         common.print_json(document)
         return
-    words: dict[str, object] = {
+    texts: dict[str, object] = {
         "sample_rate": f"{info.sample_rate} Hz",
-        "subsets": [f"{subset}: {description}" for subset, description in chosen.subsets.items()],
+        "subsets": [f"{subset}: {description}" for subset, description in corpus.subsets.items()],
         "found": "yes" if row["found"] else "no",
         "stores": [f"{each['store']} ({each['error'] or each['utterances']})" for each in row["stores"]],
     }
     if download is not None:
-        sources = "" if download.confirmed else ", confirmed by only one source"
-        words["download"] = f"{download.url} ({download.bytes / 1e6:.0f} MB, {download.checksum}{sources})"
-    common.print_fields({**document, **words})
+        doubt = "" if download.confirmed else ", confirmed by only one source"
+        texts["download"] = f"{download.url} ({download.bytes / 1e6:.0f} MB, {download.checksum}{doubt})"
+    common.print_fields({**document, **texts})
 
 
 def _make_row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
-    """Return a row of `ls`: published facts, root and stores; for a broken plug-in, only the error."""
+    """Return a row of `ls`; for a broken plug-in, only its name and error."""
     from emodna.pipeline.archives import find_default_root, list_contents
     from emodna.pipeline.catalogue import list_stores
 
@@ -113,30 +107,26 @@ def _make_row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dic
     if isinstance(kind, PluginError):
         return row | {"error": str(kind)}
     root, info = find_default_root(name), kind.info
-    named = {name, *(f"{name}-{subset}" for subset in kind.subsets)}
+    names = {name, *(f"{name}-{subset}" for subset in kind.subsets)}
     return row | {
         **{key: getattr(info, key) for key in ("language", "speakers", "utterances", "licence")},
         "download_bytes": info.download and info.download.bytes,
         "root": str(root.absolute()),
         "found": bool(list_contents(root)),
-        "stores": [_describe_store(path) for path in list_stores(cache) if path.parent.name in named],
+        "stores": [_describe_store(path) for path in list_stores(cache) if path.parent.name in names],
     }
 
 
 def _describe_store(path: Path) -> dict[str, Any]:
-    """Return the keys of a store that a row lists."""
-    info = common.describe_store(path)
-    return {key: info[key] for key in ("corpus", "feature_set", "store", "utterances", "error")}
+    store = common.describe_store(path)
+    return {key: store[key] for key in ("corpus", "feature_set", "store", "utterances", "error")}
 
 
 def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
-    """Add to each row the command to run next."""
     from emodna.cli.wording import in_cache
 
-    def is_prepared(name: str, stores: list[dict[str, Any]]) -> bool:  # a subset is not enough
-        return any(store["corpus"] == name and store["error"] is None for store in stores)
-
-    prepared = [row["corpus"] for row in rows if is_prepared(row["corpus"], row["stores"])]
+    intact = {store["corpus"] for row in rows for store in row["stores"] if store["error"] is None}
+    prepared = [row["corpus"] for row in rows if row["corpus"] in intact]  # a store of a subset does not count
     for row in rows:
         name = row["corpus"]
         if name in prepared:
@@ -151,7 +141,7 @@ def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    """Print two tables: one table with all columns would wrap on a terminal of 80 columns."""
+    """Print two tables, since one with all columns would wrap on a terminal of 80 columns."""
     from rich import box
     from rich.table import Table
 
@@ -180,12 +170,11 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
 
 
 def _shorten_path(path: str) -> str:
-    """Return a path relative to the current folder, if it is below it."""
+    """Return a path below the current folder as a relative one."""
     return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def _format_store(store: dict[str, Any]) -> str:
-    """Return the number of utterances of a store, and its feature set."""
     size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
     return f"{size} {common.escape(store['feature_set'].partition('-')[0])}"
 

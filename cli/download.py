@@ -16,15 +16,18 @@ from emodna.pipeline.errors import DownloadError, Remedy
 
 
 def download_corpus(corpus: Corpus, root: Path, *, accept_licence: bool) -> Path:
-    """Download a corpus into a folder; return the file, or `root` if the corpus is already there.
+    """Download a corpus into a folder; return the file, or `root` if it already contains the corpus.
 
-    Without `accept_licence`, asks on the terminal. Raises `DownloadError` if the corpus cannot be downloaded or its
+    Without `accept_licence`, prompts on the terminal. Raises `DownloadError` if the corpus cannot be downloaded or its
     licence is not accepted.
     """
-    info = corpus.info
-    download = info.download
-    if _has_own_files(root, download):
-        common.note(f"{corpus.name}: {common.escape(root)} exists; nothing to download")
+    info, download = corpus.info, corpus.info.download
+
+    def print_note(line: str) -> None:
+        common.note(f"{corpus.name}: {common.escape(line)}")
+
+    if _has_other_files(root, download):
+        print_note(f"{root} exists; nothing to download")
         return root
     if download is None:
         steps = re.split(r"(?<=\.)\s", info.obtain)[0].rstrip(".") or f"see {info.homepage or info.citation}"
@@ -34,46 +37,35 @@ def download_corpus(corpus: Corpus, root: Path, *, accept_licence: bool) -> Path
         _print_terms(corpus, download, root)
         if not accept_licence:
             _ask_for_licence(corpus, download)
-
-    def print_note(line: str) -> None:
-        common.note(f"{corpus.name}: {common.escape(line)}")
-
     with count_progress(corpus.name, DownloadColumn(), TransferSpeedColumn()) as counter:
         counter.begin(download.bytes)
         file = fetch(download, root, counter.reach, print_note, homepage=info.homepage)
-    common.note(
-        f"{corpus.name}: {common.escape(file)} has the published checksum ({download.checksum.partition(':')[0]})"
-    )
+    print_note(f"{file} has the published checksum ({download.checksum.partition(':')[0]})")
     return file
 
 
-def _has_own_files(root: Path, download: Download | None) -> bool:
-    """Return True if a root contains files that no earlier download put there."""
-    ours = root / download.file if download else None
-    return any(root / name != ours for name in list_contents(root)) if root.is_dir() else root.exists()
+def _has_other_files(root: Path, download: Download | None) -> bool:
+    """Return True if a root contains files other than the download."""
+    downloaded = root / download.file if download else None
+    return any(root / name != downloaded for name in list_contents(root)) if root.is_dir() else root.exists()
 
 
 def _print_terms(corpus: Corpus, download: Download, root: Path) -> None:
-    """Print size, licence, citation and source of a download."""
-    info = corpus.info
-    algorithm = download.checksum.partition(":")[0]
+    doubt = "" if download.confirmed else ", confirmed by only one source; the number of utterances is checked, too"
     lines = {
         "size": f"{download.bytes / 1e6:.0f} MB",
-        "licence": info.licence,
-        "citation": info.citation,
+        "licence": corpus.info.licence,
+        "citation": corpus.info.citation,
         "from": download.url,
         "to": root / download.file,
-        "checksum": algorithm
-        if download.confirmed
-        else f"{algorithm}, confirmed by only one source; the number of utterances is checked, too",
+        "checksum": download.checksum.partition(":")[0] + doubt,
     }
-    common.note(f"[bold]{corpus.name}[/bold]: {common.escape(info.title)}")
+    common.note(f"[bold]{corpus.name}[/bold]: {common.escape(corpus.info.title)}")
     for name, value in lines.items():
         common.note(f"  {name:8}  {common.escape(value)}")
 
 
 def _ask_for_licence(corpus: Corpus, download: Download) -> None:
-    """Ask whether the user accepts the licence. Raises `DownloadError` if not."""
     licence = corpus.info.licence
     if not sys.stdin.isatty():
         remedy = Remedy("set {accept_licence} to do so")

@@ -26,10 +26,7 @@ _COMPANIONS: Final = {
     "--manifest": ("--root", "--name", "--segment"),
     "--folder": ("--name", "--segment"),
 }
-_JSON_KEYS: Final = (
-    *("corpus", "store", "utterances", "reused", "extracted", "rejected"),
-    *("audio_seconds", "wall_seconds"),
-)
+_KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejected", "audio_seconds", "wall_seconds")
 
 
 @click.command(
@@ -49,24 +46,26 @@ _JSON_KEYS: Final = (
     type=click.Path(path_type=Path),
     help="Folder, ZIP or tar of the corpus.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
 )
-@click.option("--subset", help="Named subset; it gets its own store.")
-@click.option("--download", is_flag=True, help="First download the corpus, if it is public.")
-@click.option("--accept-licence", is_flag=True, help="Accept the licence of a download.")
+@click.option("--subset", help="Subset of the corpus; it gets its own store.")
+@click.option("--download", is_flag=True, help="Download the corpus first, if it is public.")
+@click.option("--accept-licence", is_flag=True, help="Accept the licence of the corpus to download.")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Own recordings: a CSV or Parquet table.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Own recordings: a folder, ZIP or tar, unlabelled.")
-@click.option("--name", help="Name of own recordings.  [default: from path]")
-@click.option("--segment", default="none", metavar="none|energy", help="energy: split audio at pauses.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Own unlabelled recordings: a folder, ZIP or tar.")
+@click.option("--name", help="Corpus name of own recordings.  [default: from the path]")
+@click.option("--segment", default="none", metavar="none|energy", help="energy: split own recordings at pauses.")
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", help="One of {names}.")
-@click.option("--channel", type=click.IntRange(min=0), default=0, help="Audio channel, from 0.")
+@click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
 @click.option(
-    "--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad each waveform to this length (paper: 96000)."
+    "--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms to this many samples (paper: 96000)."
 )
-@click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject longer recordings.")
-@click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Local worker processes.")
+@click.option("--max-seconds", type=Seconds(), default=3600.0, help="Longest recording in s; longer ones are rejected.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local worker processes."
+)
 @click.option("--scheduler", metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
-@click.option("--rehash", is_flag=True, help="Hash all audio and shards again.")
-@click.option("--no-wait", is_flag=True, help="Fail if another process writes the store.")
+@click.option("--rehash", is_flag=True, help="Hash all audio and shards, even if they look unchanged.")
+@click.option("--no-wait", is_flag=True, help="Fail if another process is writing the store.")
 @click.option("--strict", is_flag=True, help="Exit 1 if a file is rejected.")
 @config_option
 @common_options
@@ -95,13 +94,13 @@ def prep(
 ) -> int:
     """Prepare corpora: read labels, extract features and write feature stores.
 
-    --corpus all prepares every corpus whose default root exists. A second call extracts only new and changed
-    recordings, and drops deleted ones. Unusable files are rejected with a reason; the others are prepared.
+    --corpus all prepares every corpus whose default root exists. If the store exists, only new and changed recordings
+    are extracted, and deleted ones are dropped. Unusable files are rejected with a reason; the others are prepared.
     """
     if workers and scheduler:
         workers, scheduler = _resolve_workers(workers, scheduler)
-    one_of = {"--corpus": names, "--manifest": manifest, "--folder": folder}
-    others = {
+    selectors = {"--corpus": names, "--manifest": manifest, "--folder": folder}
+    companions = {
         "--root": root,
         "--subset": subset,
         "--download": download,
@@ -109,10 +108,9 @@ def prep(
         "--name": name,
         "--segment": segment != "none",
     }
-    _check_usage([option for option, value in one_of.items() if value], [key for key, value in others.items() if value])
-    chosen = sources.find_own(manifest, folder, name, root) or sources.find_registered(
-        names, subset, root, must_exist=not download
-    )
+    _check_usage(*([option for option, value in each.items() if value] for each in (selectors, companions)))
+    selected = sources.find_own(manifest, folder, name, root)
+    selected = selected or sources.find_registered(names, subset, root, must_exist=not download)
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import find_segmenter
     from emodna.pipeline.prepare import prepare
@@ -125,16 +123,16 @@ def prep(
     )
     reports, failed = [], False
     with _open_executor(workers, scheduler) as start:
-        for corpus, place in chosen:
+        for corpus, path in selected:
             try:
                 if download:
                     from emodna.cli.download import download_corpus
 
-                    place = download_corpus(corpus, place, accept_licence=accept_licence)
+                    path = download_corpus(corpus, path, accept_licence=accept_licence)
                 with count_progress(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
                     display = PrepareDisplay(counter)
                     report = prepare(
-                        corpus, place, cache, extraction, display, workers=start, rehash=rehash, wait=not no_wait
+                        corpus, path, cache, extraction, display, workers=start, rehash=rehash, wait=not no_wait
                     )
             except EmodnaError as error:  # continue with the other corpora
                 common.print_error(error)
@@ -147,12 +145,12 @@ def prep(
             if not as_json:
                 _print_summary(report)
     if as_json and reports:
-        common.print_json([{key: getattr(report, key) for key in _JSON_KEYS} for report in reports])
-    refused = [f"{report.corpus} {report.rejected}" for report in reports if strict and report.rejected]
-    if refused:
-        problem = f"rejected files: {', '.join(refused)}"
+        common.print_json([{key: getattr(report, key) for key in _KEYS} for report in reports])
+    rejections = [f"{report.corpus} {report.rejected}" for report in reports if strict and report.rejected]
+    if rejections:
+        problem = f"rejected files: {', '.join(rejections)}"
         common.print_error(EmodnaError(problem, field="strict", remedy="list them with emodna-cache show"))
-    return int(failed or bool(refused))
+    return int(failed or bool(rejections))
 
 
 class PrepareDisplay:
@@ -160,8 +158,7 @@ class PrepareDisplay:
 
     def __init__(self, counter: ProgressCounter) -> None:
         self._counter, self._began = counter, time.monotonic()
-        self._done = self._rejected = 0
-        self._seconds = 0.0
+        self._done, self._rejected, self._seconds = 0, 0, 0.0
 
     def on_wait(self, store: Path) -> None:
         """Print that another process writes the store."""
@@ -177,22 +174,21 @@ class PrepareDisplay:
         self._rejected += sum(result.rejection is not None for result in results)
         self._seconds += sum(info.duration for result in results for info in result.utterances)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
-        hours = f"{self._seconds / 3600:.2f} h of audio"
-        self._counter.reach(self._done, f"{hours}, {rate:.0f} x real time, {self._rejected} rejected")
+        audio = f"{self._seconds / 3600:.2f} h of audio, {rate:.0f} x real time"
+        self._counter.reach(self._done, f"{audio}, {self._rejected} rejected")
 
 
 def _resolve_workers(workers: int, scheduler: str) -> tuple[int | None, str | None]:
-    """Return the option that is set with precedence: on the command line, then in the environment, then in a file."""
+    """Keep the option that takes precedence: the command line wins over the environment, which wins over a file."""
     order = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
-    source = click.get_current_context().get_parameter_source
-    first, second = (order.index(each) for each in map(source, ("workers", "scheduler")) if each is not None)
+    find_source = click.get_current_context().get_parameter_source
+    first, second = (order.index(source) for source in map(find_source, ("workers", "scheduler")) if source is not None)
     if first == second:
         raise click.UsageError("--workers and --scheduler exclude each other; a cluster has its own workers")
     return (workers, None) if first < second else (None, scheduler)
 
 
 def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractContextManager[ExecutorFactory]":
-    """Return a factory of local workers, or connect to a cluster."""
     if scheduler is None:
         from emodna.pipeline.prepare.executors import make_local_factory
 
@@ -202,43 +198,37 @@ def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractConte
     return connect_cluster(scheduler, notify=lambda line: common.note(common.escape(line)))
 
 
-def _check_usage(selected: list[str], others: list[str]) -> None:
-    """Raise a UsageError if options do not go together."""
-    if len(selected) > 1:
-        raise click.UsageError(f"{' and '.join(selected)} exclude each other")
-    if not selected:
+def _check_usage(selectors: list[str], companions: list[str]) -> None:
+    if len(selectors) > 1:
+        raise click.UsageError(f"{' and '.join(selectors)} exclude each other")
+    if not selectors:
         from emodna.pipeline import corpora
 
         valid = ", ".join(corpora.list_corpus_names())
         raise click.UsageError(f"choose --corpus, --manifest or --folder; valid corpora: {valid}, all")
-    for other in others:
-        if other not in _COMPANIONS[selected[0]]:
-            valid = " or ".join(option for option, companions in _COMPANIONS.items() if other in companions)
-            raise click.UsageError(f"{other} needs {valid}, not {selected[0]}")
-    if "--accept-licence" in others and "--download" not in others:
+    for companion in companions:
+        if companion not in _COMPANIONS[selectors[0]]:
+            valid = " or ".join(selector for selector, allowed in _COMPANIONS.items() if companion in allowed)
+            raise click.UsageError(f"{companion} needs {valid}, not {selectors[0]}")
+    if "--accept-licence" in companions and "--download" not in companions:
         raise click.UsageError("--accept-licence needs --download")
 
 
 def _print_notes(report: "PrepareReport", *, verbose: bool) -> None:
-    """Print warnings, skipped and rejected files on standard error."""
     for warning in report.warnings:
         common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.escape(warning)}")
     for reason, count in report.skipped.items():
         common.note(f"{report.corpus}: {count} files skipped: {common.escape(reason)}")
-    listed = report.rejections if verbose else report.rejections[:5]
-    for path, reason in listed:
+    for path, reason in report.rejections[: None if verbose else 5]:
         common.note(f"[yellow]rejected:[/yellow] {common.escape(path)}: {common.escape(reason)}")
-    if len(listed) < len(report.rejections):
-        common.note(f"... and {len(report.rejections) - len(listed)} more (-v lists all)")
+    if not verbose and len(report.rejections) > 5:
+        common.note(f"... and {len(report.rejections) - 5} more (-v lists all)")
 
 
 def _print_summary(report: "PrepareReport") -> None:
-    parts = [
-        f"[bold]{report.corpus}[/bold]: {report.utterances} utterances ({report.audio_seconds / 3600:.2f} h)",
-        f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected",
-        f"{report.wall_seconds:.1f} s",
-    ]
-    common.out.print("; ".join(parts) + f"\n{common.escape(report.store)}")
+    audio = f"[bold]{report.corpus}[/bold]: {report.utterances} utterances ({report.audio_seconds / 3600:.2f} h)"
+    counts = f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected"
+    common.out.print(f"{audio}; {counts}; {report.wall_seconds:.1f} s\n{common.escape(report.store)}")
 
 
 def main() -> None:

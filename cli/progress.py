@@ -1,4 +1,4 @@
-"""Print progress on standard error: a bar on a terminal, else a line every few seconds; nothing with -q."""
+"""Show progress on standard error: a bar on a terminal, else a line every few seconds; nothing with -q."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _LINE_SECONDS: Final = 10.0
 
 
 class ProgressCounter:
-    """A counter shown as a bar titled `title`, or as lines with the same `columns` if the bar is disabled."""
+    """A counter that is shown as a bar, or as lines with the same columns if the bar is disabled."""
 
     def __init__(self, progress: Progress, title: str, columns: tuple[ProgressColumn, ...]) -> None:
         self._progress, self._columns = progress, columns
@@ -31,12 +31,12 @@ class ProgressCounter:
         self.reach(int(self._progress.tasks[0].completed) + more)
 
     def reach(self, done: int, tally: str = "") -> None:
-        """Set the count, and the text of a column for `tally`."""
+        """Set the count, and the text of the column `tally`."""
         self._progress.update(self._id, completed=done, tally=tally)
         if self._progress.disable and time.monotonic() >= self._due:
             (task,) = self._progress.tasks
-            amounts = ", ".join(str(column.render(task)).strip() for column in self._columns)
-            common.note(f"{task.description}: {amounts}")
+            cells = ", ".join(str(column.render(task)).strip() for column in self._columns)
+            common.note(f"{task.description}: {cells}")
             self._due = time.monotonic() + _LINE_SECONDS
 
 
@@ -44,9 +44,9 @@ class ProgressCounter:
 def count_progress(title: str, *columns: ProgressColumn) -> Iterator[ProgressCounter]:
     """Show a progress bar with these columns; by default, the count and the total."""
     columns = columns or (MofNCompleteColumn(),)
-    hidden = common.is_quiet() or not common.err.is_terminal
+    disable = common.is_quiet() or not common.err.is_terminal
     all_columns = (TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn())
-    with Progress(*all_columns, console=common.err, transient=True, disable=hidden) as progress:
+    with Progress(*all_columns, console=common.err, transient=True, disable=disable) as progress:
         yield ProgressCounter(progress, title, columns)
 
 

@@ -1,4 +1,4 @@
-"""Draw figures with matplotlib: features of an utterance, distributions of a store, the shift between two stores."""
+"""Draw figures with matplotlib: the features of an utterance, a store, the shift between two stores."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,28 +14,21 @@ from numpy.typing import NDArray
 from emodna.cli.charts import compute_envelope
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
-from emodna.pipeline.inspect import balance
+from emodna.pipeline.inspect import balance, survey
 from emodna.pipeline.inspect.anomalies import is_silent
-from emodna.pipeline.inspect.survey import (
-    Moments,
-    compute_moments,
-    list_points,
-    project_utterances,
-    standardise_difference,
-    survey_store,
-)
+from emodna.pipeline.inspect.survey import Moments
 from emodna.pipeline.store import FeatureStore
 
-#: Colours of two stores and two classes, and a neutral one (Okabe & Ito's palette for colour-blind readers).
+#: Colours of two stores and two classes, and a neutral one, from the palette of Okabe & Ito for the colour-blind.
 STORE_COLOURS: Final = ("#0072B2", "#D55E00")
 _CLASS_COLOURS: Final = ("#56B4E9", "#E69F00")
 NEUTRAL_COLOUR: Final = "#999999"
 _BINS: Final = 40
-#: Least range of a histogram in s or dB, so that nearly equal values share a bin.
+#: Least range of a histogram in s or dB: nearly equal values share a bin.
 _MIN_RANGE: Final = 1.0
 #: Largest number of speakers with a bar of their own.
 _MAX_SPEAKERS: Final = 30
-#: Columns of a long waveform: more than a figure has pixels.
+#: Number of columns of a long waveform: more than a figure has pixels.
 _MAX_COLUMNS: Final = 2000
 #: Decorator that keeps matplotlib from reading names as formulas.
 _no_formulas: Final = matplotlib.rc_context({"text.parse_math": False})
@@ -46,7 +39,7 @@ def draw_features_over_time(features: NDArray[np.float32], feature_set: FeatureS
     """Draw features (frames, dim) over time in s: as a curve, a heat map, or both."""
     seconds = len(features) * feature_set.hop_length / feature_set.sample_rate
     figure = Figure(figsize=(8, 4), layout="constrained")
-    # c0 or a waveform, with its own scale, is a curve; other values are a heat map.
+    # c0 has its own scale: like a waveform, it is drawn as a curve. Other values are a heat map.
     curves = 1 if features.shape[1] == 1 or not feature_set.has_one_scale else 0
     maps = int(features.shape[1] > curves)
     axes = figure.subplots(curves + maps, 1, sharex=True, squeeze=False, height_ratios=[1] * curves + [3] * maps)[:, 0]
@@ -64,23 +57,22 @@ def draw_features_over_time(features: NDArray[np.float32], feature_set: FeatureS
 
 
 def save_figure(figure: Figure, path: Path | BinaryIO, format: str) -> None:
-    """Write a figure to a file; characters that the font lacks are no error."""
+    """Write a figure to a file, without warnings of characters that the font lacks."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # e.g. an id in another script
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(path, format=format, dpi=150)
 
 
 def _thin_curve(samples: NDArray[np.float32], seconds: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return times and values of a curve; a long one is reduced to its envelope."""
-    if len(samples) > 2 * _MAX_COLUMNS:
+    if len(samples) > 2 * _MAX_COLUMNS:  # keeps the envelope
         samples = np.stack(compute_envelope(samples, _MAX_COLUMNS), axis=1).reshape(-1)
     return np.linspace(0, seconds, len(samples)), samples
 
 
 @_no_formulas
 def draw_distributions(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
-    """Draw labels, emotions, speakers, durations, peaks and features of a store; return figure and drawn numbers."""
-    moments = compute_moments(store)
+    """Draw labels, emotions, speakers, durations, peaks and features of a store; return figure and numbers."""
+    moments = survey.compute_moments(store)
     features = rebuild_feature_set(store.snapshot.parameters)
     table = store.columns(["duration", "emotion"])
     labels, speakers = balance.count_labels(store), balance.count_speakers(store)
@@ -89,9 +81,8 @@ def draw_distributions(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
     peaks = _count_bins([store.peak_db[~is_silent(store)]])
     figure = Figure(figsize=(12, 7), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
-    figure.suptitle(
-        f"{store.snapshot.corpus}: {len(store)} utterances, {speakers['known']} speakers, {store.snapshot.feature_set}"
-    )
+    counts = f"{len(store)} utterances, {speakers['known']} speakers"
+    figure.suptitle(f"{store.snapshot.corpus}: {counts}, {store.snapshot.feature_set}")
     _draw_labels(axes[0], [labels], [""])
     _draw_bars(axes[1], emotions, "emotions")
     _draw_speakers(axes[2], speakers)
@@ -104,7 +95,7 @@ def draw_distributions(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
         "speakers": speakers,
         "durations": durations,
         "peak_db": peaks,
-        "features": _list_moments(moments, features),
+        "features": survey.list_moments(moments, features),
     }
     return figure, numbers
 
@@ -116,12 +107,11 @@ def draw_shift(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Fig
     names = [each.snapshot.corpus for each in stores]
     names = names if names[0] != names[1] else [f"{name} ({number})" for number, name in enumerate(names, start=1)]
     features = rebuild_feature_set(store.snapshot.parameters)
-    surveys = [survey_store(each) for each in stores]
-    moments = [each for each, _ in surveys]
-    difference = standardise_difference(*moments)
+    moments, utterances = zip(*map(survey.survey_store, stores), strict=True)
+    difference = survey.standardise_difference(*moments)
     labels = [balance.count_labels(each) for each in stores]
     durations = _count_bins([each.columns(["duration"])["duration"].to_numpy() for each in stores], shares=True)
-    rows, points, explained = project_utterances([found for _, found in surveys])
+    rows, points, explained = survey.project_utterances(utterances)
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     grid = figure.add_gridspec(2, 3)
     figure.suptitle(f"{names[0]} and {names[1]}, {store.snapshot.feature_set}")
@@ -131,47 +121,37 @@ def draw_shift(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Fig
     axes.bar(np.arange(len(difference)), difference, color=NEUTRAL_COLOUR, width=0.9)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(title="standardised mean difference", xlabel=features.value, ylabel="deviations")
-    where: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
-    axes.annotate(f"above 0: {names[1]} is higher", (0.98, 0.97), **where, fontsize=8)
+    note = f"above 0: {names[1]} is higher"
+    axes.text(0.98, 0.97, note, transform=axes.transAxes, ha="right", va="top", fontsize=8)
     axes = figure.add_subplot(grid[1, 1])
     _draw_histogram(axes, durations, names, title="durations", xlabel="s", ylabel="share of the utterances")
-    classes = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
-    _draw_points(figure.add_subplot(grid[1, 2]), points, classes, names, task, explained)
+    task_labels = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
+    _draw_points(figure.add_subplot(grid[1, 2]), points, task_labels, names, task, explained)
     numbers = {
         "against": str(other.path),
         "task": task,
         "corpora": names,
-        "features": [_list_moments(each, features) for each in moments],
+        "features": [survey.list_moments(each, features) for each in moments],
         "mean_difference": difference.tolist(),
         "labels": labels,
         "durations": durations,
         "plane": {
             "explained": explained,
-            "utterances": [list_points(r, p, each.ids) for each, r, p in zip(stores, rows, points, strict=True)],
+            "utterances": [survey.list_points(r, p, each.ids) for each, r, p in zip(stores, rows, points, strict=True)],
         },
     }
     return figure, numbers
 
 
-def _list_moments(moments: Moments, features: FeatureSet) -> dict[str, Any]:
-    return {
-        "value": features.value,
-        "unit": features.unit,
-        "frames": moments.frames,
-        "mean": moments.mean.tolist(),
-        "std": moments.std.tolist(),
-    }
-
-
 def _count_bins(groups: Sequence[NDArray[Any]], *, shares: bool = False) -> dict[str, Any]:
     """Return the counts, or shares, of each group of values in common bins."""
-    together = np.concatenate(groups)
-    low, high = (float(together.min()), float(together.max())) if len(together) else (0.0, 1.0)
-    spare = max(_MIN_RANGE - (high - low), 0) / 2
-    edges = np.linspace(low - spare, high + spare, _BINS + 1)
+    values = np.concatenate(groups)
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    margin = max(_MIN_RANGE - (high - low), 0) / 2
+    edges = np.linspace(low - margin, high + margin, _BINS + 1)
     counts = [np.histogram(group, edges)[0] for group in groups]
-    divided = [(each / max(each.sum(), 1)) if shares else each for each in counts]
-    return {"edges": edges.tolist(), "counts": [each.tolist() for each in divided]}
+    counts = [each / max(each.sum(), 1) for each in counts] if shares else counts
+    return {"edges": edges.tolist(), "counts": [each.tolist() for each in counts]}
 
 
 def _draw_histogram(axes: Axes, histogram: dict[str, Any], names: Sequence[str] = ("",), **labels: str) -> None:
@@ -192,18 +172,19 @@ def _draw_labels(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[s
     """Draw the class shares of each task as a stacked bar per store."""
     bars = [(task, each[task], name) for task in TASKS for each, name in zip(labels, names, strict=True)]
     bottom = np.zeros(len(bars))
-    words = {"0": "low / negative", "1": "high / positive", "unlabelled": "unlabelled"}
-    for (key, word), colour in zip(words.items(), (*_CLASS_COLOURS, NEUTRAL_COLOUR), strict=True):
+    classes = {"0": "low / negative", "1": "high / positive", "unlabelled": "unlabelled"}
+    totals = np.array([sum(entry[key] for key in classes) for _, entry, _ in bars])
+    for (key, name), colour in zip(classes.items(), (*_CLASS_COLOURS, NEUTRAL_COLOUR), strict=True):
         counts = np.array([entry[key] for _, entry, _ in bars])
-        shares = counts / np.array([entry["0"] + entry["1"] + entry["unlabelled"] for _, entry, _ in bars])
         if not counts.any():
             continue
-        drawn = axes.bar(range(len(bars)), shares, bottom=bottom, color=colour, label=word, width=0.7)
+        shares = counts / totals
+        boxes = axes.bar(range(len(bars)), shares, bottom=bottom, color=colour, label=name, width=0.7)
         texts = [str(count) if share > 0.06 else "" for count, share in zip(counts, shares, strict=True)]
-        axes.bar_label(drawn, texts, label_type="center", fontsize=8)
+        axes.bar_label(boxes, texts, label_type="center", fontsize=8)
         bottom += shares
-    labels_below = [f"{task}\n{_shorten(name)}" if name else task for task, _, name in bars]
-    axes.set_xticks(range(len(bars)), labels_below, fontsize=8)
+    tick_labels = [f"{task}\n{_shorten(name)}" if name else task for task, _, name in bars]
+    axes.set_xticks(range(len(bars)), tick_labels, fontsize=8)
     axes.set(title="labels", ylabel="share of the utterances", ylim=(0, 1.22))
     axes.set_yticks([0, 0.5, 1])
     axes.legend(fontsize=8, loc="upper center", ncols=3, columnspacing=1, handlelength=1)
@@ -211,8 +192,8 @@ def _draw_labels(axes: Axes, labels: Sequence[dict[str, Any]], names: Sequence[s
 
 def _draw_bars(axes: Axes, counts: dict[str, int], title: str) -> None:
     axes.bar(range(len(counts)), list(counts.values()), color=STORE_COLOURS[0])
-    turned: dict[str, Any] = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
-    axes.set_xticks(range(len(counts)), [_shorten(name) for name in counts], rotation_mode="anchor", **turned)
+    style: dict[str, Any] = {"rotation": 40, "ha": "right"} if max(map(len, counts)) > 2 or len(counts) > 12 else {}
+    axes.set_xticks(range(len(counts)), [_shorten(name) for name in counts], rotation_mode="anchor", **style)
     axes.set(title=title, ylabel="utterances")
 
 
@@ -220,10 +201,8 @@ def _draw_speakers(axes: Axes, speakers: dict[str, Any]) -> None:
     """Draw a bar per speaker; for many speakers, a histogram of their numbers of utterances."""
     each = {name: speaker["utterances"] for name, speaker in speakers["each"].items()}
     if len(each) > _MAX_SPEAKERS:
-        counts = _count_bins([np.array(list(each.values()))])
-        _draw_histogram(
-            axes, counts, title=f"{len(each)} speakers", xlabel="utterances of a speaker", ylabel="speakers"
-        )
+        counts, title = _count_bins([np.array(list(each.values()))]), f"{len(each)} speakers"
+        _draw_histogram(axes, counts, title=title, xlabel="utterances of a speaker", ylabel="speakers")
     elif each:
         _draw_bars(axes, dict(sorted(each.items())), "speakers")
         axes.tick_params(axis="x", labelsize=8)
@@ -235,20 +214,17 @@ def _draw_speakers(axes: Axes, speakers: dict[str, Any]) -> None:
 def _draw_moments(axes: Axes, moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
     """Draw mean and deviation of each value of a frame; c0 has its own axis."""
     dim = len(moments[0].mean)
-    apart = 1 if not features.has_one_scale and dim > 1 else 0
+    first = 1 if not features.has_one_scale and dim > 1 else 0
     spread = 0.18 if dim <= 64 else 0.0
-    twin = axes.twinx() if apart else None
+    twin = axes.twinx() if first else None
     for number, (each, name) in enumerate(zip(moments, names, strict=True)):
         colour, shift = STORE_COLOURS[number], spread * (2 * number - len(moments) + 1)
-        place = np.arange(apart, dim)
-        mean, std = each.mean[apart:], each.std[apart:]
+        x, mean, std = np.arange(first, dim) + shift, each.mean[first:], each.std[first:]
         if dim > 64:  # too many for error bars
-            axes.fill_between(place, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
-            axes.plot(place, mean, color=colour, label=name or None)
+            axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
+            axes.plot(x, mean, color=colour, label=name or None)
         else:
-            axes.errorbar(
-                place + shift, mean, std, fmt="o", markersize=3, linewidth=1, color=colour, label=name or None
-            )
+            axes.errorbar(x, mean, std, fmt="o", markersize=3, linewidth=1, color=colour, label=name or None)
         if twin is not None:
             twin.errorbar([shift], each.mean[:1], each.std[:1], fmt="s", markersize=5, linewidth=1.5, color=colour)
     if twin is not None:
@@ -270,14 +246,14 @@ def _draw_points(
     task: str,
     explained: Sequence[float],
 ) -> None:
-    """Draw the projected utterances, with a colour per store and a marker per class."""
-    for place, label, name, colour in zip(points, labels, names, STORE_COLOURS, strict=True):
-        words = (*CLASS_NAMES[task], "unlabelled")
-        for value, marker, word in zip((0, 1, -1), "o^x", words, strict=True):
-            chosen = place[label == value]
-            if len(chosen):
-                look: dict[str, Any] = {"s": 9, "marker": marker, "color": colour, "alpha": 0.5, "linewidths": 0.5}
-                axes.scatter(chosen[:, 0], chosen[:, 1], **look, label=f"{name}, {word}")
+    """Draw utterances with a colour per store and a marker per class."""
+    classes = (*CLASS_NAMES[task], "unlabelled")
+    for store_points, label, name, colour in zip(points, labels, names, STORE_COLOURS, strict=True):
+        for value, marker, class_name in zip((0, 1, -1), "o^x", classes, strict=True):
+            x, y = store_points[label == value].T
+            if len(x):
+                style: dict[str, Any] = {"s": 9, "marker": marker, "color": colour, "alpha": 0.5, "linewidths": 0.5}
+                axes.scatter(x, y, **style, label=f"{name}, {class_name}")
     axes.set(
         title="utterances by their mean c0 to c12",
         xlabel=f"first principal axis ({100 * explained[0]:.0f} % of the variance)",

@@ -1,1 +1,1 @@
-"""Floor 2: reads feature stores, trains, evaluates, predicts."""
+"""Floor 2: train on feature stores, evaluate, predict."""

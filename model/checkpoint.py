@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors and JSON only, never a pickle, and never half a file."""
+"""Save and load tensors with metadata as safetensors: atomically, with a checksum, without pickle."""
 
 import hashlib
 import json
@@ -17,58 +17,58 @@ from emodna.pipeline.files import write_atomically
 _METADATA: Final = "emodna"
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON document in one file, atomically: an earlier file stands until the new one is safe."""
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and JSON metadata to one file, atomically; the same content gives the same bytes."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # One key: safetensors writes several in no order of their own, and the same state should give the same bytes.
-    described = json.dumps({"facts": dict(facts), "sha256": _compute_digest(content, facts)})
-    write_atomically(path, safetensors.torch.save(content, {_METADATA: described}))
+    # A single key: safetensors writes several in random order.
+    header = json.dumps({"facts": dict(metadata), "sha256": _compute_digest(content, metadata)})
+    write_atomically(path, safetensors.torch.save(content, {_METADATA: header}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote. A missing or damaged file is a `RunError`."""
+    """Return the tensors and the metadata of a file; raise a RunError if it is missing or damaged."""
     if not path.is_file():
-        raise RunError(f"{path}: no such file")
+        raise RunError("not found", where=path)
     try:
         with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {})[_METADATA])
+            header = json.loads((file.metadata() or {})[_METADATA])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        facts: dict[str, Any] = described["facts"]
-        intact = described["sha256"] == _compute_digest(tensors, facts)
+        metadata: dict[str, Any] = header["facts"]
+        is_intact = header["sha256"] == _compute_digest(tensors, metadata)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: damaged, or not written by emodna ({error})") from error
-    if not intact:
-        raise RunError(f"{path}: damaged (its checksum does not match)")
-    return tensors, facts
+        raise RunError(f"damaged, or not written by emodna: {error}", where=path) from error
+    if not is_intact:
+        raise RunError("damaged: its checksum does not match", where=path)
+    return tensors, metadata
 
 
-def _compute_digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
-    content = json.dumps(dict(facts), sort_keys=True).encode() + safetensors.torch.save(dict(tensors))
+def _compute_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    content = json.dumps(dict(metadata), sort_keys=True).encode() + safetensors.torch.save(dict(tensors))
     return hashlib.sha256(content).hexdigest()
 
 
 def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under `prefix.name`."""
+    """Return the tensors with their names changed to `prefix.name`."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those tensors that `add_prefix` named, under their own names."""
+    """Return the tensors named `prefix.name` by their plain names."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, assign: bool = False) -> None:
-    """Load a state, by `assign` into a module without memory; a `RunError` names the first tensor that does not fit."""
+    """Load a module's state, by `assign` if it is on the meta device; raise a RunError if a tensor does not fit."""
     expected = {name: (tensor.dtype, tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
-        odd = next(name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name))
-        raise RunError(f"{path}: damaged, or not of this version: tensor {odd} does not fit the method")
+        wrong = next(name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name))
+        raise RunError(f"damaged, or of another version: tensor {wrong} does not fit the method", where=path)
     module.load_state_dict(dict(tensors), assign=assign)
 
 
 def get_random_state(device: torch.device) -> dict[str, Tensor]:
-    """State of the generators that training draws from."""
+    """Return the state of the random number generators that training uses, by device type."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -76,7 +76,7 @@ def get_random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Restore what `get_random_state` gave."""
+    """Restore the states of `get_random_state`."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)

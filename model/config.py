@@ -1,17 +1,16 @@
-"""Settings of a run: frozen dataclasses whose fields are the keys of `--set key=value`."""
+"""Settings of a run: frozen dataclasses whose fields can be set by key and text."""
 
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from emodna.model.errors import ConfigError
 
 Config = TypeVar("Config")
 
-#: Steps of a run, unless its user asks for another number.
+#: Default number of steps of a run.
 DEFAULT_STEPS: Final = 1000
 
 Padding = Literal["silence", "zero", "mask"]
@@ -22,15 +21,16 @@ NORMALISATIONS: Final[tuple[Normalisation, ...]] = typing.get_args(Normalisation
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What a value of a setting must be, as an annotation of its field's type."""
+    """A constraint on the value of a setting, as an annotation of its field's type."""
 
-    says: str
-    holds: Callable[[Any], bool]
+    description: str
+    """Clause that completes "must be"."""
+    is_met: Callable[[Any], bool]
 
 
-#: What float32 can hold.
+#: Range of float32.
 _LEAST, _MOST = 1e-37, 3e38
-#: Of units, steps and the like; more could only be a slip.
+#: Upper bound of units, steps and the like: more must be a mistake.
 _MANY = 2**20
 
 Count = Annotated[int, Constraint(f"from 1 to {_MANY}", lambda value: 1 <= value <= _MANY)]
@@ -53,16 +53,16 @@ Window = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """What every method shares."""
+    """Settings of the training that all methods share."""
 
     batch_size: BatchSize = 64
-    """Utterances of the source, and as many of the target, per step."""
+    """Number of source utterances and number of target utterances per step."""
     frames: Window = 188
-    """Length of the window that the networks see: of MFCCs, 96 000 samples at 22 050 Hz; at least 0.25 s."""
+    """Frames per window; 188 frames of MFCCs are 96 000 samples at 22 050 Hz. At least 0.25 s."""
     padding: Padding = "silence"
     normalisation: Normalisation = "source"
     learning_rate: Positive = 1e-3
-    """Of RAdam."""
+    """Learning rate of RAdam."""
     beta1: Share = 0.9
     beta2: Share = 0.999
     epsilon: Positive = 1e-8
@@ -71,26 +71,26 @@ class TrainConfig:
     """Steps between two lines of metrics.jsonl."""
     checkpoint_seconds: Weight = 30.0
     snapshot_every: Number = 0
-    """Steps between two snapshots; 0: none, but with --select or --oracle-analysis about twenty in all."""
+    """Steps between two model snapshots; 0: none, or about 20 in total if a selection or an analysis needs them."""
     validation: Share = 0.0
-    """Share of each source that is held out to validate on; 0.1 with --select source-accuracy."""
+    """Share of each source that is held out to validate on; 0.1 to select by source accuracy."""
     deterministic: bool = False
-    """On CUDA: use deterministic algorithms only. On the CPU every run is deterministic."""
+    """True to use only deterministic algorithms on CUDA. On the CPU every run is deterministic."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordConfig:
-    """What a run records beside its results: it decides no weight, and may be another one at each resume."""
+    """Settings of a run's records; they change no result and may change at a resume."""
 
     tensorboard: bool = True
-    """Write TensorBoard events into the run folder, where the extra `tensorboard` is installed."""
+    """True to write TensorBoard events into the run folder if the extra `tensorboard` is installed."""
 
 
 def apply_shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, RecordConfig]:
-    """Return the configurations that no method changes, with those of the settings that are theirs.
+    """Return the configurations that all methods share, with the settings that belong to them.
 
-    The other settings are the method's, whose module needs torch: `apply_settings` checks all. A value of the wrong
-    type or range is a `ConfigError` that says what is valid.
+    Ignores the settings of the method, whose module needs torch; `apply_settings` checks all. Raises ConfigError for a
+    value of the wrong type or range.
     """
     train, record = TrainConfig(), RecordConfig()
     own = {*as_settings(train), *as_settings(record)}
@@ -99,60 +99,57 @@ def apply_shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, Rec
 
 
 def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Config, ...]:
-    """Return the configurations with settings, key -> value as text; a wrong key or value is a `ConfigError`."""
-    hints = [_get_types(config) for config in configs]
-    known = {key for each in hints for key in each}
+    """Return the configurations with settings, key -> text, applied; raise a ConfigError for a wrong key or value."""
+    types_of_configs = [_get_types(config) for config in configs]
+    keys = {key for types in types_of_configs for key in types}
     for key in settings:
-        if key not in known:
-            near = get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"--set {key}: unknown{hint}; valid: {', '.join(sorted(known))}")
+        if key not in keys:
+            raise ConfigError("unknown", field="settings", value=key, valid=sorted(keys))
     changed = []
-    for config, kinds in zip(configs, hints, strict=True):
-        mine = {key: _parse(key, text, kinds[key]) for key, text in settings.items() if key in kinds}
-        changed.append(replace(config, **mine))  # type: ignore[type-var]
+    for config, types in zip(configs, types_of_configs, strict=True):
+        own = {key: _parse(key, text, types[key]) for key, text in settings.items() if key in types}
+        changed.append(replace(config, **own))  # type: ignore[type-var]
     return tuple(changed)
 
 
 def build_config(defaults: Config, values: Mapping[str, Any]) -> Config:
-    """Return a configuration with the values of `as_settings`, else its defaults; a wrong one is a `ConfigError`."""
-    kinds = _get_types(defaults)
+    """Return a configuration with the values of `as_settings`; raise a ConfigError for a wrong key or value."""
+    types = _get_types(defaults)
     if not isinstance(values, Mapping):
         raise ConfigError("not a table of settings")
-    if unknown := sorted(values.keys() - kinds.keys()):
-        raise ConfigError(f"{unknown[0]}: unknown")
-    checked = {key: _validate(key, value, str(value), kinds[key]) for key, value in values.items()}
-    return replace(defaults, **checked)  # type: ignore[type-var]
+    if unknown := sorted(values.keys() - types.keys()):
+        raise ConfigError("unknown", field=unknown[0])
+    validated = {key: _validate(key, value, str(value), types[key]) for key, value in values.items()}
+    return replace(defaults, **validated)  # type: ignore[type-var]
 
 
 def check_keys(defaults: object, *beside: object) -> None:
-    """See that every field of a frozen dataclass can be a key of `--set`, `beside` those of other configurations.
+    """Check that every field of a frozen dataclass can be set by text, `beside` the fields of other configurations.
 
-    Raises ConfigError for a field whose type `--set` cannot read, whose default is not of its type, or that has another
-    type than a field of that name beside it.
+    Raises ConfigError for a field of an unsupported type, with a default of another type, or with the name but not the
+    type of another configuration's field.
     """
     try:
-        kinds = _get_types(defaults)
+        types = _get_types(defaults)
     except Exception as error:  # an annotation may be any expression
         raise ConfigError(f"its annotations cannot be read: {type(error).__name__}: {error}") from error
-    taken = {key: kind for each in beside for key, kind in _get_types(each).items()}
+    other_types = {key: value_type for each in beside for key, value_type in _get_types(each).items()}
     for field in fields(defaults):  # type: ignore[arg-type]
-        key, kind = field.name, kinds[field.name]
-        if key in taken and taken[key] != kind:
-            raise ConfigError(f"{key}: the training has a key of that name and of another type")
-        base, *checks = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
-        words = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
-        readable = all(isinstance(word, str) for word in words) if words else base in (bool, int, float, str)
-        if not readable or not all(isinstance(check, Constraint) for check in checks):
-            raise ConfigError(
-                f"{key}: --set reads bool, int, float, str, Literal of words and those of model/config.py"
-            )
+        key, value_type = field.name, types[field.name]
+        if key in other_types and other_types[key] != value_type:
+            raise ConfigError("the training has a key of this name with another type", field=key)
+        base, *constraints = _split_annotation(value_type)
+        words = typing.get_args(value_type) if typing.get_origin(value_type) is Literal else ()
+        is_supported = all(isinstance(word, str) for word in words) if words else base in (bool, int, float, str)
+        if not is_supported or not all(isinstance(each, Constraint) for each in constraints):
+            problem = "its type must be bool, int, float, str, a Literal of words or a type of emodna.model.config"
+            raise ConfigError(problem, field=key)
         value = getattr(defaults, key)
-        _validate(key, value, str(value), kind)
+        _validate(key, value, str(value), value_type)
 
 
 def as_settings(config: object) -> dict[str, Any]:
-    """Every key of a configuration with its value."""
+    """Return every key of a configuration with its value."""
     return asdict(config)  # type: ignore[call-overload,no-any-return]
 
 
@@ -161,30 +158,35 @@ def _get_types(config: object) -> dict[str, Any]:
     return typing.get_type_hints(type(config), include_extras=True)
 
 
-def _parse(key: str, text: str, kind: Any) -> object:
-    """Read a value as TOML would, or as plain text."""
+def _split_annotation(value_type: Any) -> tuple[Any, ...]:
+    """Return the type and the constraints of an Annotated type; other types have no constraints."""
+    return typing.get_args(value_type) if typing.get_origin(value_type) is Annotated else (value_type,)
+
+
+def _parse(key: str, text: str, value_type: Any) -> object:
+    """Parse a value as TOML, or keep it as plain text."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    if typing.get_origin(kind) is Annotated and typing.get_args(kind)[0] is str and not isinstance(value, str):
-        value = text  # 0.9 where a word is wanted is a wrong word
-    return _validate(f"--set {key}", value, text, kind)
+    if typing.get_origin(value_type) is Annotated and _split_annotation(value_type)[0] is str:
+        value = value if isinstance(value, str) else text  # a number instead of a word is a wrong word
+    return _validate(key, value, text, value_type)
 
 
-def _validate(key: str, value: object, text: str, kind: Any) -> object:
-    """A value, if it is of its field's type and range."""
-    if typing.get_origin(kind) is Literal:
-        valid, says = value in typing.get_args(kind), "one of " + ", ".join(map(str, typing.get_args(kind)))
-    else:
-        base, *checks = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
-        if base is float and type(value) is int:
-            value = float(value)
-        valid, says = type(value) is base, f"of type {base.__name__}"
-        for check in checks if valid else ():
-            if not check.holds(value):
-                valid, says = False, check.says
-                break
-    if not valid:
-        raise ConfigError(f"{key}={text:.40}: must be {says}")
+def _validate(key: str, value: object, text: str, value_type: Any) -> object:
+    """Return a value of a key's type and range; raise a ConfigError for another one."""
+    given = f"{text:.40}"
+    if typing.get_origin(value_type) is Literal:
+        if value not in (words := typing.get_args(value_type)):
+            raise ConfigError("unknown", field=key, value=given, valid=words)
+        return value
+    base, *constraints = _split_annotation(value_type)
+    if base is float and type(value) is int:
+        value = float(value)
+    if type(value) is not base:
+        raise ConfigError(f"must be of type {base.__name__}", field=key, value=given)
+    for constraint in constraints:
+        if not constraint.is_met(value):
+            raise ConfigError(f"must be {constraint.description}", field=key, value=given)
     return value

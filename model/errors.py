@@ -1,4 +1,4 @@
-"""What goes wrong on this floor for a reason that a user can mend."""
+"""Errors of runs and experiments that a user can fix, and the actions that fix them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,24 +6,23 @@ from pathlib import Path
 from emodna.pipeline.errors import Action, EmodnaError
 
 
-class ConfigError(EmodnaError):
-    """A setting that does not exist or does not have that value; says what is valid."""
+@dataclass(frozen=True)
+class TrainRun(Action):
+    """Train a new run."""
 
 
-class RunError(EmodnaError):
-    """A run folder that is missing, damaged, not empty, or of another configuration."""
+@dataclass(frozen=True)
+class ResumeRun(Action):
+    """Resume a run from its checkpoint, or train it if it has none."""
+
+    path: Path
 
 
-class TrainingError(EmodnaError):
-    """Training cannot go on: a loss is no longer finite, or a corpus has nothing to train on."""
+@dataclass(frozen=True)
+class ListRuns(Action):
+    """List the runs of a folder."""
 
-
-class EvaluationError(EmodnaError):
-    """A corpus that a run's model cannot be evaluated on."""
-
-
-class BenchError(EmodnaError):
-    """A benchmark that is missing, damaged, or of other conditions."""
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -48,3 +47,23 @@ class StartGpuWorkers(Action):
 
     scheduler: str
     """Address of the scheduler."""
+
+
+class ConfigError(EmodnaError):
+    """A setting that is unknown or has an invalid value."""
+
+
+class RunError(EmodnaError):
+    """A run folder that is missing, damaged, not empty or of another configuration."""
+
+
+class TrainingError(EmodnaError):
+    """A training that cannot start or continue, such as one without labels or with a loss that is not finite."""
+
+
+class EvaluationError(EmodnaError):
+    """A corpus that a run's model cannot be evaluated on."""
+
+
+class BenchError(EmodnaError):
+    """An experiment that is missing, damaged or of other conditions."""

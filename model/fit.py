@@ -1,4 +1,4 @@
-"""One run, from stores to a result: make the streams, train, select, predict, evaluate, write."""
+"""Execute a run, from stores to a result: make the streams, train, select, predict, evaluate, write."""
 
 import logging
 import time
@@ -34,12 +34,12 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 def fit(request: FitRequest, callback: FitCallback, stop_listener: StopListener = never_stop) -> dict[str, Any]:
-    """Train and evaluate, `stop_listener` as `train` does, or raise an `EmodnaError`; return the content of result.json."""
+    """Train and evaluate a run, or raise an EmodnaError; return the content of result.json."""
     return execute_plan(resolve_request(request), callback, stop_listener)
 
 
 def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListener = never_stop) -> dict[str, Any]:
-    """Train and evaluate a resolved request; as `fit`."""
+    """Train and evaluate a resolved request, as `fit` does; `stop_listener` as in `train`."""
     request, config, target = plan.request, plan.config, plan.request.target
     run = RunFolder(plan.folder)
     snapshots = Snapshots(run.snapshots, plan.train.snapshot_every, request.steps)
@@ -66,7 +66,7 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
                 "select": request.select,
                 "selected_step": step,
                 **evaluate(assign_labels(probabilities), target, request.task),
-                "wall_seconds": time.perf_counter() - plan.began,
+                "wall_seconds": time.perf_counter() - plan.start_time,
                 "steps_per_second": timing.steps / timing.seconds if timing.steps else None,
                 "blocked_seconds": timing.blocked_seconds,
                 "run": str(run.path.absolute()),
@@ -77,13 +77,13 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
             run.done.touch()
         if request.oracle_analysis and not run.oracle.exists():
             write_oracle_analysis(run, TrainedModel.load(run.model, request.device), snapshots, target)
-        return {**read_json(run.result), "run": str(run.path.absolute())}  # it may have been moved
+        return {**read_json(run.result), "run": str(run.path.absolute())}  # the folder may have been moved
 
 
 def _train(
     plan: FitPlan, run: RunFolder, callback: FitCallback, stop_listener: StopListener
 ) -> tuple[TrainedModel, Sources, Timing]:
-    """Train the method; return the model, how each source's utterances become its input, and the time it took."""
+    """Train the method; return the model, each source with its framer, and the timing."""
     request, method, streams = plan.request, plan.method, make_streams(plan)
     generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
     with generators, use_deterministic_algorithms(enabled=plan.train.deterministic), force_float32():
@@ -102,7 +102,7 @@ def _train(
             compile=request.compile,
             cuda_graph=request.cuda_graph,
         )
-    settings = as_settings(plan.settled.config)
+    settings = as_settings(plan.resolved.config)
     model = TrainedModel(
         method.eval(), settings, request.task, request.target.dim, streams.target_framer, plan.features
     )
@@ -110,24 +110,24 @@ def _train(
 
 
 class Streams(NamedTuple):
-    """The streams of a run, and how utterances become windows in them."""
+    """The streams of a run and their framers."""
 
     source: Stream[LabelledBatch]
-    """Of the sources; for an oracle that is cross-validated, of the target."""
+    """Stream of the sources; of the target for a cross-validated oracle."""
     target: Stream[Batch]
     source_framers: list[Framer]
     target_framer: Framer
 
 
 def make_streams(plan: FitPlan) -> Streams:
-    """Make the streams of a run. Here alone an oracle, and nothing else, is given labels of the target."""
+    """Make the streams of a run. This is the only place where an oracle gets the target's labels."""
     request, train, target = plan.request, plan.train, plan.request.target
     sources = [(each.store, each.labels) for each in plan.splits]
     source_statistics, target_statistics = compute_statistics(train.normalisation, sources, target)
 
     def windows(store: FeatureStore, statistics: Statistics | None) -> CorpusWindows:
         framer = Framer(train.frames, train.padding, statistics, plan.features.silence)
-        return CorpusWindows(store, framer, plan.facts.languages)
+        return CorpusWindows(store, framer, plan.data.languages)
 
     labelled = [(windows(store, own), labels) for (store, labels), own in zip(sources, source_statistics, strict=True)]
     targets = windows(target, target_statistics)
@@ -137,32 +137,32 @@ def make_streams(plan: FitPlan) -> Streams:
     if plan.supervision == "oracle-labels":
         target_stream = LabelledTargetStream(targets, target.labels(request.task), **batches)
     elif plan.folds is not None:
-        seen = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
-        source_stream = FoldStream(targets, seen, **batches)
+        labels_of_folds = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
+        source_stream = FoldStream(targets, labels_of_folds, **batches)
     return Streams(source_stream, target_stream, [each.framer for each, _ in labelled], targets.framer)
 
 
 def _warn(plan: FitPlan) -> None:
-    """Warn of what a user may not have meant."""
+    """Log a warning for an oracle, for audio that source and target share, and for the method's remarks."""
     method = plan.request.method
     if is_oracle(plan.supervision):
-        _LOG.warning("%s: %s learns from the target's labels: a bound for methods, not one of them", ORACLE, method)
+        _LOG.warning("%s: %s learns from the target's labels: its result is a bound for methods", ORACLE, method)
     for corpus, count in plan.config["shared_audio"].items():
         if count:
-            _LOG.warning("--src %s: has %d utterances of the target, with their labels", corpus, count)
-    for remark in plan.settled.remarks:
+            _LOG.warning("source %s contains %d utterances of the target, with their labels", corpus, count)
+    for remark in plan.resolved.remarks:
         _LOG.warning("%s: %s", method, remark)
 
 
 def _check_resume(request: FitRequest, run: RunFolder, config: dict[str, Any]) -> None:
-    """Warn of a resume that finds nothing to go on from, or by other versions, which may round otherwise.
+    """Log a warning for a resume without a checkpoint or with other versions, which may round differently.
 
-    Other folds are a `RunError`: networks would come to judge speakers whom they have heard.
+    Raises RunError if the folds differ: networks would predict for speakers that they were trained on.
     """
-    began = read_json(run.config)
-    if began.get("folds") != config["folds"]:
-        raise RunError(f"--resume {run.path}: the folds are no longer those that it began with; start a new run")
+    first_config = read_json(run.config)
+    if first_config.get("folds") != config["folds"]:
+        raise RunError("the folds have changed since the run started", where=run.path, remedy="start a new run")
     if request.resume and not run.resume.exists():
-        _LOG.warning("%s: no checkpoint there: begins with the first step", run.path)
-    if (earlier := began.get("versions")) != config["versions"]:
-        _LOG.warning("the run was begun with other versions, %s: it may not end bit for bit as it would have", earlier)
+        _LOG.warning("%s: no checkpoint found: training starts at the first step", run.path)
+    if (earlier := first_config.get("versions")) != config["versions"]:
+        _LOG.warning("the run was started with other versions, %s: its result may differ in rounding", earlier)

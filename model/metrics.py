@@ -1,10 +1,10 @@
-"""Scores, and the constant predictors that every score has to be seen beside.
+"""Compute the scores of predictions and of constant predictors.
 
-WAR is plain accuracy and F1 is that of class 1 (high / positive): the only readings that the paper's tables allow.
-A constant answer has UAR 50; on the 30 pairs "always high" has a WAR of 62.5 and an F1 of 76.7.
+WAR is the accuracy and F1 the F1 score of class 1 (high / positive): no other reading fits the paper's tables.
+Constant predictors have UAR 50; over the 30 pairs, "always high" has a mean WAR of 62.5 and a mean F1 of 76.7.
 
-All of them follow from four counts, the confusions of two classes: how often class 0 was called 0 and 1, and class 1
-was called 0 and 1, in this order. So many sets of predictions can be scored at once.
+All scores follow from four counts, the confusions: class 0 predicted as 0 and as 1, class 1 predicted as 0 and as 1.
+Many sets of predictions are scored at once by their confusions.
 """
 
 from dataclasses import dataclass, fields
@@ -18,14 +18,14 @@ from emodna.model.label import SCORE_NAMES as SCORE_NAMES
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """In percent."""
+    """Scores in percent."""
 
     war: float
     """Weighted average recall: accuracy."""
     f1: float
-    """Of class 1; 0 where nothing is, and nothing is called, class 1."""
+    """F1 of class 1; 0 if class 1 neither occurs nor is predicted."""
     uar: float
-    """Unweighted average recall, over the classes that occur."""
+    """Unweighted average recall of the classes that occur."""
     macro_f1: float
     """Mean F1 of the two classes."""
 
@@ -36,19 +36,19 @@ SCORES: Final = tuple(field.name for field in fields(Scores))
 def confusions(
     truth: NDArray[np.int64], predicted: NDArray[np.int64], group: NDArray[np.int64] | None = None, groups: int = 1
 ) -> NDArray[np.int64]:
-    """Count the confusions (groups, 4), by group numbers (n,) if there are any, of classes 0 and 1 (n,)."""
-    kind = 2 * truth + predicted
-    where = kind if group is None else 4 * group + kind
-    return np.bincount(where, minlength=4 * groups).reshape(groups, 4)
+    """Count the confusions (groups, 4) of labels (n,) and predictions (n,), by group numbers (n,) if given."""
+    cell = 2 * truth + predicted
+    index = cell if group is None else 4 * group + cell
+    return np.bincount(index, minlength=4 * groups).reshape(groups, 4)
 
 
 def compute_scores(counts: NDArray[Any]) -> NDArray[np.float64]:
-    """Scores (..., 4), as `SCORES` lists them, of confusions (..., 4); nan of none at all."""
+    """Return the scores (..., 4), in the order of `SCORES`, of confusions (..., 4); NaN if all four are 0."""
     right_low, wrong_low, wrong_high, right_high = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     wrong = wrong_low + wrong_high
     f1_high, f1_low = _ratio(2 * right_high, 2 * right_high + wrong), _ratio(2 * right_low, 2 * right_low + wrong)
     low, high = right_low + wrong_low, right_high + wrong_high
-    recalls = _ratio(right_low, low) + _ratio(right_high, high)  # a class that does not occur adds nothing
+    recalls = _ratio(right_low, low) + _ratio(right_high, high)  # 0 for a class that does not occur
     with np.errstate(invalid="ignore"):
         war = (right_low + right_high) / (low + high)
         uar = recalls / ((low > 0).astype(np.float64) + (high > 0))
@@ -56,22 +56,22 @@ def compute_scores(counts: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def scores(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> Scores:
-    """Score predictions (n,) of 0 and 1 against the truth (n,)."""
+    """Return the scores of predictions (n,) of classes 0 and 1, given the labels (n,)."""
     return Scores(*compute_scores(confusions(truth, predicted)[0]).tolist())
 
 
 def constant_scores(truth: NDArray[np.int64]) -> dict[str, Scores]:
-    """Scores of the answers that look at nothing; `majority` knows the target's labels."""
+    """Return the scores of constant predictors; `majority` uses the labels (n,) themselves."""
     majority = int(2 * truth.sum() >= len(truth))
-    answers = {"always_high": 1, "always_low": 0, "majority": majority}
-    return {name: scores(truth, np.full_like(truth, answer)) for name, answer in answers.items()}
+    constants = {"always_high": 1, "always_low": 0, "majority": majority}
+    return {name: scores(truth, np.full_like(truth, constant)) for name, constant in constants.items()}
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Part of a whole; 0 of nothing."""
+    """Return part / whole; 0 if the whole is 0."""
     return part / np.where(whole > 0, whole, 1)
 
 
-def assign_labels(of_class_1: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Labels (n,) of probabilities (n,) of class 1: 1 from a half on, as in predictions.parquet."""
-    return (of_class_1 >= 0.5).astype(np.int64)
+def assign_labels(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the predicted labels (n,) for probabilities (n,) of class 1: 1 from 0.5 on."""
+    return (probabilities >= 0.5).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What a run's corpora are, kept in its folder: cards and exports need it where the stores are gone."""
+"""Record a run's corpora in its folder, for cards and exports without the stores."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,13 @@ from typing import Any, Final, Literal
 import pyarrow.compute as pc
 
 from emodna.model.data.validation import Split
-from emodna.model.errors import RunError
+from emodna.model.errors import RunError, TrainRun
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.pipeline.emotions import CLASS_NAMES, Task
+from emodna.pipeline.errors import Remedy
 from emodna.pipeline.store import FeatureStore
 
-#: Words of a licence that keep commerce out: the NC of Creative Commons, and what is given to researchers alone.
+#: Words of licences that forbid commercial use: Creative Commons' NC, and restrictions to research.
 _NOT_FOR_COMMERCE: Final = re.compile(r"\bNC\b|non-?commercial|\bresearch\b", re.IGNORECASE)
 
 
@@ -25,47 +26,48 @@ class RunCorpus:
     name: str
     feature_set: str
     fingerprint: str
-    """Of the store's content."""
+    """Fingerprint of the store."""
     licence: str
     citation: str
     utterances: int
     seconds: float
     rejected: int
-    """Files that could not be used."""
+    """Number of files that could not be used."""
     speakers: int
     languages: Sequence[str]
-    """ISO 639-1."""
+    """ISO 639-1 codes."""
     segmentation: Mapping[str, Any] | None
-    """Rule by which recordings were cut into utterances."""
+    """Rule that cuts recordings into utterances; None if they are whole."""
     classes: Mapping[str, int]
-    """Utterances of each class of the task, 0 first; of a source, all but the held-out ones were trained on."""
+    """Number of utterances of each class of the task, class 0 first, with the held-out ones."""
     unlabelled: int
-    """Utterances without a label of the task; of a source, they were left out."""
+    """Number of utterances without a label of the task; a source's are not trained on."""
     held_out: int
-    """Labelled utterances of a source that were kept from the training, to choose a snapshot by."""
+    """Number of labelled utterances of a source that are held out to validate on."""
     emotions: Mapping[str, int]
 
     @property
     def forbids_commerce(self) -> bool:
-        """Whether its licence, as far as its words tell, keeps commercial use out."""
+        """True if the words of the licence forbid commercial use."""
         return _NOT_FOR_COMMERCE.search(self.licence) is not None
 
 
 def write_corpora(run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task) -> None:
-    """Write down the corpora of a run whose training is over: the target's labels are counted."""
-    found = [_describe_corpus("source", each.store, task, held_out=len(each.held_out)) for each in sources]
-    found.append(_describe_corpus("target", target, task, held_out=0))
-    write_json(run.corpora, {"corpora": [asdict(corpus) for corpus in found]})
+    """Write the corpora of a run after its training: this counts the target's labels."""
+    corpora = [_describe_corpus("source", each.store, task, held_out=len(each.held_out)) for each in sources]
+    corpora.append(_describe_corpus("target", target, task, held_out=0))
+    write_json(run.corpora, {"corpora": [asdict(corpus) for corpus in corpora]})
 
 
 def read_corpora(run: RunFolder) -> list[RunCorpus]:
-    """Read what `write_corpora` wrote; a `RunError` if it is damaged or missing, as in runs of earlier versions."""
+    """Read the corpora of a run; raise a RunError if the file is damaged, or missing as in runs of earlier versions."""
     if not run.corpora.exists():
-        raise RunError(f"{run.corpora}: no such file: not a finished run of this version; run emodna-fit again")
+        problem = "not found: the run is not finished, or of an earlier version"
+        raise RunError(problem, where=run.corpora, remedy=Remedy("train it again", TrainRun()))
     try:
         return [RunCorpus(**entry) for entry in read_json(run.corpora)["corpora"]]
     except (KeyError, TypeError) as error:
-        raise RunError(f"{run.corpora}: damaged ({error})") from error
+        raise RunError(f"damaged: {error}", where=run.corpora) from error
 
 
 def _describe_corpus(role: Literal["source", "target"], store: FeatureStore, task: Task, *, held_out: int) -> RunCorpus:

@@ -1,4 +1,4 @@
-"""A run's folder: its files by name, and the configuration that a resume must find unchanged."""
+"""Access the files of a run's folder, and protect it from other runs and other configurations."""
 
 import hashlib
 import json
@@ -10,18 +10,19 @@ from typing import Any, Final
 
 import filelock
 
-from emodna.model.errors import RunError
+from emodna.model.errors import ListRuns, ResumeRun, RunError
+from emodna.pipeline.errors import Remedy
 from emodna.pipeline.files import is_temporary, write_atomically
 
-#: Between the names of several source corpora; no corpus's name has it.
+#: Separator of the names of several sources; no corpus name contains it.
 JOIN: Final = "+"
 _LOCK: Final = ".lock"
-#: Seconds: whoever looks whether a run is at work holds its lock for an instant.
+#: Timeout in s: a check whether a run is training holds its lock for an instant.
 _LOCK_SECONDS: Final = 0.2
 
 
 class _File:
-    """A file of a run's folder, by its name."""
+    """A descriptor that returns the path of a file in a run's folder."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -32,72 +33,78 @@ class _File:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run, and its files by name."""
+    """The folder of a run, with the paths of its files."""
 
     path: Path
 
-    #: Everything that decides the run, resolved, with versions and the stores' fingerprints.
+    #: Complete configuration, with versions and the stores' fingerprints.
     config = _File("config.json")
-    #: One line of JSON every so many steps.
+    #: Logged values, one line of JSON per logged step.
     metrics = _File("metrics.jsonl")
-    #: State of the training, to go on from.
+    #: Checkpoint to resume from.
     resume = _File("resume.safetensors")
-    #: The trained model, with all that prediction needs.
+    #: Trained model, with everything that prediction needs.
     model = _File("model.safetensors")
     #: Probability and label of each target utterance.
     predictions = _File("predictions.parquet")
-    #: Scores beside the constants'.
+    #: Scores, with those of constant predictors.
     result = _File("result.json")
-    #: Folder of the method's states along the way, if there are any.
+    #: Folder of the model snapshots, if the run saves any.
     snapshots = _File("snapshots")
-    #: Each label-free criterion for each snapshot, if one was to choose.
+    #: Label-free criteria of each model snapshot, if the run selects one.
     selection = _File("selection.json")
-    #: Scores of each snapshot by the target's labels, if that was asked for: no result.
+    #: Oracle analysis: scores of each model snapshot by the target's labels.
     oracle = _File("oracle.json")
-    #: Term and step of a loss that ceased to be finite, and the ids of the batches.
+    #: Term and step of a loss that was not finite, and the ids of its batches.
     not_finite = _File("not_finite.json")
-    #: Licences, citations and counts of a finished run's corpora.
+    #: Licences, citations and counts of the corpora of a finished run.
     corpora = _File("corpora.json")
-    #: The model card.
+    #: Model card.
     card = _File("MODEL_CARD.md")
-    #: The exported model, unless its user names another file.
+    #: Default path of the exported model.
     onnx = _File("model.onnx")
     #: Mark of a finished run.
     done = _File("done")
-    #: Held while a run is at work.
+    #: Lock that a running training holds.
     lock = _File(_LOCK)
 
     def find_model(self) -> Path:
-        """Return the path of the trained model. A `RunError` if the run is not finished, or this is no run's folder."""
-        if not self.model.exists():
-            if self.config.exists():
-                raise RunError(f"{self.path}: the run is not finished; emodna-fit with --resume goes on with it")
-            raise RunError(f"{self.path}: {'' if self.path.exists() else 'no such folder: '}not a run's folder")
-        return self.model
+        """Return the path of the trained model; raise a RunError if there is none."""
+        if self.model.exists():
+            return self.model
+        if self.config.exists():
+            remedy = Remedy("resume it with the same options", ResumeRun(self.path))
+            raise RunError("the run is not finished", where=self.path, remedy=remedy)
+        problem = "not a run's folder" if self.path.exists() else "not found"
+        raise RunError(problem, where=self.path, remedy=Remedy("choose a run", ListRuns(self.path.parent)))
 
     @contextmanager
     def claim(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
-        """Be the only run in the folder: a new one, or if `resume` one of the same decisive configuration."""
-        self._check(config, resume=resume)  # before anything is written into what may be somebody else's folder
+        """Lock the folder for a new run or, with `resume`, for one of the same decisive configuration.
+
+        Raises RunError if the folder has other content, or another process holds the lock.
+        """
+        self._check(config, resume=resume)  # before writing: the folder may belong to somebody else
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with filelock.FileLock(self.lock, timeout=_LOCK_SECONDS):
-                self._check(config, resume=resume)  # another run may have begun meanwhile
-                for left in filter(is_temporary, list(self.path.iterdir())):  # by a kill
-                    left.unlink(missing_ok=True)
+                self._check(config, resume=resume)  # another run may have started meanwhile
+                for leftover in filter(is_temporary, list(self.path.iterdir())):
+                    leftover.unlink(missing_ok=True)
                 if not self.config.exists():
                     write_json(self.config, config)
                 yield
         except filelock.Timeout:
-            raise RunError(f"--out {self.path}: another run is at work in it") from None
+            raise RunError("another process is training this run", where=self.path) from None
 
     def check_free(self, *, resume: bool) -> None:
-        """Raise `RunError` for a folder that holds something, unless a run is to be resumed."""
+        """Raise a RunError if the folder is not empty, except to resume a run."""
         if not resume and not self._is_empty():
-            raise RunError(f"--out {self.path}: not empty; give --resume to go on with it, or another --out")
+            remedy = Remedy("choose another {out}, or set {resume=True} to continue the run")
+            raise RunError("not empty", field="out", value=self.path, remedy=remedy)
 
     def _is_empty(self) -> bool:
-        # A run that was killed before its configuration was safe has left a temporary file at most.
+        # A run that was killed before it saved its configuration leaves at most a temporary file.
         present = list(self.path.iterdir()) if self.path.exists() else []
         return all(path.suffix == ".tmp" or path.name == _LOCK for path in present)
 
@@ -105,29 +112,33 @@ class RunFolder:
         self.check_free(resume=resume)
         if self._is_empty():
             return
+        if not self.config.exists():
+            remedy = Remedy("choose another {out}")
+            raise RunError("not a run's folder", field="out", value=self.path, remedy=remedy)
         earlier = read_json(self.config).get("decisive")
         if not isinstance(earlier, dict):
-            raise RunError(f"{self.config}: damaged: not the configuration of a run")
-        differing = _describe_differences(earlier, json.loads(json.dumps(config["decisive"])))
-        if differing:
-            raise RunError(f"--resume {self.path}: the run was begun with another configuration: {differing}")
+            raise RunError("damaged: not the configuration of a run", where=self.config)
+        differences = _describe_differences(earlier, json.loads(json.dumps(config["decisive"])))
+        if differences:
+            problem = f"the run was started with another configuration: {differences}"
+            raise RunError(problem, field="out", value=self.path, remedy=Remedy("choose another {out}"))
 
 
 def hash_settings(decisive: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that tell configurations apart."""
+    """Return a hash of a decisive configuration, 8 hexadecimal digits."""
     return hashlib.sha256(json.dumps(dict(decisive), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a run's JSON file. A missing or damaged one is a `RunError`."""
+    """Read a JSON file of a run; raise a RunError if it is missing or damaged."""
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
-        raise RunError(f"{path}: no such file: not a run's folder") from None
+        raise RunError("not found", where=path) from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: damaged ({error})") from error
+        raise RunError(f"damaged: {error}", where=path) from error
     if not isinstance(content, dict):
-        raise RunError(f"{path}: damaged (not a JSON object)")
+        raise RunError("damaged: not a JSON object", where=path)
     return content
 
 
@@ -137,7 +148,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _describe_differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """Keys whose values differ, as `key: earlier -> now`."""
+    """Return the keys whose values differ, as `key: earlier -> now`."""
     parts = []
     for key in sorted({*earlier, *now}):
         before, after = earlier.get(key), now.get(key)

@@ -9,7 +9,7 @@ _MARKDOWN: Final = re.compile(r"[\\`*_{}\[\]<>|~&$]")
 
 
 def quote_yaml(value: object) -> str:
-    """Return a value as a YAML string: a JSON string with all invisible characters escaped."""
+    """Return a value as a YAML string: a JSON string with escaped invisible characters."""
     quoted = json.dumps(str(value), ensure_ascii=False)
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 

@@ -26,10 +26,10 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
     if (store / layout.STORE_JSON).exists():
         return store
     action = PrepareCorpus(corpus, cache, feature_set)
-    found = [path.name for path in list_stores(cache) if path.parent.name == corpus]
-    if found:
+    names = [path.name for path in list_stores(cache) if path.parent.name == corpus]
+    if names:
         remedy = Remedy("choose one with {feature_set}, or extract these features", action)
-        raise StoreError(f"no features {folder} in {cache}", where=corpus, valid=found, remedy=remedy)
+        raise StoreError(f"no features {folder} in {cache}", where=corpus, valid=names, remedy=remedy)
     # Suggest corpora of the cache only for a name that no registered corpus has.
     prepared = () if corpora.find_selection(corpus) else list_prepared_corpora(cache)
     raise StoreError(f"not prepared in {cache}", where=corpus, valid=prepared, remedy=Remedy("prepare it", action))
@@ -45,13 +45,13 @@ def resolve_store(cache: Path, name: str) -> Path:
     for path in (Path(name), cache / name):
         if (path / layout.STORE_JSON).exists():
             return path
-    found = [path for path in list_stores(cache) if path.parent.name == name]
-    found = found or [file.parent for file in sorted(Path(name).glob(f"*/{layout.STORE_JSON}"))]  # folder of a corpus
-    usual = [path for path in found if path.name == FEATURE_SETS[DEFAULT_FEATURE_SET].name]
-    if len(found) == 1 or usual:
-        return (usual or found)[0]
-    if found:
-        raise StoreError("several stores match", where=name, valid=found, remedy="give the path of one")
+    stores = [path for path in list_stores(cache) if path.parent.name == name]
+    stores = stores or [file.parent for file in sorted(Path(name).glob(f"*/{layout.STORE_JSON}"))]  # folder of a corpus
+    default_stores = [path for path in stores if path.name == FEATURE_SETS[DEFAULT_FEATURE_SET].name]
+    if len(stores) == 1 or default_stores:
+        return (default_stores or stores)[0]
+    if stores:
+        raise StoreError("several stores match", where=name, valid=stores, remedy="give the path of one")
     if not (prepared := list_prepared_corpora(cache)):
         remedy = Remedy("prepare a corpus", PrepareCorpus(cache=cache))
         raise StoreError(f"store not found; folder {cache} has no stores", where=name, remedy=remedy)

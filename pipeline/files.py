@@ -22,9 +22,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Yield a stream whose content replaces a file at the end of the block. If the block raises, the file is unchanged.
+    """Yield a stream whose content replaces a file at the end of the block, unless the block raises.
 
-    The temporary name has no suffix of a store's files, so that nothing reads an unfinished one.
+    The temporary name has no suffix of a store's files, so nothing reads an unfinished file.
     """
     temporary = make_temporary_path(path)
     try:
@@ -74,7 +74,7 @@ def flush_folder(folder: Path) -> None:
 
 @contextmanager
 def name_in_errors(path: Path, instead_of: Path | None = None) -> Iterator[None]:
-    """Add a path to an `OSError` of the block that names no file, or only `instead_of`, a temporary one."""
+    """Add a path to an `OSError` in this block that names no file, or only the temporary file `instead_of`."""
     try:
         yield
     except OSError as error:
@@ -89,9 +89,9 @@ def replace_atomically(
 ) -> Iterator[Path]:
     """Yield a temporary path for an export, and rename it to its destination at the end of the block.
 
-    For a folder, which is yielded empty, `own_files` is the pattern of its relative paths, and `always` some that each
-    export has. For a single file, `own_files` is None. An earlier export is replaced if `force` is true, but never a
-    folder with other files or without those in `always`.
+    For a folder, which is yielded empty, `own_files` is a pattern of the paths in it, and `always` has paths that every
+    export contains. For a single file, `own_files` is None. `force` replaces an earlier export, but never a folder with
+    other files or without the paths in `always`.
 
     Raises `ExportError`: the destination cannot be written or replaced.
     """
@@ -104,7 +104,7 @@ def replace_atomically(
         for path in [temporary, *temporary.rglob("*")]:  # all content is on disk before the rename
             flush_folder(path)
         if own_files and destination.is_dir() and any(destination.iterdir()):
-            # A folder cannot be renamed to a full one. A process killed in between leaves none, not half of one.
+            # A folder cannot replace a non-empty one. A kill between these lines leaves no export, never half of one.
             old = destination.with_name(f"{destination.name}.{os.getpid()}.old")
             destination.rename(old)
             temporary.rename(destination)
@@ -136,10 +136,10 @@ def _check_destination(
         return
     if not destination.is_dir() or destination.is_symlink():
         raise ExportError("is a file, but this format is a folder", field="out", value=destination)
-    held = sorted(path.relative_to(destination).as_posix() for path in destination.rglob("*") if not path.is_dir())
-    foreign = [path for path in held if not own_files.fullmatch(path)]
-    if foreign := foreign or (held if not set(always) <= set(held) else []):
+    files = sorted(path.relative_to(destination).as_posix() for path in destination.rglob("*") if not path.is_dir())
+    foreign = [path for path in files if not own_files.fullmatch(path)]
+    if foreign := foreign or (files if not set(always) <= set(files) else []):
         problem = f"contains files that are not of an export, such as {foreign[0]}"
         raise ExportError(problem, field="out", value=destination, remedy=Remedy("choose another {out}"))
-    if held and not force:
+    if files and not force:
         raise ExportError("is not empty", field="out", value=destination, remedy=_CHOOSE_OR_REPLACE)

@@ -11,23 +11,23 @@ from emodna.pipeline.errors import EmodnaError, PluginError
 
 Kind = TypeVar("Kind")
 
-#: Names that any file system takes for a folder.
+#: Pattern of names that are valid folder names in any file system.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 #: Rule of `is_valid_name`, for error messages.
 NAME_RULE: Final = "lower-case letters, digits, - and _, not start with - or _, and not be `all`"
 
 
 def is_valid_name(name: str) -> bool:
-    """Return True if a corpus, feature set or method may have this name. `all` selects every one."""
+    """Return True if a corpus, feature set or method may have this name. `all` is reserved."""
     return _NAME.fullmatch(name) is not None and name != "all"
 
 
 def find_entry_points(group: str) -> Mapping[str, EntryPoint]:
-    """Return the entry points of a group by name, sorted. The first on the path wins. Imports nothing."""
-    found: dict[str, EntryPoint] = {}
+    """Return the entry points of a group by name, sorted; of equal names, the first on the path. Imports nothing."""
+    entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
-        found.setdefault(entry.name, entry)
-    return dict(sorted(found.items()))
+        entries.setdefault(entry.name, entry)
+    return dict(sorted(entries.items()))
 
 
 def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
@@ -62,7 +62,7 @@ def wrap_plugin_errors(entry: EntryPoint, call: str) -> Iterator[None]:
 def make_plugin_error(entry: EntryPoint, reason: str) -> PluginError:
     """Return a `PluginError` that names the plug-in and its package."""
     package = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
-    return PluginError(f"the plug-in{package} is broken: {reason}", where=entry.name)
+    return PluginError(f"plug-in{package} cannot be used: {reason}", where=entry.name)
 
 
 def _describe_error(error: BaseException) -> str:

@@ -21,7 +21,7 @@ ROWS_PER_BATCH: Final = 8192
 #: Position of a value that is not found.
 NOT_FOUND: Final = -1
 
-#: Types without support in `Table.take` -> types of the same values with it.
+#: Types that `Table.take` does not support -> types of the same values that it supports.
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
@@ -51,7 +51,7 @@ def iterate_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def choose_column_names(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
-    """Return new names for a user's columns: those that are taken get the prefix `own_`."""
+    """Return new names for a user's columns: old -> new. A taken name gets the prefix `own_`."""
     new: dict[str, str] = {}
     for name in names:
         free = name
@@ -73,12 +73,12 @@ def iterate_values(column: pa.ChunkedArray) -> Iterator[Any]:
 
 
 def to_python(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """Return the values of a column; as text if Python has no such type (times in ns)."""
+    """Return the values of a column; as text if Python has no such type (such as times in ns)."""
     try:
-        found: list[Any] = column.to_pylist()
+        values: list[Any] = column.to_pylist()
     except ValueError:
-        found = column.cast(pa.string()).to_pylist()
-    return found
+        values = column.cast(pa.string()).to_pylist()
+    return values
 
 
 def find_positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -89,7 +89,7 @@ def find_positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[n
 
 def _read_csv(table: Path) -> pa.Table:
     with table.open(newline="", encoding="utf-8-sig") as file:
-        # Spreadsheets write semicolons if the decimal separator is a comma.
+        # Spreadsheets write semicolons where the decimal separator is a comma.
         lines = csv.reader(file, delimiter=max(",;\t", key=file.readline().count), strict=True)
         file.seek(0)
         names = next(lines, [])
@@ -112,7 +112,7 @@ def _read_parquet(table: Path) -> pa.Table:
     for index, field in enumerate(content.schema):
         if field.type in _VIEWS:
             content = content.set_column(index, field.name, content[field.name].cast(_VIEWS[field.type]))
-    content.take(pa.array([], pa.int64()))  # fails here for other types without support, such as lists of views
+    content.take(pa.array([], pa.int64()))  # an error for other types that it does not support, such as lists of views
     _check_unique_names(content.column_names)
     return content
 

@@ -16,14 +16,11 @@ def limit_to_one_thread() -> None:
 
 @contextmanager
 def open_extraction_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Yield a thread pool for extraction. BLAS, FFT and OpenMP use one thread, so that results are reproducible."""
+    """Yield a thread pool for extraction. BLAS, FFT and OpenMP use one thread, which makes results reproducible."""
     from threadpoolctl import threadpool_limits
 
-    with (
-        limit_torch_to_one_thread(),
-        threadpool_limits(1),
-        ThreadPoolExecutor(workers, initializer=limit_to_one_thread) as pool,
-    ):
+    pool = ThreadPoolExecutor(workers, initializer=limit_to_one_thread)
+    with limit_torch_to_one_thread(), threadpool_limits(1), pool:
         try:
             yield pool
         finally:
@@ -32,7 +29,7 @@ def open_extraction_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 @contextmanager
 def limit_torch_to_one_thread() -> Iterator[None]:
-    """Limit torch to one thread in this block. More would change the last digits of results."""
+    """Limit torch to one thread in this block. More threads would change the last digits of results."""
     import torch
 
     before = torch.get_num_threads()

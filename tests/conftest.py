@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.store import FeatureStore
-from tests.pipeline.corpora.builders import BUILDERS
+from tests.pipeline.corpora.builders import BUILDERS, write_file
 from tests.pipeline.making import age, noise, prepare_corpus, wav
 from tests.synthesis import make_emodb, make_ravdess
 
@@ -22,13 +22,13 @@ settings.register_profile("quick", deadline=None, derandomize=True, max_examples
 settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("quick")
 
-# A shell starts background processes with SIGINT ignored; commands that tests interrupt would inherit that.
+# A shell makes its background processes ignore SIGINT; commands that tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _clean_environment() -> Iterator[None]:
-    """Delete the variables that the commands read, and those that make rich take a pipe for a terminal."""
+    """Delete the variables that the commands read, and those that make rich treat a pipe as a terminal."""
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name.startswith("EMODNA_") or name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
@@ -38,7 +38,7 @@ def _clean_environment() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _reset_log_level() -> None:
-    """Undo the -q of an earlier command in this process, which hides the warnings that tests read."""
+    """Show warnings again after an earlier command with -q in this process."""
     logging.getLogger("emodna").setLevel(logging.NOTSET)
 
 
@@ -60,7 +60,7 @@ def emodb_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory, ravdess_root: Path, emodb_root: Path) -> Path:
-    """A cache of both small corpora. Read-only: a test that changes a store copies it first."""
+    """A cache of both small corpora. Read-only: a test that changes a store must copy it first."""
     folder = tmp_path_factory.mktemp("cache")
     prepare_corpus(ravdess_root, folder, load_corpus("ravdess"))
     prepare_corpus(emodb_root, folder, load_corpus("emodb"))
@@ -83,14 +83,10 @@ def six_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("six")
     for name, builder in BUILDERS.items():
         paths = list(builder.paths())
-        # 61 is prime to the numbers in the layouts, so that speakers and emotions alternate.
-        chosen = [paths[number * 61 % len(paths)] for number in range(24)]
-        recordings = []
-        for path in chosen:
+        # Steps of 61, which has no factor in common with the layouts, alternate speakers and emotions.
+        for path in [paths[number * 61 % len(paths)] for number in range(24)]:
             builder.label(folder / "roots" / name, [path])
-            recordings.append(folder / "roots" / name / path)
-            recordings[-1].parent.mkdir(parents=True, exist_ok=True)
-            recordings[-1].write_bytes(wav(noise(0.4, seed=f"{name} {path}")))
+            write_file(folder / "roots" / name / path, wav(noise(0.4, seed=f"{name} {path}")))
         prepare_corpus(folder / "roots" / name, folder / "cache", load_corpus(name))
     return folder / "cache"
 

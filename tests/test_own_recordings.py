@@ -1,4 +1,4 @@
-"""Test of the whole way from a user's unlabelled recordings to predictions beside the user's own columns."""
+"""End-to-end test: from a user's unlabelled recordings to predictions with the user's own columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMATS = [("wav", "PCM_16"), ("flac", "PCM_24"), ("mp3", "MPEG_LAYER_III")]
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A call in each format, four utterances long, and a table of them."""
+    """A folder with a call of four utterances in each format, and a table of the calls."""
     speech = tmp_path_factory.mktemp("speech")
     voices = sorted(make_emodb(speech, speakers=("03", "08"), texts=("a01", "b03"), syllables=3))
     folder = tmp_path_factory.mktemp("calls")
@@ -58,8 +58,8 @@ def test_from_a_folder_of_recordings_to_predictions(
     shutil.copytree(cache / "ravdess", tmp_path / "cache" / "ravdess")
     table = calls / "calls.csv"
 
-    (whole,) = commands["prep"]("--folder", calls, "--name", "mine", "--json").json
-    assert whole["utterances"] == len(FORMATS)
+    (folder_report,) = commands["prep"]("--folder", calls, "--name", "mine", "--json").json
+    assert folder_report["utterances"] == len(FORMATS)
     (report,) = commands["prep"]("--manifest", table, "--segment", "energy", "--json").json
     assert (report["corpus"], report["rejected"], report["utterances"]) == ("calls", 0, 12)
 
@@ -75,9 +75,7 @@ def test_from_a_folder_of_recordings_to_predictions(
         assert (row["agent"], row["own_label"], row["label"]) == (f"A{number}", "[bold]open", row["probability"] >= 0.5)
         assert row["id"].startswith(row["path"])
 
-    recording_predictions = commands["predict"](run, "--manifest", table, "--threads", 1, "--json")
-    assert recording_predictions.code == 0
-    assert [(each["agent"], each["own_label"]) for each in recording_predictions.json] == [
-        (f"A{n}", "[bold]open") for n in range(3)
-    ]
-    assert all(0 <= each["probability"] <= 1 for each in recording_predictions.json)
+    result = commands["predict"](run, "--manifest", table, "--threads", 1, "--json")
+    assert result.code == 0
+    assert [(each["agent"], each["own_label"]) for each in result.json] == [(f"A{n}", "[bold]open") for n in range(3)]
+    assert all(0 <= each["probability"] <= 1 for each in result.json)

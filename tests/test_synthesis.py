@@ -1,4 +1,4 @@
-"""Tests of pseudo-speech corpora: names, formats, acoustics, reproducibility."""
+"""Tests of the corpora of pseudo-speech: names, formats, acoustics, reproducibility."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def select_loud_frames(audio: Float64, rate: int) -> Float64:
 
 
 def estimate_f0(windows: Float64, rate: int) -> Float64:
-    """Return the f0 of each frame in Hz by autocorrelation, the lag divided by how much of the window is left."""
+    """Return the f0 of each frame in Hz by autocorrelation, normalised by that of the window."""
     size = windows.shape[1]
     spectrum = np.fft.rfft(windows * np.hanning(size), 2 * size)
     window = np.fft.irfft(np.abs(np.fft.rfft(np.hanning(size), 2 * size)) ** 2)
     lags = np.arange(rate // 550, rate // 60)
     strength = np.fft.irfft(np.abs(spectrum) ** 2)[:, lags] / window[lags]
-    # The first peak almost as strong as the strongest: twice the period fits just as well.
+    # Choose the first peak that is almost as strong as the strongest: twice the period fits as well.
     strong = strength > 0.9 * strength.max(axis=1, keepdims=True)
     strong[:, [0, -1]] = False
     strong[:, 1:-1] &= (strength[:, 1:-1] >= strength[:, :-2]) & (strength[:, 1:-1] >= strength[:, 2:])
@@ -78,8 +78,8 @@ def measure(path: Path) -> Sound:
     )
 
 
-def mean(sound: Iterable[Sound]) -> Sound:
-    return Sound(*np.mean([astuple(each) for each in sound], axis=0).tolist())
+def mean(sounds: Iterable[Sound]) -> Sound:
+    return Sound(*np.mean([astuple(each) for each in sounds], axis=0).tolist())
 
 
 def average(corpus: dict[Path, Sound], emotion: str, male: bool | None = None) -> Sound:
@@ -137,12 +137,12 @@ def test_emodb_layout_and_counts(tmp_path: Path) -> None:
 
 def test_a_share_of_emodb_keeps_the_proportions_and_is_contained_in_a_larger_one(tmp_path: Path) -> None:
     speakers = ("03", "08", "09")
-    some, more = (
+    smaller, larger = (
         {path.name for path in make_emodb(tmp_path / str(share), speakers=speakers, share=share, syllables=1)}
         for share in (0.4, 0.8)
     )
-    assert some < more
-    for letter, count in Counter(name[5] for name in some).items():
+    assert smaller < larger
+    for letter, count in Counter(name[5] for name in smaller).items():
         assert count == pytest.approx(0.4 * EMODB_COUNTS[letter] * 3 / 10, abs=2)
 
 
@@ -245,7 +245,7 @@ def test_scale_runs_from_neutral_to_the_expression_and_beyond() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "options", "named"),
+    ("make", "options", "message"),
     [
         (make_ravdess, {"actors": (1, 25)}, r"actors \[25\]"),
         (make_ravdess, {"repetitions": (3,)}, r"repetitions \[3\]"),
@@ -255,9 +255,9 @@ def test_scale_runs_from_neutral_to_the_expression_and_beyond() -> None:
     ],
 )
 def test_unknown_codes_are_an_error_that_names_them(
-    make: Callable[..., object], options: dict[str, object], named: str, tmp_path: Path
+    make: Callable[..., object], options: dict[str, object], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(ValueError, match=message):
         make(tmp_path, **options)
 
 

@@ -24,13 +24,11 @@ if TYPE_CHECKING:
 @click.group(cls=Group, examples=("emodna-cache ls", "emodna-cache stats ravdess"))
 @click.version_option(package_name="emodna")
 def cache() -> None:
-    """Inspect, export and clean feature stores. STORE is the name of a corpus or the path of a store."""
+    """Inspect, compare, export and clean feature stores. STORE is the name of a corpus or the path of a store."""
 
 
-cache.add_command(diff)
-cache.add_command(gc_command)
-cache.add_command(plot)
-cache.add_command(stats)
+for command in (diff, gc_command, plot, stats):
+    cache.add_command(command)
 
 
 @cache.command(
@@ -77,7 +75,7 @@ def list_stores(cache: Path, as_json: bool) -> None:
 @cache_option
 @common_options
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
-    """Show a store, or the row and features of the utterance ID."""
+    """Show a summary of a store, or the row and features of the utterance ID."""
     opened = common.open_store(cache, store)
     if id is None:
         if png is not None:
@@ -109,16 +107,14 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
 @cache_option
 @common_options
 def verify(store: str, cache: Path, as_json: bool) -> int:
-    """Check every byte of a store. Exits 1 if it is damaged."""
+    """Check every byte of a store, and exit 1 if it is damaged."""
     opened = common.open_store(cache, store)
     problems = opened.verify()
     if as_json:
-        texts = [str(problem) for problem in problems]
-        common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": texts})
+        common.print_json({"store": str(opened.path), "utterances": len(opened), "problems": [*map(str, problems)]})
     elif problems:
         for problem in problems:
-            line = word_error(problem)
-            common.out.print(f"[red]problem:[/red] {common.escape(line)}")
+            common.out.print(f"[red]problem:[/red] {common.escape(word_error(problem))}")
     else:
         common.out.print(f"{common.escape(opened.path)}: {len(opened)} utterances, no damage found")
     return int(bool(problems))
@@ -132,15 +128,17 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
 @click.option(
     "--to", "name", type=click.Choice(FORMATS), required=True, metavar="FORMAT", help=f"One of {', '.join(FORMATS)}."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="File or folder.  [default: named after the store]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File or folder to write.  [default: named after the store]"
+)
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @cache_option
 @common_options
 def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as_json: bool) -> None:
     """Export a store to Parquet, NumPy, WebDataset or Hugging Face.
 
-    An export contains features, index columns, licence and citation. parquet and npz are files, webdataset and hf are
-    folders. A failed export leaves nothing behind. docs/EXPORT.md describes the formats.
+    An export contains features, index columns, licence and citation. The formats parquet and npz are files; webdataset
+    and hf are folders. A failed export leaves nothing behind. docs/EXPORT.md describes the formats.
     """
     from emodna.pipeline import export as exports
 
@@ -173,7 +171,7 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
-    """Print counts per emotion and label, speakers, sample rates, rejected files, and the origin of the store."""
+    from emodna.pipeline.emotions import CLASS_NAMES
     from emodna.pipeline.store.layout import INDEX_SCHEMA
 
     snapshot = store.snapshot
@@ -196,26 +194,18 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
         common.print_json(document)
         return
     hours = snapshot.counts["seconds"] / 3600
-    words: dict[str, object] = {"audio_seconds": f"{snapshot.counts['seconds']:.1f} ({hours:.2f} h)"}
-    for name in ("arousal", "valence", "sample_rate"):
-        words[name] = {_format_value(name, value): count for value, count in document[name].items()}
+    texts: dict[str, object] = {"audio_seconds": f"{snapshot.counts['seconds']:.1f} ({hours:.2f} h)"}
+    for task, classes in CLASS_NAMES.items():
+        names = {str(label): name for label, name in enumerate(classes)}
+        texts[task] = {names.get(label, label): count for label, count in document[task].items()}
+    texts["sample_rate"] = {f"at {rate} Hz": count for rate, count in document["sample_rate"].items()}
     for name in ("parameters", "libraries", "segmentation"):
-        words[name] = document[name] and ", ".join(f"{key} {value}" for key, value in document[name].items())
-    words["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
-    common.print_fields({**document, **words})
-
-
-def _format_value(column: str, value: str) -> str:
-    """Return a value of a column as text: the class name of a label, a sample rate with its unit."""
-    from emodna.pipeline.emotions import CLASS_NAMES
-
-    if column in CLASS_NAMES and value.isdigit():
-        return CLASS_NAMES[column][int(value)]
-    return f"at {value} Hz" if column == "sample_rate" else value
+        texts[name] = document[name] and ", ".join(f"{key} {value}" for key, value in document[name].items())
+    texts["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
+    common.print_fields({**document, **texts})
 
 
 def _count_values(values: list[Any]) -> dict[str, int]:
-    """Count each value; None counts as `unlabelled`."""
     return dict(sorted(Counter("unlabelled" if value is None else str(value) for value in values).items()))
 
 

@@ -10,7 +10,7 @@ from emodna.cli import common
 from emodna.cli.options import Command, cache_option, common_options
 from emodna.cli.progress import count_progress
 
-#: Number of ids to name on a line.
+#: Number of ids to print on a line.
 _MAX_NAMED: Final = 3
 
 
@@ -29,9 +29,8 @@ _MAX_NAMED: Final = 3
 def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
     """Compare the stores A and B, and exit 1 if they differ.
 
-    Prints the first few differences of each kind; --json lists all. Different roots, times and versions of libraries
-    do not count. Features of equal audio are compared by the checksums in the index; emodna-cache verify checks every
-    byte.
+    Prints the first differences of each kind; --json lists all. Ignores roots, times and versions of libraries.
+    Compares features by their checksums in the index; emodna-cache verify checks every byte.
     """
     from emodna.pipeline.inspect.diff import compare_stores
 
@@ -47,7 +46,6 @@ def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
 
 
 def _format_lines(difference: Mapping[str, Any]) -> list[str]:
-    """Return a line for each kind of difference, and the verdict."""
     counts, rejected, features = difference["utterances"], difference["rejected"], difference["features"]
     lines = [f"{side.upper()}: {difference[side]}: {counts[side]} utterances" for side in ("a", "b")]
     for name in ("origin", "libraries", "description", "parameters"):
@@ -74,25 +72,23 @@ def _format_lines(difference: Mapping[str, Any]) -> list[str]:
     return [*lines, "equal" if difference["same"] else "different"]
 
 
-def _format_unmatched(keys: Mapping[str, Any], row: str) -> list[str]:
+def _format_unmatched(keys: Mapping[str, Any], noun: str) -> list[str]:
     lines = []
     for side in ("a", "b"):
         if only := keys[f"only_{side}"]:
             plural = "" if len(only) == 1 else "s"
-            lines.append(f"{len(only)} {row}{plural} only in {side.upper()}: {_join_first(only)}")
+            lines.append(f"{len(only)} {noun}{plural} only in {side.upper()}: {_join_first(only)}")
     return lines
 
 
 def _format_column(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> str:
-    some = [f"{row[key]} ({_format_sides(row)})" for row in rows[:_MAX_NAMED]]
-    return f"{name} of {len(rows)} differs: {_join_first(some, of=len(rows))}"
+    return f"{name} of {len(rows)} differs: {_join_first([f'{row[key]} ({_format_sides(row)})' for row in rows])}"
 
 
 def _format_sides(values: Mapping[str, Any]) -> str:
     return " -> ".join("-" if values.get(side) is None else str(values[side]) for side in ("a", "b"))
 
 
-def _join_first(names: Sequence[str], *, of: int | None = None) -> str:
-    """Return the first few names, and the number of others."""
-    more = (of or len(names)) - len(names[:_MAX_NAMED])
-    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more else "")
+def _join_first(names: Sequence[str]) -> str:
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

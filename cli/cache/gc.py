@@ -1,4 +1,4 @@
-"""Define `emodna-cache gc`, which deletes leftovers of earlier and interrupted preparations."""
+"""Define `emodna-cache gc`, which deletes the leftovers of earlier and interrupted preparations."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,40 +22,34 @@ if TYPE_CHECKING:
     examples=("emodna-cache gc", "emodna-cache gc ravdess --delete"),
 )
 @click.argument("stores", nargs=-1, metavar="[STORE]...")
-@click.option("--delete", is_flag=True, help="Delete the files instead of listing them.")
-@click.option("--unfinished", is_flag=True, help="Include shards that an interrupted emodna-prep could reuse.")
+@click.option("--delete", is_flag=True, help="Delete the leftovers instead of listing them.")
+@click.option("--unfinished", is_flag=True, help="Include finished shards of an interrupted emodna-prep.")
 @cache_option
 @common_options
 def gc_command(
     stores: tuple[str, ...], delete: bool, unfinished: bool, cache: Path, as_json: bool, verbose: bool
 ) -> int:
-    """List files that no store needs, or delete them with --delete.
+    """List the leftovers of each STORE, or of all stores in the cache; delete them with --delete.
 
-    Covers the given STOREs, or all stores in the cache. Leftovers are shards and tables of earlier versions, and
-    partial files of interrupted runs. Skips stores that are being written, are damaged or have another format version,
-    and keeps old files of stores that are being read. Never deletes files of other programs. Exits 1 if a file cannot
-    be deleted.
+    Leftovers are shards and tables of earlier versions, and partial files of interrupted preparations. Skips stores
+    that are damaged, have another format version, or are being written. Keeps old files of stores that are being read.
+    Never deletes files of other programs. Exits 1 if a file cannot be deleted.
     """
     from emodna.pipeline.store.gc import collect_garbage, list_store_folders
 
-    chosen = [_find_folder(cache, store) for store in stores] or list_store_folders(cache)
-    different = {folder.resolve(): folder.absolute() for folder in reversed(chosen)}  # resolves links
-    results = [collect_garbage(folder, delete=delete, unfinished=unfinished) for folder in reversed(different.values())]
+    folders = [_find_folder(cache, store) for store in stores] or list_store_folders(cache)
+    unique = {folder.resolve(): folder.absolute() for folder in reversed(folders)}  # a link is its store
+    reports = [collect_garbage(folder, delete=delete, unfinished=unfinished) for folder in reversed(unique.values())]
     if as_json:
-        common.print_json(
-            {
-                "cache": str(cache.absolute()),
-                "deleted": delete,
-                "bytes": sum(_sum_bytes(result.removed) for result in results),
-                "stores": [_to_json(result) for result in results],
-            }
-        )
+        size = sum(_sum_bytes(report.removed) for report in reports)
+        stores_json = [_to_json(report) for report in reports]
+        common.print_json({"cache": str(cache.absolute()), "deleted": delete, "bytes": size, "stores": stores_json})
     else:
-        _print_report(results, delete=delete, verbose=verbose)
-    for result in results:
-        if result.skipped:
-            common.note(f"skipped: {common.escape(result.store)}: {common.escape(result.skipped)}")
-    return int(any(result.failed for result in results))
+        _print_reports(reports, delete=delete, verbose=verbose)
+    for report in reports:
+        if report.skipped:
+            common.note(f"skipped: {common.escape(report.store)}: {common.escape(report.skipped)}")
+    return int(any(report.failed for report in reports))
 
 
 def _find_folder(cache: Path, store: str) -> Path:
@@ -66,20 +60,20 @@ def _find_folder(cache: Path, store: str) -> Path:
     return Path(store) if is_store_folder(Path(store)) else resolve_store(cache, store)
 
 
-def _print_report(results: "Sequence[GarbageReport]", *, delete: bool, verbose: bool) -> None:
-    for result in results:
-        store = common.escape(result.store)
-        if result.removed:
-            kinds = Counter(leftover.kind.value for leftover in result.removed)
+def _print_reports(reports: "Sequence[GarbageReport]", *, delete: bool, verbose: bool) -> None:
+    for report in reports:
+        store = common.escape(report.store)
+        if report.removed:
+            kinds = Counter(leftover.kind.value for leftover in report.removed)
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-            common.out.print(f"{store}: {_format_size(result.removed)}: {counts}")
+            common.out.print(f"{store}: {_format_size(report.removed)}: {counts}")
         if verbose:
-            for leftover in result.removed:
-                common.out.print(f"  {common.escape(_relative_name(result, leftover))}: {decimal(leftover.bytes)}")
-        for reason in dict.fromkeys(kept.reason for kept in result.kept):
-            kept = [each for each in result.kept if each.reason == reason]
+            for leftover in report.removed:
+                common.out.print(f"  {common.escape(_relative_name(report, leftover))}: {decimal(leftover.bytes)}")
+        for reason in dict.fromkeys(kept.reason for kept in report.kept):
+            kept = [each for each in report.kept if each.reason == reason]
             common.out.print(f"{store}: kept {_format_size(kept)}: {common.escape(reason)}")
-    removed = [leftover for result in results for leftover in result.removed]
+    removed = [leftover for report in reports for leftover in report.removed]
     if not removed:
         common.out.print("nothing to delete")
     elif delete:
@@ -97,20 +91,20 @@ def _sum_bytes(leftovers: "Sequence[Leftover]") -> int:
     return sum(leftover.bytes for leftover in leftovers)
 
 
-def _relative_name(result: "GarbageReport", leftover: "Leftover") -> str:
-    return leftover.path.relative_to(result.store).as_posix()
+def _relative_name(report: "GarbageReport", leftover: "Leftover") -> str:
+    return leftover.path.relative_to(report.store).as_posix()
 
 
-def _to_json(result: "GarbageReport") -> dict[str, Any]:
-    def entry(file: "Leftover") -> dict[str, Any]:
-        return {"file": _relative_name(result, file), "bytes": file.bytes, "kind": file.kind.value}
+def _to_json(report: "GarbageReport") -> dict[str, Any]:
+    def to_entry(file: "Leftover") -> dict[str, Any]:
+        return {"file": _relative_name(report, file), "bytes": file.bytes, "kind": file.kind.value}
 
     return {
-        "store": str(result.store),
-        "corpus": result.store.parent.name,
-        "feature_set": result.store.name,
-        "bytes": _sum_bytes(result.removed),
-        "files": [entry(leftover) for leftover in result.removed],
-        "kept": [{**entry(kept), "reason": kept.reason} for kept in result.kept],
-        "skipped": result.skipped,
+        "store": str(report.store),
+        "corpus": report.store.parent.name,
+        "feature_set": report.store.name,
+        "bytes": _sum_bytes(report.removed),
+        "files": [to_entry(leftover) for leftover in report.removed],
+        "kept": [to_entry(kept) | {"reason": kept.reason} for kept in report.kept],
+        "skipped": report.skipped,
     }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from emodna.pipeline.store import FeatureStore
 
-#: Suffixes of --out, and their formats.
+#: Suffixes of --out, which are also names of formats.
 _FORMATS: Final = ("png", "svg", "pdf")
 
 
@@ -26,10 +26,12 @@ _FORMATS: Final = ("png", "svg", "pdf")
 )
 @click.argument("store")
 @click.argument("id", required=False)
-@click.option("--against", metavar="STORE", help="Second store: draw the shift between both.")
-@click.option("--task", type=click.Choice(TASKS), default="arousal", help="Task of the markers.")
+@click.option("--against", metavar="STORE", help="Draw the shift between this store and the first.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG, SVG or PDF file.  [default: a PNG here]"
+    "--task", type=click.Choice(TASKS), default="arousal", help="With --against: task whose classes are marked."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG, SVG or PDF file.  [default: a PNG file here]"
 )
 @cache_option
 @common_options
@@ -38,10 +40,10 @@ def plot(
 ) -> None:
     """Draw an utterance, a store, or the shift between two stores.
 
-    With --against, markers show the classes of --task. Overwrites an existing file. --json prints the drawn numbers.
+    Overwrites an existing file. --json prints the drawn numbers.
     """
     if id is not None and against is not None:
-        raise click.UsageError("--against compares stores; leave out the ID of the utterance")
+        raise click.UsageError("--against and an ID exclude each other")
     if out is not None and out.suffix.lower()[1:] not in _FORMATS:
         raise click.UsageError(f"--out {common.escape(out)}: must end in .{', .'.join(_FORMATS)}")
     from emodna.cli.store_figures import draw_distributions, draw_shift, save_figure
@@ -54,16 +56,16 @@ def plot(
     elif against is not None:
         other = common.open_store(cache, against)
         if opened.snapshot.parameters != other.snapshot.parameters:
-            kinds = f"{opened.snapshot.feature_set} and {other.snapshot.feature_set}"
-            remedy = "choose two stores of equal features"
-            raise EmodnaError(f"features differ: {kinds}", field="against", value=other.path, remedy=remedy)
+            problem = f"features differ: {opened.snapshot.feature_set} and {other.snapshot.feature_set}"
+            remedy = "choose two stores of the same feature set"
+            raise EmodnaError(problem, field="against", value=other.path, remedy=remedy)
         name += f"-{other.snapshot.corpus}-{task}"
         figure, numbers = draw_shift(opened, other, task)
     else:
         figure, numbers = draw_distributions(opened)
     if out is None:  # a name that every file system accepts
-        plain = "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in name)
-        out = Path(f"{plain[:80].lstrip('.')}-{opened.snapshot.feature_set.partition('-')[0]}.png")
+        safe_name = "".join(letter if letter.isalnum() or letter in "-_.@" else "_" for letter in name)
+        out = Path(f"{safe_name[:80].lstrip('.')}-{opened.snapshot.feature_set.partition('-')[0]}.png")
     save_figure(figure, out, out.suffix.lower()[1:])
     if as_json:
         common.print_json({"file": str(out.absolute()), "store": str(opened.path), **numbers})
@@ -80,12 +82,10 @@ def draw_utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, 
     row = store.find_row(id)
     fields = next(iterate_rows(store.table.slice(row, 1)))
     features, feature_set = store[row], rebuild_feature_set(store.snapshot.parameters)
-    known = [fields["emotion"], f"speaker {fields['speaker']}" * (fields["speaker"] is not None), fields["gender"]]
-    title = f"{store.snapshot.corpus} {id}"
-    about = ", ".join(
-        [*(str(each) for each in known if each), f"{fields['duration']:.2f} s, {fields['sample_rate']} Hz"]
-    )
-    figure = draw_features_over_time(features, feature_set, f"{title}\n{about}")
+    speaker = f"speaker {fields['speaker']}" * (fields["speaker"] is not None)
+    labels = [str(label) for label in (fields["emotion"], speaker, fields["gender"]) if label]
+    about = ", ".join([*labels, f"{fields['duration']:.2f} s", f"{fields['sample_rate']} Hz"])
+    figure = draw_features_over_time(features, feature_set, f"{store.snapshot.corpus} {id}\n{about}")
     numbers = {
         "utterance": fields,
         "seconds_per_frame": feature_set.hop_length / feature_set.sample_rate,

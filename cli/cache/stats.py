@@ -11,9 +11,9 @@ from emodna.cli.options import Command, Seconds, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.pipeline.emotions import CLASS_NAMES
 
-#: Number of ids to name on a line; the JSON lists all.
+#: Number of ids to print on a line; the JSON lists all.
 _MAX_EXAMPLES: Final = 3
-#: Least share of one class, and least difference between the shares of women and men, to report.
+#: Least share of one class, and least difference of the share between women and men, to report as an anomaly.
 _LOPSIDED_SHARE: Final = 0.75
 _UNEVEN_DIFFERENCE: Final = 0.2
 
@@ -24,19 +24,18 @@ _UNEVEN_DIFFERENCE: Final = 0.2
     examples=("emodna-cache stats ravdess", "emodna-cache stats calls --audio"),
 )
 @click.argument("store")
-@click.option("--window", type=Seconds(), default=4.4, help="Training window in s.")
-@click.option("--audio", is_flag=True, help="Also check the audio: clipping, offset, silence.")
+@click.option("--window", type=Seconds(), default=4.4, help="Length of a training window in s.")
+@click.option("--audio", is_flag=True, help="Also search the audio for clipping, offset and silence.")
 @click.option(
-    "--root", type=click.Path(path_type=Path), help="Folder, ZIP or tar of the audio.  [default: as prepared]"
+    "--root", type=click.Path(path_type=Path), help="Folder, ZIP or tar of the audio.  [default: the root in the store]"
 )
 @cache_option
 @common_options
 def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path, as_json: bool) -> None:
     """Print label balance, durations, levels and anomalies of a store.
 
-    Anomalies are silent and flat recordings, missing frequency bands, rare sample rates, outliers, and duplicates:
-    equal recordings, or copies altered in level, format or length. Clipping is visible only in the audio (--audio).
-    docs/STATISTICS.md lists the rules.
+    Anomalies are silent and flat recordings, missing frequency bands, rare sample rates, outliers, and duplicates
+    (equal recordings, or copies altered in level, format or length). docs/STATISTICS.md lists the rules.
     """
     if root is not None and not audio:
         raise click.UsageError("--root needs --audio")
@@ -48,9 +47,8 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
 
         with count_progress("reading audio") as counter:
             advance = counter.begin(len(opened.columns(["path"])["path"].unique()))
-            document = compute_statistics(
-                opened, window=window, waveforms=measure_waveforms(opened, root, lambda: advance(1))
-            )
+            waveforms = measure_waveforms(opened, root, lambda: advance(1))
+            document = compute_statistics(opened, window=window, waveforms=waveforms)
     else:
         document = compute_statistics(opened, window=window)
     if as_json:
@@ -60,9 +58,8 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
 
 
 def _print_report(document: Mapping[str, Any]) -> None:
-    """Print the anomalies first, then the statistics."""
     speakers, durations = document["speakers"], document["durations"]
-    without = f", {speakers['without']} utterances without speaker" if speakers["without"] else ""
+    without = f", {speakers['without']} utterances without speaker" * bool(speakers["without"])
     common.out.print(
         f"[bold]{common.escape(document['corpus'])}[/bold]  {common.escape(document['feature_set'])}  "
         f"{document['utterances']} utterances, {document['rejected']} rejected, {durations['total'] / 3600:.2f} h, "
@@ -73,11 +70,11 @@ def _print_report(document: Mapping[str, Any]) -> None:
     for finding in findings:
         common.out.print(f"  {finding}")
     if document["audio"] is None:
-        common.out.print("  [dim](--audio also checks clipping, offset and silence at the ends)[/dim]")
+        common.out.print("  [dim](--audio also searches for clipping, offset and silence at the ends)[/dim]")
     _print_labels(document["labels"])
     cut = f"{100 * durations['cut_share']:.1f} % of the audio is cut off"
     padding = f"{100 * durations['padding_share']:.1f} % of the windows is padding"
-    fields = {
+    rows = {
         "emotions": _format_counts(document["emotions"]),
         "gender": _format_counts(document["gender"]),
         "languages": _format_counts(document["language"]),
@@ -87,39 +84,33 @@ def _print_report(document: Mapping[str, Any]) -> None:
         "sample rates": _format_counts(document["sample_rate"], " Hz"),
         "channels": _format_counts(document["channels"]),
         "peaks": _format_quartiles(document["peak_db"], "dB", digits=1),
-        "silence": _format_quartiles(document["silent_share"], "of the frames at the floor"),
+        "silence": _format_quartiles(document["silent_share"], "of the frames"),
         "features": _format_features(document["features"]),
     }
-    common.print_fields(fields)
+    common.print_fields(rows)
 
 
 def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line of markup for each kind of anomaly."""
     copies, audio = document["duplicates"], document["audio"] or {}
 
-    def each(found: Sequence[Mapping[str, Any]], text: str) -> list[str]:
-        return [text.format_map(entry) for entry in found]
+    def format_all(entries: Sequence[Mapping[str, Any]], text: str) -> list[str]:
+        return [text.format_map(entry) for entry in entries]
 
     limited = [{**entry, "khz": entry["hz"] / 1000} for entry in document["band_limited"]]
     offset = [{**entry, "percent": 100 * entry["mean"]} for entry in audio.get("offset", [])]
+    zeros, outliers = audio.get("zeros", []), document["outliers"]
     for kind, found in (
-        ("duplicates: equal files", [_format_duplicates(group) for group in copies["audio"]]),
-        ("duplicates: equal features of different files", [_format_duplicates(group) for group in copies["features"]]),
-        ("duplicates: altered copies", [_format_duplicates(group) for group in copies["altered"]]),
+        ("duplicates: equal files", [*map(_format_duplicates, copies["audio"])]),
+        ("duplicates: equal features of different files", [*map(_format_duplicates, copies["features"])]),
+        ("duplicates: altered copies", [*map(_format_duplicates, copies["altered"])]),
         ("silent (all samples are zero)", document["silent"]),
         ("flat (constant level: a tone, a hum)", document["flat"]),
-        ("band-limited (resampled or compressed)", each(limited, "{id} (nothing above {khz:g} kHz)")),
-        ("clipped", each(audio.get("clipped", []), "{id} ({samples} samples)")),
-        ("offset (mean in % of full scale)", each(offset, "{id} ({percent:+.1f} %)")),
-        (
-            "digital silence at the beginning or end",
-            each(audio.get("zeros", []), "{id} ({before:.2f} s, {behind:.2f} s)"),
-        ),
-        ("audio not readable", each(audio.get("unusable", []), "{id} ({reason})")),
-        (
-            "outliers (robust z-score of at least 6)",
-            each(document["outliers"], "{id} ({figure} {value:.4g}, z {z:+.1f})"),
-        ),
+        ("band-limited (resampled or compressed)", format_all(limited, "{id} (nothing above {khz:g} kHz)")),
+        ("clipped", format_all(audio.get("clipped", []), "{id} ({samples} samples)")),
+        ("offset (mean in % of full scale)", format_all(offset, "{id} ({percent:+.1f} %)")),
+        ("digital silence at the beginning or end", format_all(zeros, "{id} ({before:.2f} s, {behind:.2f} s)")),
+        ("audio not readable", format_all(audio.get("unusable", []), "{id} ({reason})")),
+        ("outliers (robust z-score of at least 6)", format_all(outliers, "{id} ({figure} {value:.4g}, z {z:+.1f})")),
         ("rare sample rates", document["other_sample_rate"]),
         ("rare numbers of channels", document["other_channels"]),
     ):
@@ -131,26 +122,24 @@ def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _format_duplicates(group: Mapping[str, Any]) -> str:
-    """Return the ids of one recording, and the columns that differ although they should not."""
     ids = group["ids"]
-    text = " = ".join(ids[:_MAX_EXAMPLES]) + (f" = {len(ids) - _MAX_EXAMPLES} more" if len(ids) > _MAX_EXAMPLES else "")
+    text = " = ".join(ids[:_MAX_EXAMPLES]) + f" = {len(ids) - _MAX_EXAMPLES} more" * (len(ids) > _MAX_EXAMPLES)
     notes = [f"{group['similarity']:.3f}"] * (group["similarity"] < 1)
     notes += [f"they differ in {', '.join(group['differ'])}"] * bool(group["differ"])
     return f"{text} ({', '.join(notes)})" if notes else text
 
 
 def _describe_imbalance(task: str, balance: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each imbalance of the labels of a task."""
     share = balance["share"]
     if share is None:
         return
     if max(share, 1 - share) >= _LOPSIDED_SHARE:
         yield f"[yellow]{100 * max(share, 1 - share):4.0f}%[/yellow]  {task}: in one class"
-    known = {name: each["share"] for name, each in balance["by_gender"].items() if each["share"] is not None}
-    if {"f", "m"} <= set(known) and abs(known["f"] - known["m"]) >= _UNEVEN_DIFFERENCE:
+    f, m = (balance["by_gender"].get(gender, {}).get("share") for gender in "fm")
+    if f is not None and m is not None and abs(f - m) >= _UNEVEN_DIFFERENCE:
         yield (
-            f"[yellow]{100 * abs(known['f'] - known['m']):4.0f}%[/yellow]  {task}: difference between genders in the "
-            f"share of {CLASS_NAMES[task][1]} (f {100 * known['f']:.0f} %, m {100 * known['m']:.0f} %)"
+            f"[yellow]{100 * abs(f - m):4.0f}%[/yellow]  {task}: difference between genders in the share of "
+            f"{CLASS_NAMES[task][1]} (f {100 * f:.0f} %, m {100 * m:.0f} %)"
         )
 
 
@@ -163,16 +152,11 @@ def _print_labels(labels: Mapping[str, Any]) -> None:
     for heading in ("low, neg.", "high, pos.", "none", "% high", "of f", "of m", "of a speaker"):
         table.add_column(heading, justify="right", no_wrap=True)
     for task, balance in labels.items():
-        gender, spread = balance["by_gender"], balance["share_over_speakers"]
-        table.add_row(
-            task,
-            *(str(balance[key]) for key in ("0", "1", "unlabelled")),
-            *(
-                _format_percent(share)
-                for share in (balance["share"], *(gender.get(each, {}).get("share") for each in "fm"))
-            ),
-            f"{_format_percent(spread['min'])} to {_format_percent(spread['max'])}" if spread else "-",
-        )
+        counts = (str(balance[key]) for key in ("0", "1", "unlabelled"))
+        shares = (balance["share"], *(balance["by_gender"].get(gender, {}).get("share") for gender in "fm"))
+        spread = balance["share_over_speakers"]
+        span = f"{_format_percent(spread['min'])} to {_format_percent(spread['max'])}" if spread else "-"
+        table.add_row(task, *counts, *map(_format_percent, shares), span)
     common.out.print()
     common.out.print(table)
     common.out.print()
@@ -183,9 +167,8 @@ def _format_percent(share: float | None) -> str:
 
 
 def _format_counts(counts: Mapping[str, int], unit: str = "") -> str:
-    """Return the counts of the most frequent values."""
-    shown = [f"{count} {value}{unit}" for value, count in list(counts.items())[:12]]
-    return ", ".join([*shown, *[f"{len(counts) - 12} other values"] * (len(counts) > 12)])
+    texts = [f"{count} {value}{unit}" for value, count in list(counts.items())[:12]]
+    return ", ".join([*texts, *[f"{len(counts) - 12} other values"] * (len(counts) > 12)])
 
 
 def _format_quartiles(quartiles: Mapping[str, float] | None, unit: str, *, digits: int = 2) -> str:
@@ -196,9 +179,8 @@ def _format_quartiles(quartiles: Mapping[str, float] | None, unit: str, *, digit
 
 
 def _format_features(features: Mapping[str, Any]) -> str:
-    """Return mean and deviation of the first values of a frame."""
     pairs = list(zip(features["mean"], features["std"], strict=True))
-    shown = ", ".join(f"{mean:.4g} \u00b1 {std:.4g}" for mean, std in pairs[:5])
+    values = ", ".join(f"{mean:.4g} \u00b1 {std:.4g}" for mean, std in pairs[:5])
     rest = f" ... ({len(pairs)} in total: see --json or emodna-cache plot)" if len(pairs) > 5 else ""
     name = features["value"] if len(pairs) == 1 else f"{features['value']} 0 to {min(len(pairs), 5) - 1}"
-    return f"{name}: {shown}{' ' + features['unit'] if features['unit'] else ''}{rest}"
+    return f"{name}: {values}{' ' + features['unit'] if features['unit'] else ''}{rest}"

@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.options import Command, common_options
+from emodna.cli.options import PATH, Command, common_options
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, make_text, print_table
 from emodna.cli.scores import format_percent
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
         "emodna-runs compare runs/seed0 runs/seed1 runs/dan --json",
     ),
 )
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN RUN...")
 @common_options
 def compare(runs: tuple[Path, ...], as_json: bool) -> None:
-    """Compare runs: scores, differing settings, means over seeds, and the predictions of each pair.
+    """Compare runs side by side.
 
-    An exact McNemar test compares two runs on the same utterances. It assumes independent utterances and is not
-    corrected for the number of pairs.
+    Prints scores, differing settings, means over seeds, and how the predictions of each pair differ. An exact McNemar
+    test compares two runs on the same utterances. It assumes independent utterances and is not corrected for the number
+    of pairs.
     """
     if len(runs) < 2:
         raise click.UsageError("give at least two runs")
@@ -62,31 +63,29 @@ def _make_document(
     return {
         "runs": rows,
         "differs": differences,
-        "seeds": [
-            {"runs": [paths[place] for place in each.runs], "mean": each.mean, "std": each.std} for each in seeds
-        ],
+        "seeds": [{**asdict(each), "runs": [paths[index] for index in each.runs]} for each in seeds],
         "pairs": [{"a": paths[a], "b": paths[b], **asdict(each)} for (a, b), each in pairs.items()],
     }
 
 
-def _name(place: int) -> str:
-    """Return the name of a run by its place: A, B, ..., Z, A1, B1, ..."""
-    turn, letter = divmod(place, len(ascii_uppercase))
+def _make_name(index: int) -> str:
+    """Return the name of a run by its index: A, B, ..., Z, A1, B1, ..."""
+    turn, letter = divmod(index, len(ascii_uppercase))
     return f"{ascii_uppercase[letter]}{turn or ''}"
 
 
 def _print_scores(runs: Sequence[Run]) -> None:
-    for place, run in enumerate(runs):
-        common.out.print(f"[bold]{_name(place)}[/bold]  {common.escape(run.folder.path)}")
+    for index, run in enumerate(runs):
+        common.out.print(f"[bold]{_make_name(index)}[/bold]  {common.escape(run.folder.path)}")
         if run.problem is not None:
             common.out.print(f"   [red]damaged:[/red] {common.escape(run.problem)}")
     print_table(
         [
-            Column("", [Text(_name(place), "bold") for place in range(len(runs))]),
+            Column("", [Text(_make_name(index), "bold") for index in range(len(runs))]),
             Column("src -> tgt", [table.format_pair(run) for run in runs], 2),
             Column("method", [make_text(run.label or "-") for run in runs]),
             Column("state", [table.format_state(run) for run in runs], 1),
-            *table.score_columns(runs),
+            *table.make_score_columns(runs),
             Column("best constants", [table.format_best_constants(run) for run in runs], 3, right=True),
         ]
     )
@@ -96,13 +95,11 @@ def _print_differences(runs: Sequence[Run], differences: Mapping[str, list[Any]]
     if not differences:
         common.out.print("the same configuration\n")
         return
-    columns = [
-        Column(
-            _name(place), [make_text(table.format_value(values[place])) for values in differences.values()], folds=True
-        )
-        for place in range(len(runs))
-    ]
-    print_table([Column("differs", [make_text(key) for key in differences], folds=True), *columns])
+    columns = [Column("differs", [make_text(key) for key in differences], folds=True)]
+    for index in range(len(runs)):
+        cells = [make_text(table.format_value(values[index])) for values in differences.values()]
+        columns.append(Column(_make_name(index), cells, folds=True))
+    print_table(columns)
 
 
 def _print_seeds(seeds: "Sequence[SeedSummary]") -> None:
@@ -112,16 +109,17 @@ def _print_seeds(seeds: "Sequence[SeedSummary]") -> None:
         Column(heading, [Text(f"{each.mean[key]:.1f} \u00b1 {each.std[key]:.1f}") for each in seeds], right=True)
         for key, heading in SCORE_NAMES.items()
     ]
-    print_table([Column("over seeds", [Text(", ".join(map(_name, each.runs))) for each in seeds], folds=True), *scores])
+    names = [Text(", ".join(map(_make_name, each.runs))) for each in seeds]
+    print_table([Column("over seeds", names, folds=True), *scores])
 
 
 def _print_pairs(pairs: "Mapping[tuple[int, int], RunPair]") -> None:
-    known = {places: each for places, each in pairs.items() if each.problem is None}
+    known = {indices: each for indices, each in pairs.items() if each.problem is None}
     if known:
         rows = known.values()
         print_table(
             [
-                Column("pair", [Text(" ".join(map(_name, places))) for places in known]),
+                Column("pair", [Text(" ".join(map(_make_name, indices))) for indices in known]),
                 Column("utterances", [Text(str(each.utterances)) for each in rows], 1, right=True),
                 Column("agree %", [Text(format_percent(each.agreement)) for each in rows], right=True),
                 Column("only 1st right", [Text(table.format_value(each.only_a)) for each in rows], right=True),
@@ -130,7 +128,7 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], RunPair]") -> None:
             ]
         )
     if any(each.p is None for each in known.values()):
-        common.note("no McNemar test where the target's store, which has the labels, is gone or has changed")
-    for places, each in pairs.items():
+        common.note("a McNemar test needs the target's labels: its store is missing or has changed")
+    for indices, each in pairs.items():
         if each.problem is not None:
-            common.out.print(f"{' '.join(map(_name, places))}  {common.escape(each.problem)}")
+            common.out.print(f"{' '.join(map(_make_name, indices))}  {common.escape(each.problem)}")

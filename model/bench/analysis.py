@@ -31,7 +31,7 @@ from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.threads import limit_torch_to_one_thread
 
 MAX_UTTERANCES: Final = 1000
-"""Largest sample of a corpus. Time of UMAP and memory of the kernel matrix grow with its square."""
+"""Largest sample of a corpus. The time of UMAP and the memory of kernel matrices grow with its square."""
 _SEED: Final = 0
 SAMPLE: Final = {"per_corpus": MAX_UTTERANCES, "draw": "by class, in proportion", "draw_seed": _SEED}
 """Description of the sample, a part of all cache keys."""
@@ -41,10 +41,10 @@ UMAP: Final = {"metric": "euclidean", "n_neighbors": 15, "min_dist": 0.1, "rando
 _UMAP_PACKAGE: Final = "umap-learn"
 
 _FOLDS: Final = 5
-#: Deviation relative to the mean below which a value is constant; scaling would amplify its rounding errors.
-_CONSTANT: Final = 1e-6
-#: Everything except the features that affects a distance, a part of its cache key.
-_DISTANCES: Final = {
+#: Deviation, relative to the mean, below which a feature counts as constant: scaling would amplify rounding errors.
+_MIN_DEVIATION: Final = 1e-6
+#: Part of the cache key of distances: everything that affects them, except the features.
+_DISTANCE_KEY: Final = {
     **SAMPLE,
     "version": 1,
     "standardised": "by the mean and deviation of both corpora together, equally weighted",
@@ -65,9 +65,9 @@ class CorpusFeatures:
     corpus: str
     ids: list[str]
     labels: NDArray[np.int8]
-    """(n,) classes; all -1 in a corpus without labels."""
+    """Classes (n,); all -1 in a corpus without labels."""
     values: NDArray[np.float32]
-    """(n, width) features."""
+    """Features (n, width)."""
 
 
 Distances = Mapping[str, Any]
@@ -91,7 +91,7 @@ def extract_features(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatur
 
 
 def compute_input_means(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatures, CorpusFeatures]:
-    """Compute the mean over time of the stored features of each utterance of a run."""
+    """Compute the mean over time of each utterance's stored features, for source and target of a run."""
     sides = _collect_features(experiment, run, lambda _, read: np.stack([each.mean(axis=0) for each, _ in read]))
     assert sides is not None  # noqa: S101 - means always exist
     return sides
@@ -100,14 +100,14 @@ def compute_input_means(experiment: Experiment, run: RunSpec) -> tuple[CorpusFea
 def _collect_features(
     experiment: Experiment,
     run: RunSpec,
-    values_of: Callable[[FeatureStore, Utterances], NDArray[np.float32] | None],
+    compute_features: Callable[[FeatureStore, Utterances], NDArray[np.float32] | None],
 ) -> tuple[CorpusFeatures, CorpusFeatures] | None:
     sides = []
     for corpus in run.pair:
         store = open_store(experiment, corpus)
         labels = store.labels(run.task)
         rows = sample_rows(labels)
-        values = values_of(store, read_utterances(store, rows=rows))
+        values = compute_features(store, read_utterances(store, rows=rows))
         if values is None:
             return None
         sides.append(CorpusFeatures(corpus, [store.ids[row] for row in rows], labels[rows], values))
@@ -115,17 +115,17 @@ def _collect_features(
 
 
 def sample_rows(labels: NDArray[np.int8], limit: int = MAX_UTTERANCES) -> NDArray[np.int64]:
-    """Sample at most `limit` rows (n,) of a corpus, sorted: labelled ones if there are any.
+    """Sample at most `limit` rows (n,) of a corpus, sorted; only labelled rows, if there are any.
 
-    Classes keep their proportions. The seed is fixed, so all methods have the same rows.
+    Classes keep their proportions. The seed is fixed, so all methods get the same rows.
     """
     rows = np.flatnonzero(labels >= 0) if (labels >= 0).any() else np.arange(len(labels))
     if len(rows) <= limit:
         return rows
     random = np.random.default_rng(_SEED)
     classes = [rows[labels[rows] == label] for label in np.unique(labels[rows])]
-    chosen = [random.permutation(each)[: max(len(each) * limit // len(rows), 1)] for each in classes]
-    return np.sort(np.concatenate(chosen))
+    samples = [random.permutation(each)[: max(len(each) * limit // len(rows), 1)] for each in classes]
+    return np.sort(np.concatenate(samples))
 
 
 # UMAP
@@ -134,15 +134,15 @@ def sample_rows(labels: NDArray[np.int8], limit: int = MAX_UTTERANCES) -> NDArra
 def compute_umap(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] | None:
     """Compute UMAP of a finished run's features, fitted on both corpora together; None without features.
 
-    The result has a point set for each class of the source, then of the target: `corpus`, `label` (-1 if unlabelled),
-    and lists `ids`, `x`, `y`. Raises as `extract_features`, and BenchError if UMAP is not installed.
+    The result has a point set for each class of the source, then of the target, with keys `corpus`, `label` (-1 if
+    unlabelled), `ids`, `x` and `y`. Raises as `extract_features`, and BenchError if UMAP is not installed.
     """
     if importlib.util.find_spec("umap") is None:
         raise BenchError("not installed", where=_UMAP_PACKAGE, remedy="install emodna[figures]")
     version = {_UMAP_PACKAGE: importlib.metadata.version(_UMAP_PACKAGE)}
     key = {**SAMPLE, **UMAP, **version, "model": hash_model(experiment, run)}
 
-    def make() -> list[dict[str, Any]] | None:
+    def compute() -> list[dict[str, Any]] | None:
         sides = extract_features(experiment, run)
         if sides is None:
             return None
@@ -155,19 +155,18 @@ def compute_umap(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] |
                 point_sets.append({"corpus": side.corpus, "label": label, "ids": ids, "x": x, "y": y})
         return point_sets
 
-    return _load_or_compute(experiment, experiment.run_name(run), "umap", key, make)
+    return _load_or_compute(experiment, experiment.run_name(run), "umap", key, compute)
 
 
 def fit_umap(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Fit UMAP (n, 2) to values (n, width), n at least 4."""
     with warnings.catch_warnings():
-        # UMAP warns that a seed disables threads, and numba of future changes.
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # UMAP: a seed disables threads; numba: future changes
         import umap
 
         neighbours = min(int(UMAP["n_neighbors"]), len(values) - 1)  # type: ignore[call-overload]
-        found: NDArray[np.float32] = umap.UMAP(**{**UMAP, "n_neighbors": neighbours}, n_jobs=1).fit_transform(values)
-    return found
+        points: NDArray[np.float32] = umap.UMAP(**{**UMAP, "n_neighbors": neighbours}, n_jobs=1).fit_transform(values)
+    return points
 
 
 # Distances
@@ -179,20 +178,20 @@ def compute_run_distances(experiment: Experiment, run: RunSpec) -> Distances | N
     Raises RunError, StoreError and BenchError as `extract_features`.
     """
 
-    def make() -> Distances | None:
+    def compute() -> Distances | None:
         sides = extract_features(experiment, run)
         return None if sides is None else compute_distances(*sides)
 
-    key = {**_DISTANCES, "model": hash_model(experiment, run)}
+    key = {**_DISTANCE_KEY, "model": hash_model(experiment, run)}
     try:
-        return _load_or_compute(experiment, experiment.run_name(run), "distances", key, make)
+        return _load_or_compute(experiment, experiment.run_name(run), "distances", key, compute)
     except TrainingError:  # it diverged
         return None
 
 
 def compute_input_distances(experiment: Experiment, run: RunSpec) -> Distances:
     """Compute the distances of the mean input features of a run's utterances; raises as `open_store`."""
-    key = {**_DISTANCES, "stores": [experiment.corpora[name].fingerprint for name in run.pair]}
+    key = {**_DISTANCE_KEY, "stores": [experiment.corpora[name].fingerprint for name in run.pair]}
     name = f"input-{run.src}-{run.tgt}-{run.task}"
     return _load_or_compute(
         experiment, name, "distances", key, lambda: compute_distances(*compute_input_means(experiment, run))
@@ -202,18 +201,18 @@ def compute_input_distances(experiment: Experiment, run: RunSpec) -> Distances:
 def compute_distances(source: CorpusFeatures, target: CorpusFeatures) -> Distances:
     """Compute the distances of two corpora, over all utterances and by class."""
 
-    def distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, float | None]:
+    def measure(one: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, float | None]:
         return {"pad": proxy_a_distance(one, other), "mmd": squared_mmd(one, other)}
 
     classes = [[side.values[side.labels == label] for side in (source, target)] for label in (0, 1)]
-    return {"all": distance(source.values, target.values), "classes": [distance(*each) for each in classes]}
+    return {"all": measure(source.values, target.values), "classes": [measure(*each) for each in classes]}
 
 
 def proxy_a_distance(source: NDArray[Any], target: NDArray[Any]) -> float | None:
     """Return ``2 (1 - 2 err)`` of a cross-validated linear classifier of source and target [1]_.
 
-    The inputs are features (n, width) and (m, width). The error is balanced over the corpora: distances are about 0 if
-    the classifier guesses, and 2 if it makes no error. Returns None if a corpus has fewer than 5 utterances.
+    The inputs are features (n, width) and (m, width). The error is balanced over the corpora. The distance is about 0
+    if the classifier guesses, and 2 if it makes no error. Returns None if a corpus has fewer than 5 utterances.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -221,16 +220,15 @@ def proxy_a_distance(source: NDArray[Any], target: NDArray[Any]) -> float | None
 
     if min(len(source), len(target)) < _FOLDS:
         return None
-    # One thread solves this small problem several times faster than many.
-    with threadpool_limits(1):
-        right = cross_val_score(
+    with threadpool_limits(1):  # several times faster than many threads
+        accuracies = cross_val_score(
             LogisticRegression(class_weight="balanced", max_iter=1000),
             np.concatenate(_standardise(source, target)),
             np.repeat([0, 1], [len(source), len(target)]),
             scoring="balanced_accuracy",
             cv=StratifiedKFold(_FOLDS, shuffle=True, random_state=_SEED),
         )
-    return float(2 * (1 - 2 * (1 - right.mean())))
+    return float(2 * (1 - 2 * (1 - accuracies.mean())))
 
 
 def squared_mmd(source: NDArray[Any], target: NDArray[Any]) -> float | None:
@@ -250,7 +248,7 @@ def _standardise(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[np
     one, other = source.astype(np.float64), target.astype(np.float64)
     mean = (one.mean(axis=0) + other.mean(axis=0)) / 2
     std = np.sqrt((np.square(one - mean).mean(axis=0) + np.square(other - mean).mean(axis=0)) / 2)
-    scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > _CONSTANT * np.abs(mean))
+    scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > _MIN_DEVIATION * np.abs(mean))
     return (one - mean) * scale, (other - mean) * scale
 
 
@@ -263,9 +261,9 @@ def hash_model(experiment: Experiment, run: RunSpec) -> str:
 
 
 def _load_or_compute(
-    experiment: Experiment, name: str, section: str, key: Mapping[str, Any], make: Callable[[], _T]
+    experiment: Experiment, name: str, section: str, key: Mapping[str, Any], compute: Callable[[], _T]
 ) -> _T:
-    """Return the plain values of `make`, from a section of a file if it has the same key."""
+    """Return the JSON values of `compute`, cached in a section of a file until the key changes."""
     path = experiment.out / "analysis" / f"{name}.json"
 
     def read_sections() -> dict[str, Any]:
@@ -278,7 +276,7 @@ def _load_or_compute(
     if isinstance(entry, dict) and entry.get("of") == key and "found" in entry:
         cached: _T = entry["found"]
         return cached
-    found = make()
+    found = compute()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**read_sections(), section: {"of": key, "found": found}})  # keeps results of other processes
     return found

@@ -27,13 +27,12 @@ SOURCE_ONLY: Final = MethodSpec("source-only")
 ALPHA: Final = 1 - LEVEL / 100
 """Significance level."""
 MIN_SCENARIOS: Final = 6
-"""Smallest number of scenarios for an interval. With fewer, a bootstrap interval is little more than the range of the
-differences, and a signed-rank test cannot reject either."""
+"""Smallest number of scenarios for an interval. A bootstrap of fewer gives little more than their range."""
 
-#: Most differences for an exact distribution of signed ranks; with ties, all 2^n signs are enumerated.
-_EXACT: Final = 50
-_EXACT_WITH_TIES: Final = 13
-#: Decimals of scores in percent. They hide rounding errors, but no score differences of a million utterances.
+#: Most differences for an exact p-value. With ties, the test enumerates all 2^n signs.
+_MAX_EXACT: Final = 50
+_MAX_EXACT_WITH_TIES: Final = 13
+#: Decimals of scores in percent. They drop rounding errors, and keep differences of one in a million utterances.
 _DECIMALS: Final = 9
 
 
@@ -44,7 +43,7 @@ class MatchedScores:
     methods: tuple[MethodSpec, ...]
     scenarios: tuple[Scenario, ...]
     scores: NDArray[np.float64]
-    """(scenarios, methods), in percent."""
+    """Scores (scenarios, methods) in percent."""
     seeds: Mapping[Scenario, tuple[int, ...]]
     left_out: tuple[str, ...]
     """Scenarios and seeds that some methods lack, in words."""
@@ -74,13 +73,13 @@ class MethodComparison:
     difference: float
     """Mean difference over the scenarios."""
     interval: tuple[float, float] | None
-    """Interval of the mean difference."""
+    """Interval of the mean difference; None for few scenarios."""
     better: int
     """Number of scenarios in which the method is better."""
     worse: int
     test: SignedRank
     p_holm: float | None
-    """p-value with Holm's correction."""
+    """p-value of the test with Holm's correction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +87,15 @@ class Ranking:
     """Ranks of k methods over n scenarios (Demsar 2006, JMLR 7:1-30)."""
 
     mean_ranks: tuple[float, ...]
-    """(k,) with 1 the best; equal scores share the mean of their ranks."""
+    """Mean ranks (k,); 1 is the best. Equal scores share the mean of their ranks."""
     chi_squared: float | None
     """Friedman's statistic, corrected for ties; None for fewer than three methods or two scenarios."""
     p: float | None
     """p-value of Friedman's test (chi-squared, k - 1 degrees of freedom), for more than about ten scenarios."""
     critical_difference: float | None
-    """Nemenyi's critical difference of mean ranks; None without methods or scenarios to rank."""
+    """Nemenyi's critical difference of mean ranks; None for fewer than two methods or no scenario."""
     groups: tuple[tuple[int, ...], ...]
-    """Largest groups of two or more methods that do not differ, each with the best first."""
+    """Indices of methods without a significant difference: the largest groups of two or more, best method first."""
 
     @property
     def is_attainable(self) -> bool:
@@ -119,8 +118,8 @@ class Comparison:
         n = len(self.matched.scenarios)
         if n >= MIN_SCENARIOS:
             return None
-        which = "one scenario" if n == 1 else f"only {n} scenarios"
-        return f"{which}: a bootstrap needs at least {MIN_SCENARIOS}"
+        count = "one scenario" if n == 1 else f"only {n} scenarios"
+        return f"{count}: a bootstrap needs at least {MIN_SCENARIOS}"
 
 
 def list_default_methods(experiment: Experiment, scores: Scores) -> list[MethodSpec]:
@@ -132,12 +131,12 @@ def match_scores(scores: Scores, methods: Iterable[MethodSpec]) -> MatchedScores
     """Reduce scores to the scenarios and seeds that all methods have; raise a BenchError if there are none."""
     methods = tuple(dict.fromkeys(methods))
     no_scores = np.full(scores.values.shape[1:], np.nan)
-    values = dict(zip(scores.methods, scores.values, strict=True))
-    own = np.array([values.get(spec, no_scores) for spec in methods])
-    present = ~np.isnan(own)  # (methods, scenarios, seeds)
+    by_method = dict(zip(scores.methods, scores.values, strict=True))
+    values = np.array([by_method.get(spec, no_scores) for spec in methods])  # (methods, scenarios, seeds)
+    present = ~np.isnan(values)
     common, some = present.all(axis=0), present.any(axis=0)
-    used = np.flatnonzero(common.any(axis=1))
-    if not used.size:
+    common_scenarios = np.flatnonzero(common.any(axis=1))
+    if not common_scenarios.size:
         counts = ", ".join(f"{spec}: {count}" for spec, count in zip(methods, present.any(2).sum(1), strict=True))
         raise BenchError(f"the methods have no finished scenario and seed in common; finished scenarios: {counts}")
     left_out = []
@@ -146,16 +145,16 @@ def match_scores(scores: Scores, methods: Iterable[MethodSpec]) -> MatchedScores
         lacking = ", ".join(map(str, itertools.compress(methods, (present[:, index] != some[index]).any(axis=1))))
         task, src, tgt = scores.scenarios[index]
         left_out.append(f"{src} -> {tgt}, {task}, seed {extra}: missing for {lacking}")
-    means = np.nanmean(np.where(common, own, np.nan)[:, used], axis=2).T
-    seeds = {scores.scenarios[index]: tuple(itertools.compress(scores.seeds, common[index])) for index in used}
+    means = np.nanmean(np.where(common, values, np.nan)[:, common_scenarios], axis=2).T
+    seeds = {scores.scenarios[i]: tuple(itertools.compress(scores.seeds, common[i])) for i in common_scenarios}
     return MatchedScores(methods, tuple(seeds), np.round(means, _DECIMALS), seeds, tuple(left_out))
 
 
 def compare(matched: MatchedScores, reference: MethodSpec, resampling: Resampling | None = None) -> Comparison:
     """Compare each method with the reference, one of them, and rank all."""
-    of_method = dict(zip(matched.methods, matched.scores.T, strict=True))
-    other = of_method.pop(reference)
-    differences = {spec: np.round(own - other, _DECIMALS) for spec, own in of_method.items()}
+    by_method = dict(zip(matched.methods, matched.scores.T, strict=True))
+    baseline = by_method.pop(reference)
+    differences = {spec: np.round(own - baseline, _DECIMALS) for spec, own in by_method.items()}
     tests = [signed_rank(each) for each in differences.values()]
     methods = []
     for (spec, each), test, p_holm in zip(differences.items(), tests, holm([test.p for test in tests]), strict=True):
@@ -168,14 +167,14 @@ def compare(matched: MatchedScores, reference: MethodSpec, resampling: Resamplin
 def bootstrap_mean_interval(differences: NDArray[np.float64], resampling: Resampling) -> tuple[float, float] | None:
     """Bootstrap the percentile interval of the mean of differences (n,); None for n below `MIN_SCENARIOS`.
 
-    This is the paired bootstrap: it resamples scenarios, each with the difference of two methods. One seed draws the
-    same scenarios for all methods. Intervals from few scenarios are too narrow.
+    This is the paired bootstrap: it resamples scenarios, each with the difference of two methods. The seed alone
+    determines the resamples, so all methods share them. Intervals from few scenarios are too narrow.
     """
     n = len(differences)
     if n < MIN_SCENARIOS:
         return None
-    drawn = np.random.default_rng(resampling.seed).integers(n, size=(resampling.resamples, n))
-    low, high = np.percentile(differences[drawn].mean(axis=1), (50 - LEVEL / 2, 50 + LEVEL / 2)).tolist()
+    resamples = np.random.default_rng(resampling.seed).integers(n, size=(resampling.resamples, n))
+    low, high = np.percentile(differences[resamples].mean(axis=1), (50 - LEVEL / 2, 50 + LEVEL / 2)).tolist()
     return low, high
 
 
@@ -192,17 +191,17 @@ def signed_rank(differences: NDArray[np.float64]) -> SignedRank:
         return SignedRank(None, 0, None, exact=False, why="no scenario differs")
     least = 2.0 ** (1 - n)
     if least > ALPHA:
-        which = "one scenario differs" if n == 1 else f"only {n} scenarios differ"
-        why = f"{which}: the smallest attainable p is {least:g}, so nothing can be significant"
+        count = "one scenario differs" if n == 1 else f"only {n} scenarios differ"
+        why = f"{count}: the smallest attainable p is {least:g}, so nothing can be significant"
         return SignedRank(None, n, least, exact=True, why=why)
     ties = len(np.unique(np.abs(nonzero))) < n
-    exact = n <= (_EXACT_WITH_TIES if ties else _EXACT)
+    exact = n <= (_MAX_EXACT_WITH_TIES if ties else _MAX_EXACT)
     method = "approx" if not exact else PermutationMethod() if ties else "exact"
     return SignedRank(float(wilcoxon(nonzero, method=method).pvalue), n, least, exact=exact, why=None)
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Correct p-values for their number (Holm 1979, Scandinavian Journal of Statistics 6:65).
+    """Correct p-values for multiple comparisons (Holm 1979, Scandinavian Journal of Statistics 6:65).
 
     Comparisons without a p-value count as well.
     """
@@ -224,13 +223,8 @@ def rank(scores: NDArray[np.float64]) -> Ranking:
     if k >= 3 and n >= 2 and not (scores == scores[:, :1]).all():
         chi_squared, p = map(float, friedmanchisquare(*scores.T))
     difference = nemenyi(k, n) if k > 1 and n else None
-    return Ranking(
-        tuple(mean.tolist()),
-        chi_squared,
-        p,
-        difference,
-        () if difference is None else group_indistinct(mean, difference),
-    )
+    groups = () if difference is None else group_indistinct(mean, difference)
+    return Ranking(tuple(mean.tolist()), chi_squared, p, difference, groups)
 
 
 def nemenyi(methods: int, scenarios: int) -> float:
@@ -248,10 +242,10 @@ def group_indistinct(mean_ranks: NDArray[np.float64], difference: float) -> tupl
     """Return the largest groups of method indices whose mean ranks (k,) are less than `difference` apart."""
     order = np.argsort(mean_ranks, kind="stable").tolist()
     groups: list[tuple[int, ...]] = []
-    behind = 0
+    end = 0
     for first, best in enumerate(order):
         last = first + sum(mean_ranks[index] - mean_ranks[best] < difference for index in order[first:])
-        if last > behind and last - first > 1:
+        if last > end and last - first > 1:
             groups.append(tuple(order[first:last]))
-        behind = max(behind, last)
+        end = max(end, last)
     return tuple(groups)

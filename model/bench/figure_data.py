@@ -47,7 +47,7 @@ class DotMark:
     high: Sequence[float | None] | None = None
     colour: int = 0
     joined: bool = False
-    """True if a bar joins the dots, such as the methods of a group."""
+    """True if a bar joins the dots."""
     kind: Literal["dots"] = "dots"
 
 
@@ -59,11 +59,10 @@ class HeatmapMark:
     columns: Sequence[str]
     values: Sequence[Sequence[float | None]]
     low: float
-    """Value at the lower end of the colour scale."""
+    """Value at the lower end of the colour scale; `high` is at the upper end."""
     high: float
-    """Value at the upper end of the colour scale."""
     diverging: bool = False
-    """True if the middle of the scale has a meaning, such as the 0 of a gain."""
+    """True if the middle of the colour scale has a meaning, such as a gain of 0."""
     digits: int = 1
     """Decimals of the numbers in the cells."""
     kind: Literal["matrix"] = "matrix"
@@ -83,9 +82,9 @@ class Panel:
     references: Sequence[tuple[str, float]] = ()
     """Names and values of thin reference lines on the axis of values."""
     bare: bool = False
-    """True if the axes have no meaning, such as those of a UMAP."""
+    """True if the axes have no meaning, as in UMAP."""
     least_width: float = 0.0
-    """Smallest span of the axis of values, in its unit; it keeps small differences from looking large."""
+    """Smallest span of the axis of values, in its unit, so that small differences look small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ class FigureData:
     """A figure: panels side by side, in rows if they do not fit in one."""
 
     name: str
-    """Name of the figure's files."""
+    """Name of the figure, and of its files."""
     title: str
     panels: Sequence[Panel]
     note: str = ""

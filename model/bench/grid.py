@@ -1,4 +1,4 @@
-"""Plans of experiments: all ordered pairs of some corpora by tasks, methods and seeds."""
+"""Planning of experiments: all ordered pairs of some corpora, by tasks, methods and seeds."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,11 +32,7 @@ MethodGroup = tuple[Sequence[Task], Sequence[MethodSpec]]
 
 
 def plan_experiment(
-    out: Path,
-    stores: Sequence[FeatureStore],
-    method_groups: Sequence[MethodGroup],
-    seeds: int,
-    conditions: Conditions,
+    out: Path, stores: Sequence[FeatureStore], method_groups: Sequence[MethodGroup], seeds: int, conditions: Conditions
 ) -> Experiment:
     """Plan an experiment of all ordered pairs of some corpora, with all runs of seed 0 first.
 
@@ -55,7 +51,7 @@ def plan_experiment(
 
 
 def summarise_corpus(store: FeatureStore) -> CorpusSummary:
-    """Return the counts and names of a prepared corpus."""
+    """Summarise a prepared corpus."""
     languages = pc.unique(store.columns(["language"])["language"]).to_pylist()
     labels = {task: store.labels(task) for task in TASKS}
     return CorpusSummary(
@@ -69,7 +65,7 @@ def summarise_corpus(store: FeatureStore) -> CorpusSummary:
 
 
 def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
-    """Count the target recordings that each source contains, byte for byte, with a label; omit pairs without any."""
+    """Count the recordings of each target that a source contains with a label, byte for byte; omit pairs with none."""
     audio, labelled_audio = {}, {}
     for store in stores:
         own = store.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
@@ -83,13 +79,10 @@ def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
 
 
 def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
-    """Check the settings of a method spec, and return its facts for tables.
-
-    Raises ConfigError or PluginError for an unknown method or setting.
-    """
-    kind = get_method(spec.name)
+    """Return the info of a method spec; raise a ConfigError or PluginError for an unknown method or setting."""
+    method = get_method(spec.name)
     try:
-        shared = apply_settings(conditions.settings, TrainConfig(), kind.defaults, RecordConfig())
+        shared = apply_settings(conditions.settings, TrainConfig(), method.defaults, RecordConfig())
     except ConfigError as error:
         error.where = f"method {spec.name}"
         raise
@@ -97,20 +90,20 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
         train, config, _ = apply_settings({**conditions.settings, **spec.overrides}, *shared)
     except ConfigError as error:
         raise ConfigError(str(error), field="methods", value=spec) from error
-    if train.frames < kind.min_frames:
-        problem = f"must be at least {kind.min_frames} for {spec.name}"
+    if train.frames < method.min_frames:
+        problem = f"must be at least {method.min_frames} for {spec.name}"
         if "frames" in spec.overrides:
             raise ConfigError(f"frames {problem}", field="methods", value=spec)
         raise ConfigError(problem, field="frames", value=train.frames)
-    usual, used = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
-    changed = {key: used[key] for key in spec.overrides if key in used and used[key] != usual[key]}
+    usual, own = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
+    changed = {key: own[key] for key in spec.overrides if key in own and own[key] != usual[key]}
     if spec.steps is not None:
         changed["steps"] = spec.steps
-    # Supervision depends on the configuration, so the method is built, without memory for its weights.
+    # Supervision depends on the configuration, so this builds the method, without memory for its weights.
     with wrap_plugin_errors(spec.name, "()"), torch.device("meta"):
-        supervision = kind(kind.min_dim, config, 0).supervision
-    label = make_label(spec.name, changed, our_reading=kind.our_reading, supervision=supervision)
-    return MethodInfo(label, kind.our_reading, supervision)
+        supervision = method(method.min_dim, config, 0).supervision
+    label = make_label(spec.name, changed, our_reading=method.our_reading, supervision=supervision)
+    return MethodInfo(label, method.our_reading, supervision)
 
 
 def open_store(experiment: Experiment, name: str) -> FeatureStore:

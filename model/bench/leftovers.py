@@ -1,4 +1,4 @@
-"""Leftovers of an experiment: files that no run needs. Files with foreign names are never deleted."""
+"""Leftovers of an experiment: files that no run needs. Files with other names than the experiment's are kept."""
 
 import re
 import shutil
@@ -21,14 +21,14 @@ _EVENTS: Final = "events.out.tfevents."
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A file or run folder that may be deleted."""
+    """A file or run folder that no run needs."""
 
     path: Path
     bytes: int
     kind: LeftoverKind
     """old: the run is not in the experiment. failed: the run failed. temporary: half written."""
     reason_to_keep: str | None = None
-    """Reason why it must stay; None if it may be deleted."""
+    """Reason not to delete it; None if it may be deleted."""
 
     def delete(self) -> None:
         """Delete the file or folder."""
@@ -40,12 +40,12 @@ class Leftover:
 
 def find_leftovers(experiment: Experiment) -> list[Leftover]:
     """Return the leftovers of an experiment, sorted by path."""
-    return sorted(_find(experiment), key=lambda leftover: leftover.path)
+    return sorted(_generate_leftovers(experiment), key=lambda leftover: leftover.path)
 
 
-def _find(experiment: Experiment) -> Iterator[Leftover]:
+def _generate_leftovers(experiment: Experiment) -> Iterator[Leftover]:
     runs = {experiment.run_name(run): run for run in experiment.runs}
-    records = [experiment.out / "failures", experiment.out / "analysis"]
+    json_folders = [experiment.out / "failures", experiment.out / "analysis"]
     for path in _list_folder(experiment.runs_folder):
         if not path.is_dir() or not _NAME.fullmatch(path.name):
             continue
@@ -55,24 +55,24 @@ def _find(experiment: Experiment) -> Iterator[Leftover]:
             yield Leftover(path, size, "old" if run is None else "failed", _find_reason_to_keep(folder))
         elif not is_locked(folder):
             yield from _find_temporary(path)
-    for path in [*_list_folder(records[0]), *_list_folder(records[1])]:
+    for path in [*_list_folder(json_folders[0]), *_list_folder(json_folders[1])]:
         if _NAME.fullmatch(path.stem) and path.suffix == ".json" and path.stem not in runs:
             yield Leftover(path, path.stat().st_size, "old")
-    for folder_path in (experiment.out, experiment.runs_folder, *records):
+    for folder_path in (experiment.out, experiment.runs_folder, *json_folders):
         yield from _find_temporary(folder_path)
 
 
 def _find_reason_to_keep(run: RunFolder) -> str | None:
-    """Return the reason why a run folder must stay: it is in use or holds foreign files; None without one."""
+    """Return the reason not to delete a run folder: it is in use, or contains other files; None without a reason."""
     if is_locked(run):
         return "a run is using it"
-    own = {
+    run_files = {
         *(run.config, run.metrics, run.resume, run.model, run.predictions, run.result, run.snapshots, run.selection),
         *(run.oracle, run.not_finite, run.corpora, run.card, run.onnx, run.done, run.lock),
     }
     for path in _list_folder(run.path):
-        if path not in own and not is_temporary(path) and not path.name.startswith(_EVENTS):
-            return f"it contains {path.name}, which is no file of a run"
+        if path not in run_files and not is_temporary(path) and not path.name.startswith(_EVENTS):
+            return f"it contains {path.name}, which is not a file of a run"
     return None
 
 

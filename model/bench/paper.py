@@ -15,12 +15,12 @@ from emodna.model.bench.spec import MethodSpec
 from emodna.pipeline.emotions import TASKS, Task
 
 CORPORA: Final = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")
-"""The paper's corpora, in the order of its columns. Each of the 30 ordered pairs is a scenario."""
+"""The paper's corpora, in the order of its columns. Their 30 ordered pairs are its scenarios."""
 AVERAGE: Final = "average"
 SCORES: Final = ("war", "f1")
 """Scores in the paper, as keys of result.json."""
 SEEDS: Final = 3
-"""The paper's runs of each scenario."""
+"""Runs of each scenario in the paper."""
 
 
 class PaperScoreKey(NamedTuple):
@@ -29,14 +29,14 @@ class PaperScoreKey(NamedTuple):
     table: str
     task: str
     method: str
-    """Method as paper.csv spells it."""
+    """Name in paper.csv."""
     source: str
-    """A corpus, or AVERAGE over all."""
+    """A corpus, or `AVERAGE` for the mean over all."""
     score: str
 
 
 class PaperScore(NamedTuple):
-    """Mean and standard deviation of three runs, in percent, as the paper prints them."""
+    """Mean and standard deviation of three runs in percent, as printed in the paper."""
 
     mean: float
     std: float
@@ -69,9 +69,9 @@ class PaperRow:
 
     method: MethodSpec
     paper_name: str
-    """Method as paper.csv spells it."""
+    """Name in paper.csv."""
     base: MethodSpec | None = None
-    """Table 5: the same method without L_SCL, for the gain."""
+    """Table 5: the same method without L_SCL, the reference of the gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +85,16 @@ class PaperTable:
 
     @property
     def methods(self) -> list[MethodSpec]:
-        """Methods of its rows, the methods without L_SCL, the baselines and the upper bound."""
+        """Methods of its rows, their methods without L_SCL, the baselines and the upper bound."""
         bases = [row.base for row in self.rows if row.base is not None]
         return list(dict.fromkeys([*(row.method for row in self.rows), *bases, *BASELINES, UPPER_BOUND]))
 
 
 BASELINES: Final = (MethodSpec("source-only"), MethodSpec.parse("source-only:target_bn=true"))
 UPPER_BOUND: Final = MethodSpec("upper-bound")
-"""Method that learns from the target only. It has one run per target, which counts for all sources."""
+"""Method trained on the target only. It has one run per target, which counts for all sources."""
 
-_COMPARED: Final = tuple(
+_COMPARISON: Final = tuple(
     PaperRow(MethodSpec(name), name)
     for name in ("source-only", "dann", "dan", "jan", "cdan", "bsp", "clstm", "addi", "difl", "caam", "emo-dna")
 )
@@ -118,8 +118,8 @@ _THRESHOLDS: Final = (
 )
 
 PAPER_TABLES: Final[Mapping[str, PaperTable]] = {
-    "2": PaperTable("Methods, arousal", ("arousal",), "sources", _COMPARED),
-    "3": PaperTable("Methods, valence", ("valence",), "sources", _COMPARED),
+    "2": PaperTable("Methods, arousal", ("arousal",), "sources", _COMPARISON),
+    "3": PaperTable("Methods, valence", ("valence",), "sources", _COMPARISON),
     "4": PaperTable("Parts of Emo-DNA", TASKS, "averages", _PARTS),
     "5": PaperTable("L_SCL added to other methods", TASKS, "averages", _WITH_SCL),
     "6": PaperTable("Pseudo-labels of Emo-DNA", TASKS, "averages", _THRESHOLDS),

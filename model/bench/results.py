@@ -1,4 +1,4 @@
-"""Results of an experiment as one long Arrow table, the input of tables, figures, comparison and page.
+"""Results of an experiment as one long Arrow table, the input of tables, figures, comparisons and the report.
 
 This module needs no torch.
 """
@@ -107,7 +107,7 @@ def collect_results(
     tasks: Sequence[Task] = (),
     with_class_1_share: bool = False,
 ) -> pa.Table:
-    """Return a table of `SCHEMA` from the results of runs; without them, read all runs, or those of some tasks.
+    """Return the results of runs as a table of `SCHEMA`. By default, read all runs, or those of some tasks.
 
     `with_class_1_share` adds the metric `CLASS_1_SHARE` from predictions.
     """
@@ -139,7 +139,7 @@ def collect_results(
         for metric, value in scores.items():
             score = None if run.method.settings else find_paper_score(run.task, run.method.name, metric, run.src)
             paper = {} if score is None else {"paper": score.mean, "paper_std": score.std}
-            constant = {name: of_constant.get(metric) for name, of_constant in constants.items()}
+            constant = {name: each.get(metric) for name, each in constants.items()}
             rows.append({**common, "metric": metric, "value": value, **constant, **paper})
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
@@ -147,7 +147,7 @@ def collect_results(
 def select_scores(table: pa.Table) -> pa.Table:
     """Return the rows that have a value, with those of the upper bound repeated for each source.
 
-    The upper bound has one run per target, which counts for all sources that the experiment pairs with the target.
+    The upper bound has one run per target, which counts for all sources of the experiment's pairs with this target.
     `table` must contain all runs of a task.
     """
     sources: dict[tuple[str, str], dict[str, None]] = {}
@@ -169,16 +169,16 @@ class Scores:
     """Scores of one metric as an array."""
 
     methods: tuple[MethodSpec, ...]
-    """Methods in the order of the experiment."""
+    """Methods in the order of the table."""
     scenarios: tuple[Scenario, ...]
     """Scenarios, sorted."""
     seeds: tuple[int, ...]
     values: NDArray[np.float64]
-    """(methods, scenarios, seeds) in percent; NaN if missing."""
+    """Scores (methods, scenarios, seeds) in percent; NaN if missing."""
 
     @classmethod
     def from_table(cls, table: pa.Table, metric: str = "uar") -> "Scores":
-        """Arrange the rows of `select_scores` of one metric."""
+        """Arrange the rows of one metric of a table of `select_scores`."""
         rows = table.filter(pc.equal(table["metric"], metric)).to_pylist()
         positions = [(row["spec"], (row["task"], row["src"], row["tgt"]), row["seed"]) for row in rows]
         specs = list(dict.fromkeys(spec for spec, _, _ in positions))
@@ -208,7 +208,7 @@ def constant_scores(classes: tuple[int, int]) -> Mapping[str, Mapping[str, float
 
 
 def to_finite_float(value: object) -> float | None:
-    """Return a finite number as a float, anything else as None."""
+    """Return a finite number as a float, and None for anything else."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
@@ -218,7 +218,7 @@ GapReason = Literal["failed", "unlabelled", "running", "interrupted", "waiting",
 """Reasons in display order."""
 GAP_REASONS: Final[tuple[GapReason, ...]] = get_args(GapReason)
 RUNNABLE_REASONS: Final[frozenset[GapReason]] = frozenset({"failed", "interrupted", "waiting", "not planned"})
-"""Reasons that disappear if the experiment is run again."""
+"""Reasons that another execution of the experiment can remove."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,13 +246,13 @@ def find_gaps(
     methods: Sequence[MethodSpec],
     pairs: Sequence[Pair],
 ) -> tuple[Gap, ...]:
-    """Return the missing runs of some tasks, methods and pairs in the experiment's seeds as few gaps.
+    """Return the missing runs of some tasks, methods and pairs, in all seeds of the experiment, as few gaps.
 
     `results` must contain all runs of these tasks.
     """
     found = list(_find_missing_runs(experiment, results, tasks, methods, pairs))
     positions = {spec: position for position, spec in enumerate(methods)}
-    for axis in (5, 4, 3, 2):  # seeds, pairs, methods, tasks: join gaps that differ in this one only
+    for axis in (5, 4, 3, 2):  # join gaps that differ only in seeds, then only in pairs, methods, tasks
         joined: dict[tuple[Any, ...], list[Any]] = {}
         for gap in found:
             joined.setdefault((*gap[:axis], *gap[axis + 1 :]), []).extend(gap[axis])
@@ -262,14 +262,8 @@ def find_gaps(
         ]
 
     def sort_key(gap: Gap) -> tuple[Any, ...]:
-        return (
-            GAP_REASONS.index(gap.reason),
-            gap.tasks,
-            positions[gap.methods[0]],
-            gap.pairs,
-            gap.seeds,
-            gap.error or "",
-        )
+        reason, method = GAP_REASONS.index(gap.reason), positions[gap.methods[0]]
+        return reason, gap.tasks, method, gap.pairs, gap.seeds, gap.error or ""
 
     return tuple(sorted((Gap(*gap) for gap in found), key=sort_key))
 
@@ -281,7 +275,7 @@ def _find_missing_runs(
     methods: Sequence[MethodSpec],
     pairs: Sequence[Pair],
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield the fields of a gap for each missing run."""
+    """Yield the fields of a `Gap` for each missing run."""
     corpora, specs = experiment.corpora, {str(spec): spec for spec in methods}
     for row in results.filter(pc.equal(results["metric"], "uar")).to_pylist():
         pair, task = (row["src"], row["tgt"]), row["task"]
@@ -301,12 +295,6 @@ def _find_missing_runs(
         key = make_key(task, spec, pair, seed)
         if key not in known_keys:
             known_keys.add(key)
-            teacher = corpora[pair[1] if spec == UPPER_BOUND else pair[0]]
-            yield (
-                "unlabelled" if teacher.find_missing_labels(task) else "not planned",
-                None,
-                (task,),
-                (spec,),
-                (pair,),
-                (seed,),
-            )
+            training_corpus = corpora[pair[1] if spec == UPPER_BOUND else pair[0]]
+            reason = "unlabelled" if training_corpus.find_missing_labels(task) else "not planned"
+            yield reason, None, (task,), (spec,), (pair,), (seed,)

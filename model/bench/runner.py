@@ -35,15 +35,15 @@ from emodna.pipeline.prepare.cluster import (
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-#: Worker deaths after which a run starts again: the first may have another cause, such as lack of memory.
+#: Deaths of workers after which a run is tried again, since the first may have another cause.
 _DEATHS: Final = 1
-#: Resource that GPU workers of a cluster declare, with amount 1.
+#: Dask resource that GPU workers of a cluster declare, with amount 1.
 _GPU: Final = "GPU"
-#: Longest wait for a finished run before workers are counted again.
+#: Longest wait for a finished run before the next count of workers.
 _POLL_SECONDS: Final = 1.0
-#: Time without workers before a message says so. Dask loses sight of workers for shorter times.
+#: Time without workers before a message. Dask may report no workers for shorter times.
 _GAP_SECONDS: Final = 3.0
-#: Time for runs to write checkpoints after a stop request.
+#: Longest wait for checkpoints after a stop request.
 _STOP_SECONDS: Final = 20.0
 _RESUMABLE: Final = "finished runs are kept; run the experiment again to resume"
 
@@ -67,7 +67,7 @@ class Workers:
 
     client: "Client"
     location: str
-    """Location of the workers, in words."""
+    """Location of the workers for messages."""
     threads: int
     """Threads of each run."""
     devices: Sequence[str]
@@ -108,7 +108,7 @@ def start_local_workers(count: int, threads: int, devices: Sequence[str]) -> Ite
     from distributed import Client, LocalCluster
 
     silence_dask_logging()
-    # Torch reads these variables at import; values of the user could give each worker all cores.
+    # Torch reads these variables at import. The user's values could give each worker all cores.
     pools = {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")}
     settings = {
         "distributed.nanny.pre-spawn-environ": pools,
@@ -160,7 +160,7 @@ def lock_experiment(out: Path) -> Iterator[None]:
 
 def is_running(experiment: Experiment) -> bool:
     """Return True if a process holds the lock on an experiment."""
-    return is_locked(RunFolder(experiment.out))  # same name of the lock file
+    return is_locked(RunFolder(experiment.out))  # its lock file has the same name as a run's
 
 
 def execute_runs(
@@ -168,7 +168,7 @@ def execute_runs(
 ) -> dict[RunSpec, RunReply]:
     """Execute runs in their order as workers become free, and return the reply of each.
 
-    Errors of failed runs are written to the experiment's folder. On KeyboardInterrupt, active runs write checkpoints
+    It writes the errors of failed runs to the experiment's folder. On KeyboardInterrupt, active runs write checkpoints
     first. With `restart`, runs that cannot be resumed start again from scratch.
 
     Raises WorkerError if the scheduler disappears, or if no worker can execute runs of the experiment.
@@ -191,7 +191,7 @@ def execute_runs(
             elif now - workers_seen > _GAP_SECONDS:
                 callback.on_message(f"waiting for workers at {workers.location} (you can interrupt: {_RESUMABLE})")
                 workers_seen = float("inf")  # one message only
-            # With no more runs than workers, a worker that dies interrupts only its own run.
+            # With at most one run per worker, the death of a worker interrupts only this run.
             while remaining and len(active) < count:
                 run = remaining.popleft()
                 busy = Counter(device for _, device in active.values())
@@ -220,7 +220,7 @@ def execute_runs(
 
 
 def _read_reply(future: "Future[Any]", location: str) -> RunReply:
-    """Return the reply of a worker, or one made from Dask's error."""
+    """Return the reply of a worker, or make one from Dask's error."""
     from distributed.scheduler import KilledWorker
 
     try:
@@ -231,18 +231,15 @@ def _read_reply(future: "Future[Any]", location: str) -> RunReply:
         deaths = error.allowed_failures + 1
         return RunReply("failed", error=f"its worker died {deaths} times; check that there is enough memory")
     except (ImportError, AttributeError) as error:
-        raise WorkerError(
-            f"a worker cannot import emodna: {error}",
-            where=location,
-            remedy="install the same environment for all workers",
-        ) from error
+        remedy = "install the same environment for all workers"
+        raise WorkerError(f"a worker cannot import emodna: {error}", where=location, remedy=remedy) from error
     except Exception as error:  # fails this run only
         return RunReply.of_error(error)
     return reply
 
 
 def _record_failure(failure_file: Path, reply: RunReply) -> None:
-    """Write the error of a failed run, or delete that of a finished one; raise a WorkerError if the worker refused."""
+    """Write a failed run's error, or delete a finished run's; raise a WorkerError if the worker refused the run."""
     if reply.kind == "refused":
         raise WorkerError(str(reply.error), remedy=_RESUMABLE)
     if reply.kind == "failed":

@@ -29,10 +29,10 @@ Pair = tuple[str, str]
 
 _VERSION: Final = 1
 _FILE: Final = "bench.json"
-#: A number of training steps.
+#: Text of a valid number of training steps.
 _STEPS: Final = re.compile("0*[1-9][0-9]{0,8}")
 MAX_NAMES: Final = 6
-"""Names in a sentence; `shorten_list` counts the others."""
+"""Most names in a sentence; `shorten_list` counts the others."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -94,10 +94,10 @@ class MethodSpec:
 
 @dataclass(frozen=True, slots=True)
 class MethodInfo:
-    """Facts about a method spec for tables and figures."""
+    """Label and supervision of a method spec, for tables and figures."""
 
     label: str
-    """Label of `emodna.model.label.make_label`."""
+    """Label from `emodna.model.label.make_label`."""
     our_reading: bool
     """True if the method is our reading of its paper."""
     supervision: str
@@ -121,7 +121,7 @@ class Conditions:
     device: str = "cpu"
     """cpu or cuda."""
     threads: int = 1
-    """CPU threads of each run, 1 on CUDA. They affect the rounding of sums."""
+    """CPU threads of each run, 1 on CUDA. Their number affects the rounding of sums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class CorpusSummary:
     """Utterances of class 0 (low, negative) and class 1 (high, positive) by task."""
 
     def find_missing_labels(self, task: Task) -> str | None:
-        """Return which labels of a task the corpus lacks as a source, in words; None if it lacks none."""
+        """Describe the labels of a task that the corpus lacks as a source; None if it lacks none."""
         present = sum(count > 0 for count in self.classes[task])
         return {0: f"no labels of {task}", 1: f"labels of only one class of {task}"}.get(present)
 
@@ -174,7 +174,7 @@ class Experiment:
     runs: tuple[RunSpec, ...]
     """Runs in execution order."""
     shared_recordings: Mapping[Pair, int] = field(default_factory=dict)
-    """Number of target recordings that the source contains with labels, of pairs that have any."""
+    """Number of target recordings that the source contains with a label, without pairs that have none."""
 
     @classmethod
     def read(cls, out: Path) -> "Experiment":
@@ -231,20 +231,16 @@ class Experiment:
         """Raise a BenchError for the first condition that differs from those of this experiment."""
         for (key, here), there in zip(asdict(self.conditions).items(), asdict(conditions).values(), strict=True):
             if here != there:
-                raise BenchError(
-                    f"the experiment has {_format_condition(here)}",
-                    where=self.out,
-                    field=key,
-                    value=_format_condition(there),
-                    remedy=Remedy("use the same value, or choose another {out}"),
-                )
+                problem, value = f"the experiment has {_format_condition(here)}", _format_condition(there)
+                remedy = Remedy("use the same value, or choose another {out}")
+                raise BenchError(problem, where=self.out, field=key, value=value, remedy=remedy)
 
     def merge(self, other: "Experiment", runs: Iterable[RunSpec]) -> "Experiment":
         """Return this experiment with the corpora and methods of another one and with further runs.
 
         Raises BenchError if two method specs have the same meaning.
         """
-        # The other experiment has newer counts of its corpora.
+        # The other experiment has the newer counts of its own corpora.
         kept = {pair: count for pair, count in self.shared_recordings.items() if not set(pair) <= other.corpora.keys()}
         return replace(
             self,
@@ -255,7 +251,7 @@ class Experiment:
         )
 
     def drop(self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None) -> "Experiment":
-        """Return this experiment without some methods, some corpora and the seeds from `seeds` on. Deletes no files.
+        """Return this experiment without some methods, some corpora and the seeds from `seeds` on; delete no files.
 
         Raises BenchError if no run is left.
         """
@@ -318,13 +314,13 @@ class Experiment:
             "device": self.conditions.device,
             "feature_set": self.conditions.feature_set,
             "fingerprints": [self.corpora[run.src].fingerprint, self.corpora[run.tgt].fingerprint],
-            # Runs with 1 thread keep the names that they had before this condition existed.
+            # Omitted for 1 thread, so that the names of older runs stay valid.
             **({} if self.conditions.threads == 1 else {"threads": self.conditions.threads}),
         }
 
 
 def check_distinct(methods: Mapping[MethodSpec, MethodInfo]) -> Mapping[MethodSpec, MethodInfo]:
-    """Return the methods; raise a BenchError if two have the same label, such as with a default spelt out."""
+    """Return the methods; raise a BenchError if two have the same label, such as `dan` and one that sets a default."""
     known: dict[str, MethodSpec] = {}
     for spec, info in methods.items():
         if known.setdefault(info.label, spec) != spec:
@@ -334,7 +330,6 @@ def check_distinct(methods: Mapping[MethodSpec, MethodInfo]) -> Mapping[MethodSp
 
 
 def _format_condition(value: object) -> str:
-    """Return the value of a condition as a user spells it."""
     if isinstance(value, Mapping):
         return " ".join(f"{key}={text}" for key, text in value.items()) or "none"
     return str(value)

@@ -1,7 +1,7 @@
 """Tables of an experiment: those of the paper with our scores, the sensitivity study, and all methods by pair.
 
-As in the paper, scores are averaged over the targets of each source, then over the sources, separately for each seed.
-The standard deviation is that of these averages over the seeds. This module needs no torch.
+As in the paper, a mean of scores is over the targets of each source, then over the sources, separately for each seed.
+The standard deviation is that of these means over the seeds. This module needs no torch.
 """
 
 import itertools
@@ -31,17 +31,18 @@ from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 
 RowKind = Literal["entry", "floor", "ceiling", "constant"]
+"""entry: a method. floor: a baseline. ceiling: an oracle. constant: a constant predictor."""
 Pairs = tuple[Pair, ...]
 _BySeed = dict[int, float]
 
 TABLE_NAMES: Final = (*PAPER_TABLES, "sensitivity", "pairs")
 DIFFERENCE: Final = "difference"
-"""Score of the sensitivity study: UAR minus that of the first method with the same seeds."""
+"""Score of the sensitivity study: UAR minus the UAR of the first method with the same seeds."""
 
-#: Rounding error of scores in percent.
-_SAME: Final = 1e-9
-#: Difference in percent below which scores look equal with one decimal.
-_SHOWN: Final = 0.05
+#: Rounding error of scores, in points.
+_ROUNDING_ERROR: Final = 1e-9
+#: Difference, in points, below which scores with one decimal look equal.
+_VISIBLE_DIFFERENCE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Column:
     name: str
     """`casia` or `average`; `own ->` or `-> own` for a corpus outside the paper; `a -> b` for one pair."""
     pairs: tuple[Pair, ...]
-    """Pairs of the column, present or not."""
+    """Pairs of the mean, also those that the experiment lacks."""
     in_paper: bool = False
     """True if the paper has this column."""
 
@@ -61,34 +62,30 @@ class Cell:
     """A mean in percent with its context."""
 
     mean: float | None = None
-    """Mean; None without finished runs."""
+    """None without finished runs."""
     std: float | None = None
     """Sample standard deviation (n - 1) over the seeds; None for one seed and constant predictors."""
     seeds: tuple[int, ...] = ()
-    """Seeds of the mean."""
     pairs: tuple[Pair, ...] = ()
-    """Pairs of the mean."""
     complete: bool = False
-    """True if these are all pairs of the column."""
+    """True if `pairs` are all pairs of the column."""
     constant: float | None = None
     """Score of the best constant predictor on the same pairs."""
     paper_score: PaperScore | None = None
-    """Score in the paper."""
     gain: float | None = None
     """Table 5: gain from L_SCL on the same pairs and seeds."""
     paper_gain: float | None = None
-    """Gain in the paper."""
     best: bool = False
-    """True if it is the best of the column's methods, and all have the same pairs."""
+    """True for the best method of the column, if all methods have the same pairs."""
     paper_best: bool = False
-    """True if it is the best of the column in the paper."""
+    """True for the best method of the column in the paper."""
 
     @property
     def mark(self) -> Literal["same", "below"] | None:
         """Relation to the best constant predictor; None if visibly above it."""
-        if self.mean is None or self.constant is None or self.mean > self.constant + _SHOWN:
+        if self.mean is None or self.constant is None or self.mean > self.constant + _VISIBLE_DIFFERENCE:
             return None
-        return "below" if self.mean < self.constant - _SHOWN else "same"
+        return "below" if self.mean < self.constant - _VISIBLE_DIFFERENCE else "same"
 
     @property
     def difference(self) -> float | None:
@@ -103,7 +100,7 @@ class Cell:
 
 
 CellPosition = tuple[Task, Column, str]
-"""Position of a cell in its row: task, column, score."""
+"""Task, column and score of a cell in its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +113,6 @@ class TableRow:
     label: str
     """Label with (our reading) and (oracle)."""
     paper_name: str | None
-    """Name in the paper."""
     info: MethodInfo | None
     """None for constant predictors and methods outside the experiment."""
     cells: Mapping[CellPosition, Cell]
@@ -124,7 +120,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a table: columns side by side, each with some scores."""
+    """A part of a table: adjacent columns with the same scores."""
 
     title: str
     columns: tuple[tuple[Task, Column], ...]
@@ -132,7 +128,7 @@ class Block:
 
     @property
     def headings(self) -> tuple[str, ...]:
-        """Headings of the scores of each column."""
+        """Headings of the scores, the same in each column."""
         share = f"% {_join_class_names((task for task, _ in self.columns), 1)}"
         names = {**SCORE_NAMES, DIFFERENCE: "difference", CLASS_1_SHARE: share}
         return tuple(names[score] for score in self.scores)
@@ -166,9 +162,9 @@ class Table:
 
 
 def make_table(experiment: Experiment, name: str, results: pa.Table | None = None) -> Table:
-    """Make the table of an experiment with a name of `TABLE_NAMES`.
+    """Make a table of `TABLE_NAMES` from the results of all runs, by default read from their files.
 
-    `results` are those of all runs, with the metric `CLASS_1_SHARE`; None: read them.
+    Given results must have the metric `CLASS_1_SHARE` for the table `pairs`.
     """
     if results is None:
         results = collect_results(experiment, with_class_1_share=name == "pairs")
@@ -195,7 +191,7 @@ def _make_paper_table(experiment: Experiment, results: pa.Table, name: str) -> T
 
 def _make_sensitivity_table(experiment: Experiment, results: pa.Table) -> Table:
     first, *others = SENSITIVITY_METHODS
-    # Runs of the first method alone do not count: it is part of other tables, too.
+    # The first method is part of other tables, too, so runs of the others determine the tasks and pairs.
     runs = [run for run in experiment.runs if run.method in others]
     runs = runs or [run for run in experiment.runs if run.method == first]
     tasks = [task for task in TASKS if any(run.task == task for run in runs)] or list(TASKS)
@@ -207,7 +203,6 @@ def _make_sensitivity_table(experiment: Experiment, results: pa.Table) -> Table:
 
 
 def _make_pairs_table(experiment: Experiment, results: pa.Table) -> Table:
-    """Make the table of all methods, with a block for each task and pair and for the mean over pairs."""
     pairs = tuple(dict.fromkeys(run.pair for run in experiment.runs))
     builder = _TableBuilder(experiment, results, "pairs", experiment.tasks, _make_pair_columns(pairs))
     specs = sorted(experiment.methods, key=lambda spec: spec == UPPER_BOUND)
@@ -221,8 +216,8 @@ def make_columns(experiment: Experiment) -> list[Column]:
     """Make the columns of the paper's tables for an experiment, with the average last.
 
     The paper has a column for each of its six corpora as a source, over the five others as targets, and their average.
-    A corpus outside the paper adds two columns, as the source and as the target of all pairs, outside the average. An
-    experiment without a pair of the paper's corpora has a column for each of its corpora as a source, and the average.
+    A corpus outside the paper adds two columns, as the source and as the target of all pairs. The average omits them.
+    An experiment without a pair of the paper's corpora has a column for each corpus as a source, and the average.
     """
 
     def make_source_column(src: str, name: str, pairs: Sequence[Pair], *, in_paper: bool = False) -> Column:
@@ -245,7 +240,6 @@ def make_columns(experiment: Experiment) -> list[Column]:
 
 
 def _make_pair_columns(pairs: tuple[Pair, ...]) -> list[Column]:
-    """Make a column for each pair, and one for the mean over several."""
     columns = [Column(f"{src} -> {tgt}", ((src, tgt),)) for src, tgt in pairs]
     return [*columns, Column(AVERAGE, pairs)] if len(pairs) > 1 else columns
 
@@ -256,11 +250,11 @@ def choose_pairs_and_seeds(
     """Choose the pairs and seeds of a mean, given the seeds with a score by pair.
 
     Only means over the same pairs are comparable between seeds. So the pairs are those of the seed with the most pairs
-    (the lowest such seed), and seeds that lack one of these pairs are left out.
+    (the lowest such seed), and the seeds are those that have all of these pairs.
     """
     seeds = sorted({seed for pair in pairs for seed in seeds_by_pair.get(pair, ())})
     pairs_by_seed = {seed: tuple(pair for pair in pairs if seed in seeds_by_pair.get(pair, ())) for seed in seeds}
-    chosen = max(pairs_by_seed.values(), key=len, default=())  # the first of several
+    chosen = max(pairs_by_seed.values(), key=len, default=())  # the first if several are equal
     return chosen, tuple(seed for seed, own in pairs_by_seed.items() if set(own).issuperset(chosen))
 
 
@@ -273,8 +267,6 @@ def average_by_source(scores: Mapping[Pair, float]) -> float:
 
 
 class _TableBuilder:
-    """Builder of one table from the results of an experiment."""
-
     def __init__(
         self, experiment: Experiment, results: pa.Table, name: str, tasks: Sequence[Task], columns: list[Column]
     ) -> None:
@@ -291,7 +283,6 @@ class _TableBuilder:
                 self._constants[row["task"], row["tgt"], row["metric"]] = {name: row[name] for name in CONSTANTS}
 
     def make_blocks(self, *scores: str) -> list[Block]:
-        """Make a block with some scores for each task and column."""
         return [Block(task, ((task, column),), scores) for task, column in self.columns]
 
     def make_row(
@@ -303,19 +294,18 @@ class _TableBuilder:
         paper_row: PaperRow | None = None,
         reference: MethodSpec | None = None,
     ) -> TableRow:
-        """Make the row of a method, with scores of a `paper_row` and the `DIFFERENCE` to the UAR of a `reference`."""
+        """Make the row of a method, with the paper's scores of `paper_row`, and `DIFFERENCE` from `reference`."""
         cells = {
             (task, column, score): self._make_cell(spec, task, column, score, paper_row)
             for (task, column), score in itertools.product(self.columns, scores)
         }
         for task, column in self.columns if reference is not None else ():
             gains = self._compute_gains(spec, reference, task, column, "uar") if reference not in (None, spec) else {}
-            uar = cells[task, column, "uar"]
-            cells[task, column, DIFFERENCE] = (
-                Cell(fmean(gains.values()), _compute_std(gains.values()), tuple(gains), uar.pairs, uar.complete)
-                if gains
-                else Cell()
-            )
+            uar, difference = cells[task, column, "uar"], Cell()
+            if gains:
+                std = _compute_std(gains.values())
+                difference = Cell(fmean(gains.values()), std, tuple(gains), uar.pairs, uar.complete)
+            cells[task, column, DIFFERENCE] = difference
         info = self.experiment.methods.get(spec)
         paper_name = paper_row.paper_name if paper_row else None
         return TableRow(kind, str(spec), info.label if info else str(spec), paper_name, info, cells)
@@ -338,7 +328,7 @@ class _TableBuilder:
         )
 
     def _compute_means(self, spec: MethodSpec, task: Task, column: Column, score: str) -> tuple[Pairs, _BySeed]:
-        """Return the pairs of a mean, and the mean by seed; both are empty if there is none."""
+        """Return the pairs of a mean, and the mean by seed; both are empty without scores."""
         pairs, seeds = choose_pairs_and_seeds(self._scores.get((str(spec), task, "uar"), {}), column.pairs)
         found = self._scores.get((str(spec), task, score), {})
         if not all(seed in found.get(pair, ()) for pair in pairs for seed in seeds):
@@ -371,13 +361,13 @@ class _TableBuilder:
         return {seed: ours[seed] - others[seed] for seed in ours if seed in others} if pairs == same_pairs else {}
 
     def _compute_constant_means(self, task: Task, pairs: Sequence[Pair], score: str) -> dict[str, float]:
-        """Return the means of the constant predictors over the pairs with labelled targets."""
+        """Return the mean of each constant predictor over the pairs with labelled targets."""
         found = {pair: self._constants.get((task, pair[1], score)) for pair in pairs}
         names = CONSTANTS if any(found.values()) else ()
         return {name: average_by_source({pair: each[name] for pair, each in found.items() if each}) for name in names}
 
     def _make_constant_rows(self) -> Iterator[TableRow]:
-        """Make the rows of the constant predictors, on all pairs of a column that have runs in the task."""
+        """Make the rows of the constant predictors, over the pairs of a column that have runs in the task."""
         ran = {(run.task, run.pair) for run in self.experiment.runs}
         high, low = (f"always {_join_class_names(self.tasks, label)}" for label in (1, 0))
         for name, label in zip(CONSTANTS, (high, low, "target majority (oracle)"), strict=True):
@@ -395,15 +385,15 @@ class _TableBuilder:
 def _compute_std(values: Collection[float]) -> float | None:
     """Return the sample standard deviation (n - 1); None for fewer than two values.
 
-    The paper leaves open if its deviations divide by n: with three seeds, those would be 0.82 times as large.
+    The paper does not say if its deviations divide by n. With three seeds, those would be 0.82 times as large.
     """
     return stdev(values) if len(values) > 1 else None
 
 
 def _join_class_names(tasks: Iterable[Task], label: int) -> str:
     """Return a class name: `high` for arousal, `positive` for valence, `high / positive` for both."""
-    known = set(tasks)
-    return " / ".join(CLASS_NAMES[task][label] for task in TASKS if task in known)
+    unique_tasks = set(tasks)
+    return " / ".join(CLASS_NAMES[task][label] for task in TASKS if task in unique_tasks)
 
 
 def _mark_best(rows: Sequence[TableRow]) -> list[TableRow]:
@@ -415,7 +405,7 @@ def _mark_best(rows: Sequence[TableRow]) -> list[TableRow]:
             continue
         ours = [each[position] for each in entries if each[position].mean is not None]
         same_pairs = len({cell.pairs for cell in ours}) == 1
-        top = max(cell.mean or 0.0 for cell in ours) - _SAME if same_pairs and len(ours) > 1 else inf
+        top = max(cell.mean or 0.0 for cell in ours) - _ROUNDING_ERROR if same_pairs and len(ours) > 1 else inf
         paper_top = max((score.mean for each in entries if (score := each[position].paper_score)), default=inf)
         for each in entries:
             cell = each[position]

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from emodna.model.training.log import FitCallback
     from emodna.model.training.loop import StopListener
 
-#: Packages that must have the same versions for runs to be comparable.
+#: Packages that affect results, so that all runs need the same versions.
 _VERSIONS: Final = ("emodna", "torch", "numpy")
-#: One run at a time per process: runs seed the random generators of the process.
+#: Lock for one run at a time: runs seed the random generators of the process.
 _process_lock: Final = threading.Lock()
 
 
@@ -37,7 +37,7 @@ class RunOrder:
     out: str
     """Folder of the experiment."""
     digest: str
-    """Digest of bench.json, which shows that the worker sees the same folder."""
+    """Digest of bench.json, to check that the worker reads the same folder."""
     run: RunSpec
     versions: Mapping[str, str]
     threads: int
@@ -63,14 +63,12 @@ class RunReply:
 
     @classmethod
     def of_error(cls, error: Exception) -> "RunReply":
-        """Return the reply for an unexpected error."""
+        """Return the reply to an order that failed with an unexpected error."""
         line = f"{type(error).__name__}: {error}".splitlines()[0]
         return cls("failed", error=line, traceback="".join(traceback.format_exception(error)))
 
 
 class _SilentCallback:
-    """A callback that prints nothing; metrics.jsonl has the progress."""
-
     def on_start(self, done: int) -> None: ...
 
     def on_log(self, step: int, values: Mapping[str, float]) -> None: ...
@@ -156,18 +154,18 @@ def _execute(order: RunOrder) -> RunReply:
 
 
 def _find_refusal(order: RunOrder) -> str | None:
-    """Return the reason why this worker can execute no run of the experiment; None if it can."""
+    """Return the reason why this worker can execute no run of the experiment; None without a reason."""
     own = read_versions()
     different = [name for name, version in order.versions.items() if own[name] != version]
     if different:
         here, there = (", ".join(f"{name} {each[name]}" for name in different) for each in (own, order.versions))
         return f"has {here}, but the sender has {there}; install the same versions, or runs are not comparable"
     if hash_experiment(Path(order.out)) != order.digest:
-        return f"does not see {order.out}; all workers need this folder at the same path"
+        return f"cannot find the experiment in {order.out}; all workers need this folder at the same path"
     for name in () if order.local else order.run.pair:  # on this machine, a missing store fails only its own runs
         store = _read_experiment(order.out, order.digest).corpora[name].store
         if not Path(store).is_dir():
-            return f"does not see {store}; all workers need the stores at the same paths"
+            return f"cannot find {store}; all workers need the stores at the same paths"
     return None
 
 
@@ -178,7 +176,7 @@ def _read_experiment(out: str, _digest: str) -> Experiment:
 
 @contextmanager
 def _stop_when_cancelled() -> Iterator[Callable[[], bool]]:
-    """Stop a run that was cancelled or has lost its sender."""
+    """Yield a predicate that is true once the run is cancelled or has lost its sender."""
     from distributed import get_worker
     from distributed.core import Status
 
@@ -206,5 +204,5 @@ def hash_experiment(out: Path) -> str | None:
 
 
 def dask_setup(_worker: object) -> None:
-    """Ignore interrupts, which a terminal sends to all processes, on this worker; called by Dask."""
+    """Ignore interrupts on this worker, since a terminal sends them to all processes; called by Dask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What a method is given at each step. A target batch has no labels that could leak, but an oracle's: `Supervision`."""
+"""Batches of utterances; a target batch has no labels, except for methods marked oracle (see `Supervision`)."""
 
 from dataclasses import dataclass, fields
 from typing import Final, Self
@@ -14,12 +14,12 @@ _CPU: Final = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Utterances of one corpus, cropped or padded to the same number of frames."""
+    """A batch of windows of one corpus, all with the same number of frames."""
 
     features: Tensor
     """(batch, dim, frames) float32, normalised."""
     lengths: Tensor
-    """(batch,) int64: frames that pooling counts; all of them unless padding is `mask`."""
+    """(batch,) int64: number of frames that pooling counts; all frames unless padding is `mask`."""
     corpus: Tensor
     """(batch,) int64: `SOURCE` or `TARGET`."""
     gender: Tensor
@@ -29,9 +29,9 @@ class Batch:
 
     @classmethod
     def empty(cls, n: int, dim: int, frames: int, device: torch.device = _CPU, *, pinned: bool = False) -> Self:
-        """Room for n utterances, in the layout that the networks are given.
+        """Allocate a batch for n utterances.
 
-        A GPU reads pinned memory of the host itself; torch gives a block out again once the copies from it are done.
+        A GPU copies from pinned host memory without the CPU; torch reuses a block once the copies from it are done.
         """
         features = torch.empty(n, dim, frames, dtype=torch.float32, device=device, pin_memory=pinned)
         numbers = torch.empty(len(fields(cls)) - 1, n, dtype=torch.int64, device=device, pin_memory=pinned)
@@ -39,21 +39,21 @@ class Batch:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """All that there is, by name."""
+        """Tensors of the batch by field name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on a device."""
+        """Return the batch on another device."""
         return type(self)(**{name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()})
 
     def take(self, rows: Tensor) -> Self:
-        """A copy of some of the utterances, by (n,) int64 rows on the batch's device."""
+        """Return a copy of some utterances, by their rows (n,) int64 on the batch's device."""
         return type(self)(**{name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledBatch(Batch):
-    """Utterances of the source corpus, or those of the target that an oracle is given."""
+    """A labelled batch of windows: of the source, or of the target for an oracle."""
 
     labels: Tensor
-    """(batch,) int64: 1 high / positive, 0 low / negative, -1 none, which only utterances of the target have."""
+    """(batch,) int64: 1 high / positive, 0 low / negative, -1 unlabelled (target only)."""

@@ -1,4 +1,4 @@
-"""Both streams' batches on the device, ready when a step wants them."""
+"""Load the batches of both streams to the device ahead of the steps that use them."""
 
 import os
 import time
@@ -15,29 +15,30 @@ import torch
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.data.stream import BatchT, Stream
 from emodna.model.errors import ConfigError
+from emodna.pipeline.errors import Remedy
 
 Result = TypeVar("Result")
 
 Residency = Literal["auto", "on", "off"]
 RESIDENCIES: Final[tuple[Residency, ...]] = get_args(Residency)
 
-#: Batches that lie ready at most: one to take, one to level out delays of the thread.
+#: Largest number of prefetched batches: one to take, one to level out delays of the thread.
 _AHEAD: Final = 2
-#: Bytes of the host's memory that `auto` takes: the windows of 8900 utterances of 188 frames of 40 values.
+#: Bytes of host memory that `auto` uses: the windows of 8900 utterances of 188 frames of 40 values.
 _HOST_BYTES: Final = 256 * 2**20
-#: Share of a GPU's free memory that `auto` takes.
+#: Share of a GPU's free memory that `auto` uses.
 _DEVICE_SHARE: Final = 0.25
-#: Utterances that go to the device at once.
-_TOGETHER: Final = 256
+#: Utterances that are copied to the device at once.
+_CHUNK: Final = 256
 
 
 class Loader:
-    """Gives the two batches of each step, in order, on the device; to be entered, and left, as a context.
+    """An iterator over the pairs of batches of a training, on the device; use it as a context manager.
 
-    The batches do not depend on the device, on `residency` (see `choose_resident_streams`), or on the thread. On a GPU, copies run on
-    a stream of their own, beside the steps.
+    The batches do not depend on the device, on `residency` (see `choose_resident_streams`) or on the thread. On a GPU,
+    copies run on their own CUDA stream in parallel with the steps.
 
-    Raises ConfigError if windows are to be kept and do not fit, StoreError if an utterance of a batch is damaged.
+    Raises ConfigError if `residency` is `on` and the windows do not fit, StoreError if an utterance is damaged.
     """
 
     def __init__(
@@ -54,15 +55,13 @@ class Loader:
             self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         kept = choose_resident_streams(residency, (source, target), len(steps), device)
         with self._use_copy_stream():
-            self._source, self._target = (
-                self._make_batch_function(source, kept),
-                self._make_batch_function(target, kept),
-            )
-        # Batches out of the host's memory are there at once; a thread would only take turns with the step.
+            self._source = self._make_batch_function(source, kept)
+            self._target = self._make_batch_function(target, kept)
+        # Resident batches in host memory need no waiting; a thread would only compete with the step.
         ahead = 0 if self._copies is None and len(kept) == 2 else _AHEAD
         self._pairs = prefetch(self._load_pair, steps, ahead)
         self.blocked_seconds = 0.0
-        """Time for which steps waited for their batches, apart from that in which windows to keep were made."""
+        """Time in s that steps waited for their batches, without the time to make resident windows."""
 
     def __enter__(self) -> Self:
         return self
@@ -72,69 +71,68 @@ class Loader:
 
     def __next__(self) -> tuple[LabelledBatch, Batch]:
         """Return the batches of the next step."""
-        began = time.perf_counter()
+        start = time.perf_counter()
         source, target, arrived = next(self._pairs)
-        self.blocked_seconds += time.perf_counter() - began
+        self.blocked_seconds += time.perf_counter() - start
         if arrived is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(arrived)
             for tensor in (*source.tensors.values(), *target.tensors.values()):
-                tensor.record_stream(current)  # its memory is another stream's, to be used again when the step is done
+                tensor.record_stream(current)  # the copy stream must not reuse its memory before the step is done
         return source, target
 
     def _make_batch_function(self, stream: Stream[BatchT], kept: Sequence[Stream[Any]]) -> Callable[[int], BatchT]:
-        """Return a function of the step that gives a stream's batch on the device."""
+        """Return a function that maps a step to the stream's batch on the device."""
         if stream in kept:
             return ResidentWindows(stream, self._device).batch
         pinned = self._copies is not None
         return lambda step: stream.batch(step, pinned=pinned).to(self._device)
 
     def _load_pair(self, step: int) -> tuple[LabelledBatch, Batch, torch.cuda.Event | None]:
-        """Return the batches of a step, and the event of their arrival on a GPU."""
+        """Return the batches of a step, and on a GPU the event that marks the end of their copies."""
         with self._use_copy_stream():
             source, target = self._source(step), self._target(step)
             return source, target, None if self._copies is None else self._copies.record_event()
 
     def _use_copy_stream(self) -> AbstractContextManager[object]:
-        """Run a GPU's work beside the steps."""
+        """Enqueue work on the copy stream of a GPU."""
         return nullcontext() if self._copies is None else torch.cuda.stream(self._copies)
 
 
 def prefetch(make: Callable[[int], Result], steps: range, ahead: int) -> Generator[Result, None, None]:
-    """Yield the results of a function of the step, in order, made by a thread while earlier ones are in use.
+    """Yield `make(step)` for each step, in order; a thread makes up to `ahead` results in advance.
 
-    At most `ahead` results lie ready; with 0, each is made when it is asked for, without a thread. An error of the
-    function is raised where that step's result is asked for. Closing waits for the result that is being made and
-    cancels the rest: no thread stays.
+    With 0, there is no thread. An error of `make` is raised at its own step. Closing the generator waits for the
+    result in progress and cancels the rest.
     """
     if not ahead:
         yield from map(make, steps)
         return
-    left = iter(steps)
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="emodna-prefetch")
+    remaining = iter(steps)
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
     try:
-        pending = deque(thread.submit(make, step) for step in islice(left, ahead))
+        pending = deque(thread.submit(make, step) for step in islice(remaining, ahead))
         while pending:
-            made = pending.popleft().result()
-            pending.extend(thread.submit(make, step) for step in islice(left, 1))
-            yield made
+            result = pending.popleft().result()
+            pending.extend(thread.submit(make, step) for step in islice(remaining, 1))
+            yield result
     finally:
         thread.shutdown(cancel_futures=True)
 
 
 class ResidentWindows(Generic[BatchT]):
-    """All windows of a stream, made once (or a `StoreError`), kept on a device; gives its batches, bit for bit."""
+    """All windows of a stream on a device, read once; its batches equal the stream's bit for bit."""
 
     def __init__(self, stream: Stream[BatchT], device: torch.device) -> None:
         self._stream, self._device = stream, device
-        self._all = stream.kind.empty(len(stream), *stream.window, device)
-        for first in range(0, len(stream), _TOGETHER):
-            numbers = np.arange(first, min(first + _TOGETHER, len(stream)))
+        self._all = stream.batch_type.empty(len(stream), *stream.window, device)
+        for first in range(0, len(stream), _CHUNK):
+            numbers = np.arange(first, min(first + _CHUNK, len(stream)))
             for name, part in stream.gather(numbers, pinned=device.type == "cuda").tensors.items():
                 self._all.tensors[name][first : first + len(numbers)].copy_(part, non_blocking=True)
 
     def batch(self, step: int) -> BatchT:
-        """Return the batch of a step, from 0, on the device."""
+        """Return the batch of a step, counted from 0, on the device."""
         rows = torch.from_numpy(self._stream.numbers(step))
         if self._device.type == "cuda":
             rows = rows.pin_memory().to(self._device, non_blocking=True)
@@ -144,10 +142,10 @@ class ResidentWindows(Generic[BatchT]):
 def choose_resident_streams(
     residency: Residency, streams: Sequence[Stream[Any]], steps: int, device: torch.device
 ) -> list[Stream[Any]]:
-    """Choose the streams that are to be kept on the device: all if `on`, none if `off`.
+    """Choose the streams whose windows stay on the device: all if `on`, none if `off`.
 
-    If `auto`, those that fit and give each of their utterances at least once in so many steps, small ones first. `on`
-    is a `ConfigError` where they do not fit.
+    `auto` chooses the streams that fit and yield every utterance at least once in `steps` steps, the smallest first.
+    Raises ConfigError if `residency` is `on` and the windows do not fit.
     """
     if residency == "off" or not steps:
         return []
@@ -155,8 +153,10 @@ def choose_resident_streams(
     if residency == "on":
         if (needed := sum(map(_count_bytes, streams))) > free:
             raise ConfigError(
-                f"--resident on: the windows take {needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f}; "
-                f"valid: {', '.join(RESIDENCIES)}"
+                f"the windows need {needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB",
+                field="residency",
+                value=residency,
+                remedy=Remedy("choose {residency=auto}"),
             )
         return list(streams)
     kept = []
@@ -168,13 +168,13 @@ def choose_resident_streams(
 
 
 def _count_bytes(stream: Stream[Any]) -> int:
-    """Bytes of all windows of a stream."""
-    one: Batch = stream.kind.empty(1, *stream.window)
+    """Return the size of all windows of a stream in bytes."""
+    one: Batch = stream.batch_type.empty(1, *stream.window)
     return len(stream) * sum(tensor.nbytes for tensor in one.tensors.values())
 
 
 def _measure_memory(device: torch.device) -> tuple[int, int]:
-    """Bytes that a device has for windows, and those that `auto` takes of them."""
+    """Return the bytes that a device has for windows, and the bytes that `auto` uses."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free, int(_DEVICE_SHARE * free)

@@ -1,4 +1,4 @@
-"""Endless batches out of feature stores, each a pure function of the step: nothing to save for a resume."""
+"""Draw endless batches from feature stores; each is a pure function of the step, so a resume needs no saved state."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ BatchT = TypeVar("BatchT", bound=Batch, covariant=True)
 
 
 class Sampler:
-    """Positions 0, 1, 2, ... of an endless sequence of permutations of n utterances; a batch may span several."""
+    """An endless sequence of permutations of n utterances; a batch may span several permutations."""
 
     def __init__(self, n: int, seed: int) -> None:
         self._n, self._seed = n, seed
         self._last = -1, np.empty(0, np.int64)
 
     def __call__(self, start: int, count: int) -> NDArray[np.int64]:
-        """Indices at positions start ... start + count - 1."""
+        """Return the indices (count,) at positions start ... start + count - 1."""
         positions = np.arange(start, start + count)
         indices = np.empty(count, np.int64)
         for epoch in np.unique(positions // self._n):
-            here = positions // self._n == epoch
-            indices[here] = self._permute(int(epoch))[positions[here] % self._n]
+            in_epoch = positions // self._n == epoch
+            indices[in_epoch] = self._permute(int(epoch))[positions[in_epoch] % self._n]
         return indices
 
     def _permute(self, epoch: int) -> NDArray[np.int64]:
-        last, permutation = self._last  # at once: threads share a sampler
+        last, permutation = self._last  # read once: threads share a sampler
         if epoch != last:
             permutation = np.random.default_rng([self._seed, epoch]).permutation(self._n)
             self._last = epoch, permutation
@@ -42,7 +42,7 @@ class Sampler:
 
 
 class CorpusWindows:
-    """Windows of a store's utterances, by row, with what is known of them apart from emotions."""
+    """Windows of a store's utterances by row, with gender and language, without emotions."""
 
     def __init__(self, store: FeatureStore, framer: Framer, languages: Sequence[str]) -> None:
         self.store, self.framer, self.dim = store, framer, store.dim
@@ -50,7 +50,7 @@ class CorpusWindows:
         self._language = _encode(store, "language", languages)
 
     def write(self, rows: NDArray[np.int64], batch: Batch, places: NDArray[np.int64]) -> None:
-        """Write the utterances in these rows to their places (n,) in a batch: each value once, from the map."""
+        """Write the utterances of these rows (n,) to their places (n,) in a batch."""
         framer = self.framer
         windows = batch.features.numpy().transpose(0, 2, 1)  # (batch, frames, dim)
         peaks = self.store.peak_db[rows].tolist()
@@ -62,35 +62,34 @@ class CorpusWindows:
 
 @dataclass(frozen=True, slots=True)
 class CorpusSubset:
-    """Utterances of one corpus that a stream draws from."""
+    """The utterances of one corpus that a stream draws from."""
 
     windows: CorpusWindows
     rows: NDArray[np.int64]
-    """(n,) in the store."""
+    """(n,) rows in the store."""
     labels: NDArray[np.int8] | None = None
-    """(n,) of these utterances, for a labelled stream."""
+    """(n,) labels of these utterances, for a labelled stream."""
 
     @classmethod
     def of_all(cls, windows: CorpusWindows, labels: NDArray[np.int8] | None = None) -> Self:
-        """All utterances, with the labels (n,) of each, if any."""
+        """Return all utterances of a corpus, with their labels (n,) if given."""
         return cls(windows, np.arange(len(windows.store)), labels)
 
     @classmethod
     def of_labelled(cls, windows: CorpusWindows, labels: NDArray[np.int8]) -> Self:
-        """The utterances whose label is not -1, of labels (n,) of all."""
+        """Return the utterances whose label is not -1; `labels` (n,) has one of each utterance of the store."""
         rows = np.flatnonzero(labels >= 0)
         return cls(windows, rows, labels[rows])
 
 
 class Stream(Generic[BatchT]):
-    """Batches of the utterances of one or several corpora, as many of each as of any other.
+    """Batches of the utterances of k corpora, in equal parts.
 
-    Several corpora take turns: the utterances at positions 0, k, 2 k, ... of the stream are those of the first of k.
-    The stream numbers its utterances: those of the first corpus, then those of the second, and so on. The seeds decide
-    in which order each corpus's utterances come.
+    The corpora take turns: positions 0, k, 2 k, ... of the stream belong to the first corpus. Utterances are numbered
+    through all corpora, the first corpus first. The seeds determine the order of each corpus's utterances.
     """
 
-    kind: type[BatchT]
+    batch_type: type[BatchT]
     _corpus: int
 
     def __init__(self, corpora: Sequence[CorpusSubset], seeds: Sequence[int], batch_size: int) -> None:
@@ -100,28 +99,28 @@ class Stream(Generic[BatchT]):
         self._ends: NDArray[np.int64] = np.cumsum([len(each.rows) for each in corpora])
 
     def __len__(self) -> int:
-        """Utterances that it draws from."""
+        """Return the number of utterances that the stream draws from."""
         return int(self._ends[-1])
 
     @property
     def window(self) -> tuple[int, int]:
-        """Values per frame, and frames, of each utterance in a batch."""
+        """Values per frame and number of frames of each window."""
         windows = self._corpora[0].windows
         return windows.dim, windows.framer.frames
 
     def batch(self, step: int, *, pinned: bool = False) -> BatchT:
-        """Return the batch of a step, from 0, on the CPU, `pinned` as in `Batch.empty`; or raise a `StoreError`."""
+        """Return the batch of a step, from 0, on the CPU; raise a StoreError if an utterance is damaged."""
         return self.gather(self.numbers(step), pinned=pinned)
 
     def ids(self, step: int) -> list[str]:
-        """Ids of the utterances in the batch of a step."""
+        """Return the ids of the utterances in the batch of a step."""
         found = np.empty(self.batch_size, object)
         for corpus, places, rows, _ in self._locate(self.numbers(step)):
             found[places] = corpus.windows.store.columns(["id"])["id"].take(rows).to_pylist()
         return list(found)
 
     def numbers(self, step: int) -> NDArray[np.int64]:
-        """Numbers of the utterances in the batch of a step."""
+        """Return the numbers (batch_size,) of the utterances in the batch of a step."""
         count = len(self._corpora)
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         numbers = np.empty(self.batch_size, np.int64)
@@ -133,8 +132,8 @@ class Stream(Generic[BatchT]):
         return numbers
 
     def gather(self, numbers: NDArray[np.int64], *, pinned: bool = False) -> BatchT:
-        """The utterances of these numbers (n,) out of their stores, on the CPU."""
-        batch = self.kind.empty(len(numbers), *self.window, pinned=pinned)
+        """Read the utterances of these numbers (n,) from their stores into a batch on the CPU."""
+        batch = self.batch_type.empty(len(numbers), *self.window, pinned=pinned)
         batch.corpus.fill_(self._corpus)
         for corpus, places, rows, labels in self._locate(numbers):
             corpus.windows.write(rows, batch, places)
@@ -145,7 +144,7 @@ class Stream(Generic[BatchT]):
     def _locate(
         self, numbers: NDArray[np.int64]
     ) -> Iterator[tuple[CorpusSubset, NDArray[np.int64], NDArray[np.int64], NDArray[np.int8] | None]]:
-        """For each corpus that is among them: the places of its utterances, their rows and their labels."""
+        """Yield each corpus of these utterances, with their places in `numbers`, their rows and their labels."""
         owners = np.searchsorted(self._ends, numbers, side="right")
         for number, corpus in enumerate(self._corpora):
             places = np.flatnonzero(owners == number)
@@ -155,9 +154,9 @@ class Stream(Generic[BatchT]):
 
 
 class TargetStream(Stream[Batch]):
-    """Batches of all utterances of the target corpus. It never looks at a label."""
+    """Batches of all utterances of the target, without labels."""
 
-    kind = Batch
+    batch_type = Batch
     _corpus = TARGET
 
     def __init__(self, windows: CorpusWindows, *, batch_size: int, seed: int) -> None:
@@ -165,9 +164,9 @@ class TargetStream(Stream[Batch]):
 
 
 class LabelledTargetStream(Stream[LabelledBatch]):
-    """The batches of `TargetStream` with their labels, for an oracle alone: (n,), -1 where there is none."""
+    """The batches of `TargetStream` with labels (n,), for an oracle only; -1 marks unlabelled utterances."""
 
-    kind = LabelledBatch
+    batch_type = LabelledBatch
     _corpus = TARGET
 
     def __init__(self, windows: CorpusWindows, labels: NDArray[np.int8], *, batch_size: int, seed: int) -> None:
@@ -175,13 +174,13 @@ class LabelledTargetStream(Stream[LabelledBatch]):
 
 
 class FoldStream(Stream[LabelledBatch]):
-    """Batches of labelled utterances of the target, for an oracle of several networks that leave out some each.
+    """Batches of labelled utterances of the target, for an oracle with one network per fold.
 
-    Rows k, k + networks, k + 2 * networks, ... of a batch are the `batch_size` of network k, whose labels are (n,), -1
-    for the utterances that it leaves out.
+    Rows k, k + networks, k + 2 * networks, ... of a batch are the `batch_size` utterances of network k. Each network
+    has its own labels (n,), with -1 for the utterances that it does not learn from.
     """
 
-    kind = LabelledBatch
+    batch_type = LabelledBatch
     _corpus = TARGET
 
     def __init__(
@@ -192,9 +191,9 @@ class FoldStream(Stream[LabelledBatch]):
 
 
 class SourceStream(Stream[LabelledBatch]):
-    """Batches of the labelled utterances of source corpora, each with labels (n,), -1 for what is left out."""
+    """Batches of the labelled utterances of source corpora; the label -1 in (n,) leaves an utterance out."""
 
-    kind = LabelledBatch
+    batch_type = LabelledBatch
     _corpus = SOURCE
 
     def __init__(
@@ -205,7 +204,7 @@ class SourceStream(Stream[LabelledBatch]):
 
 
 def _encode(store: FeatureStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
-    """Index of each utterance's value in a vocabulary, -1 where it is unknown."""
+    """Return the index (n,) of each utterance's value in a vocabulary; -1 for other values."""
     values = store.columns([column])[column]
     codes: NDArray[np.int32] = pc.fill_null(pc.index_in(values, pa.array(vocabulary, pa.string())), -1).to_numpy()
     return codes.astype(np.int16)

@@ -1,4 +1,4 @@
-"""Labelled source utterances that training does not see, to validate on."""
+"""Hold out labelled source utterances from training, to validate on."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -8,33 +8,34 @@ from numpy.typing import NDArray
 
 from emodna.model.errors import TrainingError
 from emodna.model.reproducibility import derive_seed
+from emodna.pipeline.errors import Remedy
 from emodna.pipeline.store import FeatureStore
 
-#: Seeds of scikit-learn's generators are below this.
+#: Upper bound of scikit-learn's seeds.
 _SEEDS: Final = 2**32
 _NOTHING: Final = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A source corpus, and what is held out from it."""
+    """A source corpus with its held-out utterances."""
 
     store: FeatureStore
     labels: NDArray[np.int8]
-    """(n,) to train with: -1 for what is unlabelled or held out, so that neither batches nor statistics see it."""
+    """(n,) labels to train with; -1 excludes unlabelled and held-out utterances from batches and statistics."""
     held_out: NDArray[np.int64]
     """(m,) rows of the held-out utterances."""
     truth: NDArray[np.int64]
-    """(m,) their labels."""
+    """(m,) labels of the held-out utterances."""
     by: Literal["speaker", "utterance"] | None
-    """Whether all utterances of some speakers are held out, or some of each class; None: nothing."""
+    """Unit that is held out: whole speakers, or utterances of each class; None if nothing is held out."""
 
 
 def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
-    """Hold out a share of the labelled utterances, drawn from the seed alone.
+    """Hold out a share of the labelled utterances; the seed alone determines which.
 
-    Whole speakers are held out where the share comes to at least one and leaves both classes on both sides; else single
-    utterances, a share of each class. So few utterances that both sides cannot have both classes are a `TrainingError`.
+    Holds out whole speakers if the share is at least one speaker and both sides keep both classes, otherwise the same
+    share of the utterances of each class. Raises TrainingError if both sides cannot have both classes.
     """
     labels = store.labels(task)
     if not share:
@@ -43,11 +44,11 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
     classes = labels[rows].astype(np.int64)
     corpus = store.snapshot.corpus
     random_state = derive_seed(seed, f"validation/{corpus}") % _SEEDS
-    of_speakers = _choose_speakers(store, rows, classes, share, random_state)
-    if of_speakers is not None:
-        chosen = of_speakers
+    by_speaker = _choose_speakers(store, rows, classes, share, random_state)
+    if by_speaker is not None:
+        chosen = by_speaker
     else:
-        from sklearn.model_selection import StratifiedShuffleSplit  # a second to load, and seldom needed
+        from sklearn.model_selection import StratifiedShuffleSplit  # takes a second to load and is seldom needed
 
         splitter = StratifiedShuffleSplit(1, test_size=share, random_state=random_state)
         try:
@@ -56,20 +57,22 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
             chosen = _NOTHING
         if not _both_sides_have_both_classes(classes, chosen):
             raise TrainingError(
-                f"--src {corpus}: too few utterances of a class of {task} to hold out {share:g} of them; "
-                "another --set validation, or 0"
+                f"too few utterances of a class of {task} to hold out a share of {share:g}",
+                field="sources",
+                value=corpus,
+                remedy=Remedy("set another {validation}, or {validation=0}"),
             )
     held_out = rows[np.sort(chosen)]
-    left = labels.copy()
-    left[held_out] = -1
+    remaining = labels.copy()
+    remaining[held_out] = -1
     truth = labels[held_out].astype(np.int64)
-    return Split(store, left, held_out, truth, "utterance" if of_speakers is None else "speaker")
+    return Split(store, remaining, held_out, truth, "utterance" if by_speaker is None else "speaker")
 
 
 def _choose_speakers(
     store: FeatureStore, rows: NDArray[np.int64], classes: NDArray[np.int64], share: float, random_state: int
 ) -> NDArray[np.int64] | None:
-    """Positions in `rows` of all utterances of some speakers; None where speakers are too few or not known."""
+    """Return the positions in `rows` of all utterances of some speakers; None if speakers are too few or unknown."""
     speakers = store.columns(["speaker"])["speaker"].take(rows)
     known = len(speakers.unique())
     if speakers.null_count or not 1 <= round(share * known, 6) <= known - 1:
@@ -82,5 +85,5 @@ def _choose_speakers(
 
 
 def _both_sides_have_both_classes(classes: NDArray[np.int64], chosen: NDArray[np.int64]) -> bool:
-    """Whether both classes occur among the chosen and among the others."""
-    return all(0 < (classes[chosen] == one).sum() < (classes == one).sum() for one in (0, 1))
+    """Return True if both classes occur among the chosen utterances and among the others."""
+    return all(0 < (classes[chosen] == each).sum() < (classes == each).sum() for each in (0, 1))

@@ -1,4 +1,4 @@
-"""From whole utterances to windows of a fixed number of frames: crop about the middle, or pad, then normalise."""
+"""Turn utterances into windows of a fixed number of frames: crop to the middle or pad, then normalise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from emodna.pipeline.features import FeatureSet
 
 @dataclass(frozen=True)
 class Framer:
-    """Turns an utterance into a window of so many `frames`.
+    """A function that turns an utterance into a window of `frames` frames.
 
-    A padding of `silence` is as if the waveform had been padded with zeros evenly at both ends (exact but for up to 4
-    frames of a spectrum at the edges of the speech); `zero` takes zeros instead; `mask` is silence, all behind the
-    speech, and not counted as length.
+    The padding `silence` equals the features of a waveform that is padded with zeros evenly at both ends, except for
+    up to 4 spectral frames at the edges of the speech. `zero` pads with zeros. `mask` pads with silence after the
+    speech only, and does not count it as length.
     """
 
     frames: int
     padding: Padding
     statistics: Statistics | None
-    """Of the normalisation; None normalises each utterance by its own."""
+    """Statistics to normalise by; None normalises each utterance by its own."""
     silence: Callable[[float], NDArray[np.float32]]
-    """The feature set's: one frame (dim,) of digital silence in an utterance with this peak (dB)."""
+    """`FeatureSet.silence`: a frame (dim,) of digital silence in an utterance with this peak (dB)."""
 
     def __call__(self, features: NDArray[np.float32], peak_db: float, out: NDArray[np.float32]) -> int:
-        """Write the window of an utterance [n, dim] to `out` [frames, dim], of any layout; return its length."""
+        """Write the window of an utterance (n, dim) to `out` (frames, dim) of any layout; return its length."""
         held = min(len(features), self.frames)
         first = (len(features) - held) // 2
         before = 0 if self.padding == "mask" else (self.frames - held) // 2
-        mean, std = self._repeated_statistics or self._compute_own_statistics(features)
-        # Arithmetic runs along memory; a transposing copy of what is in the cache costs less than strides in each step.
+        mean, std = self._statistics_per_frame or self._compute_own_statistics(features)
+        # One transposing copy of cached values costs less than strided arithmetic.
         window = out if out.flags.c_contiguous else np.empty_like(out, order="C")
         speech = window[before : before + held]
         np.subtract(features[first : first + held], mean[:held], out=speech)
@@ -47,20 +47,20 @@ class Framer:
         return held if self.padding == "mask" else self.frames
 
     @cached_property
-    def _repeated_statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """The statistics once for each frame: one long operation takes half the time of many on 40 values each."""
+    def _statistics_per_frame(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Statistics repeated for each frame: one long operation takes half the time of many on 40 values each."""
         if self.statistics is None:
             return None
         mean, std = (np.tile(values, (self.frames, 1)) for values in (self.statistics.mean, self.statistics.std))
         return mean, std
 
     def _compute_own_statistics(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return an utterance's own statistics, for each frame."""
+        """Return an utterance's own statistics, repeated for each frame."""
         own, shape = Statistics.of_frames(features), (self.frames, features.shape[1])
         return np.broadcast_to(own.mean, shape), np.broadcast_to(own.std, shape)
 
 
 def compute_window_seconds(frames: int, features: FeatureSet) -> float:
-    """Length in s of what a window of so many frames can hold of a recording."""
+    """Return the length in s of a recording that fits into a window of this many frames."""
     seconds = frames * features.hop_length / features.sample_rate
     return seconds if features.fixed_samples is None else min(seconds, features.fixed_samples / features.sample_rate)

@@ -1,1 +1,1 @@
-"""Trained models, prediction on new audio, and export."""
+"""Trained models, prediction for new audio, and export."""

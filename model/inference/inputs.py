@@ -1,4 +1,4 @@
-"""Recordings to predict for: files, folders, archives, standard input, the rows of a table."""
+"""Find recordings to predict for: files, folders, archives, standard input, the rows of a table."""
 
 import os
 import sys
@@ -13,32 +13,32 @@ from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree, open_tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES
 from emodna.pipeline.errors import AudioError, CorpusError
 
-#: The name of standard input.
+#: Name of standard input.
 STDIN: Final = "-"
 
-#: Files up to this size are read at once and decoded from memory: libsndfile asks for them in small pieces.
-_AT_ONCE: Final = 2**26
+#: Largest file in bytes that is read into memory before decoding, because libsndfile reads in small pieces.
+_MAX_BYTES_IN_MEMORY: Final = 2**26
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One recording."""
+    """A recording to predict for."""
 
     file: str
-    """Its name in answers."""
+    """Name of the recording in predictions."""
     open: Callable[[], BinaryIO]
-    """Opens it, seekable, any number of times; raises one of `RECORDING_ERRORS`, as reading it may."""
+    """Function that opens a seekable stream, any number of times; may raise one of `RECORDING_ERRORS`."""
     number: int | None = None
-    """Number of its row in a table, from 0."""
+    """Number of the recording's row in a table, from 0."""
     row: Mapping[str, Any] = field(default_factory=dict)
-    """The other cells of that row."""
+    """Other cells of that row."""
 
 
 def find_inputs(names: Iterable[str]) -> Iterator[Input]:
-    """Yield recordings by their names: files as they are, those in folders and archives in the order of a walk.
+    """Yield the recordings with these names, and the audio files in folders and archives with these names.
 
-    Folders are searched for audio by its endings, without hidden files and those that macOS leaves beside others. `-`
-    is standard input, which like a pipe is read to its end, here and not in the thread that decodes it.
+    Folders are searched by file endings, without hidden files. `-` is standard input. Standard input and pipes are
+    read to their end here, not in the thread that decodes them.
     """
     for name in names:
         path = Path(name)
@@ -53,24 +53,25 @@ def find_inputs(names: Iterable[str]) -> Iterator[Input]:
 
 
 def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree) -> Iterator[Input]:
-    """Yield the recordings of a user's table, by the `path` of each row below a root."""
+    """Yield the recording of each row of a table; column `path` is relative to the root of `tree`."""
     for number, row in enumerate(rows):
         path = "" if row["path"] is None else str(row["path"]).strip()
-        beside = {column: cell for column, cell in row.items() if column != "path"}
-        yield Input(path or f"row {number + 1}", partial(_open_row, tree, path), number, beside)
+        other_cells = {column: cell for column, cell in row.items() if column != "path"}
+        yield Input(path or f"row {number + 1}", partial(_open_row, tree, path), number, other_cells)
 
 
-def _search(place: Path) -> Iterator[Input]:
-    problem = f"no audio in it; looked for {' '.join(AUDIO_SUFFIXES)}"
+def _search(root: Path) -> Iterator[Input]:
+    """Yield the audio files of a folder or an archive; without any, an input that raises the reason when opened."""
+    problem = f"no audio found, only {', '.join(AUDIO_SUFFIXES)} are read"
     try:
-        tree = open_tree(place, AUDIO_SUFFIXES)
+        tree = open_tree(root, AUDIO_SUFFIXES)
         for path in tree.list_files(AUDIO_SUFFIXES):
             problem = ""
-            yield Input(str(place / path), partial(tree.open, path))
+            yield Input(str(root / path), partial(tree.open, path))
     except CorpusError as error:
         problem = str(error)
     if problem:
-        yield Input(str(place), partial(_refuse, problem))
+        yield Input(str(root), partial(_refuse, problem))
 
 
 def _refuse(problem: str) -> BinaryIO:
@@ -79,14 +80,14 @@ def _refuse(problem: str) -> BinaryIO:
 
 def _open(file: Path) -> BinaryIO:
     stream = file.open("rb")
-    if os.fstat(stream.fileno()).st_size > _AT_ONCE:
+    if os.fstat(stream.fileno()).st_size > _MAX_BYTES_IN_MEMORY:
         return stream
     with stream:
         return BytesIO(stream.read())
 
 
 def _open_row(tree: Tree, path: str) -> BinaryIO:
-    found = tree.make_relative(path) if path else None
-    if found is None:
-        raise AudioError(f"lies outside the root {tree.root}; --root changes it" if path else "no path")
-    return tree.open(found)
+    relative = tree.make_relative(path) if path else None
+    if relative is None:
+        raise AudioError(f"not in the root {tree.root}" if path else "no path")
+    return tree.open(relative)

@@ -1,4 +1,4 @@
-"""Write a trained model as one ONNX file that begins at the waveform, and check it against the original."""
+"""Export a trained model as one ONNX file with a waveform as input, and compare it with the original."""
 
 import importlib.metadata
 import importlib.util
@@ -27,50 +27,53 @@ from emodna.pipeline.files import replace_atomically
 if TYPE_CHECKING:
     import onnx
 
-#: Largest difference in probability from emodna's own answer with which a file is kept.
+#: Largest difference in probability between an exported model and the original.
 TOLERANCE: Final = 1e-4
-_NEEDED: Final = ("onnx", "onnxruntime", "onnxscript")
-#: All of onnxruntime's releases since 1.14 read it; nothing newer is needed.
+_PACKAGES: Final = ("onnx", "onnxruntime", "onnxscript")
+#: Version that onnxruntime reads since its release 1.14.
 _OPSET: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedModel:
-    """A file that was written."""
+    """A summary of an exported model."""
 
     bytes: int
+    """Size of the file."""
     difference: float
-    """Largest difference in probability from the original, over the waveforms that were compared."""
+    """Largest difference in probability from the original."""
     compared: int
-    """Number of those waveforms."""
+    """Number of waveforms compared."""
     metadata: Mapping[str, str]
+    """Metadata of the file."""
 
 
-def export_onnx(run: RunFolder, place: Path, *, force: bool) -> ExportedModel:
-    """Write a finished run's model as `write_onnx`, with metadata for the user of the file; else raise a `RunError`."""
+def export_onnx(run: RunFolder, path: Path, *, force: bool) -> ExportedModel:
+    """Export a finished run's model by `write_onnx`, with metadata; raise a RunError if the run has no model."""
     model = TrainedModel.load(run.path, torch.device("cpu"))
-    return write_onnx(model, _collect_metadata(model, read_corpora(run)), place, force=force)
+    return write_onnx(model, _collect_metadata(model, read_corpora(run)), path, force=force)
 
 
-def write_onnx(model: TrainedModel, metadata: Mapping[str, str], place: Path, *, force: bool) -> ExportedModel:
-    """Write a model as ONNX, if onnxruntime gives the original's answers by it.
+def write_onnx(model: TrainedModel, metadata: Mapping[str, str], path: Path, *, force: bool) -> ExportedModel:
+    """Write a model as ONNX, if its predictions in onnxruntime equal the original's.
 
     Input `waveform` float32 (batch, samples), mono, at the feature set's sample rate; outputs `probability` (batch,) of
-    class 1 and `logits` (batch, 2), both NaN for digital silence. Raises ExportError if the place is taken, packages
-    are missing, the model cannot be written as ONNX, or the file's answers differ.
+    class 1 and `logits` (batch, 2), both NaN for digital silence.
+
+    Raises ExportError if the path exists, packages are missing, the model cannot be exported, or predictions differ.
     """
-    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        raise ExportError(f"--to onnx: needs {', '.join(missing)}: pip install 'emodna[onnx]'")
-    with replace_atomically(place, force=force) as fresh:
-        fresh.write_bytes(_serialise(model, metadata))
-        difference, compared = _compare(fresh, model)
-        return ExportedModel(fresh.stat().st_size, difference, compared, metadata)
+    if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
+        raise ExportError(f"packages not found: {', '.join(missing)}", remedy="pip install 'emodna[onnx]'")
+    with replace_atomically(path, force=force) as temporary:
+        temporary.write_bytes(_serialise(model, metadata))
+        difference, compared = _compare(temporary, model)
+        return ExportedModel(temporary.stat().st_size, difference, compared, metadata)
 
 
 def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, str]:
-    """Return the file's metadata; values that are not plain text are JSON."""
+    """Return the metadata of the file; values other than text become JSON."""
     features = model.features
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "emodna_version": importlib.metadata.version("emodna"),
         "task": model.task,
         "class_names": CLASS_NAMES[model.task],
@@ -92,7 +95,7 @@ def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict
         "licences": {corpus.name: corpus.licence for corpus in corpora},
         "citations": {corpus.name: corpus.citation for corpus in corpora},
     }
-    return {name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts.items()}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
 
 
 def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
@@ -105,7 +108,7 @@ def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
         f"Speech at {model.features.sample_rate} Hz, mono, float32 in [-1, 1], to the probability of "
         f"{CLASS_NAMES[model.task][1]} {model.task}."
     )
-    # The lines of source code that each node came from are paths of this machine.
+    # Drop each node's source lines, which contain paths of this machine.
     graph = exported.graph
     for part in (exported, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
@@ -118,12 +121,12 @@ def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
 
 
 def _translate(model: TrainedModel) -> "onnx.ModelProto":
-    """Trace the model with open sizes, and translate what was traced."""
-    example = torch.zeros(3, 2 * model.features.min_samples + 7)  # numbers that are nothing's multiples by chance
+    """Trace the model with dynamic sizes and translate it to ONNX."""
+    example = torch.zeros(3, 2 * model.features.min_samples + 7)  # sizes that are no multiples of anything
     sizes = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
     try:
         with _silence_torch(), torch.no_grad():
-            # Traced here: the translator would give a size that cannot stay open the example's value.
+            # Traced separately: torch.onnx.export would silently make a size constant that cannot be dynamic.
             traced = torch.export.export(WaveformModel(model), (example,), dynamic_shapes=(sizes,), strict=False)
             program = torch.onnx.export(
                 traced,
@@ -134,14 +137,15 @@ def _translate(model: TrainedModel) -> "onnx.ModelProto":
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # their errors have no class in common
-        raise ExportError(f"method {model.method.name}: cannot be written as ONNX: {_first_line(error)}") from error
-    return program.model_proto  # type: ignore[union-attr]  # a program, as no file was given to write to
+    except Exception as error:  # torch's errors have no common class
+        problem = f"cannot be exported as ONNX: {_get_first_line(error)}"
+        raise ExportError(problem, where=f"method {model.method.name}") from error
+    return program.model_proto  # type: ignore[union-attr]  # a program, because no file is given
 
 
 @contextmanager
 def _silence_torch() -> Iterator[None]:
-    """Silence the exporter, which prints and warns of packages that it could use and graphs that it cannot trace."""
+    """Suppress the exporter's output and warnings."""
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -153,48 +157,48 @@ def _silence_torch() -> Iterator[None]:
 
 
 def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
-    """Return the largest difference in probability and the number of waveforms; an `ExportError` if it is too large."""
-    trials = _make_test_waveforms(model)
-    # Each beside another one: no waveform of a batch may change the others' answers.
-    batches = [np.stack([waveform, waveform[::-1] / 2]) for waveform in trials.values()]
-    *answers, for_silence = _predict(file, [*batches, np.zeros((1, model.features.min_samples), np.float32)])
-    worst = 0.0
-    for (name, waveform), answer in zip(trials.items(), answers, strict=True):
-        expected, found = float(model.probabilities([model.features.extract(waveform)])[0]), float(answer[0])
+    """Return the largest difference in probability and the number of waveforms; raise an ExportError if they differ."""
+    waveforms = _make_test_waveforms(model)
+    # In batches of two: no waveform may change the other's prediction.
+    batches = [np.stack([waveform, waveform[::-1] / 2]) for waveform in waveforms.values()]
+    *predictions, for_silence = _predict(file, [*batches, np.zeros((1, model.features.min_samples), np.float32)])
+    largest = 0.0
+    for (name, waveform), prediction in zip(waveforms.items(), predictions, strict=True):
+        expected, found = float(model.probabilities([model.features.extract(waveform)])[0]), float(prediction[0])
         difference = abs(found - expected)
         if not difference <= TOLERANCE:  # NaN differs
             raise ExportError(
-                f"the exported model does not agree with the original: {found:.6f}, not {expected:.6f}, for a {name} "
-                "waveform; nothing was written"
+                f"the exported model predicts {found:.6f} instead of {expected:.6f} for a {name} waveform; "
+                "nothing was written"
             )
-        worst = max(worst, difference)
+        largest = max(largest, difference)
     if not np.isnan(for_silence).all():
-        raise ExportError("the exported model hears something in digital silence; nothing was written")
-    return worst, len(trials)
+        raise ExportError("the exported model does not recognise digital silence; nothing was written")
+    return largest, len(waveforms)
 
 
 def _predict(file: Path, batches: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """Return a file's probabilities (batch,) for batches of waveforms (batch, samples)."""
+    """Return the probabilities (batch,) of an exported model for batches of waveforms (batch, samples)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors alone
+    options.log_severity_level = 3  # errors only
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         return [session.run(["probability"], {"waveform": batch})[0] for batch in batches]
-    except Exception as error:  # its errors have no class in common
+    except Exception as error:  # onnxruntime's errors have no common class
         raise ExportError(
-            f"onnxruntime cannot use the exported model: {_first_line(error)}; nothing was written"
+            f"onnxruntime cannot run the exported model: {_get_first_line(error)}; nothing was written"
         ) from error
 
 
-def _first_line(error: BaseException) -> str:
+def _get_first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _make_test_waveforms(model: TrainedModel) -> dict[str, NDArray[np.float32]]:
-    """Return waveforms that take every path through the model: a glide in noise, swelling and dying away twice."""
+    """Return waveforms that cover every path of the model: a glide in noise of varying loudness."""
     rate, shortest = model.features.sample_rate, model.features.min_samples
     window = round(model.seconds * rate)
     lengths = {
@@ -203,12 +207,12 @@ def _make_test_waveforms(model: TrainedModel) -> dict[str, NDArray[np.float32]]:
         "long": 2 * window + shortest + 1,
         "quiet": max(shortest, window - 1),
     }
-    made = {}
+    waveforms = {}
     for number, (name, length) in enumerate(lengths.items()):
         time = np.arange(length) / rate
         glide = np.sin(2 * np.pi * (120 * time + 400 * time**2 / (1 + time)))
         swelling = np.sin(2 * np.pi * np.arange(length) / length) ** 2
         noise = np.random.default_rng(number).standard_normal(length)
         waveform = (0.3 * glide + 0.05 * noise) * (0.05 + swelling)
-        made[name] = (waveform * (1e-4 if name == "quiet" else 1)).astype(np.float32)
-    return made
+        waveforms[name] = (waveform * (1e-4 if name == "quiet" else 1)).astype(np.float32)
+    return waveforms

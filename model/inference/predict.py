@@ -1,4 +1,4 @@
-"""Predict on new audio: files or windows of them, by one or more models, in the order of the files."""
+"""Predict for audio files, or windows of them, with one or more models."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -21,11 +21,11 @@ from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejecti
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.threads import open_extraction_threads
 
-#: Windows of one recording that are made at a time.
-_TOGETHER: Final = 16
+#: Windows of one recording that are prepared at a time.
+_CHUNK: Final = 16
 
 _Features = tuple[NDArray[np.float32], float]
-"""Features [frames, dim], and their peak in dB."""
+"""Features (frames, dim) and their peak in dB."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -33,28 +33,28 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's answer for one file or window, or the reason why it has none."""
+    """A model's prediction for a file or a window, or the error that prevents it."""
 
     file: str
     start: float | None = None
-    """s; of a window, or of the part of a file that the model used; None of a file that could not be used."""
+    """Start in s of the window, or of the part of the file that the model used; None if the file cannot be used."""
     end: float | None = None
     probability: float | None = None
-    """Of class 1 (high / positive)."""
+    """Probability of class 1 (high / positive)."""
     error: str | None = None
     duration: float | None = None
-    """s, of the whole file."""
+    """Duration of the file in s."""
     model: int = 0
-    """Number of the model."""
+    """Index of the model."""
 
     @property
     def label(self) -> int | None:
-        """1 high / positive, 0 low / negative."""
+        """Predicted class: 1 high / positive, 0 low / negative."""
         return None if self.probability is None else int(self.probability >= 0.5)
 
     @property
     def has_failed(self) -> bool:
-        """True if the file could not be used; a window of digital silence is no failure."""
+        """True if the file cannot be used; a window of digital silence is not a failure."""
         return self.error is not None and self.start is None
 
 
@@ -65,7 +65,7 @@ def predict_files(
     windows: Windows | None = None,
     threads: int = 1,
 ) -> Iterator[Prediction]:
-    """Predict for files, folders, archives, or standard input (`-`): see `predict`."""
+    """Predict for files, folders, archives or standard input (`-`), as `predict` does."""
     several = [models] if isinstance(models, TrainedModel) else models
     return (each for _, each in predict(several, find_inputs(map(str, files)), windows=windows, threads=threads))
 
@@ -73,28 +73,29 @@ def predict_files(
 def predict(
     models: Sequence[TrainedModel], inputs: Iterable[Input], *, windows: Windows | None = None, threads: int = 1
 ) -> Generator[tuple[Input, Prediction], None, None]:
-    """Predict for each input, window and model in turn, as the answers come.
+    """Yield a prediction for each input, window and model in turn, as soon as it is ready.
 
-    Without windows, files that are longer than a model's own window are judged by their middle, as in training. With
-    them, each window's features are those of a recording that holds nothing else, as of a corpus's utterance: they
-    depend on its loudest frame. Each recording is decoded once for all models that take the same channel of it; the
-    answers of one channel stand before those of the next. The memory used does not depend on the number of recordings
-    nor, with windows, on their length. The answers are the same, bit for bit, for any number of CPU `threads`.
+    Without `windows`, a model uses the middle of a recording that is longer than its own window, as in training. With
+    them, the features of each window are those of a recording with nothing else: they depend on its loudest frame.
+
+    Each recording is decoded once for all models that use the same channel; the predictions of one channel come before
+    those of the next. The memory used does not depend on the number of recordings or, with windows, on their length.
+    The predictions are the same bit for bit for any number of CPU `threads`.
     """
     with open_extraction_threads(threads) as pool:
         try:
-            questions = _prepare_inputs(inputs, models, windows, pool, threads)
-            yield from _classify_batches(questions, models, pool, threads)
+            pending = _prepare_inputs(inputs, models, windows, pool, threads)
+            yield from _classify_batches(pending, models, pool, threads)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _PendingPrediction:
-    """An answer that still lacks its probability, if there is a window for the network."""
+    """A prediction without its probability, with the window to classify; without a window it is complete."""
 
     input: Input
-    answer: Prediction
+    prediction: Prediction
     window: Window | None = None
 
 
@@ -105,57 +106,57 @@ def _prepare_inputs(
     pool: ThreadPoolExecutor,
     threads: int,
 ) -> Iterator[_PendingPrediction]:
-    """Yield all questions in order, made some recordings ahead, and some of each recording at a time."""
+    """Yield all pending predictions in order; several recordings are prepared in advance, each chunk by chunk."""
 
-    def some(questions: Iterator[_PendingPrediction]) -> list[_PendingPrediction]:
-        return list(islice(questions, _TOGETHER))
+    def take_chunk(pending: Iterator[_PendingPrediction]) -> list[_PendingPrediction]:
+        return list(islice(pending, _CHUNK))
 
-    def begin(recording: Input) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
-        questions = _prepare_input(recording, models, windows)
-        return pool.submit(lambda: (some(questions), questions))
+    def start(recording: Input) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
+        pending = _prepare_input(recording, models, windows)
+        return pool.submit(lambda: (take_chunk(pending), pending))
 
-    for first, questions in _submit_ahead(inputs, begin, 2 * threads + 2):
-        made = first
-        while len(made) == _TOGETHER:
-            more = pool.submit(some, questions)
-            yield from made
-            made = more.result()
-        yield from made
+    for first_chunk, pending in _submit_ahead(inputs, start, 2 * threads + 2):
+        chunk = first_chunk
+        while len(chunk) == _CHUNK:
+            next_chunk = pool.submit(take_chunk, pending)
+            yield from chunk
+            chunk = next_chunk.result()
+        yield from chunk
 
 
 def _classify_batches(
-    questions: Iterator[_PendingPrediction], models: Sequence[TrainedModel], pool: ThreadPoolExecutor, threads: int
+    pending: Iterator[_PendingPrediction], models: Sequence[TrainedModel], pool: ThreadPoolExecutor, threads: int
 ) -> Iterator[tuple[Input, Prediction]]:
-    """Yield all answers in order: batches of questions go through the networks while more are made."""
-    batches = iter(lambda: list(islice(questions, BATCH * len(models))), [])
+    """Yield all predictions in order; the networks classify a batch while the next ones are prepared."""
+    batches = iter(lambda: list(islice(pending, BATCH * len(models))), [])
     cuda = any(parameter.is_cuda for model in models for parameter in model.method.parameters())
-    turn = Lock() if cuda else nullcontext()
+    lock = Lock() if cuda else nullcontext()
 
-    def answer(batch: list[_PendingPrediction]) -> list[tuple[Input, Prediction]]:
-        answers = [question.answer for question in batch]
+    def classify(batch: list[_PendingPrediction]) -> list[tuple[Input, Prediction]]:
+        predictions = [each.prediction for each in batch]
         for number, model in enumerate(models):
-            mine = {
+            windows = {
                 place: each.window
                 for place, each in enumerate(batch)
-                if each.window is not None and each.answer.model == number
+                if each.window is not None and each.prediction.model == number
             }
-            if mine:
-                with turn:
-                    found = model.classify(list(mine.values())).tolist()
-                for place, probability in zip(mine, found, strict=True):
-                    answers[place] = replace(answers[place], probability=probability)
-        return [(question.input, answer) for question, answer in zip(batch, answers, strict=True)]
+            if windows:
+                with lock:
+                    probabilities = model.classify(list(windows.values())).tolist()
+                for place, probability in zip(windows, probabilities, strict=True):
+                    predictions[place] = replace(predictions[place], probability=probability)
+        return [(each.input, prediction) for each, prediction in zip(batch, predictions, strict=True)]
 
-    for answered in _submit_ahead(batches, lambda batch: pool.submit(answer, batch), threads + 1):
-        yield from answered
+    for results in _submit_ahead(batches, lambda batch: pool.submit(classify, batch), threads + 1):
+        yield from results
 
 
-def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Result]], many: int) -> Iterator[_Result]:
-    """Yield results in the order of the items, with so many at work at a time."""
+def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Result]], limit: int) -> Iterator[_Result]:
+    """Yield the results in the order of the items, with up to `limit` of them in progress."""
     pending: deque[Future[_Result]] = deque()
     for item in items:
         pending.append(submit(item))
-        if len(pending) >= many:
+        if len(pending) >= limit:
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
@@ -164,42 +165,42 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
 def _prepare_input(
     recording: Input, models: Sequence[TrainedModel], windows: Windows | None
 ) -> Iterator[_PendingPrediction]:
-    """Yield the questions about one recording: for each channel that models take, part by part and model by model."""
+    """Yield the pending predictions of a recording: by channel, then window, then model."""
     for channel in dict.fromkeys(model.features.channel for model in models):
-        takers = {number: model for number, model in enumerate(models) if model.features.channel == channel}
-        sets = list(dict.fromkeys(model.features for model in takers.values()))
+        users = {number: model for number, model in enumerate(models) if model.features.channel == channel}
+        feature_sets = list(dict.fromkeys(model.features for model in users.values()))
         try:
             with recording.open() as stream:
-                for duration, span, features in _extract_parts(stream, channel, sets, windows):
-                    for number, model in takers.items():
-                        answer = Prediction(recording.file, duration=duration, model=number)
-                        yield _make_pending(recording, answer, model, span, features[model.features])
+                for duration, span, features in _extract_parts(stream, channel, feature_sets, windows):
+                    for number, model in users.items():
+                        prediction = Prediction(recording.file, duration=duration, model=number)
+                        yield _make_pending(recording, prediction, model, span, features[model.features])
         except RECORDING_ERRORS as error:
-            for number in takers:
+            for number in users:
                 yield _PendingPrediction(
                     recording, Prediction(recording.file, error=explain_rejection(error), model=number)
                 )
 
 
 def _extract_parts(
-    stream: BinaryIO, channel: int, sets: Sequence[FeatureSet], windows: Windows | None
+    stream: BinaryIO, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
 ) -> Iterator[tuple[float, Span | None, Mapping[FeatureSet, _Features | AudioError]]]:
-    """Yield the recording's duration in s, a window's span (None: all of it), and its features by feature set."""
-    rates = list(dict.fromkeys(features.sample_rate for features in sets))
+    """Yield the recording's duration in s, a window's span (None: the whole recording), and its features."""
+    rates = list(dict.fromkeys(features.sample_rate for features in feature_sets))
     if windows is None:
         recording = decode(stream, channel=channel)
         samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
-        yield recording.duration, None, {each: _extract(each, samples[each.sample_rate]) for each in sets}
+        yield recording.duration, None, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
         return
-    pieces = RecordingReader(stream, channel=channel)
-    spans = windows.spans(pieces.duration)
-    # tee lets go of what it keeps by dozens.
-    copies: Sequence[Iterable[NDArray[np.float32]]] = [pieces] if len(rates) == 1 else tee(pieces, len(rates))
-    signals = [resample_blocks(each, pieces.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
+    reader = RecordingReader(stream, channel=channel)
+    spans = windows.spans(reader.duration)
+    # tee frees its buffer by dozens of blocks.
+    copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))
+    signals = [resample_blocks(each, reader.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
     cuts = zip(*map(cut, signals, repeat(spans), rates), strict=True)
-    for span, cut_out in zip(spans, cuts, strict=True):
-        samples = dict(zip(rates, cut_out, strict=True))
-        yield pieces.duration, span, {each: _extract(each, samples[each.sample_rate]) for each in sets}
+    for span, samples_of_rates in zip(spans, cuts, strict=True):
+        samples = dict(zip(rates, samples_of_rates, strict=True))
+        yield reader.duration, span, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
 
 
 def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:
@@ -207,23 +208,23 @@ def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | 
         array, peak_db = features.extract(samples)
     except AudioError as error:
         return error
-    return AudioError("all zeros: there is nothing to hear") if peak_db <= SILENCE_DB else (array, peak_db)
+    return AudioError("all zeros") if peak_db <= SILENCE_DB else (array, peak_db)
 
 
 def _make_pending(
-    recording: Input, answer: Prediction, model: TrainedModel, span: Span | None, features: _Features | AudioError
+    recording: Input, prediction: Prediction, model: TrainedModel, span: Span | None, features: _Features | AudioError
 ) -> _PendingPrediction:
-    whole = span in (None, (0.0, answer.duration))
+    is_whole = span in (None, (0.0, prediction.duration))
     if isinstance(features, AudioError):
-        # An error of the only window is one of the file.
-        start, end = span if span and not whole else (None, None)
-        return _PendingPrediction(recording, replace(answer, start=start, end=end, error=str(features)))
-    start, end = span or _locate_middle(model, answer.duration or 0.0, len(features[0]))
-    return _PendingPrediction(recording, replace(answer, start=start, end=end), model.window(*features))
+        # An error of the only window is an error of the file.
+        start, end = span if span and not is_whole else (None, None)
+        return _PendingPrediction(recording, replace(prediction, start=start, end=end, error=str(features)))
+    start, end = span or _locate_middle(model, prediction.duration or 0.0, len(features[0]))
+    return _PendingPrediction(recording, replace(prediction, start=start, end=end), model.window(*features))
 
 
 def _locate_middle(model: TrainedModel, duration: float, frames: int) -> Span:
-    """Return the middle of a recording, as far as a model's window reaches."""
+    """Return the span in the middle of a recording that fits into a model's window."""
     features, length = model.features, duration
     if frames > model.framer.frames:
         length = min(length, model.seconds)

@@ -1,4 +1,4 @@
-"""Predictions for a store, and predictions.parquet: beside each stands the description of the utterance."""
+"""Predict for a store, and write predictions.parquet with the metadata of the utterances."""
 
 from collections.abc import Callable, Iterator
 from itertools import compress
@@ -17,14 +17,14 @@ from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.layout import INDEX_SCHEMA
 from emodna.pipeline.tables import choose_column_names
 
-#: Columns of the index that describe an utterance; those that a corpus added stand beside them.
-_DESCRIBING: Final = (
+#: Columns of the index that are copied to the predictions, like the columns that a corpus adds.
+_METADATA_COLUMNS: Final = (
     *("path", "duration", "speaker", "gender", "language"),
     *("text", "intensity", "emotion_code", "emotion"),
 )
 
-#: Most feature values that are read at a time.
-_VALUES: Final = 1 << 22
+#: Largest number of feature values that are read at a time.
+_CHUNK_VALUES: Final = 1 << 22
 
 
 def predict_store(
@@ -34,9 +34,9 @@ def predict_store(
     *,
     rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the probability (n,) of class 1 for the utterances in some `rows` (n,) of a store (None: all), in order.
+    """Return the probability (n,) of class 1 for some rows (n,) of a store (None: all), in the store's order.
 
-    They are read piece by piece; `on_progress` is called with the number of utterances read since the last call.
+    Reads block by block; calls `on_progress` with the number of utterances read since the last call.
     """
     return model.probabilities(read_utterances(store, on_progress, rows=rows))
 
@@ -47,11 +47,11 @@ def read_utterances(
     *,
     rows: NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """Yield features [frames, dim] and peak in dB of utterances of a store, with `predict_store`'s parameters."""
+    """Yield the features (frames, dim) and the peak in dB of the utterances that `predict_store` predicts for."""
     wanted = np.full(len(store), rows is None)
     if rows is not None:
         wanted[rows] = True
-    for block, features in store.iterate_blocks(_VALUES):
+    for block, features in store.iterate_blocks(_CHUNK_VALUES):
         ends = np.cumsum(store.frames[block])
         utterances = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), strict=True)
         yield from compress(utterances, wanted[block])
@@ -59,15 +59,17 @@ def read_utterances(
 
 
 def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np.float64], supervision: str) -> None:
-    """Write the predictions (n,) for all utterances of a store, in its order, atomically, as Parquet.
+    """Write the probabilities (n,) of all utterances of a store, in its order, to a Parquet file, atomically.
 
-    The columns are id, probability (of class 1), label (0 or 1), then the description of each utterance in the store's
-    index. The schema's metadata has `supervision`, as `Method.supervision`.
+    The columns are id, probability (of class 1), label (0 or 1), and the metadata of each utterance in the store's
+    index. The schema's metadata contains `supervision`, see `Method.supervision`.
     """
     labels = assign_labels(probabilities).astype(np.int8)
     columns = {"id": store.table["id"], "probability": probabilities, "label": labels}
     added = [name for name in store.table.column_names if name not in INDEX_SCHEMA.names]
-    columns |= {new: store.table[name] for name, new in choose_column_names([*_DESCRIBING, *added], columns).items()}
+    columns |= {
+        new: store.table[name] for name, new in choose_column_names([*_METADATA_COLUMNS, *added], columns).items()
+    }
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns).replace_schema_metadata({"supervision": supervision}), sink)
     write_atomically(path, sink.getvalue().to_pybytes())

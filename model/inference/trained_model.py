@@ -1,4 +1,4 @@
-"""A trained model with all that prediction needs: no cache, no corpus, no run configuration beside it."""
+"""Save, load and apply a trained model, with everything that prediction needs in one file."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ from emodna.model.methods.base import CLASSES, Method
 from emodna.model.reproducibility import disable_autocast, force_float32
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
-from emodna.pipeline.errors import EmodnaError, PluginError
+from emodna.pipeline.errors import EmodnaError, PluginError, Remedy
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 
-#: Windows that go through the network together: from here on they take no less time each.
+#: Windows per batch: larger batches are not faster per window.
 BATCH: Final = 64
-#: Window lengths in frames: the least of `TrainConfig.frames`, and more than an hour of samples at 16 kHz.
+#: Limits of a window in frames: that of `TrainConfig.frames`, and more than an hour of samples at 16 kHz.
 _MIN_FRAMES: Final = 8
 _MAX_FRAMES: Final = 2**26
 
 Window = tuple[NDArray[np.float32], int]
-"""Normalised features [frames, dim], and their length in frames."""
+"""Normalised features (frames, dim) and their length in frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A method in evaluation mode, and how utterances become its input."""
+    """A method in evaluation mode, with the framing of its input."""
 
     method: Method
     method_config: Mapping[str, Any]
@@ -47,29 +47,29 @@ class TrainedModel:
 
     @property
     def seconds(self) -> float:
-        """Length in s of the part of a recording that the network sees."""
+        """Length of the network's window in s."""
         return compute_window_seconds(self.framer.frames, self.features)
 
     def probabilities(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float64]:
-        """Return the probability (n,) of class 1 (high / positive) of features [frames, dim] and peak in dB each."""
+        """Return the probability (n,) of class 1 (high / positive) for features (frames, dim) with their peak in dB."""
         parts = [self.classify(windows) for windows in self._batches(utterances)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def window(self, features: NDArray[np.float32], peak_db: float) -> Window:
-        """Crop or pad an utterance's features, and normalise them."""
+        """Crop or pad an utterance's features (n, dim) with a peak in dB, and normalise them."""
         window = np.empty((self.framer.frames, self.dim), np.float32)
         return window, self.framer(features, peak_db, window)
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
-        """Return the probability (n,) of class 1 of one or more windows; a `TrainingError` if it is not finite."""
+        """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
         logits = self._run_network(self.method.predict, windows)
         if logits is None or logits.shape[1] != CLASSES:
-            raise TrainingError(f"method {self.method.name}: predict() must return two logits per window")
+            raise TrainingError("predict() must return two logits per window", where=f"method {self.method.name}")
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
         return probabilities
 
     def embeddings(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32] | None:
-        """Return the emotion features (n, width), None if there are none; a `TrainingError` if they are not finite."""
+        """Return the emotion features (n, width), None if there are none; raise a TrainingError if not finite."""
         parts = []
         for windows in self._batches(utterances):
             features = self._run_network(self.method.embed, windows)
@@ -86,22 +86,22 @@ class TrainedModel:
     def _run_network(
         self, network: Callable[[Tensor, Tensor], Tensor | None], windows: Sequence[Window]
     ) -> Tensor | None:
-        """Return the output (n, width) of a part of the method."""
-        # A single window is rounded unlike one among others: its matrix products become products with a vector.
+        """Return the output (n, width) of a function of the method; None if that returns None."""
+        # A single window would be rounded differently: its matrix products would be matrix-vector products.
         features, lengths = zip(*(windows if len(windows) > 1 else [*windows, *windows]), strict=True)
         device = next(self.method.parameters()).device
-        given = torch.from_numpy(np.stack(features)).transpose(1, 2).contiguous().to(device)
-        # TF32 is a switch of the process, which only CUDA heeds: on the CPU several threads may be here at once.
+        batch = torch.from_numpy(np.stack(features)).transpose(1, 2).contiguous().to(device)
+        # TF32 is a global switch for CUDA only; on the CPU several threads may run this at once.
         with force_float32() if device.type == "cuda" else disable_autocast():
-            output = network(given, torch.tensor(lengths, device=device))
+            output = network(batch, torch.tensor(lengths, device=device))
         if output is None:
             return None
         if output.ndim != 2 or len(output) != len(lengths):
-            raise TrainingError(f"method {self.method.name}: {network.__name__}() must return one row per window")
+            problem = f"{network.__name__}() must return one row per window"
+            raise TrainingError(problem, where=f"method {self.method.name}")
         if not bool(output.isfinite().all()):
-            raise TrainingError(
-                "the model's answers are not finite: its training diverged; a smaller learning_rate may help"
-            )
+            problem = "the model's predictions are not finite: its training diverged"
+            raise TrainingError(problem, remedy=Remedy("train with a smaller {learning_rate}"))
         return output[: len(windows)]
 
     def save(self, path: Path) -> None:
@@ -110,7 +110,7 @@ class TrainedModel:
         if self.framer.statistics is not None:
             tensors["normalisation.mean"] = torch.from_numpy(self.framer.statistics.mean)
             tensors["normalisation.std"] = torch.from_numpy(self.framer.statistics.std)
-        facts = {
+        metadata = {
             "method": self.method.name,
             "package": find_package(self.method.name),
             "method_config": dict(self.method_config),
@@ -121,48 +121,46 @@ class TrainedModel:
             "per_utterance": self.framer.statistics is None,
             "features": self.features.parameters(),
         }
-        checkpoint.save_tensors(path, tensors, facts)
+        checkpoint.save_tensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> "TrainedModel":
-        """Read a model that `save` wrote, by its path or its run's folder; a `RunError` if it cannot be used."""
+        """Load a model from its file or its run's folder; raise a RunError if it is missing or damaged."""
         if path.suffix != ".safetensors":
             path = RunFolder(path).find_model()
-        tensors, facts = checkpoint.load_tensors(path)
+        tensors, metadata = checkpoint.load_tensors(path)
         try:
-            features = rebuild_feature_set(facts["features"])
-            framer = _rebuild_framer(facts, tensors, features)
-            kind = load_method_of_run(path, facts["method"], facts.get("package"))
-            with (
-                torch.device("meta"),
-                wrap_plugin_errors(kind.name, "()"),
-            ):  # no memory before the file's tensors are known to fit
-                method = kind(facts["dim"], build_config(kind.defaults, facts["method_config"]), 0)
-            model = cls(method, facts["method_config"], facts["task"], facts["dim"], framer, features)
+            features = rebuild_feature_set(metadata["features"])
+            framer = _rebuild_framer(metadata, tensors, features)
+            kind = load_method_of_run(path, metadata["method"], metadata.get("package"))
+            # On the meta device: no memory is allocated before the file's tensors are known to fit.
+            with torch.device("meta"), wrap_plugin_errors(kind.name, "()"):
+                method = kind(metadata["dim"], build_config(kind.defaults, metadata["method_config"]), 0)
+            model = cls(method, metadata["method_config"], metadata["task"], metadata["dim"], framer, features)
         except RunError:
             raise
         except PluginError as error:
-            raise RunError(f"{path}: {error}") from error
+            raise RunError(str(error), where=path) from error
         except (KeyError, TypeError, ValueError, RuntimeError, EmodnaError) as error:
-            explained = str(error).partition("\n")[0]  # torch's errors go on with a C++ stack
-            raise RunError(f"{path}: damaged, or not of this version ({explained})") from error
+            reason = str(error).partition("\n")[0]  # torch's errors continue with a C++ stack
+            raise RunError(f"damaged, or of another version: {reason}", where=path) from error
         checkpoint.load_module(method, checkpoint.strip_prefix("method", tensors), path, assign=True)
         method.to(device).eval()
         return model
 
 
-def _rebuild_framer(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet) -> Framer:
-    """Check the facts of a model's file, and rebuild its framer from them."""
-    if facts["task"] not in TASKS or facts["padding"] not in PADDINGS:
-        raise ValueError("unknown task or padding")
-    if type(facts["frames"]) is not int or not _MIN_FRAMES <= facts["frames"] <= _MAX_FRAMES:
-        raise ValueError("an impossible window")
-    if facts["dim"] != features.dim:
-        raise ValueError("a network that does not fit the features")
+def _rebuild_framer(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet) -> Framer:
+    """Rebuild the framer of a model; raise a ValueError if the metadata or the tensors are invalid."""
+    if metadata["task"] not in TASKS or metadata["padding"] not in PADDINGS:
+        raise ValueError("its task or its padding is unknown")
+    if type(metadata["frames"]) is not int or not _MIN_FRAMES <= metadata["frames"] <= _MAX_FRAMES:
+        raise ValueError("its window is invalid")
+    if metadata["dim"] != features.dim:
+        raise ValueError("its network does not fit its features")
     statistics = None
-    if not facts["per_utterance"]:
+    if not metadata["per_utterance"]:
         mean, std = (tensors[f"normalisation.{name}"] for name in ("mean", "std"))
-        if mean.shape != (facts["dim"],) or std.shape != mean.shape:
-            raise ValueError("statistics that do not fit the features")
+        if mean.shape != (metadata["dim"],) or std.shape != mean.shape:
+            raise ValueError("its statistics do not fit its features")
         statistics = Statistics(mean.numpy(), std.numpy())
-    return Framer(facts["frames"], facts["padding"], statistics, features.silence)
+    return Framer(metadata["frames"], metadata["padding"], statistics, features.silence)

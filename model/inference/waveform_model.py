@@ -1,7 +1,7 @@
-"""A trained model from the waveform on, as one torch module without a branch, for export.
+"""A trained model with a waveform as input, as one torch module without branches, for export.
 
-The stores' own extraction (`emodna.pipeline.features.logmel` and `mfcc`) is faster and defines the numbers. The modules
-here equal it up to rounding, for several waveforms of one length at a time.
+`emodna.pipeline.features.logmel` and `mfcc` define the features of the stores and are faster. The modules here equal
+them up to rounding, for several waveforms of one length at once.
 """
 
 import math
@@ -25,11 +25,11 @@ _SILENCE: Final = 10 ** (SILENCE_DB / 20)
 
 
 class WaveformModel(nn.Module):
-    """Features, framing, normalisation, network and softmax; an `ExportError` if they cannot be one graph."""
+    """Features, framing, normalisation, network and softmax; raises ExportError for unsupported feature sets."""
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
-        self.front_end = front_end(model.features)
+        self.front_end = make_front_end(model.features)
         self.window = _Window(model)
         self.method: Method = model.method
         self.eval()
@@ -38,7 +38,7 @@ class WaveformModel(nn.Module):
         """Return the probability of class 1 (batch,) and the logits (batch, 2) of waveforms of one length.
 
         Waveforms are (batch, samples) float32, mono, at the feature set's sample rate. Both results are NaN for digital
-        silence, and for samples that are not finite.
+        silence and for samples that are not finite.
         """
         extracted: ExtractedFeatures = self.front_end(waveform)
         features, lengths = self.window(extracted)
@@ -48,18 +48,18 @@ class WaveformModel(nn.Module):
 
 
 class ExtractedFeatures(NamedTuple):
-    """Features of some waveforms."""
+    """Features of a batch of waveforms."""
 
     features: Tensor
     """(batch, frames, dim) float32."""
     silence: Tensor
-    """(batch, dim): a frame of digital silence under each waveform's peak."""
+    """(batch, dim): a frame of digital silence below each waveform's peak."""
     audible: Tensor
-    """(batch,) bool: false for digital silence, and for samples that are not finite, or whose power is not."""
+    """(batch,) bool: false for digital silence and for samples or power that are not finite."""
 
 
-def front_end(features: FeatureSet) -> nn.Module:
-    """Return the module that turns waveforms (batch, samples) into the features of a feature set, as `ExtractedFeatures`."""
+def make_front_end(features: FeatureSet) -> nn.Module:
+    """Return a module that maps waveforms (batch, samples) to their `ExtractedFeatures`."""
     match features:
         case MfccSet():
             module: nn.Module = _Mfcc(features)
@@ -68,16 +68,16 @@ def front_end(features: FeatureSet) -> nn.Module:
         case WaveSet():
             module = _Wave()
         case _:
-            raise ExportError(f"{features.name}: features that cannot be made part of an exported model")
+            raise ExportError("this feature set cannot be exported", where=features.name)
     return module if features.fixed_samples is None else nn.Sequential(_CentreFit(features.fixed_samples), module)
 
 
 class _PowerSpectrum(nn.Module):
-    """Power (batch, frames, columns) of the windowed frames of (batch, samples), centred and padded with zeros.
+    """Power spectrum (batch, frames, columns) of the windowed frames of (batch, samples), centred, zero-padded.
 
-    The Fourier transform of a frame, n1 rows of n2 samples, is one over the n1, a rotation, and one over the n2 (Cooley
-    & Tukey 1965), both as matrix products: in onnxruntime 2 to 3 times as fast as torch.stft's export, and as exact.
-    Half of the first one's output is enough, since that of a real signal is symmetric. `bins` gives the frequency of
+    Computes the Fourier transform of a frame, n1 rows of n2 samples, as a transform over n1, a rotation and a transform
+    over n2 (Cooley & Tukey 1965). Both are matrix products, in onnxruntime 2 to 3 times as fast as the export of
+    torch.stft and as exact. The first one computes only half of its symmetric output. `bins` is the frequency bin of
     each column; some occur twice.
     """
 
@@ -116,19 +116,19 @@ class _PowerSpectrum(nn.Module):
         rows, frames, n1 = (samples + self._n_fft) // self._row, 1 + samples // self._hop, len(self.rows)
         padded = F.pad(waveform, (self._n_fft // 2, self._n_fft // 2))[:, : rows * self._row]
         starts = torch.arange(frames) * (self._hop // self._row)
-        chosen = (starts[:, None] + self.rows).flatten()
-        # Whole rows are copied, which is much faster than single samples.
-        framed = padded.reshape(batch, rows, self._row).index_select(1, chosen)  # (batch, frames * n1, n2)
+        selected = (starts[:, None] + self.rows).flatten()
+        # Copying whole rows is much faster than copying samples.
+        framed = padded.reshape(batch, rows, self._row).index_select(1, selected)  # (batch, frames * n1, n2)
         windowed = framed.reshape(batch, frames, n1, self._row) * self.window
         real, imaginary = torch.split(self.first @ windowed, self._half, dim=2)  # (batch, frames, half, n2)
-        turned = [real * self.cosine - imaginary * self.sine, real * self.sine + imaginary * self.cosine]
-        spectrum = torch.cat(turned, dim=3) @ self.second  # (batch, frames, half, 2 * n2)
+        rotated = [real * self.cosine - imaginary * self.sine, real * self.sine + imaginary * self.cosine]
+        spectrum = torch.cat(rotated, dim=3) @ self.second  # (batch, frames, half, 2 * n2)
         real, imaginary = spectrum.chunk(2, dim=3)
         return (real.square() + imaginary.square()).flatten(2)
 
 
 class _LogMel(nn.Module):
-    """`LogMelSet`."""
+    """Features of a `LogMelSet`."""
 
     filters: Tensor
 
@@ -152,7 +152,7 @@ class _LogMel(nn.Module):
 
 
 class _Mfcc(nn.Module):
-    """`MfccSet`."""
+    """Features of an `MfccSet`."""
 
     dct: Tensor
     constant: Tensor
@@ -166,13 +166,13 @@ class _Mfcc(nn.Module):
     def forward(self, waveform: Tensor) -> ExtractedFeatures:
         log_mel, silence, audible = self.log_mel(waveform)
         floor = silence[:, None, :1]
-        # A constant goes into c0 alone: without it, the summands are small, and so is their rounding in float32.
+        # A constant changes only c0. Without it, the summands and their float32 rounding errors are small.
         constant = floor * self.constant
         return ExtractedFeatures((log_mel - floor) @ self.dct + constant, constant[:, 0], audible)
 
 
 class _Wave(nn.Module):
-    """`WaveSet`."""
+    """Features of a `WaveSet`."""
 
     def forward(self, waveform: Tensor) -> ExtractedFeatures:
         audible = waveform.isfinite().all(1) & (waveform.abs().amax(1) > _SILENCE)
@@ -180,7 +180,7 @@ class _Wave(nn.Module):
 
 
 class _CentreFit(nn.Module):
-    """Crop or zero-pad (batch, samples) about the middle."""
+    """Waveforms (batch, samples), cropped or zero-padded evenly at both ends to a fixed length."""
 
     def __init__(self, samples: int) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class _CentreFit(nn.Module):
 
 
 class _Window(nn.Module):
-    """`Framer`, for several utterances of one length: (batch, n, dim) to (batch, dim, frames), and lengths (batch,)."""
+    """`Framer` for utterances of one length: (batch, n, dim) to (batch, dim, frames) with lengths (batch,)."""
 
     mean: Tensor
     std: Tensor
@@ -226,17 +226,17 @@ class _Window(nn.Module):
 
 
 def _count_rows(rows: Tensor) -> Tensor:
-    """Return the size of the second dimension as a 0-d int64 tensor: what follows from it is computed in the graph."""
+    """Return the size of the second dimension as a 0-d int64 tensor, to keep it dynamic in the graph."""
     return torch.arange(rows.shape[1])[-1] + 1
 
 
 def _centre(length: Tensor, window: int) -> Tensor:
-    """Return the start of a window about the middle of `length` (0-d int64) values; negative if it is longer."""
+    """Return the start of a window in the middle of `length` (0-d int64) values; negative if the window is longer."""
     return torch.div(length - window, 2, rounding_mode="trunc")
 
 
 def _select_positions(start: Tensor, length: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """Return positions (window,) int64 from `start` on, clamped to `length` values, and whether each lies inside."""
-    wanted = torch.arange(window) + start
-    clamped = torch.minimum(wanted.clamp_min(0), length - 1)
-    return clamped, wanted == clamped
+    """Return the positions (window,) int64 from `start` on, clamped to `length` values, and a mask of those inside."""
+    positions = torch.arange(window) + start
+    clamped = torch.minimum(positions.clamp_min(0), length - 1)
+    return clamped, positions == clamped

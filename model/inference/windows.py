@@ -1,4 +1,4 @@
-"""Windows over time: the same spans of a recording at any sample rate."""
+"""Cut recordings into windows over time, at the same times for any sample rate."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emodna.model.errors import ConfigError
 from emodna.pipeline.audio.decode import time_to_sample
 
-#: Shortest window in s: less is too little to hear an emotion.
+#: Shortest window in s; shorter ones do not convey an emotion.
 SHORTEST: Final = 0.25
 #: Shortest hop in s.
 SHORTEST_HOP: Final = 0.01
@@ -22,24 +22,25 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Windows of `seconds`, one every `hop` s; a `ConfigError` if either is too short."""
+    """Windows over time; raises ConfigError if they are too short or too close."""
 
     seconds: float
+    """Length of a window in s."""
     hop: float
+    """Time in s from one start to the next."""
 
     def __post_init__(self) -> None:
         if not self.seconds >= SHORTEST:
-            raise ConfigError(f"--windows {self.seconds:g}: at least {SHORTEST} s are needed to hear anything")
+            raise ConfigError(f"must be at least {SHORTEST} s", field="window", value=self.seconds)
         if not self.hop >= SHORTEST_HOP:
-            raise ConfigError(f"--hop {self.hop:g}: must be at least {SHORTEST_HOP} s")
+            raise ConfigError(f"must be at least {SHORTEST_HOP} s", field="hop", value=self.hop)
 
     def spans(self, duration: float) -> list[Span]:
-        """Return the spans of a recording's windows, one if it is shorter; the last ends where it does."""
+        """Return the spans of the windows of a recording of `duration` s; the last one ends with the recording."""
         if duration <= self.seconds:
             return [(0.0, duration)]
-        # As many whole hops as fit, whatever the rounding of a quotient that should be whole.
-        whole = math.floor((duration - self.seconds) / self.hop + 1e-9)
-        spans = [(number * self.hop, number * self.hop + self.seconds) for number in range(whole + 1)]
+        hops = math.floor((duration - self.seconds) / self.hop + 1e-9)  # despite rounding errors of a whole quotient
+        spans = [(number * self.hop, number * self.hop + self.seconds) for number in range(hops + 1)]
         if duration - spans[-1][1] > 1e-6:
             spans.append((duration - self.seconds, duration))
         return spans
@@ -48,17 +49,17 @@ class Windows:
 def cut(
     blocks: Iterable[NDArray[np.float32]], spans: Sequence[Span], sample_rate: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Cut each span, in order, out of a signal that comes in blocks (n,), and keep no more of it than a window needs.
+    """Yield the samples of each span, in order, from a signal in blocks (n,); keeps only the samples it needs.
 
-    The last of `Windows.spans` goes up to the end, which resampling may have rounded up.
+    The last span gets all remaining samples, because resampling may have rounded the length up.
     """
-    stream, buffer, first = iter(blocks), np.empty(0, np.float32), 0
+    stream, buffer, offset = iter(blocks), np.empty(0, np.float32), 0
     for number, (start, end) in enumerate(spans):
-        begins, stops = time_to_sample(start, sample_rate), time_to_sample(end, sample_rate)
+        first, stop = time_to_sample(start, sample_rate), time_to_sample(end, sample_rate)
         parts, length = [buffer], len(buffer)
-        while (number == len(spans) - 1 or first + length < stops) and (block := next(stream, None)) is not None:
+        while (number == len(spans) - 1 or offset + length < stop) and (block := next(stream, None)) is not None:
             parts.append(block)
             length += len(block)
-        buffer = (np.concatenate(parts) if len(parts) > 1 else buffer)[begins - first :]
-        first = begins
-        yield buffer if number == len(spans) - 1 else buffer[: stops - begins]
+        buffer = (np.concatenate(parts) if len(parts) > 1 else buffer)[first - offset :]
+        offset = first
+        yield buffer if number == len(spans) - 1 else buffer[: stop - first]

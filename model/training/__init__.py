@@ -1,1 +1,1 @@
-"""The parts of the training loop: one step, its optimisers, what is saved and what is written down."""
+"""The training loop: steps, optimisers, checkpoints, model snapshots and logs."""

@@ -1,4 +1,4 @@
-"""Ways to make a training step faster: the memory allocator, torch.compile, and CUDA graphs."""
+"""Make training steps faster: memory allocator, torch.compile, CUDA graphs."""
 
 import ctypes
 import os
@@ -19,23 +19,23 @@ from emodna.model.methods.base import Phase
 #: Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
-#: The largest that glibc takes for M_MMAP_THRESHOLD on 64 bits. Larger tensors still come from the system each time.
+#: glibc's largest M_MMAP_THRESHOLD on 64 bits. The system still allocates larger tensors each time.
 _LARGEST_MMAP_THRESHOLD: Final = 32 << 20
 _NEVER: Final = (1 << 31) - 1
 
-#: Steps before a capture, in which libraries choose their algorithms and allocate what they need.
+#: Steps before a capture, in which libraries choose algorithms and allocate memory.
 _WARM_UP: Final = 3
 
-#: Type of a method's `losses`.
+#: Type of `Method.losses`.
 Losses = Callable[..., dict[str, Tensor]]
 
 
 def keep_freed_memory() -> None:
-    """Let glibc hold freed memory instead of giving it back to the system, for the rest of the process.
+    """Let glibc keep freed memory for the rest of the process; does nothing with another C library.
 
-    A step frees and asks again for the same few hundred tensors. By default glibc gives the top of its heap back each
-    time, and the system maps thousands of fresh, zeroed pages a step, which takes up to a tenth of its time. What is
-    held is at most what the process once needed. Does nothing where the C library is another one.
+    A step frees and reallocates the same few hundred tensors. By default glibc returns the top of its heap to the
+    system each time, and the system maps thousands of zeroed pages per step, up to a tenth of the step's time. The
+    memory kept never exceeds the process's peak.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):
@@ -44,13 +44,17 @@ def keep_freed_memory() -> None:
 
 
 def compile_losses(losses: Losses, device: torch.device) -> Losses:
-    """Return the same function, compiled at its first call, or raise a `ConfigError`, there if not here."""
+    """Return `losses`, compiled at its first call; raise a ConfigError if that fails or there is no compiler."""
     from torch._dynamo.exc import TorchDynamoException
 
     if device.type == "cpu":
         compiler = os.environ.get("CXX", "g++")
         if shutil.which(compiler) is None:
-            raise ConfigError(f"--compile: no C++ compiler {compiler!r} found; install one, or name it by CXX")
+            raise ConfigError(
+                f"C++ compiler {compiler!r} not found",
+                field="compile",
+                remedy="install it, or set the environment variable CXX to another one",
+            )
     fast: Losses = torch.compile(losses, dynamic=False)
 
     def run(*args: Any) -> dict[str, Tensor]:
@@ -58,17 +62,18 @@ def compile_losses(losses: Losses, device: torch.device) -> Losses:
             return fast(*args)
         except TorchDynamoException as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise ConfigError(f"--compile: {' '.join(lines[:1])[:200]}; leave the option out") from error
+            problem = f"torch.compile failed: {' '.join(lines[:1])[:200]}"
+            raise ConfigError(problem, field="compile", remedy="leave it out") from error
 
     return run
 
 
 class CapturedUpdate:
-    """A training step as a CUDA graph, launched as a whole: captured at the first step of each phase, then replayed.
+    """A training step as a CUDA graph: captured at the first step of each phase, then replayed.
 
-    Batches are copied to where the graph reads them. The optimisers must have been made capturable. The terms and what
-    the method monitors lie where the graph writes them: they change with the next step. `update` takes a step in a
-    phase and returns the terms of its loss; `undo_steps` makes a context at whose end the steps taken within are undone.
+    Batches are copied into the graph's input tensors. The optimisers must be capturable. The returned terms and the
+    monitored values are the graph's output tensors, which the next step overwrites. `update` takes a step in a phase
+    and returns its terms; `undo_steps` returns a context that undoes the steps within it when it ends.
     """
 
     def __init__(
@@ -81,9 +86,9 @@ class CapturedUpdate:
         self._graphs: dict[str, tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
 
     def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
-        """Take a step in a phase; return its terms and total. A method that cannot be captured is a `TrainingError`."""
+        """Take a step in a phase; return its terms and total. Raise a TrainingError if it cannot be captured."""
         if self._inputs is None:
-            self._inputs = source, target  # this step's batches become the graph's own
+            self._inputs = source, target  # the graph's input tensors from here on
         else:
             for mine, given in zip(self._inputs, (source, target), strict=True):
                 for field in fields(mine):
@@ -107,11 +112,10 @@ class CapturedUpdate:
                     for _ in range(_WARM_UP):
                         self._update(source, target, phase)
                 torch.cuda.current_stream().wait_stream(side)
-                with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # the loader works beside it
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # the loader's thread uses CUDA, too
                     terms = self._update(source, target, phase)
             except RuntimeError as error:
                 reason = str(error).partition("\n")[0]
-                raise TrainingError(
-                    f"--cuda-graph: the step cannot be captured ({reason}); leave the option out"
-                ) from error
+                problem = f"the step cannot be captured: {reason}"
+                raise TrainingError(problem, field="cuda_graph", remedy="leave it out") from error
         return graph, {name: term.detach() for name, term in terms.items()}

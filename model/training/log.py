@@ -1,4 +1,4 @@
-"""Records of a training while it runs: what a watcher is told, metrics.jsonl, and TensorBoard events."""
+"""Report the progress of a training to a callback, to metrics.jsonl and to TensorBoard."""
 
 import importlib.util
 import json
@@ -20,56 +20,57 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class FitCallback(Protocol):
-    """Is told how training goes."""
+    """An object that is told about the progress of a training."""
 
     def on_start(self, done: int) -> None:
-        """The first step comes next, or the one behind a checkpoint of so many steps."""
+        """Handle the start of training, after `done` steps of an earlier session."""
 
     def on_log(self, step: int, values: Mapping[str, float]) -> None:
-        """So many steps are done; the last one's terms, their total, and what the method monitors."""
+        """Handle the values of a step, counted from 1: the terms, their total and `Method.monitor`."""
 
 
 class MetricsLog:
-    """metrics.jsonl: a line of values every so many steps; a resumed run goes on where its checkpoint was.
+    """The file metrics.jsonl: one line of values per logged step.
 
-    Lines behind the `keep` steps of the checkpoint, and half a line, are dropped. A damaged log is a `RunError`.
+    Keeps the lines of the first `keep` steps, which the checkpoint covers, and drops the rest. Raises RunError if the
+    file is damaged.
     """
 
     def __init__(self, path: Path, keep: int) -> None:
         self._path = path
         lines = path.read_text(errors="replace").splitlines(keepends=True) if keep and path.exists() else []
         if lines and not lines[-1].endswith("\n"):
-            lines.pop()  # a kill cut it short
-        write_atomically(path, "".join(line for line in lines if self._step(line) <= keep).encode())
+            lines.pop()  # incomplete after a kill
+        write_atomically(path, "".join(line for line in lines if self._parse_step(line) <= keep).encode())
 
-    def _step(self, line: str) -> int:
+    def _parse_step(self, line: str) -> int:
         try:
             return int(json.loads(line)["step"])
         except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{self._path}: damaged: {line.strip()!r:.40} is not a line of the log") from error
+            raise RunError(f"damaged: {line.strip()!r:.40} is not a line of the log", where=self._path) from error
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a line; a value that is not finite, as a method may monitor, is null in it."""
+        """Add a line; values that are not finite become null."""
         line = {"step": step, **{name: value if math.isfinite(value) else None for name, value in values.items()}}
         with self._path.open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def sync(self) -> None:
-        """Make sure that the lines so far outlive a power cut: a checkpoint counts on them."""
+        """Flush all lines to the disk: a checkpoint relies on them after a power cut."""
         with self._path.open("a") as file:
             os.fsync(file.fileno())
 
 
 class EventRecorder:
-    """A watcher that also writes TensorBoard events into the run's folder, if wanted and possible, until that fails."""
+    """A callback that also writes TensorBoard events into the run's folder, if tensorboard is installed."""
 
     def __init__(self, callback: FitCallback, folder: Path, config: Mapping[str, Any], *, wanted: bool) -> None:
         self._callback, self._folder, self._config = callback, folder, config
         self._wanted = wanted and importlib.util.find_spec("tensorboard") is not None
-        self._writer: Any = None  # a SummaryWriter, which has no types
+        self._writer: Any = None  # an untyped SummaryWriter
 
     def on_start(self, done: int) -> None:
-        """Begin a file of events with the configuration; TensorBoard forgets what earlier files say of later steps."""
+        """Start a file of events with the configuration; TensorBoard then ignores later steps of earlier files."""
         if self._wanted:
             with self._stop_recording_on_error():
                 from torch.utils.tensorboard import SummaryWriter
@@ -80,12 +81,12 @@ class EventRecorder:
         self._callback.on_start(done)
 
     def on_log(self, step: int, values: Mapping[str, float]) -> None:
-        """Record a line of the log."""
+        """Record the values of a step."""
         self._add_scalars(values, step)
         self._callback.on_log(step, values)
 
     def record_result(self, result: Mapping[str, Any]) -> None:
-        """Record the scores at the last step, and the settings as hyper-parameters beside them."""
+        """Record the scores at the last step, with the settings as hyper-parameters."""
         scores = {f"score/{name}": result[name] for name in SCORE_NAMES if result[name] is not None}
         self._add_scalars(scores, result["steps"])
         decisive = self._config["decisive"]
@@ -95,12 +96,12 @@ class EventRecorder:
             with self._stop_recording_on_error():
                 from torch.utils.tensorboard.summary import hparams
 
-                # SummaryWriter.add_hparams would put them into a folder of their own.
+                # SummaryWriter.add_hparams would write them to another folder.
                 for summary in hparams(plain, scores):  # type: ignore[no-untyped-call]
                     self._writer.file_writer.add_summary(summary, 0)
 
     def close(self) -> None:
-        """Write no more."""
+        """Close the file of events."""
         if self._writer is not None:
             with self._stop_recording_on_error():
                 self._writer.close()
@@ -115,34 +116,34 @@ class EventRecorder:
 
     @contextmanager
     def _stop_recording_on_error(self) -> Iterator[None]:
-        """Give up on events where they cannot be written: they are not worth a run."""
+        """Warn and write no more events after an error: the run continues without them."""
         try:
             yield
         except (OSError, ImportError) as error:
             writer, self._wanted, self._writer = self._writer, False, None
             if writer is not None:
-                with suppress(OSError):  # it tries to write once more
+                with suppress(OSError):  # closing tries to write again
                     writer.file_writer.close()
             reason = explain_os_error(error) if isinstance(error, OSError) else str(error)
-            _LOG.warning("no more TensorBoard events in %s: %s; the run goes on without", self._folder, reason)
+            _LOG.warning("%s: TensorBoard events cannot be written: %s; the run continues", self._folder, reason)
 
 
 @contextmanager
 def record_events(
     callback: FitCallback, folder: Path, config: Mapping[str, Any], *, wanted: bool
 ) -> Iterator[EventRecorder]:
-    """Write events beside what a watcher is told; see `EventRecorder`."""
+    """Yield an `EventRecorder` and close it at the end."""
     recorder = EventRecorder(callback, folder, config, wanted=wanted)
-    usual = threading.excepthook
+    original_hook = threading.excepthook
 
     def hook(failure: threading.ExceptHookArgs) -> None:
-        # SummaryWriter's own thread raises an error of the disk in ours, too.
+        # SummaryWriter raises an error of the disk in this thread as well as in its own.
         if not (type(failure.thread).__module__.startswith("tensorboard") and isinstance(failure.exc_value, OSError)):
-            usual(failure)
+            original_hook(failure)
 
     threading.excepthook = hook
     try:
         yield recorder
     finally:
         recorder.close()
-        threading.excepthook = usual
+        threading.excepthook = original_hook

@@ -1,4 +1,4 @@
-"""The training loop, from top to bottom; below it one step, and the watch over its loss."""
+"""Train a method: the training loop, a single step, and the check that losses stay finite."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,29 +22,31 @@ from emodna.model.training.acceleration import CapturedUpdate, compile_losses, k
 from emodna.model.training.log import FitCallback, MetricsLog
 from emodna.model.training.snapshots import Snapshots
 from emodna.model.training.state import TrainingState, make_optimizers
+from emodna.pipeline.errors import Remedy
 
-#: Ids of a batch that an error names; the run's folder has all.
+#: Ids of a batch that an error names; not_finite.json has all.
 _IDS_IN_ERROR: Final = 2
 _NO_STEP: Final = -1
+_REMEDY: Final = Remedy("try a smaller {learning_rate}; the last checkpoint is kept")
 
-#: Makes a context in which the function that it gives tells whether to stop.
+#: Returns a context that yields a function; the function returns True once there is a stop request.
 StopListener = Callable[[], AbstractContextManager[Callable[[], bool]]]
 
 
 @contextmanager
 def never_stop() -> Iterator[Callable[[], bool]]:
-    """Train to the last step."""
+    """Yield a function that never reports a stop request."""
     yield lambda: False
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Time that this process trained."""
+    """Steps and training time of this session."""
 
     steps: int
     seconds: float
     blocked_seconds: float
-    """Part of it that was spent waiting for batches."""
+    """Part of `seconds` spent waiting for batches."""
 
 
 def train(
@@ -63,15 +65,13 @@ def train(
     compile: bool = False,
     cuda_graph: bool = False,
 ) -> Timing:
-    """Train a method in place, from its checkpoint in the run folder if there is one.
+    """Train a method in place, starting from the checkpoint in the run folder if there is one.
 
-    `stop_listener` is entered for the steps, and gives a function that is asked after each of them; if true, a checkpoint
-    is written and KeyboardInterrupt raised. For `residency` see `Loader`. With `compile` the losses go through
-    torch.compile, with `cuda_graph` a step is a CUDA graph.
+    Checks for a stop request after each step: then saves a checkpoint and raises KeyboardInterrupt. For `residency`
+    see `Loader`. `compile` compiles the losses by torch.compile; `cuda_graph` captures each step as a CUDA graph.
 
-    Raises TrainingError if a term of the loss is no longer finite: it names the term, the step and the batch, and the
-    last checkpoint stays; RunError for a damaged checkpoint; ConfigError and StoreError as `Loader`; ConfigError also
-    where the losses cannot be compiled.
+    Raises TrainingError if a loss or a weight is no longer finite (the last checkpoint is kept), RunError for a
+    damaged checkpoint, ConfigError and StoreError as `Loader`, ConfigError if the losses cannot be compiled.
     """
     if device.type == "cpu":
         keep_freed_memory()
@@ -91,17 +91,17 @@ def train(
     callback.on_start(done)
 
     def check_finite(*, weights: bool) -> None:
-        if (found := update.guard.found()) is not None:
-            raise _make_not_finite_error(*found, source, target, run)
+        if (failure := update.guard.find_first()) is not None:
+            raise _make_not_finite_error(*failure, source, target, run)
         if weights and not is_finite(method):
-            raise TrainingError(f"the weights are no longer finite after step {done}; a smaller learning_rate may help")
+            raise TrainingError(f"the weights are no longer finite after step {done}", remedy=_REMEDY)
 
     def save_checkpoint() -> None:
         check_finite(weights=True)
         log.sync()
         state.save(run.resume, done)
 
-    with Loader(source, target, range(done, steps), device, residency) as loader, stop_listener() as stop:
+    with Loader(source, target, range(done, steps), device, residency) as loader, stop_listener() as is_stop_requested:
         start = time.perf_counter()
         while done < steps:
             source_batch, target_batch = next(loader)
@@ -112,10 +112,10 @@ def train(
                 values = {name: value.item() for name, value in {**terms, **method.monitor()}.items()}
                 log.write(done, values)
                 callback.on_log(done, values)
-            if snapshots.is_due(done):  # before a checkpoint, which stands for all snapshots up to it
+            if snapshots.is_due(done):  # before the checkpoint: a resume needs all snapshots up to it
                 check_finite(weights=True)
                 snapshots.save(method, done)
-            stopping = stop()
+            stopping = is_stop_requested()
             if (stopping or time.monotonic() - saved > config.checkpoint_seconds) and done < steps:
                 save_checkpoint()
                 saved = time.monotonic()
@@ -127,7 +127,7 @@ def train(
 
 
 class Update:
-    """Moves a method's parameters by one step, by the optimiser of each group; nothing in it waits for the device."""
+    """A function that takes one training step, with the optimiser of each parameter group, without a device sync."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class Update:
         self.guard = FiniteGuard(device)
 
     def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
-        """Take a step in a phase; return the terms of the loss, and their total."""
+        """Take a step in a phase; return the terms of the loss and their total, 0-d each."""
         method = self._method
         method.phase = phase.name
         terms: dict[str, Tensor] = {}
@@ -152,80 +152,78 @@ class Update:
             method.turn = turn
             for optimizer in self._optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
-            of_turn = self._losses(source, target, self._step)  # forward
-            self._check(of_turn)
-            torch.stack(list(of_turn.values())).sum().backward()  # type: ignore[no-untyped-call]
+            turn_terms = self._losses(source, target, self._step)  # forward
+            self._check(turn_terms)
+            torch.stack(list(turn_terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             for name in turn:
                 self._optimizers[name].step()
-            terms |= of_turn
+            terms |= turn_terms
         terms["total"] = torch.stack([term.detach() for term in terms.values()]).sum()
-        self.guard.look(self._step, terms)
+        self.guard.check(self._step, terms)
         self._step += 1
         return terms
 
     def _check(self, terms: dict[str, Tensor]) -> None:
-        """Refuse what is no objective, as another package's method may give; looks at no value."""
-        named = isinstance(terms, Mapping) and terms and "total" not in terms
-        if not named or not all(isinstance(term, Tensor) and term.ndim == 0 for term in terms.values()):
+        """Raise a TrainingError unless the terms are named 0-d tensors; reads no value."""
+        is_valid = isinstance(terms, Mapping) and terms and "total" not in terms
+        if not is_valid or not all(isinstance(term, Tensor) and term.ndim == 0 for term in terms.values()):
             raise TrainingError(
-                f"method {self._method.name}: losses() must return named 0-d tensors, none of them called total"
+                "losses() must return named 0-d tensors, none with the name total", where=f"method {self._method.name}"
             )
 
     def undo_steps(self) -> AbstractContextManager[None]:
-        """Undo at the end the steps that are taken within."""
+        """Return a context that undoes the steps within it when it ends."""
         state = TrainingState(self._method, self._optimizers, self._device)
         return state.undo_steps([self._step, *self.guard.tensors])
 
 
 class FiniteGuard:
-    """Remembers on the device, without waiting for it, the first step and term that was not finite."""
+    """A record on the device of the first step and term that was not finite, kept without a device sync."""
 
     def __init__(self, device: torch.device) -> None:
         self._step = torch.tensor(_NO_STEP, device=device)
         self._term = torch.tensor(0, device=device)
-        self._names: list[str] = []  # of all terms that it has looked at: those of one phase are not those of another
-        self._places: dict[tuple[str, ...], Tensor] = {}
+        self._names: list[str] = []  # all terms so far: phases have different ones
+        self._indices: dict[tuple[str, ...], Tensor] = {}
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor]:
-        """All that it remembers."""
+        """Step and term on record, 0-d int64 each."""
         return self._step, self._term
 
-    def look(self, step: Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Look at the terms of one step. What it keeps is written in place: a captured CUDA graph replays this."""
-        places = self._index_terms(tuple(terms))
+    def check(self, step: Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Record the first term of a step that is not finite, in place, as a CUDA graph needs it."""
+        indices = self._index_terms(tuple(terms))
         finite = torch.stack([term.detach().isfinite() for term in terms.values()])
         first = ~finite.all() & (self._step == _NO_STEP)
         self._step.copy_(torch.where(first, step, self._step))
-        self._term.copy_(torch.where(first, places[finite.int().argmin()], self._term))
+        self._term.copy_(torch.where(first, indices[finite.int().argmin()], self._term))
 
     def _index_terms(self, names: tuple[str, ...]) -> Tensor:
-        """Where the names stand among all: put on the device when they are first seen, before a step is captured."""
-        if names not in self._places:
+        """Return the indices of terms in `_names`, moved to the device once, before a step is captured."""
+        if names not in self._indices:
             self._names += [name for name in names if name not in self._names]
-            places = [self._names.index(name) for name in names]
-            self._places[names] = torch.tensor(places, device=self._term.device)
-        return self._places[names]
+            indices = [self._names.index(name) for name in names]
+            self._indices[names] = torch.tensor(indices, device=self._term.device)
+        return self._indices[names]
 
-    def found(self) -> tuple[str, int] | None:
-        """Ask the device for the first term that was not finite, and its step from 0; None while all was finite."""
+    def find_first(self) -> tuple[str, int] | None:
+        """Return the first term that was not finite and its step, from 0; None if all were. Syncs the device."""
         step = int(self._step.item())
         return None if step == _NO_STEP else (self._names[int(self._term.item())], step)
 
 
 def is_finite(module: nn.Module) -> bool:
-    """Tell whether the parameters and buffers of a module are finite; waits for the device."""
+    """Return True if all parameters and buffers of a module are finite. Syncs the device."""
     return all(bool(tensor.isfinite().all()) for tensor in (*module.parameters(), *module.buffers()))
 
 
 def _make_not_finite_error(
     term: str, step: int, source: Stream[LabelledBatch], target: Stream[Batch], run: RunFolder
 ) -> TrainingError:
-    """Describe a loss that is not finite; leave the ids of its batches in the run's folder."""
+    """Return the error for a loss that is not finite, and write the ids of its batches to the run's folder."""
     ids = {"source": source.ids(step), "target": target.ids(step)}
     write_json(run.not_finite, {"term": term, "step": step + 1, **ids})
     some = "; ".join(f"{name} {', '.join(each[:_IDS_IN_ERROR])}, ..." for name, each in ids.items())
-    return TrainingError(
-        f"the loss is no longer finite: term {term} at step {step + 1}, batch of {some} (all in "
-        f"{run.not_finite}); a smaller learning_rate may help (the last checkpoint, if there is one, is kept)"
-    )
+    problem = f"the loss is no longer finite: term {term} at step {step + 1}, batch of {some} (all in {run.not_finite})"
+    return TrainingError(problem, remedy=_REMEDY)

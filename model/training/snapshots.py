@@ -1,4 +1,4 @@
-"""The method's state every so many steps of a training, to choose from and to look back at."""
+"""Save and restore model snapshots: states of a method during training, to choose from afterwards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,46 +11,49 @@ from emodna.pipeline.files import is_temporary, make_folder
 
 @dataclass(frozen=True, slots=True)
 class Snapshots:
-    """Snapshots in a folder, one file each: every so many of the `total` steps, and after the last; with 0, none."""
+    """The model snapshots of a run, one file each."""
 
     folder: Path
     every: int
+    """Steps between two snapshots; 0: no snapshots. The last step always has one."""
     total: int
+    """Steps of the run."""
 
     @property
     def steps(self) -> list[int]:
-        """Steps after which one is taken, in order."""
+        """Steps that have a snapshot, in order."""
         return [step for step in range(1, self.total + 1) if self.is_due(step)]
 
     def is_due(self, done: int) -> bool:
-        """Whether one is taken after so many steps."""
+        """Return True if a snapshot is saved after `done` steps."""
         return self.every > 0 and (done % self.every == 0 or done == self.total)
 
     def path(self, step: int) -> Path:
-        """File of the snapshot after so many steps."""
+        """Return the file of the snapshot of a step."""
         return self.folder / f"step-{step:06d}.safetensors"
 
     def rewind_to(self, done: int) -> None:
-        """Remove what is later than so many steps, or unfinished; a missing earlier snapshot is a `RunError`."""
+        """Remove incomplete snapshots and those after `done` steps; raise a RunError if an earlier one is missing."""
         if not self.every:
             return
         make_folder(self.folder)
         for path in [each for each in self.folder.iterdir() if is_temporary(each)]:
             path.unlink()
         for step in self.steps:
+            path = self.path(step)
             if step > done:
-                self.path(step).unlink(missing_ok=True)
-            elif not self.path(step).is_file():
-                raise RunError(f"{self.path(step)}: missing; the run cannot go on without it, start a new one")
+                path.unlink(missing_ok=True)
+            elif not path.is_file():
+                raise RunError("not found, and the run cannot resume without it", where=path, remedy="start a new run")
 
     def save(self, method: Method, step: int) -> None:
-        """Write the snapshot after so many steps, atomically."""
+        """Write the snapshot of a step atomically."""
         checkpoint.save_tensors(self.path(step), method.state_dict(), {"step": step})
 
     def restore(self, method: Method, step: int) -> None:
-        """Give a method the state that it had after so many steps; a `RunError` if there is none that fits."""
+        """Restore a method's state of a step; raise a RunError if the snapshot is missing or damaged."""
         path = self.path(step)
-        tensors, facts = checkpoint.load_tensors(path)
-        if facts.get("step") != step:
-            raise RunError(f"{path}: damaged: it is of step {facts.get('step')}")
+        tensors, metadata = checkpoint.load_tensors(path)
+        if (found := metadata.get("step")) != step:
+            raise RunError(f"damaged: its step is {found}", where=path)
         checkpoint.load_module(method, tensors, path)

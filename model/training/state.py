@@ -1,4 +1,4 @@
-"""Everything that the next training step depends on: built, saved, restored, and taken back."""
+"""Make, save and restore the training state: everything that the next step depends on."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,15 +15,15 @@ from emodna.model.config import TrainConfig
 from emodna.model.errors import RunError
 from emodna.model.methods.base import Method, ParameterGroup
 
-_KINDS: Final[Mapping[str, type[RAdam] | type[Adam]]] = {"radam": RAdam, "adam": Adam}
+_OPTIMIZERS: Final[Mapping[str, type[RAdam] | type[Adam]]] = {"radam": RAdam, "adam": Adam}
 
 
 def make_optimizers(
     groups: Sequence[ParameterGroup], config: TrainConfig, *, capturable: bool = False
 ) -> dict[str, Optimizer]:
-    """Make one optimiser per group, by its name; capturable ones, for a CUDA graph, count their steps on the device."""
+    """Return an optimiser for each group, by name; `capturable` ones count steps on the device, for CUDA graphs."""
     return {
-        group.name: _KINDS[group.optimizer](
+        group.name: _OPTIMIZERS[group.optimizer](
             group.parameters,
             lr=config.learning_rate if group.learning_rate is None else group.learning_rate,
             betas=group.betas or (config.beta1, config.beta2),
@@ -37,7 +37,7 @@ def make_optimizers(
 
 
 def get_optimizer_tensors(optimizers: Mapping[str, Optimizer], module: nn.Module) -> dict[str, Tensor]:
-    """Return the optimisers' state over a module's parameters, as `parameter.key` -> tensor; none of those at rest."""
+    """Return the optimisers' state as `parameter.key` -> tensor; parameters without a step have none."""
     states = {parameter: state for each in optimizers.values() for parameter, state in each.state.items()}
     return {
         f"{name}.{key}": value
@@ -47,7 +47,7 @@ def get_optimizer_tensors(optimizers: Mapping[str, Optimizer], module: nn.Module
 
 
 def load_optimizers(optimizers: Mapping[str, Optimizer], module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load the tensors of `get_optimizer_tensors`. A `ValueError` if they do not fit the parameters."""
+    """Load the tensors of `get_optimizer_tensors`; raise a ValueError if they do not fit the parameters."""
     owners = {p: each for each in optimizers.values() for group in each.param_groups for p in group["params"]}
     parameters = dict(module.named_parameters())
     states: dict[str, dict[str, Tensor]] = {}
@@ -59,7 +59,7 @@ def load_optimizers(optimizers: Mapping[str, Optimizer], module: nn.Module, tens
         if parameter is None or parameter not in owners or not _fits(state, parameter):
             raise ValueError(f"the optimiser's state of {name} does not fit")
         owner = owners[parameter]
-        # The step counts stay on the CPU, where the optimiser makes them, unless it is capturable.
+        # Only capturable optimisers have their step counts on the device.
         counts_on_cpu = not owner.defaults["capturable"]
         owner.state[parameter] = {
             key: value if key == "step" and counts_on_cpu else value.to(parameter.device)
@@ -74,14 +74,14 @@ def _fits(state: Mapping[str, Tensor], parameter: Tensor) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """A method, its optimisers and the random numbers; the batches are functions of the step."""
+    """The state of a method, of its optimisers and of the random number generators."""
 
     method: Method
     optimizers: Mapping[str, Optimizer]
     device: torch.device
 
     def save(self, path: Path, done: int) -> None:
-        """Write a checkpoint after so many steps, atomically: the previous one stands until this one is safe."""
+        """Write a checkpoint after `done` steps, atomically: it replaces the previous one once it is complete."""
         tensors = {
             **checkpoint.add_prefix("method", self.method.state_dict()),
             **checkpoint.add_prefix("optimizer", get_optimizer_tensors(self.optimizers, self.method)),
@@ -90,28 +90,28 @@ class TrainingState:
         checkpoint.save_tensors(path, tensors, {"step": done})
 
     def restore(self, path: Path, steps: int) -> int:
-        """Restore a checkpoint, if there is one; return the steps done. One that does not fit is a `RunError`."""
+        """Restore a checkpoint, if there is one; return the steps done. Raise a RunError if it is damaged."""
         if not path.exists():
             return 0
-        tensors, facts = checkpoint.load_tensors(path)
+        tensors, metadata = checkpoint.load_tensors(path)
         checkpoint.load_module(self.method, checkpoint.strip_prefix("method", tensors), path)
         try:
             load_optimizers(self.optimizers, self.method, checkpoint.strip_prefix("optimizer", tensors))
             checkpoint.set_random_state(checkpoint.strip_prefix("random", tensors), self.device)
-            done = int(facts["step"])
+            done = int(metadata["step"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(f"{path}: damaged ({error})") from error
+            raise RunError(f"damaged: {error}", where=path) from error
         if not 0 <= done <= steps:
-            raise RunError(f"{path}: damaged (step {done} of {steps})")
+            raise RunError(f"damaged: step {done} of {steps}", where=path)
         return done
 
     @contextmanager
     def undo_steps(self, others: Iterable[Tensor] = ()) -> Iterator[None]:
-        """Undo at the end the training steps that are taken within, which were not taken to train.
+        """Undo the training steps taken within the context when it ends.
 
-        Parameters and buffers, the optimisers' state, the random numbers and the other tensors get their values back
-        where they are in memory, for a CUDA graph looks for them there. An optimiser's state that was not there before
-        stays, as zeros, with which RAdam and Adam begin anyway; gradients are dropped.
+        Restores parameters, buffers, the optimisers' state, the random numbers and `others` in place, because a CUDA
+        graph keeps their addresses. New state of an optimiser becomes zero, the initial state of RAdam and Adam.
+        Gradients are dropped.
         """
         tensors = [*self.method.parameters(), *self.method.buffers(), *others, *self._optimizer_state()]
         values = {tensor: tensor.detach().clone() for tensor in tensors}

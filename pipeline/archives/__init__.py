@@ -14,35 +14,35 @@ from emodna.pipeline.errors import CorpusError
 __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "TarTree", "Tree", "ZipTree", "open_tree"]
 
 
-def open_tree(root: Path, suffixes: Sequence[str], also: Sequence[str] = ()) -> Tree:
+def open_tree(root: Path, suffixes: Sequence[str], label_suffixes: Sequence[str] = ()) -> Tree:
     """Open a folder, an archive, or the only archive in a folder without files of `suffixes`.
 
-    `suffixes` are lower-case suffixes of the files to read. `also` are those of further files, such as labels; a readme
-    beside an archive may have one of them.
+    `suffixes` are the lower-case suffixes of recordings, `label_suffixes` those of label files. A file with a label
+    suffix, such as a readme, does not hide an archive in the same folder.
 
     Raises `CorpusError`: root not found, not a folder or archive, or several archives.
     """
     if not root.is_dir():
-        return _open_archive(root, (*suffixes, *also))
+        return _open_archive(root, (*suffixes, *label_suffixes))
     tree = FolderTree(root)
     if next(tree.list_files(suffixes), None) is not None:
         return tree
     archives = [path for path in tree.list_files(ARCHIVE_SUFFIXES) if "/" not in path]
     if len(archives) > 1:
         raise CorpusError("several archives", where=root, valid=archives, remedy="give the path of one")
-    return _open_archive(root / archives[0], (*suffixes, *also)) if archives else tree
+    return _open_archive(root / archives[0], (*suffixes, *label_suffixes)) if archives else tree
 
 
 def _open_archive(root: Path, suffixes: Sequence[str]) -> Tree:
     try:
         if not root.is_file():
             raise CorpusError("neither a folder nor a file" if root.exists() else "not found", where=root)
-        if is_tar(root):  # before ZIP: a tar that holds a ZIP may end like one
+        if is_tar(root):  # before ZIP: a tar with a ZIP as its last member ends like a ZIP
             return TarTree(root, suffixes)
         if zipfile.is_zipfile(root) or root.suffix.lower() == ".zip":
             return ZipTree(root)
         if root.name.lower().endswith(ARCHIVE_SUFFIXES):
-            return TarTree(root, suffixes)  # raises the reason
+            return TarTree(root, suffixes)  # raises an error with the reason
     except OSError as error:
         raise CorpusError(f"cannot be read: {error.strerror or error}", where=root) from error
     raise CorpusError("neither a folder nor a ZIP or tar file", where=root)
@@ -54,7 +54,7 @@ def get_data_root() -> Path:
 
 
 def find_default_root(corpus: str) -> Path:
-    """Return the folder of a corpus in `get_data_root`, or the archive with its name."""
+    """Return the folder of a corpus in `get_data_root`, or else the archive of this name."""
     folder = get_data_root() / corpus
     if folder.is_dir():
         return folder
@@ -63,7 +63,7 @@ def find_default_root(corpus: str) -> Path:
 
 
 def list_contents(root: Path) -> list[str]:
-    """Return the names of the visible files in a root folder; the name of a root file; nothing if there is neither."""
+    """Return the names of the visible files in a root folder, or the name of a root file; [] if there is no root."""
     if not root.is_dir():
         return [root.name] if root.exists() else []
     return sorted(path.name for path in root.iterdir() if not is_hidden(path.name))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from emodna.pipeline.errors import AudioError
@@ -20,14 +21,14 @@ from emodna.pipeline.errors import AudioError
 ARCHIVE_SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 #: Maximum size of a member in bytes; members are decoded in memory.
-MEMBER_BYTES: Final = 2**30
-#: Maximum expansion of a member larger than `_SMALL`. Even losslessly packed silence rarely expands further.
-RATIO: Final = 200
-_SMALL: Final = 2**24
+MAX_MEMBER_BYTES: Final = 2**30
+#: Maximum expansion of a member larger than `_SMALL_BYTES`. Even losslessly packed silence rarely expands further.
+MAX_EXPANSION: Final = 200
+_SMALL_BYTES: Final = 2**24
 
 
 class Stamp(NamedTuple):
-    """Size in bytes and modification time in ns, which show if a file has changed."""
+    """Size in bytes and modification time in ns; another stamp means a changed file."""
 
     size: int
     mtime_ns: int
@@ -38,11 +39,8 @@ class Tree(ABC):
 
     root: Path
     """Absolute path with links resolved."""
-
-    @property
-    def skip_counts(self) -> Mapping[str, int]:
-        """Number of files by reason that `list_files` skips."""
-        return {}
+    skip_counts: Mapping[str, int] = MappingProxyType({})
+    """Reason -> number of files that `list_files` skips."""
 
     @property
     def is_quick_to_open(self) -> bool:
@@ -51,7 +49,7 @@ class Tree(ABC):
 
     @abstractmethod
     def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
-        """Return the relative POSIX paths of visible files with one of these lower-case suffixes, sorted."""
+        """Return the relative POSIX paths of the visible files with one of these lower-case suffixes, sorted."""
 
     @abstractmethod
     def open(self, path: str) -> BufferedReader | BytesIO:
@@ -80,7 +78,7 @@ class Member:
     position: int
     """Offset of the content in a tar, number of the member in a ZIP."""
     refusal: str | None = None
-    """Reason why its content cannot be read; None if it can."""
+    """Reason not to read its content; None if there is none."""
 
 
 class ArchiveTree(Tree):
@@ -90,12 +88,7 @@ class ArchiveTree(Tree):
         self.root = root.resolve()
         self._mtime_ns = self.root.stat().st_mtime_ns
         self._members: dict[str, Member] = {}
-        self._skip_counts: Counter[str] = Counter()
-
-    @property
-    def skip_counts(self) -> dict[str, int]:
-        """Number of skipped members by reason."""
-        return dict(self._skip_counts)
+        self.skip_counts: Counter[str] = Counter()
 
     def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
         """Return the visible members, sorted."""
@@ -123,26 +116,24 @@ class ArchiveTree(Tree):
         return _normalise_path(path)
 
     @abstractmethod
-    def _read(self, member: Member) -> bytes:
-        """Read the content of a member."""
+    def _read(self, member: Member) -> bytes: ...
 
     def _add(self, name: str, member: Member) -> None:
-        """Add a member, unless its name leads out of the archive."""
         path = _normalise_path(name)
         if path is None:
-            self._skip_counts["name that leads out of the archive"] += 1
+            self.skip_counts["name that leads out of the archive"] += 1
             return
         if path in self._members:
-            self._skip_counts["earlier member of the same name"] += 1
+            self.skip_counts["earlier member of the same name"] += 1
         self._members[path] = member
 
 
 def check_size(size: int, packed: int) -> str | None:
     """Return the reason not to read a member with this size and packed size in bytes; None if there is none."""
-    if size > MEMBER_BYTES:
-        return f"{size} bytes, at most {MEMBER_BYTES} can be read from an archive; unpack it"
-    if size > _SMALL and size > RATIO * packed:
-        return f"{packed} bytes that expand to {size}, too far to be read from an archive"
+    if size > MAX_MEMBER_BYTES:
+        return f"{size} bytes, but at most {MAX_MEMBER_BYTES} can be read from an archive; unpack it"
+    if size > _SMALL_BYTES and size > MAX_EXPANSION * packed:
+        return f"{packed} bytes that expand to {size}, too many to be read from an archive"
     return None
 
 

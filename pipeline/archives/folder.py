@@ -19,25 +19,25 @@ class FolderTree(Tree):
         self.root = root.resolve()
 
     def list_files(self, suffixes: Sequence[str]) -> Iterator[str]:
-        """Return the relative paths of visible files, depth first, links to folders last."""
+        """Yield the relative paths of visible files, depth first, links to folders last."""
 
         def fail(error: OSError) -> None:
             raise CorpusError(f"cannot be listed: {error.strerror}", where=error.filename) from error
 
         endings = tuple(suffixes)
-        seen: set[str] = set()
+        visited: set[str] = set()
         for folder, subfolders, names in os.walk(self.root, onerror=fail, followlinks=True):
-            if (real := os.path.realpath(folder)) in seen:  # a circle of links
+            if (real := os.path.realpath(folder)) in visited:  # through a link
                 subfolders.clear()
                 continue
-            seen.add(real)
-            # A folder comes before links to it, which are then skipped as seen.
+            visited.add(real)
+            # A folder comes before the links to it, so that they are skipped.
             subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))
             subfolders.sort(key=[name for name in subfolders if Path(folder, name).is_symlink()].count)
-            below = "".join(f"{part}/" for part in Path(folder).relative_to(self.root).parts)
+            prefix = "".join(f"{part}/" for part in Path(folder).relative_to(self.root).parts)
             for name in sorted(names):
                 if not is_hidden(name) and name.lower().endswith(endings):
-                    yield below + name
+                    yield prefix + name
 
     def open(self, path: str) -> BufferedReader:
         """Open a file."""
@@ -46,20 +46,20 @@ class FolderTree(Tree):
     def read_stamp(self, path: str) -> Stamp | None:
         """Return the size and modification time of a file."""
         try:
-            status = os.stat(f"{self.root}/{path}")  # noqa: PTH116 (a Path is slower, and there may be a million files)
+            status = os.stat(f"{self.root}/{path}")  # noqa: PTH116 (a Path is slower; a root may have a million files)
         except (OSError, ValueError):  # ValueError: impossible path
             return None
         return Stamp(status.st_size, status.st_mtime_ns)
 
     def make_relative(self, path: str) -> str | None:
-        """Return a path relative to the root. Links inside the root may lead out of it."""
-        lexical = Path(os.path.normpath(self.root / path))
-        if not lexical.is_relative_to(self.root):  # perhaps below the root through a link
+        """Return a path relative to the root. Links below the root may lead out of it."""
+        normalised = Path(os.path.normpath(self.root / path))
+        if not normalised.is_relative_to(self.root):  # a link outside may lead below the root
             try:
-                lexical = lexical.parent.resolve() / lexical.name
+                normalised = normalised.parent.resolve() / normalised.name
             except (ValueError, RuntimeError):  # impossible path; circle of links
                 return None
-        return lexical.relative_to(self.root).as_posix() if lexical.is_relative_to(self.root) else None
+        return normalised.relative_to(self.root).as_posix() if normalised.is_relative_to(self.root) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FolderTree, (self.root,)

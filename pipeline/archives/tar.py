@@ -13,24 +13,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, Self, cast
 
-from emodna.pipeline.archives.base import RATIO, ArchiveTree, Member, check_size
+from emodna.pipeline.archives.base import MAX_EXPANSION, ArchiveTree, Member, check_size
 from emodna.pipeline.errors import CorpusError
 
 #: Errors of damaged files. RecursionError: a thousand attribute headers in a row.
 _BROKEN: Final = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, RecursionError)
 
-#: First bytes of a compressed file -> its opener. All read and check concatenated streams (pbzip2 writes many).
-_COMPRESSIONS: Final[Mapping[bytes, Callable[[BinaryIO], Any]]] = {
+#: First bytes of a compressed file -> function that opens it. Each reads and checks all streams (pbzip2 writes many).
+_OPENERS: Final[Mapping[bytes, Callable[[BinaryIO], Any]]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
 }
-#: Types of headers whose content tarfile reads into memory: names and attributes of the next member.
-_BEFORE_A_MEMBER: Final = (
+#: Types of headers that hold names and attributes of the next member. tarfile reads their content into memory.
+_ATTRIBUTE_HEADERS: Final = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
 )
-_ATTRIBUTE_BYTES: Final = 2**20
+_MAX_ATTRIBUTE_BYTES: Final = 2**20
 _CHUNK: Final = 2**18
 
 
@@ -38,7 +38,7 @@ class TarTree(ArchiveTree):
     """Members of a tar file with one of the lower-case `suffixes`.
 
     A plain tar is read in place. A compressed one cannot be read from the middle: its members are unpacked once, into
-    one unnamed temporary file that ends with the process.
+    an unnamed temporary file that is deleted with the tree.
 
     Raises `CorpusError`: not a tar file, incomplete, or expands too far.
     """
@@ -60,8 +60,7 @@ class TarTree(ArchiveTree):
         return _is_plain(self.root)
 
     def _read(self, member: Member) -> bytes:
-        # pread does not move the file position, so that several threads can read.
-        return os.pread(self._content.fileno(), member.size, member.position)
+        return os.pread(self._content.fileno(), member.size, member.position)  # thread-safe: no file position is moved
 
     def _index(self) -> IO[bytes]:
         with tarfile.open(self.root, "r:", tarinfo=_Header) as archive:
@@ -92,23 +91,23 @@ class TarTree(ArchiveTree):
         return content
 
     def _has_content(self, info: tarfile.TarInfo) -> bool:
-        """Return True if a member is a file with its own content; add hard links, and count other members."""
+        """Return True if a member is a file with its own content. Add a hard link; count any other member."""
         if info.size < 0:
             raise tarfile.ReadError(f"a member of {info.size} bytes")
         if info.isdir():
             return False
-        if info.islnk() and (same := self._members.get(self.make_relative(info.linkname) or "")) is not None:
-            self._add(info.name, same)  # a second name of an earlier file
+        if info.islnk() and (target := self._members.get(self.make_relative(info.linkname) or "")) is not None:
+            self._add(info.name, target)  # a second name of an earlier file
         elif info.issym() or info.islnk():
-            self._skip_counts["link in an archive"] += 1
+            self.skip_counts["link in an archive"] += 1
         elif not info.isreg() or info.issparse():
-            self._skip_counts["neither a file nor a folder"] += 1
+            self.skip_counts["neither a file nor a folder"] += 1
         else:
             return True
         return False
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # __init__ has failed
+        with suppress(AttributeError):  # if __init__ has failed
             self._content.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -116,7 +115,7 @@ class TarTree(ArchiveTree):
 
 
 class _Header(tarfile.TarInfo):
-    """A header that raises errors if it is damaged or missing; tarfile would take it for the end of the archive."""
+    """A header. A damaged or missing one is an error; tarfile would take it for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -127,16 +126,15 @@ class _Header(tarfile.TarInfo):
             if len(buf) == tarfile.BLOCKSIZE and not any(buf):
                 raise  # end of the archive
             raise tarfile.ReadError(str(error)) from error
-        if header.size < 0 or (header.type in _BEFORE_A_MEMBER and header.size > _ATTRIBUTE_BYTES):
+        if header.size < 0 or (header.type in _ATTRIBUTE_HEADERS and header.size > _MAX_ATTRIBUTE_BYTES):
             raise tarfile.ReadError(f"a header of {header.size} bytes")
         return header
 
 
 def _iterate_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Yield each member; tarfile would keep them all in memory."""
     while (info := archive.next()) is not None:
         yield info
-        archive.members.clear()  # type: ignore[attr-defined]  # not in typeshed
+        archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all in memory
 
 
 class _LimitedStream:
@@ -161,7 +159,7 @@ def is_tar(root: Path) -> bool:
             with _open_decompressed(root) as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header):
                 pass
     except (*_BROKEN, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # not of a decompressor
+        if isinstance(error, OSError) and error.errno is not None:  # not from a decompressor
             raise
         return False
     return True
@@ -177,15 +175,13 @@ def _is_plain(root: Path) -> bool:
 
 @contextmanager
 def _open_decompressed(root: Path) -> Iterator[IO[bytes]]:
-    """Open a compressed file as a stream of its content, with a limit to its expansion."""
     packed = root.stat().st_size
-    limit = max(RATIO * packed, 2**24)
+    limit = max(MAX_EXPANSION * packed, 2**24)
     with root.open("rb") as file:
-        start = file.read(max(map(len, _COMPRESSIONS)))
-        opener = next((each for magic, each in _COMPRESSIONS.items() if start.startswith(magic)), None)
+        start = file.read(max(map(len, _OPENERS)))
+        opener = next((each for magic, each in _OPENERS.items() if start.startswith(magic)), None)
         if opener is None:
             raise tarfile.ReadError("neither a tar header nor a known compression")
         file.seek(0)
         with opener(file) as stream:
-            error = f"{packed} bytes that expand to more than {limit}"
-            yield cast(IO[bytes], _LimitedStream(stream, limit, error))
+            yield cast(IO[bytes], _LimitedStream(stream, limit, f"{packed} bytes that expand to more than {limit}"))

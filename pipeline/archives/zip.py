@@ -14,11 +14,10 @@ from emodna.pipeline.errors import AudioError, CorpusError
 
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
-#: Supported methods. Python also reads bzip2 and LZMA, but cannot limit their expansion.
+#: Supported methods. Python also reads bzip2 and LZMA, but does not limit their expansion.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: Errors of damaged files. RuntimeError: a member is encrypted by only one of its two headers.
 _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
-_LINK: Final = stat.S_IFLNK
 
 
 class ZipTree(ArchiveTree):
@@ -42,7 +41,7 @@ class ZipTree(ArchiveTree):
                 continue
             mode = stat.S_IFMT(info.external_attr >> 16)
             if mode not in (0, stat.S_IFREG):
-                self._skip_counts["link in an archive" if mode == _LINK else "neither a file nor a folder"] += 1
+                self.skip_counts["link in an archive" if mode == stat.S_IFLNK else "neither a file nor a folder"] += 1
                 continue
             refusal = check_size(info.file_size, info.compress_size)
             if info.flag_bits & _ENCRYPTED:
@@ -59,7 +58,7 @@ class ZipTree(ArchiveTree):
         except _BROKEN as error:
             raise AudioError(f"damaged in its archive: {error}") from error
         except OSError as error:
-            if error.errno in (None, errno.EINVAL):  # of a decompressor, or a negative offset
+            if error.errno in (None, errno.EINVAL):  # from a decompressor, or for a negative offset
                 raise AudioError(f"damaged in its archive: {error}") from error
             raise
 
@@ -68,7 +67,7 @@ class ZipTree(ArchiveTree):
 
 
 def _decode_name(info: zipfile.ZipInfo) -> str:
-    """Return the name of a member. macOS writes UTF-8 names without the flag for it."""
+    """Return the name of a member. macOS writes UTF-8 names without the UTF-8 flag."""
     if info.flag_bits & _UTF8:
         return info.orig_filename
     try:

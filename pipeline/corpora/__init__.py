@@ -1,4 +1,4 @@
-"""Registry of the corpora. A new one is a file here and a line below, or a plug-in of another package."""
+"""Registry of the corpora. To add one, add a file here and a line below, or write a plug-in in another package."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -28,7 +28,7 @@ ENTRY_POINTS: Final = "emodna.corpora"
 def load_corpus(name: str, subset: str | None = None) -> Corpus:
     """Return the corpus of this name, or a subset of it.
 
-    Raises `CorpusError`: unknown name or subset. Raises `PluginError`: broken plug-in.
+    Raises `CorpusError`: unknown name or subset. Raises `PluginError`: unusable plug-in.
     """
     entry = None if name in CORPORA else plugins.find_entry_points(ENTRY_POINTS).get(name)
     if name not in CORPORA and entry is None:
@@ -48,15 +48,15 @@ def list_corpus_names() -> list[str]:
 
 
 def load_corpora() -> Mapping[str, type[Corpus] | PluginError]:
-    """Import and return all corpora by name, sorted; a broken plug-in is replaced by its error."""
-    found: dict[str, type[Corpus] | PluginError] = dict(CORPORA)
+    """Import and return all corpora by name, sorted; the error instead of the class for an unusable plug-in."""
+    kinds: dict[str, type[Corpus] | PluginError] = dict(CORPORA)
     for name, entry in plugins.find_entry_points(ENTRY_POINTS).items():
         if name not in CORPORA:
             try:
-                found[name] = _load(entry)
+                kinds[name] = _load(entry)
             except PluginError as error:
-                found[name] = error
-    return dict(sorted(found.items()))
+                kinds[name] = error
+    return dict(sorted(kinds.items()))
 
 
 def _load(entry: EntryPoint) -> type[Corpus]:
@@ -67,7 +67,7 @@ def _load(entry: EntryPoint) -> type[Corpus]:
 
 
 def find_selection(name: str) -> tuple[str, str | None] | None:
-    """Return the corpus and subset whose store has this name; None if no corpus does."""
+    """Return the corpus and subset whose store has this name; None if there is none."""
     if name in list_corpus_names():
         return name, None
     subsets = ((corpus, subset) for corpus, kind in CORPORA.items() for subset in kind.subsets)

@@ -51,7 +51,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A skipped file with its reason. Reasons are counted, so they name no file."""
+    """A skipped file. Skips are counted by reason, so a reason names no file."""
 
     reason: str
 
@@ -71,7 +71,7 @@ class Scan:
 
     @property
     def utterances(self) -> Sequence[Utterance]:
-        """Return the utterances as objects. Each call makes new ones."""
+        """Return the utterances as objects, made anew by each call."""
         own = self.select_own_columns().to_pylist() or [{}] * len(self)
         rows = self.table.select(layout.SCAN_SCHEMA.names).to_pylist()
         return [Utterance(**row, extra=extra) for row, extra in zip(rows, own, strict=True)]
@@ -101,7 +101,7 @@ class CorpusInfo:
     """Category -> published number of utterances."""
     homepage: str = ""
     obtain: str = ""
-    """Where to get the corpus, in a few sentences that name no command."""
+    """Instructions to get the corpus, without commands."""
     download: Download | None = None
     """File that holds the whole corpus; None if it cannot be downloaded freely."""
 
@@ -109,8 +109,8 @@ class CorpusInfo:
 class Corpus(ABC):
     """A corpus: its published `info`, and a `scan` for its utterances.
 
-    A corpus whose file names hold all labels is a `PathCorpus`. One with label files reads those in `scan`, then calls
-    `scan_files`.
+    A corpus whose file names hold all labels is a `PathCorpus`. A corpus with label files reads them in `scan`, then
+    calls `scan_files`.
     """
 
     name: str
@@ -130,7 +130,7 @@ class Corpus(ABC):
         """
 
     def open(self, root: Path) -> Tree:
-        """Open a root by `open_tree`, for all files that a scan needs."""
+        """Open a root with `open_tree` for recordings and label files."""
         return open_tree(root, self.suffixes, self.label_suffixes)
 
     def scan_files(
@@ -139,7 +139,7 @@ class Corpus(ABC):
         describe: Callable[[PurePosixPath], Utterance | Skip | None],
         skipped: Mapping[str, int] | None = None,
     ) -> Scan:
-        """Describe every audio file by a function like `PathCorpus.describe`; add to the counts in `skipped`."""
+        """Describe every audio file with a function like `PathCorpus.describe`; add to the counts in `skipped`."""
         skip_counts = Counter(skipped or {})
         unknown_paths: list[str] = []
 
@@ -155,15 +155,15 @@ class Corpus(ABC):
 
         table = make_utterance_table(describe_all())
         if not len(table):
-            found = f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
+            problem = f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
             if skips := {**skip_counts, **tree.skip_counts}:
                 reasons = ", ".join(f"{count} x {reason}" for reason, count in skips.items())
-                found = f"no usable file of {self.name} ({reasons})"
+                problem = f"no usable file of {self.name} ({reasons})"
             elif unknown_paths:
-                found = f"{len(unknown_paths)} audio files, none of {self.name} (the first: {unknown_paths[0]})"
-            raise CorpusError(f"{found}; expected {self.info.layout}", where=tree.root)
-        nearest = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
-        rows = nearest.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]
+                problem = f"{len(unknown_paths)} audio files, none of {self.name} (the first: {unknown_paths[0]})"
+            raise CorpusError(f"{problem}; expected {self.info.layout}", where=tree.root)
+        ids_and_rows = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
+        rows = ids_and_rows.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]  # nearest the root
         if copies := len(table) - len(rows):
             skip_counts["second copy of an utterance"] += copies
         if unknown_paths:
@@ -180,12 +180,8 @@ class Corpus(ABC):
         lines = []
         if info.utterances is not None and len(scan) != info.utterances:
             lines.append(f"{len(scan)} utterances, {info.utterances} published")
-        counts = {each["values"]: each["counts"] for each in pc.value_counts(scan.table["emotion"]).to_pylist()}
-        differing = [
-            f"{emotion} {counts.get(emotion, 0)} (published {published})"
-            for emotion, published in info.counts.items()
-            if counts.get(emotion, 0) != published
-        ]
+        counts = Counter({row["values"]: row["counts"] for row in pc.value_counts(scan.table["emotion"]).to_pylist()})
+        differing = [f"{name} {counts[name]} (published {n})" for name, n in info.counts.items() if counts[name] != n]
         if differing:
             lines.append("emotion counts differ: " + ", ".join(differing))
         speakers = len(pc.unique(scan.table["speaker"]))
@@ -209,7 +205,7 @@ class PathCorpus(Corpus):
         return self.scan_files(tree, self.describe)
 
     def find_unknown(self, code: str, **values: tuple[str, Container[str]]) -> Skip | None:
-        """Return a `Skip` for an unknown emotion code or the first unknown of `values`: (value, valid values)."""
+        """Return a `Skip` for an unknown emotion code or the first invalid one of `values`: (value, valid ones)."""
         if self.find_emotion(code) is None:
             return Skip(f"unknown emotion code {code}")
         unknown = (Skip(f"unknown {kind} {value}") for kind, (value, valid) in values.items() if value not in valid)
@@ -235,7 +231,7 @@ def _sort_by_depth(paths: Iterator[str], skip_counts: Counter[str]) -> Iterator[
 
 
 def make_utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
-    """Turn utterances into a table, in order, some at a time.
+    """Return a table of utterances in the same order, converted in batches.
 
     Raises `CorpusError`: utterances differ in their own columns or types, or use a column name of the store.
     """
@@ -258,8 +254,8 @@ def _make_tables(utterances: Iterator[Utterance]) -> Iterator[pa.Table]:
         if first is None:
             first = rows[0]
             check_column_names(first.extra)
-        if odd := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
-            raise CorpusError(f"own columns {list(odd.extra)}, but {first.id!r} has {list(first.extra)}", where=odd.id)
+        if bad := next((each for each in rows if each.extra.keys() != first.extra.keys()), None):
+            raise CorpusError(f"own columns {list(bad.extra)}, but {first.id!r} has {list(first.extra)}", where=bad.id)
         columns = {f.name: pa.array([getattr(each, f.name) for each in rows], f.type) for f in layout.SCAN_SCHEMA}
         for name in first.extra:
             try:

@@ -37,15 +37,7 @@ class Emodb(PathCorpus):
             "T": "sadness",
             "N": "neutral",
         },
-        counts={
-            "anger": 127,
-            "boredom": 81,
-            "disgust": 46,
-            "fear": 69,
-            "happiness": 71,
-            "sadness": 62,
-            "neutral": 79,
-        },
+        counts={"anger": 127, "boredom": 81, "disgust": 46, "fear": 69, "happiness": 71, "sadness": 62, "neutral": 79},
         homepage="https://zenodo.org/records/7447302",
         obtain="Free: emodb.zip of version 1.3.0 from the homepage, or the same 535 recordings from "
         "http://emodb.bilderbar.info/download/download.zip. Version 2.0 has 816 and is not the corpus of "
@@ -61,19 +53,12 @@ class Emodb(PathCorpus):
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
         """Parse a file name."""
-        match = _NAME.fullmatch(path.name)
-        if match is None:
+        if not (match := _NAME.fullmatch(path.name)):
             return None
         speaker, text, code = match["speaker"], match["text"].lower(), match["emotion"].upper()
         skip = self.find_unknown(code, speaker=(speaker, _MALE | _FEMALE), text=(text, _TEXTS))
-        return skip or self.make_utterance(
-            path,
-            code,
-            id=speaker + text + code + match["version"].lower(),
-            speaker=speaker,
-            gender="m" if speaker in _MALE else "f",
-            text=text,
-        )
+        id, gender = speaker + text + code + match["version"].lower(), "m" if speaker in _MALE else "f"
+        return skip or self.make_utterance(path, code, id=id, speaker=speaker, gender=gender, text=text)
 
     def find_differences(self, scan: Scan, sample_rates: Mapping[int, int]) -> list[str]:
         """Return the differences from the published corpus, EMODB 2.0 first."""

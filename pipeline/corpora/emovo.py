@@ -37,24 +37,15 @@ class Emovo(PathCorpus):
         emotions=_EMOTIONS,
         counts=dict.fromkeys(_EMOTIONS.values(), 84),
         homepage="http://voice.fub.it/activities/corpora/emovo/index.html",
-        obtain=(
-            "Ask the authors through http://voice.fub.it/activities/corpora/emovo/index.html; no download link "
-            "has lasted. The archive unpacks to EMOVO/ with a folder per speaker: f1 to f3, m1 to m3."
-        ),
+        obtain="Ask the authors through http://voice.fub.it/activities/corpora/emovo/index.html; no download link "
+        "has lasted. The archive unpacks to EMOVO/ with a folder per speaker: f1 to f3, m1 to m3.",
     )
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
         """Parse a file name."""
-        match = _NAME.fullmatch(path.name)
-        if match is None:
+        if not (match := _NAME.fullmatch(path.name)):
             return None
         code, speaker, sentence = (part.lower() for part in match.groups())
         skip = self.find_unknown(code, speaker=(speaker, _SPEAKERS), sentence=(sentence, _SENTENCES))
-        return skip or self.make_utterance(
-            path,
-            code,
-            id=f"{code}-{speaker}-{sentence}",
-            speaker=speaker,
-            gender="f" if speaker.startswith("f") else "m",
-            text=sentence,
-        )
+        id, gender = f"{code}-{speaker}-{sentence}", "f" if speaker.startswith("f") else "m"
+        return skip or self.make_utterance(path, code, id=id, speaker=speaker, gender=gender, text=sentence)

@@ -21,38 +21,19 @@ _LABEL = re.compile(
 )
 # The letter after the session is the speaker with motion capture; the last letter is the speaker of the turn.
 _TURN = re.compile(
-    r"(?P<dialog>(?P<session>Ses0[1-5])[FM]_(?:impro|script)\w+)_(?P<speaker>[FM])[0-9A-Z]+",
-    re.IGNORECASE | re.ASCII,
+    r"(?P<dialog>(?P<session>Ses0[1-5])[FM]_(?:impro|script)\w+)_(?P<speaker>[FM])[0-9A-Z]+", re.IGNORECASE | re.ASCII
 )
 _DIALOG = re.compile(r"Ses0[1-5][FM]_(?:impro|script)\w+", re.IGNORECASE | re.ASCII)
 _LABEL_FOLDER: Final = ("dialog", "emoevaluation")
-#: Limit; the file of a dialog has about 100 kB.
-_LABEL_FILE_BYTES: Final = 4_000_000
+#: Maximum size of a label file in bytes; real ones have about 100 kB.
+_MAX_LABEL_BYTES: Final = 4_000_000
 
-_FOUR: Final[Mapping[str, str]] = {
-    "ang": "anger",
-    "exc": "happiness",
-    "hap": "happiness",
-    "neu": "neutral",
-    "sad": "sadness",
-}
-_SEVEN: Final[Mapping[str, str]] = {**_FOUR, "dis": "disgust", "fea": "fear", "sur": "surprise"}
-#: Number of turns per code. The last three have no category: frustration, other, no majority.
-_TURNS: Final = {
-    "ang": 1103,
-    "exc": 1041,
-    "hap": 595,
-    "neu": 1708,
-    "sad": 1084,
-    "dis": 2,
-    "fea": 40,
-    "sur": 107,
-    "fru": 1849,
-    "oth": 3,
-    "xxx": 2507,
-}
-
-
+_FOUR: Final = {"ang": "anger", "exc": "happiness", "hap": "happiness", "neu": "neutral", "sad": "sadness"}
+_SEVEN: Final = {**_FOUR, "dis": "disgust", "fea": "fear", "sur": "surprise"}
+#: Number of turns per code with a category, and per code without one: frustration, other, no majority.
+_LABELLED_TURNS = {"ang": 1103, "exc": 1041, "hap": 595, "neu": 1708, "sad": 1084, "dis": 2, "fea": 40, "sur": 107}
+_UNLABELLED_TURNS = {"fru": 1849, "oth": 3, "xxx": 2507}
+_TURNS: Final = {**_LABELLED_TURNS, **_UNLABELLED_TURNS}
 #: Subset -> code -> category; None keeps a turn unlabelled. Turns of other codes are skipped.
 _SELECTIONS: Final[Mapping[str | None, Mapping[str, str | None]]] = {
     None: _FOUR,
@@ -63,7 +44,6 @@ _SELECTIONS: Final[Mapping[str | None, Mapping[str, str | None]]] = {
 
 
 def _add_counts(info: CorpusInfo, selection: Mapping[str, str | None]) -> CorpusInfo:
-    """Return the information with the emotions and counts of a selection."""
     emotions = {code: emotion for code, emotion in selection.items() if emotion is not None}
     counts = dict.fromkeys(emotions.values(), 0)
     for code, emotion in emotions.items():
@@ -72,7 +52,7 @@ def _add_counts(info: CorpusInfo, selection: Mapping[str, str | None]) -> Corpus
 
 
 class Iemocap(Corpus):
-    """IEMOCAP: turns of dialogs, labelled in files of their own; four emotions unless a subset is chosen."""
+    """IEMOCAP: turns of dialogs, with labels in separate files; four emotions unless a subset is chosen."""
 
     name = "iemocap"
     info = _add_counts(
@@ -82,20 +62,15 @@ class Iemocap(Corpus):
             speakers=10,
             sample_rate=16000,
             licence="internal research after a signed form, no redistribution",
-            citation=(
-                "Busso et al. 2008, Language Resources and Evaluation 42(4):335-359, doi:10.1007/s10579-008-9076-6"
-            ),
-            layout=(
-                "Session1/sentences/wav/<dialog>/<turn>.wav (such as Ses01F_impro01_M013.wav) "
-                "beside Session1/dialog/EmoEvaluation/<dialog>.txt"
-            ),
+            citation="Busso et al. 2008, Language Resources and Evaluation 42(4):335-359, "
+            "doi:10.1007/s10579-008-9076-6",
+            layout="Session1/sentences/wav/<dialog>/<turn>.wav (such as Ses01F_impro01_M013.wav) "
+            "and Session1/dialog/EmoEvaluation/<dialog>.txt",
             emotions={},
             homepage="https://sail.usc.edu/iemocap/",
-            obtain=(
-                "Sign the form https://sail.usc.edu/iemocap/Data_Release_Form_IEMOCAP.pdf, as described at "
-                "https://sail.usc.edu/iemocap/iemocap_release.htm; a link arrives by mail within days. "
-                "The archive of 17.7 GB unpacks to IEMOCAP_full_release/ with Session1 to Session5."
-            ),
+            obtain="Sign the form https://sail.usc.edu/iemocap/Data_Release_Form_IEMOCAP.pdf, as described at "
+            "https://sail.usc.edu/iemocap/iemocap_release.htm; a link arrives by mail within days. "
+            "The archive of 17.7 GB unpacks to IEMOCAP_full_release/ with Session1 to Session5.",
         ),
         _FOUR,
     )
@@ -110,12 +85,12 @@ class Iemocap(Corpus):
 
     def __init__(self, subset: str | None = None) -> None:
         self._selection = _SELECTIONS[subset]
-        if subset is not None:  # its own name gives it its own store
+        if subset is not None:  # another name makes another store
             self.name = f"{self.name}-{subset}"
             self.info = _add_counts(self.info, self._selection)
 
     def scan(self, tree: Tree) -> Scan:
-        """Describe every WAV by the label line of its turn; count WAVs and lines without the other."""
+        """Describe every WAV by the label line of its turn. Count WAVs without a line and lines without a WAV."""
         skipped: Counter[str] = Counter()
         labels = _read_labels(tree, skipped)
         seen_turns: set[str] = set()
@@ -124,7 +99,7 @@ class Iemocap(Corpus):
             if not _TURN.fullmatch(path.stem):
                 return Skip("recording of a whole dialog") if _DIALOG.fullmatch(path.stem) else None
             turn = path.stem.lower()
-            if turn in seen_turns:  # before its emotion: a second copy is counted as such only
+            if turn in seen_turns:  # checked before the emotion, so that it is counted once
                 return Skip("second copy of an utterance")
             seen_turns.add(turn)
             return self._utterance(path, labels[turn]) if turn in labels else Skip("WAV without a label line")
@@ -141,19 +116,19 @@ class Iemocap(Corpus):
 
 
 def _read_labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:
-    """Read the label of each turn, by lower-case name. Of several copies of a file, the one nearest the root counts."""
+    """Return the label of each turn, by lower-case name; from the file nearest the root, if there are copies."""
     labels: dict[str, Utterance] = {}
     # Only direct children: the subfolders hold the votes of single raters.
     files = [p for p in tree.list_files((".txt",)) if PurePosixPath(p.lower()).parent.parts[-2:] == _LABEL_FOLDER]
     for path in sorted(files, key=lambda path: (path.count("/"), path)):
         stamp = tree.read_stamp(path)
-        if stamp is None or stamp.size > _LABEL_FILE_BYTES:
+        if stamp is None or stamp.size > _MAX_LABEL_BYTES:
             skipped["label file larger than 4 MB"] += 1
             continue
         try:
-            # Latin-1 decodes any byte: raters' comments in other encodings must not lose the labels.
+            # Latin-1 decodes any byte: raters' comments in other encodings must not make a file unreadable.
             with io.TextIOWrapper(tree.open(path), "latin-1") as file:
-                lines = [line.rstrip() for line in file if line.startswith("[")]  # no header, no single raters
+                lines = [line.rstrip() for line in file if line.startswith("[")]  # skips the header and single raters
         except (AudioError, OSError):
             skipped["label file that cannot be read"] += 1
             continue
@@ -167,10 +142,9 @@ def _read_labels(tree: Tree, skipped: Counter[str]) -> Mapping[str, Utterance]:
 
 def _parse_label(line: str) -> Utterance | None:
     """Return the utterance of a label line, without path and emotion; None if the line is not in the grammar."""
-    match = _LABEL.fullmatch(line)
-    turn = match and _TURN.fullmatch(match["turn"])
-    if match is None or turn is None:
+    if not (match := _LABEL.fullmatch(line)) or not (turn := _TURN.fullmatch(match["turn"])):
         return None
+    ratings = {f"{name}_rating": float(match[name]) for name in ("valence", "arousal", "dominance")}
     return Utterance(
         id=match["turn"],
         path="",
@@ -178,10 +152,5 @@ def _parse_label(line: str) -> Utterance | None:
         gender="f" if turn["speaker"].upper() == "F" else "m",
         language=Iemocap.info.language,
         emotion_code=match["code"].lower(),
-        extra={
-            "dialog": turn["dialog"],
-            "valence_rating": float(match["valence"]),
-            "arousal_rating": float(match["arousal"]),
-            "dominance_rating": float(match["dominance"]),
-        },
+        extra={"dialog": turn["dialog"], **ratings},
     )

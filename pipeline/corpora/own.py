@@ -1,4 +1,4 @@
-"""A user's own recordings: those of a folder or archive, unlabelled, or those listed in a table."""
+"""A user's own recordings: all of a folder or archive, unlabelled, or those that a table lists."""
 
 import re
 from array import array
@@ -28,7 +28,7 @@ from emodna.pipeline.errors import CorpusError, Remedy
 from emodna.pipeline.plugins import NAME_RULE, is_valid_name
 from emodna.pipeline.tables import iterate_rows, read_table
 
-#: Columns with a meaning. All others are the user's own and go into the store's index unchanged.
+#: Standard columns. All others are the user's own and are copied to the store's index.
 COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity")
 
 _GENDERS: Final[Mapping[str, Gender]] = {"f": "f", "female": "f", "m": "m", "male": "m"}
@@ -59,11 +59,11 @@ class Recordings(OwnCorpus, PathCorpus):
 
 
 class Manifest(OwnCorpus):
-    """The recordings listed in a table with a column `path` and any other of `COLUMNS`.
+    """The recordings that a table lists: a column `path`, others of `COLUMNS`, and the user's own.
 
-    Paths are relative to the root, or absolute below it. `emotion` takes the categories of `emotions.EMOTIONS`. An
-    empty cell is unlabelled; a row with any other word is skipped and counted. `gender` takes f, m, female, male;
-    anything else is unknown. Without a column `id`, the id of an utterance is its path.
+    Paths are relative to the root, or absolute below it. `emotion` is one of `emotions.EMOTIONS`, or empty if
+    unlabelled; a row with any other word is skipped and counted. `gender` is f, m, female or male; any other word is
+    unknown. Without a column `id`, the id of an utterance is its path.
 
     Raises `CorpusError`: invalid name, unreadable table, or no column `path`.
     """
@@ -91,8 +91,7 @@ class Manifest(OwnCorpus):
 
         Raises `CorpusError`: no usable row, a path that is missing or outside the root, or an id that occurs twice.
         """
-        skipped: Counter[str] = Counter()
-        used_rows = array("q")
+        skipped, used_rows = Counter[str](), array("q")
         table = make_utterance_table(self._parse_rows(tree, skipped, used_rows))
         if not len(table):
             reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items()) or "it has no rows"
@@ -104,14 +103,14 @@ class Manifest(OwnCorpus):
         return Scan(table.sort_by("id"), dict(skipped))
 
     def _parse_rows(self, tree: Tree, skipped: Counter[str], used_rows: "array[int]") -> Iterator[Utterance]:
-        """Yield the utterances of the rows; append the number of each used row to `used_rows`."""
+        """Yield the utterances. Count skipped rows; append the number of each used row to `used_rows`."""
         for number, row in enumerate(iterate_rows(self._standard_columns)):
-            found = self._parse_row(row, number + 1, tree)
-            if isinstance(found, Skip):
-                skipped[found.reason] += 1
+            parsed_row = self._parse_row(row, number + 1, tree)
+            if isinstance(parsed_row, Skip):
+                skipped[parsed_row.reason] += 1
             else:
                 used_rows.append(number)
-                yield found
+                yield parsed_row
 
     def _check_unique_ids(self, ids: pa.ChunkedArray, used_rows: "array[int]") -> None:
         if pc.count_distinct(ids).as_py() == len(ids):
@@ -150,7 +149,6 @@ def derive_name(path: Path) -> str:
 
 
 def _read_cell(row: Mapping[str, object], column: str) -> str | None:
-    """Return a cell as text; None if it is empty or its column is missing."""
+    """Return a cell as text; None if it is empty or the table has no such column."""
     value = row.get(column)
-    text = "" if value is None else str(value).strip()
-    return text or None
+    return None if value is None else str(value).strip() or None

@@ -55,8 +55,7 @@ class Ravdess(PathCorpus):
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
         """Parse a file name. Songs and the sound of videos are skipped."""
-        match = _NAME.fullmatch(path.name)
-        if match is None:
+        if not (match := _NAME.fullmatch(path.name)):
             return None
         if match["modality"] != "03":
             return Skip(f"modality {match['modality']}, not audio only (03)")

@@ -40,31 +40,22 @@ class Savee(PathCorpus):
         emotions=_EMOTIONS,
         counts=dict.fromkeys(_EMOTIONS.values(), 60) | {"neutral": 120},
         homepage="http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/",
-        obtain=(
-            "Register at http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/Register.html, then download "
-            "AudioData.zip. It unpacks to AudioData/ with a folder per speaker: DC, JE, JK, KL."
-        ),
+        obtain="Register at http://personal.ee.surrey.ac.uk/Personal/P.Jackson/SAVEE/Register.html, then download "
+        "AudioData.zip. It unpacks to AudioData/ with a folder per speaker: DC, JE, JK, KL.",
     )
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
         """Parse a file name, and its folder if the name has no speaker."""
-        match = _NAME.fullmatch(path.name)
-        if match is None:
+        if not (match := _NAME.fullmatch(path.name)):
             return None
         speaker = (match["speaker"] or path.parent.name).upper()
         if speaker not in _SPEAKERS:
-            return Skip("no speaker (DC, JE, JK, KL) before the name or as its folder")
+            return Skip("no speaker (DC, JE, JK, KL) at the start of the name or as its folder")
         code = match["emotion"].lower()
         if skip := self.find_unknown(code):
             return skip
         if not 1 <= int(match["number"]) <= (_NEUTRAL_SENTENCES if code == "n" else _SENTENCES):
             return Skip(f"unknown number {match['number']} of emotion {code}")
-        sentence = code + match["number"]
-        return self.make_utterance(
-            path,
-            code,
-            id=f"{speaker}_{sentence}",
-            speaker=speaker,
-            gender="m",  # all four speakers are men
-            text=sentence,  # most sentences are read in one emotion only
-        )
+        text = code + match["number"]  # most sentences are read in one emotion only
+        # All four speakers are men.
+        return self.make_utterance(path, code, id=f"{speaker}_{text}", speaker=speaker, gender="m", text=text)

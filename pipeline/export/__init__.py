@@ -1,4 +1,4 @@
-"""Export feature stores to the formats of other tools; the registry loads one module per format on demand."""
+"""Export feature stores to the formats of other tools; each format is a module that is loaded on demand."""
 
 import importlib
 from collections.abc import Callable
@@ -22,27 +22,27 @@ class ExportSize(NamedTuple):
 
 
 def load_format(name: str) -> "ExportFormat":
-    """Return one of `FORMATS`; import its module."""
-    found: ExportFormat = importlib.import_module(f"emodna.pipeline.export.{name}").FORMAT
-    return found
+    """Load one of `FORMATS`."""
+    format: ExportFormat = importlib.import_module(f"emodna.pipeline.export.{name}").FORMAT
+    return format
 
 
 def make_default_path(store: "FeatureStore", name: str) -> Path:
-    """Return the default path of an export: corpus and feature set, in the current folder."""
+    """Return the default path of an export in the current folder, named after corpus and feature set."""
     return Path(f"{store.snapshot.corpus}-{store.path.name}{load_format(name).suffix}")
 
 
 def export_store(
-    store: "FeatureStore", name: str, place: Path, *, force: bool, on_progress: Callable[[int], None]
+    store: "FeatureStore", name: str, out: Path, *, force: bool, on_progress: Callable[[int], None]
 ) -> ExportSize:
     """Write a store to a file or folder in one of `FORMATS`; a failed export leaves nothing behind.
 
-    The same store gives the same bytes with the same versions of libraries. Memory holds the index and one shard.
-    `on_progress` is called with the number of utterances written since its last call. Raises `ExportError` if `place`
-    exists without `force` or does not fit the format, and `StoreError` if features are damaged.
+    The same store and library versions give the same bytes. Needs memory for the index and one shard. `on_progress`
+    takes the number of utterances written since its last call. Raises `ExportError` if `out` exists and `force` is
+    false, or if it is not an export of this format; `StoreError` if features are damaged.
     """
-    chosen = load_format(name)
-    with replace_atomically(place, own_files=chosen.own_files, always=chosen.always, force=force) as fresh:
-        chosen.write(store, fresh, on_progress)
-        files = [path for path in fresh.rglob("*") if path.is_file()] if chosen.own_files else [fresh]
+    format = load_format(name)
+    with replace_atomically(out, own_files=format.own_files, always=format.always, force=force) as temporary:
+        format.write(store, temporary, on_progress)
+        files = [path for path in temporary.rglob("*") if path.is_file()] if format.own_files else [temporary]
         return ExportSize(len(files), sum(path.stat().st_size for path in files))

@@ -1,4 +1,4 @@
-"""Share code between the export formats: columns, origin, and the split into files."""
+"""Code that the export formats share: columns, origin, and the split into files."""
 
 import json
 import re
@@ -15,17 +15,17 @@ from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import Snapshot
 from emodna.pipeline.tables import choose_column_names
 
-#: Index columns that locate an utterance in the store; meaningless in an export.
+#: Index columns that locate the features of an utterance in the store.
 _POSITION_COLUMNS: Final = ("shard", "offset")
 #: Feature values to hold in memory at a time (64 MiB); one utterance may exceed it.
 MAX_BLOCK_VALUES: Final = 1 << 24
-#: Largest size of the features of one file, for formats of several files.
+#: Largest size of the features in one of several files.
 MAX_FILE_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """An export format."""
+    """A format that stores are exported to."""
 
     suffix: str
     """End of the default name of an export."""
@@ -36,7 +36,7 @@ class ExportFormat:
     load: str
     """Python statement that opens an export at {place}."""
     always: frozenset[str] = frozenset()
-    """Files that every export has; a folder without them is not an export."""
+    """Files that are in every exported folder."""
 
 
 def select_columns(store: FeatureStore, *, taken: Collection[str] = ()) -> pa.Table:
@@ -46,7 +46,7 @@ def select_columns(store: FeatureStore, *, taken: Collection[str] = ()) -> pa.Ta
 
 
 def simplify_columns(table: pa.Table) -> pa.Table:
-    """Convert columns that are neither numbers, booleans nor text to text; a user's table may have any type."""
+    """Convert columns that are neither numbers, booleans nor text to text."""
     return pa.table({name: _simplify_column(table[name]) for name in table.column_names})
 
 

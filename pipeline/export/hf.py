@@ -21,7 +21,7 @@ _TAKEN: Final = ("features",)
 _CARD_FILE: Final = "README.md"
 #: Licences that have an identifier on the hub.
 _CREATIVE_COMMONS: Final = re.compile(r"CC (BY(-NC)?(-SA|-ND)?) (\d\.\d)")
-#: Arrow type -> name of that type on the hub, if it differs.
+#: Arrow type -> different name of the type on the hub.
 _TYPES: Final = {"float": "float32", "double": "float64"}
 
 
@@ -45,14 +45,13 @@ def _write(store: FeatureStore, folder: Path, on_progress: Callable[[int], None]
 
 
 def _format_card(store: FeatureStore, table: pa.Table) -> str:
-    """Return the dataset card: YAML for the hub, then text for readers."""
     snapshot = store.snapshot
-    if known := _CREATIVE_COMMONS.fullmatch(snapshot.licence):
-        licence = f"license: cc-{known[1].lower()}-{known[4]}\n"
+    if match := _CREATIVE_COMMONS.fullmatch(snapshot.licence):
+        licence = f"license: cc-{match[1].lower()}-{match[4]}\n"
     else:
         licence = f"license: other\nlicense_name: {quote_yaml(snapshot.licence)}\n"
-    spoken = sorted(pc.unique(table["language"].drop_null()).to_pylist())
-    languages = "".join(["language:\n" * bool(spoken), *(f"- {quote_yaml(each)}\n" for each in spoken)])
+    names = sorted(pc.unique(table["language"].drop_null()).to_pylist())
+    languages = "".join(["language:\n" * bool(names), *(f"- {quote_yaml(name)}\n" for name in names)])
     columns = "\n".join(
         f"  - name: {quote_yaml(field.name)}\n    dtype: {_TYPES.get(str(field.type), str(field.type))}"
         for field in table.schema
@@ -81,7 +80,7 @@ configs:
 # {snapshot.corpus}: features of emotional speech
 
 {len(store)} utterances, {snapshot.counts["seconds"] / 3600:.2f} hours, extracted by emodna as \
-`{snapshot.feature_set}`: `features` is float32 (frames, {store.dim}) of each.
+`{snapshot.feature_set}`. The column `features` is float32 (frames, {store.dim}).
 
 {_format_counts(table)}
 ## Licence and citation
@@ -93,18 +92,17 @@ configs:
 
 
 def _format_counts(table: pa.Table) -> str:
-    """Return the counts of each label as Markdown tables."""
     tables = ""
     for column in ("emotion", "arousal", "valence", "gender"):
-        counts = sorted((str(row["values"]), row["counts"]) for row in pc.value_counts(table[column]).to_pylist())
-        values = " | ".join("unknown" if value == "None" else value for value, _ in counts)
-        numbers = " | ".join(str(count) for _, count in counts)
-        tables += f"| {column} | {values} |\n{'|---' * (len(counts) + 1)}|\n| utterances | {numbers} |\n\n"
+        rows = sorted((str(row["values"]), str(row["counts"])) for row in pc.value_counts(table[column]).to_pylist())
+        values = " | ".join("unknown" if value == "None" else value for value, _ in rows)
+        counts = " | ".join(count for _, count in rows)
+        tables += f"| {column} | {values} |\n{'|---' * (len(rows) + 1)}|\n| utterances | {counts} |\n\n"
     return tables
 
 
 def _indent(*lines: str) -> str:
-    """Indent outside text, so that Markdown does not interpret it."""
+    """Indent text, so that Markdown does not interpret it."""
     return "".join(f"    {line}\n" for text in lines for line in text.splitlines() or [""])
 
 

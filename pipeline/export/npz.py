@@ -18,13 +18,14 @@ _TAKEN: Final = ("features", "offsets", "about")
 #: Prefix of the array that marks missing values of a column.
 _MISSING_PREFIX: Final = "missing_"
 #: Number of strings to convert at a time.
-_ROWS: Final = 1 << 16
+_BATCH_ROWS: Final = 1 << 16
 
 
 def _write(store: FeatureStore, file: Path, on_progress: Callable[[int], None]) -> None:
-    """Write array by array; a column with missing values gets a boolean array `missing_<column>`.
+    """Write array by array.
 
-    The column itself then holds -1 (0 if unsigned), NaN, false or "".
+    A column with missing values gets a boolean array `missing_<column>`; it has -1 (0 if unsigned), NaN, false or ""
+    in their place.
     """
     names = store.table.column_names
     table = simplify_columns(select_columns(store, taken=[*_TAKEN, *(_MISSING_PREFIX + name for name in names)]))
@@ -50,8 +51,8 @@ def _write_column(archive: zipfile.ZipFile, name: str, column: pa.ChunkedArray) 
     filled = column.fill_null("")
     width = max(pc.max(pc.utf8_length(filled)).as_py() or 0, 1)
     with _open_array(archive, name, f"<U{width}", (len(filled),)) as stream:
-        for start in range(0, len(filled), _ROWS):
-            stream.write(np.array(filled.slice(start, _ROWS).to_pylist(), dtype=f"<U{width}").tobytes())
+        for start in range(0, len(filled), _BATCH_ROWS):
+            stream.write(np.array(filled.slice(start, _BATCH_ROWS).to_pylist(), dtype=f"<U{width}").tobytes())
 
 
 def _choose_fill_value(kind: pa.DataType) -> pa.Scalar:
@@ -66,12 +67,10 @@ def _write_array(archive: zipfile.ZipFile, name: str, values: np.ndarray[Any, An
 
 
 @contextmanager
-def _open_array(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
-    """Open a new array in the archive for writing values; its time stamp is constant."""
-    member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+def _open_array(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
+    member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))  # constant, so that exports are equal
     with archive.open(member, "w", force_zip64=True) as stream:
-        header = {"descr": kind, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
+        np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
         yield stream
 
 

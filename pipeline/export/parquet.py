@@ -16,10 +16,8 @@ _TAKEN: Final = ("dim", "features")
 
 
 def open_writer(file: Path, schema: pa.Schema, features: str) -> pq.ParquetWriter:
-    """Open a Parquet file for writing; `features` is the path of the column of feature values.
-
-    Feature bytes are split by significance, which compresses best; only text columns use a dictionary.
-    """
+    """Open a Parquet file for writing; `features` is the path of the column of feature values."""
+    # Features compress best if their bytes are split by significance.
     text = [field.name for field in schema if pa.types.is_string(field.type)]
     return pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=text, use_byte_stream_split=[features])
 

@@ -1,4 +1,4 @@
-"""Write a folder of tar files for WebDataset: per utterance its features as .npy and its row as .json."""
+"""Write a folder of tar files for WebDataset: for each utterance, the features as .npy and the row as .json."""
 
 import hashlib
 import io
@@ -19,16 +19,16 @@ from emodna.pipeline.export import base
 from emodna.pipeline.export.base import ExportFormat, format_origin, select_columns, simplify_columns
 from emodna.pipeline.store import FeatureStore
 
-#: Largest length of a key, so that it is a valid file name on every system.
+#: Largest length of a key that is a valid file name on every system.
 _MAX_KEY_LENGTH: Final = 120
 _ORIGIN_FILE: Final = "about.json"
 
 
 def make_key(utterance_id: str) -> str:
-    """Return the key of an utterance: its id, with all but ASCII letters, digits, `_`, `-` and `~` as %XX.
+    """Return the key of an utterance: its id with all but ASCII letters, digits, `_`, `-` and `~` encoded as %XX.
 
-    Dots are encoded, too, since WebDataset reads the name from its first dot on as a suffix. A long id is cut, and its
-    hash appended.
+    Dots are encoded since WebDataset takes the first dot for the start of the suffix. A long id is cut, and its hash is
+    appended.
     """
     key = quote(utterance_id, safe="", errors="surrogatepass").replace(".", "%2E")
     if len(key) > _MAX_KEY_LENGTH:
@@ -49,20 +49,18 @@ def _write(store: FeatureStore, folder: Path, on_progress: Callable[[int], None]
                     content = io.BytesIO()
                     np.save(content, features[start:stop], allow_pickle=False)
                     _add_file(tar, f"{key}.npy", content.getvalue())
-                    known = {name: None if _is_not_finite(value) else value for name, value in row.items()}
-                    _add_file(tar, f"{key}.json", json.dumps(known).encode())
+                    values = {name: None if _is_not_finite(value) else value for name, value in row.items()}
+                    _add_file(tar, f"{key}.json", json.dumps(values).encode())
                     start = stop
                 on_progress(rows.stop - rows.start)
 
 
 def _is_not_finite(value: object) -> bool:
-    """Return True for NaN and infinity, which JSON does not have."""
     return isinstance(value, float) and not math.isfinite(value)
 
 
 def _add_file(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Add a file with constant owner and time stamp."""
-    member = tarfile.TarInfo(name)
+    member = tarfile.TarInfo(name)  # of constant owner and time stamp
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
 

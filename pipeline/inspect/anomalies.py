@@ -1,4 +1,4 @@
-"""Find anomalies in a store: silence, missing bands, outliers; in its audio: clipping, offset, digital silence."""
+"""Find anomalies in the features of a store (silence, missing bands, outliers) and in its audio (clipping, offset)."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -20,14 +20,13 @@ from emodna.pipeline.store import FeatureStore
 
 #: Least robust z-score of an outlier: one in five hundred million for a normal distribution.
 OUTLIER_SCORE: Final = 6.0
-#: Lower bounds of the deviations of log duration (5 %), peak (dB) and coefficients, so that nearly equal values do not
-#: make outliers.
-_MIN_DEVIATION: Final = (0.05, 1.0, 1.0)
-#: dB: least variation of the level of a voice over time.
+#: Least deviations of log duration (5 %), peak (dB) and coefficients: nearly equal values must not become outliers.
+_MIN_DEVIATIONS: Final = (0.05, 1.0, 1.0)
+#: dB: least deviation of the level of a voice over time.
 _FLAT_DB: Final = 0.5
 #: dB above the floor below which a band counts as empty.
 _EMPTY_BAND_DB: Final = 1.0
-#: dB from floor to peak: with less, the floor may hide high frequencies.
+#: Least distance in dB from floor to peak: a higher floor may hide high frequencies.
 _MIN_HEADROOM: Final = 70.0
 #: Least ratio of a file's Nyquist frequency to a band limit that is reported.
 _MIN_RATE_RATIO: Final = 1.2
@@ -45,18 +44,16 @@ MIN_ZEROS: Final = 0.1
 
 def is_silent(store: FeatureStore) -> NDArray[np.bool_]:
     """Return True (n,) for utterances whose samples are all zero."""
-    silent: NDArray[np.bool_] = store.peak_db <= SILENCE_DB
-    return silent
+    return store.peak_db <= SILENCE_DB
 
 
 def is_flat(store: FeatureStore, utterances: UtteranceStatistics) -> NDArray[np.bool_]:
     """Return True (n,) for utterances of constant level that are not silent: a tone, a hum, steady noise."""
-    flat: NDArray[np.bool_] = (utterances.spread < _FLAT_DB) & ~is_silent(store) & (store.frames > 1)
-    return flat
+    return (utterances.spread < _FLAT_DB) & ~is_silent(store) & (store.frames > 1)
 
 
 def find_band_limits(store: FeatureStore, utterances: UtteranceStatistics, features: FeatureSet) -> NDArray[np.float64]:
-    """Return the lowest limit (n,) in Hz above which a file is empty although its sample rate allows more; else NaN."""
+    """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none."""
     rates = store.columns(["sample_rate"])["sample_rate"].to_numpy()
     usable = (utterances.headroom >= _MIN_HEADROOM) & ~is_flat(store, utterances)
     limits = np.full(len(store), np.nan)
@@ -75,29 +72,28 @@ def find_rare_values(values: NDArray[np.integer]) -> NDArray[np.intp]:
 def find_outliers(store: FeatureStore, utterances: UtteranceStatistics) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each outlier's row and its most extreme value, the most extreme row first.
 
-    Compares log duration, peak and mean c0 to c12 by robust z-scores: the distance from the median divided by 1.4826
-    times the median absolute deviation (the standard deviation of a normal distribution). Skips silent utterances.
+    Compares log duration, peak and mean c0 to c12 by robust z-scores: the distance from the median, divided by 1.4826
+    times the median absolute deviation, which equals the standard deviation of a normal distribution. Skips silence.
     """
     duration = store.columns(["duration"])["duration"].to_numpy()
     names = ["duration", "peak_db", *(f"c{number}" for number in range(utterances.cepstra.shape[1]))]
     values = np.column_stack([duration, store.peak_db, utterances.cepstra]).astype(np.float64)
     compared = values.copy()
     compared[:, 0] = np.log(np.maximum(duration, 1e-3))
-    heard = ~is_silent(store)
-    if not heard.any():
+    audible = ~is_silent(store)
+    if not audible.any():
         return
-    median = np.median(compared[heard], axis=0)
-    apart = np.abs(compared - median)
-    least = [*_MIN_DEVIATION[:2], *[_MIN_DEVIATION[2]] * utterances.cepstra.shape[1]]
-    scores = (compared - median) / np.maximum(1.4826 * np.median(apart[heard], axis=0), least)
-    scores[~heard] = 0.0
-    furthest = np.abs(scores).argmax(axis=1)
-    largest = scores[np.arange(len(scores)), furthest]
+    distances = compared - np.median(compared[audible], axis=0)
+    least = [*_MIN_DEVIATIONS[:2], *[_MIN_DEVIATIONS[2]] * utterances.cepstra.shape[1]]
+    scores = distances / np.maximum(1.4826 * np.median(np.abs(distances[audible]), axis=0), least)
+    scores[~audible] = 0.0
+    columns = np.abs(scores).argmax(axis=1)
+    largest = scores[np.arange(len(scores)), columns]
     for row in np.argsort(-np.abs(largest), kind="stable"):
         if abs(largest[row]) < OUTLIER_SCORE:
             return
-        figure = furthest[row]
-        yield int(row), {"figure": names[figure], "value": float(values[row, figure]), "z": float(largest[row])}
+        column = columns[row]
+        yield int(row), {"figure": names[column], "value": float(values[row, column]), "z": float(largest[row])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +117,17 @@ class WaveformStatistics:
 def measure_waveforms(
     store: FeatureStore, root: Path | None, on_recording: Callable[[], None]
 ) -> Iterator[WaveformStatistics]:
-    """Read and measure the audio of a store, each recording once, ordered by path; call `on_recording` after each.
+    """Read and measure each recording of a store, ordered by path; call `on_recording` after each.
 
-    `root` None: the root that the store records. Raises `CorpusError` if the root does not exist.
+    `root` is that of the store by default (None). Raises `CorpusError` if the root does not exist.
     """
     table = store.columns(["path", "audio_sha256"])
-    paths, hashes = (table[name].to_pylist() for name in ("path", "audio_sha256"))
+    paths, hashes = table["path"].to_pylist(), table["audio_sha256"].to_pylist()
     root = Path(store.snapshot.root) if root is None else root
     try:
         tree = open_tree(root, sorted({PurePosixPath(path).suffix.lower() for path in paths}))
     except CorpusError as error:
-        remedy = Remedy("set {root} to the present place of the audio")
+        remedy = Remedy("set {root} to the current path of the audio")
         raise CorpusError(error.problem, where=root, remedy=remedy) from error
     channel = int(store.snapshot.parameters["channel"])
     for path, rows in groupby(sorted(range(len(paths)), key=paths.__getitem__), key=paths.__getitem__):
@@ -163,7 +159,6 @@ def measure_waveform(row: int, samples: NDArray[np.float32], sample_rate: int) -
 
 
 def _count_clipped(samples: NDArray[np.float32]) -> int:
-    """Count the samples in runs of at least `CLIPPED_RUN` at the maximum or minimum."""
     count = 0
     for extreme in (samples.max(), samples.min()):
         if abs(extreme) < _MIN_CLIP_LEVEL:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.store import FeatureStore
 
-#: Key that stands for missing values.
+#: Key of missing values.
 UNKNOWN: Final = "unknown"
 _QUARTILES: Final = ("min", "q1", "median", "q3", "max")
 
@@ -24,15 +24,14 @@ def compute_quartiles(values: NDArray[Any]) -> dict[str, float] | None:
 
 def count_values(column: pa.ChunkedArray) -> dict[str, int]:
     """Count each value, the most frequent first; null counts as `unknown`."""
-    counted = column.value_counts()
-    numbers: Counter[str] = Counter()
-    for value, number in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
-        numbers[UNKNOWN if value is None else str(value)] += number  # a user's table may contain "unknown" itself
-    return dict(sorted(numbers.items(), key=lambda pair: (-pair[1], pair[0])))
+    counts: Counter[str] = Counter()
+    for entry in column.value_counts().to_pylist():  # a value may be "unknown" itself
+        counts[UNKNOWN if entry["values"] is None else str(entry["values"])] += entry["counts"]
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def encode_names(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """Return indices (n,) into a list of distinct names, and that list; null becomes the name `unknown`."""
+    """Return indices (n,) into a list of distinct names, and the list; null becomes the name `unknown`."""
     encoded = column.fill_null(UNKNOWN).combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
@@ -40,9 +39,8 @@ def encode_names(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]
 def count_labels(store: FeatureStore) -> dict[str, Any]:
     """Count the classes of each task: in total, by gender and by speaker."""
     table = store.columns(["speaker", "gender"])
-    speaker, speakers = encode_names(table["speaker"])
-    gender, genders = encode_names(table["gender"])
-    return {task: _summarise_labels(store.labels(task), (speaker, speakers), (gender, genders)) for task in TASKS}
+    speaker, gender = encode_names(table["speaker"]), encode_names(table["gender"])
+    return {task: _summarise_labels(store.labels(task), speaker, gender) for task in TASKS}
 
 
 def _summarise_labels(
@@ -53,17 +51,13 @@ def _summarise_labels(
     spread: dict[str, Any] | None = compute_quartiles(np.array(list(shares.values())))
     if spread is not None:
         spread |= {"least": min(shares, key=shares.__getitem__), "most": max(shares, key=shares.__getitem__)}
-    (whole,) = _cross_tabulate(label, np.zeros(len(label), np.int64), ["all"]).values()
-    return {
-        **whole,
-        "by_gender": _cross_tabulate(label, *gender),
-        "share_over_speakers": spread,
-        "by_speaker": by_speaker,
-    }
+    total = _cross_tabulate(label, np.zeros_like(speaker[0]), ["all"])["all"]
+    by_gender = _cross_tabulate(label, *gender)
+    return total | {"by_gender": by_gender, "share_over_speakers": spread, "by_speaker": by_speaker}
 
 
 def _cross_tabulate(label: NDArray[np.int8], group: NDArray[np.int64], names: list[str]) -> dict[str, dict[str, Any]]:
-    """Count the labels of each group: `0`, `1` and `unlabelled`; `share` is that of 1 among the labelled."""
+    """Count the labels of each group; `share` is the share of class 1 among the labelled."""
     table = np.bincount(group * 3 + label + 1, minlength=3 * len(names)).reshape(-1, 3)
     return {
         name: {"0": low, "1": high, "unlabelled": none, "share": high / (low + high) if low + high else None}
@@ -77,26 +71,24 @@ def count_speakers(store: FeatureStore) -> dict[str, Any]:
     code, names = encode_names(table["speaker"])
     utterances = np.bincount(code, minlength=len(names))
     seconds = np.bincount(code, weights=table["duration"].to_numpy(), minlength=len(names))
-    each = {
-        name: {"utterances": number, "seconds": time}
-        for name, number, time in zip(names, utterances.tolist(), seconds.tolist(), strict=True)
-    }
+    counts = zip(names, utterances.tolist(), seconds.tolist(), strict=True)
+    each = {name: {"utterances": number, "seconds": time} for name, number, time in counts}
     unknown = each.pop(UNKNOWN, {"utterances": 0})["utterances"]
     known = np.array([speaker["utterances"] for speaker in each.values()])
     return {"known": len(each), "without": unknown, "utterances": compute_quartiles(known), "each": each}
 
 
 def summarise_durations(store: FeatureStore, window: float) -> dict[str, Any]:
-    """Summarise the durations in s, and what a training window of `window` s cuts off or pads."""
+    """Summarise the durations in s, and the parts that a training window of `window` s cuts off or pads."""
     duration = store.columns(["duration"])["duration"].to_numpy()
-    beyond, spare = np.maximum(duration - window, 0), np.maximum(window - duration, 0)
+    cut, padding = np.maximum(duration - window, 0), np.maximum(window - duration, 0)
     return {
         **(compute_quartiles(duration) or {}),
         "mean": float(duration.mean()),
         "total": float(duration.sum()),
         "window": window,
-        "longer": int(np.count_nonzero(beyond)),
-        "cut": float(beyond.sum()),
-        "cut_share": float(beyond.sum() / duration.sum()),
-        "padding_share": float(spare.sum() / (window * len(duration))),
+        "longer": int(np.count_nonzero(cut)),
+        "cut": float(cut.sum()),
+        "cut_share": float(cut.sum() / duration.sum()),
+        "padding_share": float(padding.sum() / (window * len(duration))),
     }

@@ -24,12 +24,12 @@ def compare_stores(
 ) -> dict[str, Any]:
     """Compare two stores; return the differences as one JSON document.
 
-    Features are read only where their checksums differ but audio and parameters are equal, e.g. after an update of a
-    library. `on_begin` is called with the number of utterances to read; the function that it returns is called with
-    the number of utterances read since its last call.
+    Reads features only if their checksums differ and audio and parameters are equal, e.g. after an update of a library.
+    `on_begin` takes the number of utterances to read, and returns a function that takes the number read since its last
+    call.
 
     In the result, `origin`, `libraries`, `description` and `parameters` map a key to its values under `a` and `b`; a
-    side without the key has no value. `columns` maps a column to the rows that differ. `features` lists the largest
+    side that lacks the key is omitted. `columns` maps a column to the rows that differ. `features` lists the largest
     absolute differences: None if the numbers of frames differ, infinite if a value is NaN. `same` ignores origin and
     libraries. Raises `StoreError` if a shard is missing or damaged.
     """
@@ -45,47 +45,45 @@ def compare_stores(
     parameters = compare_mappings(a.snapshot.parameters, b.snapshot.parameters)
     table_a, table_b = a.table, b.table
     rows_a, rows_b = _match_rows(table_a["id"], table_b["id"])
-    other_audio = _mark_differences(table_a["audio_sha256"].take(rows_a), table_b["audio_sha256"].take(rows_b))
+    audio_differs = _mark_differences(table_a["audio_sha256"].take(rows_a), table_b["audio_sha256"].take(rows_b))
     features = []
     if not parameters:
-        other = _mark_differences(table_a["feature_crc"].take(rows_a), table_b["feature_crc"].take(rows_b))
-        matches = pc.indices_nonzero(pc.and_not(other, other_audio))
-        unlike_a, unlike_b = rows_a.take(matches), rows_b.take(matches)
-        ids = table_a["id"].take(unlike_a).to_pylist()
+        crc_differs = _mark_differences(table_a["feature_crc"].take(rows_a), table_b["feature_crc"].take(rows_b))
+        matches = pc.indices_nonzero(pc.and_not(crc_differs, audio_differs))
         on_progress = on_begin(len(matches))
-        for id, row_a, row_b in zip(ids, unlike_a.to_pylist(), unlike_b.to_pylist(), strict=True):
-            one, two = a[row_a], b[row_b]
+        for row_a, row_b in zip(rows_a.take(matches).to_pylist(), rows_b.take(matches).to_pylist(), strict=True):
+            one, two, id = a[row_a], b[row_b], table_a["id"][row_a].as_py()
             features.append({"id": id, "frames": [len(one), len(two)], "largest": _measure_difference(one, two)})
             on_progress(1)
     table = compare_tables(table_a.drop_columns(_NOT_COMPARED), table_b.drop_columns(_NOT_COMPARED), "id")
     rejected = compare_tables(a.read_rejected(), b.read_rejected(), "path")
-    recipe = {"description": compare_fields(_DESCRIPTION), "parameters": parameters}
+    recipes = {"description": compare_fields(_DESCRIPTION), "parameters": parameters}
     content = {
         **{key: table[key] for key in ("only_a", "only_b", "columns_only_a", "columns_only_b")},
-        "audio": sorted(table_a["id"].take(rows_a).filter(other_audio).to_pylist()),
+        "audio": sorted(table_a["id"].take(rows_a).filter(audio_differs).to_pylist()),
         "features": sorted(features, key=lambda each: str(each["id"])),
         "columns": table["columns"],
     }
-    reasons = rejected["columns"].get("reason", [])
-    refused = {"only_a": rejected["only_a"], "only_b": rejected["only_b"], "reasons": reasons}
+    rejections = {key: rejected[key] for key in ("only_a", "only_b")}
+    rejections["reasons"] = rejected["columns"].get("reason", [])
     return {
         "a": str(a.path),
         "b": str(b.path),
-        "same": not any((*recipe.values(), *content.values(), *refused.values())),
+        "same": not any((*recipes.values(), *content.values(), *rejections.values())),
         "fingerprints": {"a": a.fingerprint, "b": b.fingerprint},
         "origin": compare_fields(_ORIGIN),
         "libraries": compare_mappings(a.snapshot.libraries, b.snapshot.libraries),
-        **recipe,
+        **recipes,
         "utterances": {"a": len(a), "b": len(b), "both": len(rows_a)},
         **content,
-        "rejected": refused,
+        "rejected": rejections,
     }
 
 
 def compare_tables(a: pa.Table, b: pa.Table, key: str) -> dict[str, Any]:
     """Compare two tables row by row; the column `key` identifies a row.
 
-    Keys and columns of only one table are listed in order; `columns` maps each shared column to its rows that differ.
+    The result lists keys and columns of only one table; `columns` maps each shared column to its rows that differ.
     """
     rows_a, rows_b = _match_rows(a[key], b[key])
     columns = {}
@@ -109,24 +107,21 @@ def compare_tables(a: pa.Table, b: pa.Table, key: str) -> dict[str, Any]:
 
 def _match_rows(a: pa.ChunkedArray, b: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
     """Return the rows, in a and in b, of the keys that both contain."""
-    places = pc.index_in(a, value_set=b.combine_chunks())
-    places = places.combine_chunks() if isinstance(places, pa.ChunkedArray) else places
-    return pc.indices_nonzero(places.is_valid()), places.drop_null()
+    rows_b = pc.index_in(a.combine_chunks(), value_set=b.combine_chunks())
+    return pc.indices_nonzero(rows_b.is_valid()), rows_b.drop_null()
 
 
-def _list_unmatched(here: pa.ChunkedArray, there: pa.ChunkedArray) -> list[str]:
-    """Return the keys that are in `here` but not in `there`, sorted."""
-    keys: list[str] = here.filter(pc.invert(pc.is_in(here, value_set=there.combine_chunks()))).to_pylist()
-    return sorted(keys)
+def _list_unmatched(keys: pa.ChunkedArray, others: pa.ChunkedArray) -> list[str]:
+    return sorted(keys.filter(pc.invert(pc.is_in(keys, value_set=others.combine_chunks()))).to_pylist())
 
 
 def _mark_differences(a: pa.ChunkedArray, b: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return True for each row where two columns differ; null equals null, and NaN equals NaN."""
+    """Return True for each row in which two columns differ; null equals null, and NaN equals NaN."""
     try:
-        unequal = pc.fill_null(pc.not_equal(a, b), fill_value=False)
+        differs = pc.fill_null(pc.not_equal(a, b), fill_value=False)
         if pa.types.is_floating(a.type) and pa.types.is_floating(b.type):
-            unequal = pc.and_not(unequal, pc.fill_null(pc.and_(pc.is_nan(a), pc.is_nan(b)), fill_value=False))
-        return pc.or_(unequal, pc.xor(a.is_null(), b.is_null()))
+            differs = pc.and_not(differs, pc.fill_null(pc.and_(pc.is_nan(a), pc.is_nan(b)), fill_value=False))
+        return pc.or_(differs, pc.xor(a.is_null(), b.is_null()))
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, or types that cannot be compared
         return pa.chunked_array([[x != y for x, y in zip(to_python(a), to_python(b), strict=True)]], pa.bool_())
 

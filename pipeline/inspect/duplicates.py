@@ -1,9 +1,9 @@
 """Find duplicate recordings in a store: equal bytes, equal features, or altered copies.
 
-An altered copy differs in level, format, sample rate, start or noise. The search has two steps. First, a sketch (mean
-and deviation of the voice's cepstrum) finds the few nearest utterances of each. Then the cepstral contours of each pair
-are cross-correlated over all shifts in time. Only copies of one recording correlate in every syllable; two recordings
-of one sentence by one speaker do not.
+An altered copy differs in level, format, sample rate, start or noise. The search has two steps. A sketch (mean and
+deviation of the voice's cepstrum) finds the nearest utterances of each. Then the cepstral contours of each pair are
+cross-correlated over all shifts in time. Only copies of one recording correlate in every syllable; two recordings of
+one sentence by one speaker do not.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,11 @@ from emodna.pipeline.store import FeatureStore
 
 #: Least correlation of two copies of one recording. docs/STATISTICS.md lists measured correlations.
 SAME_RECORDING: Final = 0.94
-#: Largest distance between the sketches of a compared pair, relative to the spread among utterances.
+#: Largest distance between the sketches of a pair to compare, relative to their deviation over all utterances.
 _MAX_DISTANCE: Final = 0.5
-#: Number of nearest utterances, by sketch, to compare with.
+#: Number of nearest utterances to compare each with.
 _NEAREST: Final = 3
-#: Least variation of the level over time (dB) and least weighted duration of voice (s): below these, an utterance has
-#: no contour to compare.
+#: Least deviation of the level over time (dB) and least weighted duration of voice (s) of a contour to compare.
 _MIN_SPREAD: Final = 0.5
 _MIN_VOICE: Final = 0.05
 #: Shifts per frame at which the correlation is evaluated.
@@ -43,7 +42,7 @@ class DuplicateGroup:
 
 
 def find_equal_audio(store: FeatureStore) -> list[DuplicateGroup]:
-    """Find files with equal bytes; segments of one recording do not count."""
+    """Find files with equal bytes, except segments of one recording."""
     table = store.columns(["id", "audio_sha256"])
     recordings = table["id"] if store.snapshot.segmentation is None else get_recording_ids(table["id"])
     groups = []
@@ -73,21 +72,20 @@ def find_equal_features(store: FeatureStore, silent: NDArray[np.bool_]) -> list[
 def find_altered_copies(
     store: FeatureStore, utterances: UtteranceStatistics, equal: Sequence[DuplicateGroup]
 ) -> list[DuplicateGroup]:
-    """Find altered copies; one member represents each group of equal ones."""
+    """Find altered copies; of each group of equal recordings, only the first is compared."""
     usable = utterances.spread >= _MIN_SPREAD
     for group in equal:
         usable[list(group.rows[1:])] = False
     rows = np.flatnonzero(usable)
     if len(rows) < 2:
         return []
-    pairs = rows[_find_candidates(utterances.sketch[rows])]
     matcher = _ContourMatcher(store, utterances)
-    links = [(int(i), int(j), matcher.compute_similarity(int(i), int(j))) for i, j in pairs]
+    pairs = rows[_find_candidates(utterances.sketch[rows])].tolist()
+    links = [(i, j, matcher.compute_similarity(i, j)) for i, j in pairs]
     return _group_links([link for link in links if link[2] >= SAME_RECORDING])
 
 
 def _group_equal_values(values: NDArray[np.integer]) -> list[list[int]]:
-    """Return the rows of each repeated value, ordered by first row."""
     _, value, counts = np.unique(values, return_inverse=True, return_counts=True)
     rows = np.flatnonzero(counts[value] > 1)
     order = rows[np.argsort(value[rows], kind="stable")]
@@ -108,8 +106,6 @@ def _find_candidates(sketch: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 class _ContourMatcher:
-    """Correlate the cepstral contours of two utterances."""
-
     def __init__(self, store: FeatureStore, utterances: UtteranceStatistics) -> None:
         self._store = store
         self._analyse = SpectrumAnalyser(rebuild_feature_set(store.snapshot.parameters))
@@ -148,11 +144,11 @@ def _group_links(links: Sequence[tuple[int, int, float]]) -> list[DuplicateGroup
 
     if not links:
         return []
-    ones, others, similarities = zip(*links, strict=True)
+    firsts, others, similarities = zip(*links, strict=True)
     size = max(others) + 1
-    graph = scipy.sparse.coo_array((similarities, (ones, others)), shape=(size, size))
+    graph = scipy.sparse.coo_array((similarities, (firsts, others)), shape=(size, size))
     count, member = scipy.sparse.csgraph.connected_components(graph, directed=False)
     weakest = np.ones(count)
-    np.minimum.at(weakest, member[list(ones)], similarities)
+    np.minimum.at(weakest, member[list(firsts)], similarities)
     groups = [DuplicateGroup(tuple(rows), float(weakest[member[rows[0]]])) for rows in _group_equal_values(member)]
     return sorted(groups, key=lambda group: -group.similarity)

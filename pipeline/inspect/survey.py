@@ -1,23 +1,23 @@
 """Summarise the features of a store block by block, and compare stores by the result."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.features import rebuild_feature_set
+from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.inspect.spectra import FrameStatistics, SpectrumAnalyser
 from emodna.pipeline.store import FeatureStore
 
-#: Values to process together: 8 MiB as float64.
+#: Number of values in a block: 8 MiB as float64.
 BLOCK_VALUES: Final = 1 << 20
-#: Frames at each end of an utterance whose window reaches beyond the audio: half a window of four hops.
+#: Number of frames at each end of an utterance whose window extends past the audio (half a window of four hops).
 _EDGE: Final = 2
-#: dB below an utterance's loudest frame at which the weight of a frame reaches 0. Quiet frames contain room and codec
-#: rather than voice.
+#: dB from the loudest frame of an utterance to a frame of weight 0. Quiet frames contain noise rather than voice.
 VOICE_RANGE: Final = 20.0
-#: Largest number of utterances of a store to show as points.
+#: Largest number of utterances of a store to draw.
 _MAX_POINTS: Final = 2000
 
 
@@ -38,13 +38,13 @@ class Moments:
         return cls(0, np.zeros(dim), np.zeros(dim), np.full(dim, np.inf), np.full(dim, -np.inf))
 
     def add(self, features: NDArray[np.float32]) -> None:
-        """Add frames (n, dim) by merging means (Chan, Golub & LeVeque 1983): sums of squares would lose digits."""
+        """Add frames (n, dim). Merges means (Chan, Golub & LeVeque 1983), since sums of squares would lose digits."""
         block = features.astype(np.float64)
         mean = block.mean(axis=0)
         total = self.frames + len(block)
-        apart = mean - self.mean
-        self.squares += np.square(block - mean).sum(axis=0) + apart**2 * (self.frames * len(block) / total)
-        self.mean += apart * (len(block) / total)
+        shift = mean - self.mean
+        self.squares += np.square(block - mean).sum(axis=0) + shift**2 * (self.frames * len(block) / total)
+        self.mean += shift * (len(block) / total)
         self.low, self.high = np.minimum(self.low, block.min(axis=0)), np.maximum(self.high, block.max(axis=0))
         self.frames = total
 
@@ -64,17 +64,17 @@ class UtteranceStatistics:
     sketch: NDArray[np.float32]
     """Voice-weighted mean and deviation of c1 to c12 of the voice band (n, 24); they do not depend on the level."""
     beyond: NDArray[np.float32]
-    """Level of the voice above each of `BAND_LIMITS`, in dB over the floor (n, 3)."""
+    """Level of the voice above each of `BAND_LIMITS` in dB over the floor (n, 3)."""
     spread: NDArray[np.float32]
     """Deviation of the level over time in dB (n,)."""
     silent_share: NDArray[np.float32]
-    """Share of frames that equal digital silence (n,)."""
+    """Share of frames of digital silence (n,)."""
     headroom: NDArray[np.float32]
     """Distance from floor to peak of the spectrum in dB (n,)."""
 
 
 def compute_moments(store: FeatureStore) -> Moments:
-    """Return the moments of all frames of a store. Raises `StoreError` if features are damaged."""
+    """Return the moments of all frames of a store. Raises `StoreError` if damaged."""
     moments = Moments.empty(store.dim)
     for _, features in store.iterate_blocks(BLOCK_VALUES):
         moments.add(features)
@@ -100,7 +100,7 @@ def standardise_difference(one: Moments, other: Moments) -> NDArray[np.float64]:
 
 
 def project_utterances(
-    parts: list[UtteranceStatistics],
+    parts: Sequence[UtteranceStatistics],
 ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]], list[float]]:
     """Project the mean c0 to c12 of the utterances of several stores onto their first two principal axes.
 
@@ -122,48 +122,54 @@ def project_utterances(
     return rows, points, explained
 
 
+def list_moments(moments: Moments, features: FeatureSet) -> dict[str, Any]:
+    """Return mean and deviation of each value of a frame as JSON values."""
+    mean, std = moments.mean.tolist(), moments.std.tolist()
+    return {"value": features.value, "unit": features.unit, "frames": moments.frames, "mean": mean, "std": std}
+
+
 def list_points(rows: NDArray[np.int64], points: NDArray[np.float64], ids: list[str]) -> dict[str, Any]:
     """Return the points of one store as JSON values."""
     return {"ids": [ids[row] for row in rows], "x": points[:, 0].tolist(), "y": points[:, 1].tolist()}
 
 
 def compute_voice_weights(frames: FrameStatistics) -> NDArray[np.float64]:
-    """Return weights (frames,) from 1, the loudest frame of an utterance, to 0, `VOICE_RANGE` below it."""
+    """Return weights (frames,): 1 for the loudest frame of an utterance, 0 at `VOICE_RANGE` below it."""
     loudest = np.repeat(np.maximum.reduceat(frames.level, frames.starts), frames.frames)
     weights: NDArray[np.float64] = np.clip((frames.level - loudest + VOICE_RANGE) / VOICE_RANGE, 0.0, 1.0)
     return weights
 
 
 def _mark_inner_frames(frames: FrameStatistics) -> NDArray[np.float64]:
-    """Return 0 for frames (frames,) whose window reaches beyond the audio, which lowers their level; else 1."""
+    """Return 0 for frames (frames,) near the ends, whose level is lower since their window is padded; else 1."""
     counts = np.repeat(frames.frames, frames.frames)
-    place = np.arange(len(counts)) - np.repeat(frames.starts, frames.frames)
-    within = (place >= _EDGE) & (place < counts - _EDGE)
-    return (within | (counts <= 4 * _EDGE)).astype(np.float64)
+    position = np.arange(len(counts)) - np.repeat(frames.starts, frames.frames)
+    is_inner = (position >= _EDGE) & (position < counts - _EDGE)
+    return (is_inner | (counts <= 4 * _EDGE)).astype(np.float64)
 
 
 def _summarise_utterances(frames: FrameStatistics) -> dict[str, NDArray[np.float32]]:
-    """Return the fields of `UtteranceStatistics`, averaged over the frames of each utterance."""
+    """Return the fields of `UtteranceStatistics`."""
 
-    def per_utterance(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sum_frames(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums: NDArray[np.float64] = np.add.reduceat(values, frames.starts, axis=0)
         return sums
 
     weights = compute_voice_weights(frames)[:, None]
-    weight = per_utterance(weights)
+    weight = sum_frames(weights)
     shape = frames.voice[:, 1:]
-    mean = per_utterance(weights * shape) / weight
-    apart = shape - np.repeat(mean, frames.frames, axis=0)
-    deviation = np.sqrt(per_utterance(weights * apart**2) / weight)
+    mean = sum_frames(weights * shape) / weight
+    centred = shape - np.repeat(mean, frames.frames, axis=0)
+    deviation = np.sqrt(sum_frames(weights * centred**2) / weight)
     inner = _mark_inner_frames(frames)
-    level = per_utterance(inner * frames.level) / per_utterance(inner)
-    unlike = frames.level - np.repeat(level, frames.frames)
+    level = sum_frames(inner * frames.level) / sum_frames(inner)
+    level_change = frames.level - np.repeat(level, frames.frames)
     statistics = {
-        "cepstra": per_utterance(frames.cepstra) / frames.frames[:, None],
+        "cepstra": sum_frames(frames.cepstra) / frames.frames[:, None],
         "sketch": np.hstack([mean, deviation]),
-        "beyond": per_utterance(weights * frames.beyond) / weight,
-        "spread": np.sqrt(per_utterance(inner * unlike**2) / per_utterance(inner)),
-        "silent_share": per_utterance(frames.silent.astype(np.float64)) / frames.frames,
+        "beyond": sum_frames(weights * frames.beyond) / weight,
+        "spread": np.sqrt(sum_frames(inner * level_change**2) / sum_frames(inner)),
+        "silent_share": sum_frames(frames.silent.astype(np.float64)) / frames.frames,
         "headroom": frames.headroom,
     }
     return {name: values.astype(np.float32) for name, values in statistics.items()}

@@ -23,14 +23,7 @@ from weakref import WeakSet
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import CorpusError, WorkerError, explain_os_error
 from emodna.pipeline.prepare.executors import RESUME, Executor, ExecutorFactory
-from emodna.pipeline.prepare.extract import (
-    ExtractionConfig,
-    ExtractionResult,
-    Job,
-    examine,
-    examine_all,
-    get_library_versions,
-)
+from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine, examine_all, read_versions
 from emodna.pipeline.threads import limit_to_one_thread
 
 if TYPE_CHECKING:
@@ -323,7 +316,7 @@ def _open_root(setup: bytes) -> tuple[Tree, ExtractionConfig]:
 
 
 def _check_versions(expected: Mapping[str, str]) -> None:
-    found = get_library_versions()
+    found = read_versions()
     different = [name for name, version in expected.items() if found.get(name) != version]
     if different:
         here, there = (", ".join(f"{name} {each.get(name)}" for name in different) for each in (found, expected))

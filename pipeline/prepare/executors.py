@@ -131,7 +131,7 @@ def _serve_batches(connection: Connection, tree: Tree, extraction: ExtractionCon
 
 
 def _make_sendable(error: Exception) -> Exception:
-    """Return an error that can be pickled, with the traceback as a note; a RuntimeError stands in if necessary."""
+    """Return an error that can be pickled, as a RuntimeError if necessary. Its note is the traceback of the worker."""
     lines = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes

@@ -115,14 +115,14 @@ class ExtractionConfig:
 
     def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
-        all_versions = get_library_versions()
+        all_versions = read_versions()
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
         names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation)
         return {name: all_versions[name] for name in names}
 
 
 @cache
-def get_library_versions() -> Mapping[str, str]:
+def read_versions() -> Mapping[str, str]:
     """Return the versions of libraries and machine that store.json records."""
     import soundfile
     import soxr

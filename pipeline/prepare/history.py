@@ -95,14 +95,9 @@ class History:
         return StoredFile(file, path.stat().st_size, hash_file(path), number)
 
     def write_audio_stat(self, paths: pa.ChunkedArray, opened: pa.Table) -> None:
-        """Write the state of every audio file with a known hash.
+        """Write the state of the existing files `paths` whose hash is known.
 
-        Parameters
-        ----------
-        paths
-            Existing files.
-        opened
-            State of the files that this preparation opened, null if unknown: columns of `layout.AUDIO_STAT_SCHEMA`.
+        `opened` has the state of those that this preparation opened, null if unknown: columns of `AUDIO_STAT_SCHEMA`.
         """
         old = self.audio.filter(pc.is_in(self.audio["path"], value_set=paths))
         old = old.filter(pc.invert(pc.is_in(old["path"], value_set=opened["path"])))

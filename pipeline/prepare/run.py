@@ -150,9 +150,7 @@ def prepare(
         wall_seconds=time.perf_counter() - began,
         skipped={**scan.skipped, **tree.skip_counts},
         rejections=rejections,
-        warnings=_list_warnings(
-            corpus, history, scan, plan.missing_recordings, utterances, sorted(progress.read_errors)
-        ),
+        warnings=_list_warnings(corpus, history, scan, plan, utterances, progress),
     )
 
 
@@ -266,22 +264,19 @@ def _write_shard_file(
 
 
 def _list_warnings(
-    corpus: Corpus,
-    history: History,
-    scan: Scan,
-    missing: Sequence[str],
-    utterances: pa.Table,
-    read_errors: Sequence[tuple[str, str]],
+    corpus: Corpus, history: History, scan: Scan, plan: PreparationPlan, utterances: pa.Table, progress: _Progress
 ) -> list[str]:
     """Return warnings about the store and its audio, one line each."""
     lines = [f"rebuilt a damaged store: {history.damage}"] if history.damage else []
     if history.has_other_segmentation:
         lines.append("replaced the earlier store, which has another segmentation of its recordings")
-    if missing:
+    if missing := plan.missing_recordings:
         lines.append(f"{len(missing)} recordings of the earlier store no longer exist (the first: {missing[0]})")
-    if read_errors:
-        path, reason = read_errors[0]
-        lines.append(f"{len(read_errors)} recordings kept from the earlier store (the first: {path}: {reason})")
+    if progress.read_errors:
+        path, reason = min(progress.read_errors)
+        lines.append(
+            f"{len(progress.read_errors)} recordings kept from the earlier store (the first: {path}: {reason})"
+        )
     silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
         lines.append(f"{len(silent)} recordings are all zeros (the first: {silent[0]})")

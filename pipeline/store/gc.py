@@ -66,12 +66,12 @@ def list_store_folders(cache: Path) -> list[Path]:
 
 def is_store_folder(folder: Path) -> bool:
     """Return True if a folder is a store, or one before its first commit."""
-    begun = (folder / layout.WRITER_LOCK).is_file() and (folder / layout.JOURNAL).is_dir()
-    return begun or (folder / layout.STORE_JSON).is_file()
+    is_new = (folder / layout.WRITER_LOCK).is_file() and (folder / layout.JOURNAL).is_dir()
+    return is_new or (folder / layout.STORE_JSON).is_file()
 
 
 def delete_leftovers(store: Path, snapshot: Snapshot) -> None:
-    """Delete all leftovers of a snapshot just committed that no reader uses. The caller must hold the writer lock."""
+    """Delete all leftovers of a new snapshot that no reader uses. The caller must hold the writer lock."""
     _delete(store, find_leftovers(store, snapshot))
 
 
@@ -90,7 +90,7 @@ def collect_garbage(store: Path, *, delete: bool, unfinished: bool) -> GarbageRe
     try:
         if _is_locked(store / layout.WRITER_LOCK):
             return GarbageReport(store, skipped="another process is writing it")
-        deletable, kept = _select(store, unfinished=unfinished)
+        deletable, kept = _select_leftovers(store, unfinished=unfinished)
         if not delete:
             is_read = _is_locked(store / layout.READER_LOCK)
             in_use = [replace(each, reason=IN_USE) for each in deletable if is_read and each.is_data]
@@ -99,7 +99,7 @@ def collect_garbage(store: Path, *, delete: bool, unfinished: bool) -> GarbageRe
         if not deletable:
             return GarbageReport(store, kept=tuple(kept))
         with hold_writer_lock(store, wait=False, on_wait=lambda: None):
-            deletable, kept = _select(store, unfinished=unfinished)  # again, now that nobody else writes
+            deletable, kept = _select_leftovers(store, unfinished=unfinished)  # again, now that nobody else writes
             removed, undeleted = _delete(store, deletable)
         failed = any(each.reason != IN_USE for each in undeleted)
         return GarbageReport(store, tuple(removed), (*kept, *undeleted), failed=failed)
@@ -131,7 +131,7 @@ def find_leftovers(store: Path, snapshot: Snapshot | None) -> list[Leftover]:
     return found
 
 
-def _select(store: Path, *, unfinished: bool) -> tuple[list[Leftover], list[Leftover]]:
+def _select_leftovers(store: Path, *, unfinished: bool) -> tuple[list[Leftover], list[Leftover]]:
     """Return the leftovers to delete, and the finished work to keep."""
     snapshot = read_snapshot(store) if os.path.lexists(store / layout.STORE_JSON) else None
     found = find_leftovers(store, snapshot)

@@ -1,4 +1,4 @@
-"""Compare a training step of CAAM with the same network written layer by layer, in one process."""
+"""Compare a training step of CAAM with that of the same network written layer by layer, in one process."""
 
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,8 @@ from tests.benchmarks.timing import Rounds, measure_cpu_time
 from tests.model.plain_capsules import PlainCapsules
 
 
-def steps(inputs: Inputs, *, plain: bool) -> Step:
-    """Return the trainer's step with the plain or the fast encoder, of equal weights."""
+def make_steps(inputs: Inputs, *, plain: bool) -> Step:
+    """Return the trainer's step with the plain or the fast encoder of equal weights."""
     method = Caam(inputs.source.dim, Caam.defaults, 0).train()
     if plain:
         encoder = PlainCapsules()
@@ -28,11 +28,11 @@ def steps(inputs: Inputs, *, plain: bool) -> Step:
 @click.option("--threads", default=1, show_default=True)
 @click.option("--rounds", default=7, show_default=True, help="Rounds of one step of each.")
 def main(cache: Path, src: str, tgt: str, threads: int, rounds: int) -> None:
-    """Time both by turns."""
+    """Time both in turn."""
     torch.set_num_threads(threads)
     keep_freed_memory()
     inputs = Inputs(cache, src, tgt)
-    plain, ours = steps(inputs, plain=True), steps(inputs, plain=False)
+    plain, ours = make_steps(inputs, plain=True), make_steps(inputs, plain=False)
     torch.manual_seed(0)
     works = {"plain": partial(measure_cpu_time, plain), "ours": partial(measure_cpu_time, ours)}
     taken = Rounds(works, rounds, warm_up=True)

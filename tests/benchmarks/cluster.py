@@ -1,4 +1,4 @@
-"""Compare emodna-prep on a local Dask cluster with local worker processes."""
+"""Compare emodna-prep on a local Dask cluster with emodna-prep with local worker processes."""
 
 import itertools
 import tempfile
@@ -17,7 +17,7 @@ from tests.pipeline.clusters import cluster
 @corpus_option
 @click.option("--rounds", default=3, show_default=True)
 def main(root: Path, corpus: str, rounds: int) -> None:
-    """Time first runs by turns: with two processes, and on a running cluster of two workers of one thread."""
+    """Time first runs in turn: with two processes, and on a running cluster of two workers with one thread each."""
     with tempfile.TemporaryDirectory() as scratch, cluster(Path(scratch, "cluster")) as running:
         for _ in range(2):
             running.add_worker(threads=1)
@@ -32,7 +32,7 @@ def main(root: Path, corpus: str, rounds: int) -> None:
     click.echo(f"{root}, whole processes, median of {rounds} rounds")
     ratio = taken.ratio("remote", "local")
     click.echo(f"--workers 2                    {taken.median('local'):7.2f} s")
-    click.echo(f"--scheduler, 2 workers here    {taken.median('remote'):7.2f} s   this / --workers 2 {ratio:6.2f}")
+    click.echo(f"--scheduler, 2 workers here    {taken.median('remote'):7.2f} s   ratio to --workers 2 {ratio:6.2f}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Compare the trainer's step with a plain loop over torch modules.
 
-Networks, weights, batches, losses and optimiser are equal; both compute the same loss before the timing. The plain
-loop follows textbooks and tutorials: `nn.Conv1d`, `nn.BatchNorm1d`, `nn.Dropout`, `nn.MaxPool1d`; an exponential
-for each kernel; indices of the confident rows; `.item()` of the loss at each step; batches from a `DataLoader`.
-Both pass the two corpora through the networks at once.
+Networks, weights, batches, losses and optimiser are equal; the benchmark checks that both compute the same loss. The
+plain loop is written as in tutorials: `nn.Conv1d`, `nn.BatchNorm1d`, `nn.Dropout`, `nn.MaxPool1d`; an exponential for
+each kernel; indices of the confident rows; `.item()` of the loss at each step; batches from a `DataLoader`. Both pass
+the two corpora through the networks at once.
 """
 
 from collections.abc import Iterator
@@ -20,15 +20,14 @@ from emodna.model.data.windows import Framer
 from emodna.model.methods import METHODS
 from emodna.pipeline.store import FeatureStore
 from tests.benchmarks.inputs import Inputs, Step, add_store_options
-from tests.benchmarks.threads import NAMES, Training, our_steps
+from tests.benchmarks.threads import NAMES, Training, make_our_steps
 from tests.benchmarks.timing import Rounds
 
 DROPOUT = 0.1
 DIM, CHANNELS, PROJECTION = 40, 64, 128
 
 
-def make_convolution(inputs: int) -> list[nn.Module]:
-    """Return the layers of a block of the backbone."""
+def make_convolution_block(inputs: int) -> list[nn.Module]:
     return [
         nn.Conv1d(inputs, CHANNELS, 3, padding=1),
         nn.BatchNorm1d(CHANNELS),
@@ -39,7 +38,7 @@ def make_convolution(inputs: int) -> list[nn.Module]:
 
 
 class Causal(nn.Module):
-    """Padding, convolution, batch norm, ReLU, dropout."""
+    """A padded convolution, batch norm, ReLU and dropout."""
 
     def __init__(self, dilation: int) -> None:
         super().__init__()
@@ -54,7 +53,7 @@ class Causal(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two causal convolutions beside the identity."""
+    """Two causal convolutions with a skip connection."""
 
     def __init__(self, dilation: int) -> None:
         super().__init__()
@@ -65,17 +64,18 @@ class Residual(nn.Module):
 
 
 class PlainNetwork(nn.Module):
-    """Backbone, temporal convolutional network, classifier."""
+    """A backbone, a temporal convolutional network and a classifier."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(*make_convolution(DIM), *make_convolution(CHANNELS), *make_convolution(CHANNELS))
+        blocks = [make_convolution_block(inputs) for inputs in (DIM, CHANNELS, CHANNELS)]
+        self.backbone = nn.Sequential(*(layer for block in blocks for layer in block))
         self.encoder = nn.Sequential(*(Residual(2**i) for i in range(5)))
         self.classifier = nn.Linear(CHANNELS, 2)
 
 
 class PlainCorpusEncoder(nn.Module):
-    """Bi-LSTM, its directions summed, and pooled."""
+    """A Bi-LSTM whose summed directions are averaged over time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class PlainCorpusEncoder(nn.Module):
 
 
 class PlainSourceOnly(nn.Module):
-    """Cross-entropy on the source."""
+    """A network trained with the cross-entropy on the source."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class PlainSourceOnly(nn.Module):
 
 
 class PlainEmoDna(PlainSourceOnly):
-    """All losses of Eq. 12."""
+    """A network trained with all losses of Eq. 12."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class PlainEmoDna(PlainSourceOnly):
         is_source = (torch.arange(len(emotion)) < n).long()
         g_emotion, g_corpus = self.projection(emotion), self.projection(corpus)
 
-        confidence, guessed = logits[n:].detach().softmax(1).max(1)
+        confidence, pseudo_labels = logits[n:].detach().softmax(1).max(1)
         self.threshold = 0.99 * self.threshold + 0.01 * confidence.mean().item()
         kept = torch.cat([torch.arange(n), n + torch.where(confidence >= self.threshold)[0]])
 
@@ -130,7 +130,7 @@ class PlainEmoDna(PlainSourceOnly):
             F.cross_entropy(self.corpus_classifier(corpus), is_source),
             decouple,
             mk_mmd(emotion, n),
-            0.1 * supervised_contrastive(g_emotion[kept], torch.cat([labels, guessed])[kept]),
+            0.1 * supervised_contrastive(g_emotion[kept], torch.cat([labels, pseudo_labels])[kept]),
         ]
 
 
@@ -170,26 +170,24 @@ class Utterances(Dataset[tuple[Tensor, int]]):
 
 
 def iterate_batches(dataset: Utterances) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches without end."""
     while True:
         yield from DataLoader(dataset, batch_size=64, shuffle=True, drop_last=True)
 
 
 def check_losses(ours: nn.Module, plain: PlainSourceOnly, sources: SourceStream, targets: TargetStream) -> None:
-    """Assert that both models compute the same loss without dropout."""
+    """Assert that both models compute the same loss if dropout is off."""
     source, target = sources.batch(0), targets.batch(0)
     dropouts = [layer for layer in [*ours.modules(), *plain.modules()] if isinstance(layer, nn.Dropout)]
     for layer in dropouts:
         layer.p = 0.0
-    mine = ours.losses(source, target, torch.tensor(0))  # type: ignore[operator]
-    total, other = sum(mine.values()), sum(plain.losses(source.features, source.labels, target.features))
-    torch.testing.assert_close(total, other, rtol=1e-4, atol=1e-4)
+    loss = sum(ours.losses(source, target, torch.tensor(0)).values())  # type: ignore[operator]
+    plain_loss = sum(plain.losses(source.features, source.labels, target.features))
+    torch.testing.assert_close(loss, plain_loss, rtol=1e-4, atol=1e-4)
     for layer in dropouts:
         layer.p = DROPOUT
 
 
 def make_plain_steps(inputs: Inputs, name: str) -> Step:
-    """Return the step of the plain loop."""
     plain = (PlainEmoDna if name == "emo-dna" else PlainSourceOnly)().train()
     method = METHODS[name](DIM, METHODS[name].defaults, 0).train()
     plain.load_state_dict(method.state_dict(), strict=False)
@@ -213,19 +211,19 @@ def make_plain_steps(inputs: Inputs, name: str) -> Step:
 @click.option("--threads", default=1, show_default=True)
 @click.option("--rounds", default=25, show_default=True, help="Rounds of 4 steps of each.")
 def main(cache: Path, src: str, tgt: str, threads: int, rounds: int) -> None:
-    """Time both by turns, each in its own process."""
+    """Time both in turn, each in its own process."""
     click.echo(
         f"{src} -> {tgt}, 64 + 64 utterances, {threads} thread(s), CPU time, median of {rounds} rounds of 4 steps"
     )
     for name in NAMES:
-        plain, ours = (Training(build, cache, src, tgt, name, threads) for build in (make_plain_steps, our_steps))
-        works = {"plain": plain, "ours": ours}
-        taken = Rounds({loop: lambda each=each: each.take(4).cpu for loop, each in works.items()}, rounds)
+        builders = {"plain": make_plain_steps, "ours": make_our_steps}
+        trainings = {loop: Training(build, cache, src, tgt, name, threads) for loop, build in builders.items()}
+        taken = Rounds({loop: lambda each=each: each.take(4).cpu for loop, each in trainings.items()}, rounds)
         plain_ms, ours_ms = (1e3 * taken.median(loop) / 4 for loop in ("plain", "ours"))
         ratio = taken.ratio("plain", "ours")
         click.echo(f"{name:12} plain loop {plain_ms:7.1f} ms   ours {ours_ms:7.1f} ms   ratio {ratio:.2f}")
-        for each in (plain, ours):
-            each.end()
+        for training in trainings.values():
+            training.stop()
 
 
 if __name__ == "__main__":

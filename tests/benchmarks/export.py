@@ -13,24 +13,24 @@ from emodna.pipeline.export import FORMATS
 from emodna.pipeline.store import FeatureStore
 from tests.benchmarks.timing import measure_time
 
-#: A process that exports and prints seconds, bytes, and peak MB of memory without mapped files.
+#: A program that exports a store, and prints seconds, bytes and peak memory without mapped files in MB.
 _EXPORT = """
 import re, sys, threading, time
 from pathlib import Path
 from emodna.pipeline.export import export_store, load_format
 from emodna.pipeline.store import FeatureStore
 
-def own_mb():
+def read_anonymous_mb():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
 
 store, name, place = FeatureStore(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 load_format(name)
-before, peak = own_mb(), [0.0]
-def count(_):
-    peak[0] = max(peak[0], own_mb())
+before, peak = read_anonymous_mb(), [0.0]
+def measure_peak(_):
+    peak[0] = max(peak[0], read_anonymous_mb())
 began = time.perf_counter()
-done = export_store(store, name, place, force=False, on_progress=count)
-print(time.perf_counter() - began, done.bytes, max(peak[0], own_mb()) - before)
+done = export_store(store, name, place, force=False, on_progress=measure_peak)
+print(time.perf_counter() - began, done.bytes, max(peak[0], read_anonymous_mb()) - before)
 """
 
 
@@ -38,7 +38,7 @@ print(time.perf_counter() - began, done.bytes, max(peak[0], own_mb()) - before)
 @click.argument("stores", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--rounds", default=3, show_default=True)
 def main(stores: tuple[Path, ...], rounds: int) -> None:
-    """Export each of STORES in each format, by turns with a plain copy of its folder (Linux)."""
+    """Export each of STORES in each format, in turn with a plain copy of its folder (Linux only)."""
     for path in stores:
         store = FeatureStore(path)
         size = int(store.frames.sum(dtype="int64")) * store.dim * 4

@@ -1,7 +1,4 @@
-"""Compare emodna-bench run with the same runs one after another.
-
-python -m tests.benchmarks.grid --help
-"""
+"""Compare emodna-bench run with the same runs by emodna-fit, one after another."""
 
 import json
 import os
@@ -22,7 +19,7 @@ from tests.benchmarks.timing import Rounds, time_process
 
 
 def run_grid(options: Sequence[str], out: Path, workers: int, threads: int) -> dict[str, Any]:
-    """Run the grid; return the JSON of emodna-bench run with the wall time of the process."""
+    """Run the grid with emodna-bench; return its JSON with the wall time of the process."""
     command = [str(Path(sys.executable).with_name("emodna-bench")), "run", *options, "--out", str(out)]
     command += ["--workers", str(workers), "--threads", str(threads), "--json", "--quiet"]
     shutil.rmtree(out, ignore_errors=True)
@@ -31,22 +28,21 @@ def run_grid(options: Sequence[str], out: Path, workers: int, threads: int) -> d
     return {**json.loads(done.stdout), "seconds": time.perf_counter() - began}
 
 
-def run_one_by_one(bench: Experiment, cache: Path, out: Path, threads: int) -> float:
+def run_one_by_one(experiment: Experiment, cache: Path, out: Path, threads: int) -> float:
     """Run the same runs with emodna-fit, one after another; return the seconds."""
     shutil.rmtree(out, ignore_errors=True)
     seconds = 0.0
-    for number, cell in enumerate(bench.runs):
-        settings = [part for key, value in cell.method.overrides.items() for part in ("--set", f"{key}={value}")]
-        command = [Path(sys.executable).with_name("emodna-fit"), "--src", cell.src, "--tgt", cell.tgt]
-        command += ["--task", cell.task, "--method", cell.method.name, "--seed", cell.seed, *settings]
-        command += ["--steps", bench.arguments(cell)["steps"], "--threads", threads, "--device", "cpu"]
+    for number, run in enumerate(experiment.runs):
+        settings = [part for key, value in run.method.overrides.items() for part in ("--set", f"{key}={value}")]
+        command = [Path(sys.executable).with_name("emodna-fit"), "--src", run.src, "--tgt", run.tgt]
+        command += ["--task", run.task, "--method", run.method.name, "--seed", run.seed, *settings]
+        command += ["--steps", experiment.arguments(run)["steps"], "--threads", threads, "--device", "cpu"]
         command += ["--cache", cache, "--out", out / str(number), "--json", "--quiet"]
         seconds += time_process(*command, env=limit_threads(threads))
     return seconds
 
 
 def limit_threads(threads: int) -> dict[str, str]:
-    """Return the environment of a process with this number of threads."""
     return {**os.environ, "OMP_NUM_THREADS": str(threads)}
 
 
@@ -57,8 +53,8 @@ def limit_threads(threads: int) -> dict[str, str]:
 @click.option("--tasks", multiple=True, default=("arousal",), show_default=True)
 @click.option("--seeds", default=1, show_default=True)
 @click.option("--steps", default=100, show_default=True)
-@click.option("--rounds", default=3, show_default=True, help="Rounds of all ways.")
-@click.option("--cores", default=2, show_default=True, help="Number of one-thread runs, or of threads of one run.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of all ways, in turn.")
+@click.option("--cores", default=2, show_default=True, help="Runs of one thread, or threads of one run.")
 def main(
     cache: Path,
     corpora: tuple[str, ...],
@@ -92,12 +88,12 @@ def main(
             ),
         }
         taken = Rounds(ways, rounds)
-        cells = len(Experiment.read(out / "side").runs)
+        runs = len(Experiment.read(out / "side").runs)
     first, *others = ways
-    click.echo(f"{cells} runs of {steps} steps, {rounds} rounds")
+    click.echo(f"{runs} runs of {steps} steps, {rounds} rounds")
     for way in others:
-        click.echo(f"{way}: {taken.ratio(way, first):.2f} times the seconds of {first} (median of the rounds)")
-    click.echo(f"harness: {median(costs):.2f} s per run (workers x wall - the runs' own seconds)")
+        click.echo(f"{way}: {taken.ratio(way, first):.2f} times as long as {first} (median of the rounds)")
+    click.echo(f"overhead: {median(costs):.2f} s per run (workers x wall time - time of the runs)")
 
 
 if __name__ == "__main__":

@@ -38,19 +38,19 @@ def add_store_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_recording(path: Path, channel: int = 0) -> tuple[NDArray[np.float32], int]:
-    """Return the samples of a file and their rate in Hz."""
+    """Return the samples of a file and their sample rate in Hz."""
     with path.open("rb") as stream:
         recording = decode(stream, channel=channel)
     return recording.samples, recording.sample_rate
 
 
 def read_at(path: Path, rate: int, channel: int = 0) -> NDArray[np.float32]:
-    """Return the samples of a file at a rate in Hz."""
+    """Return the samples of a file at a sample rate in Hz."""
     return resample(*read_recording(path, channel), rate)
 
 
 class Inputs:
-    """Batches of 64 utterances from two stores, like in a run."""
+    """Batches of 64 utterances from two stores, as in a run."""
 
     def __init__(self, cache: Path, src: str, tgt: str) -> None:
         config = TrainConfig()
@@ -59,14 +59,16 @@ class Inputs:
         silence = rebuild_feature_set(self.source.snapshot.parameters).silence
         self.framer = Framer(config.frames, config.padding, statistics, silence)
         labels = self.source.labels("arousal")
-        facts = DataSummary.of([(self.source, labels)], self.target, config.frames, config.batch_size)
-        self.languages = facts.languages
-        self.mine, other = (CorpusWindows(store, self.framer, self.languages) for store in (self.source, self.target))
-        self.sources = SourceStream([(self.mine, labels)], batch_size=64, seed=0)
-        self.targets = TargetStream(other, batch_size=64, seed=0)
+        summary = DataSummary.of([(self.source, labels)], self.target, config.frames, config.batch_size)
+        self.languages = summary.languages
+        self.source_windows, target_windows = (
+            CorpusWindows(store, self.framer, self.languages) for store in (self.source, self.target)
+        )
+        self.sources = SourceStream([(self.source_windows, labels)], batch_size=64, seed=0)
+        self.targets = TargetStream(target_windows, batch_size=64, seed=0)
 
     def make_steps(self, method: Method) -> Step:
-        """Return a function that does the trainer's next step with a method, including its batches."""
+        """Return a function that loads the next batches and takes a training step with a method."""
         update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), torch.device("cpu"))
         numbers = itertools.count()
 

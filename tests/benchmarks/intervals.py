@@ -1,4 +1,4 @@
-"""Measure the coverage of 95 % intervals of the UAR by number of speakers, and their time beside scipy's bootstrap."""
+"""Measure the coverage of 95 % intervals of the UAR by number of speakers, and compare their time with scipy's."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from emodna.model.evaluation.intervals import Resampling, resample_speakers, res
 from emodna.model.metrics import compute_scores
 from tests.benchmarks.timing import Rounds, measure_cpu_time
 
-#: Speakers, and utterances of each: like SAVEE, EMODB, RAVDESS, and a larger corpus.
+#: Number of speakers, and of utterances of each: as in SAVEE, EMODB, RAVDESS and a larger corpus.
 SIZES = ((4, 120), (10, 54), (24, 60), (90, 60))
-#: Standard deviation of a class's recall between speakers.
+#: Standard deviations of the recall of a class over speakers.
 DEVIATIONS = (0.0, 0.05, 0.1, 0.15)
 RECALL = 0.7
 
 
 def simulate_confusions(rng: np.random.Generator, speakers: int, each: int, deviation: float) -> NDArray[np.int64]:
-    """Return confusions (speakers, 4) of speakers whose recalls vary around one mean."""
+    """Return confusions (speakers, 4) of speakers whose recalls vary around `RECALL`."""
     recalls = np.full((speakers, 2), RECALL)
     if deviation:
         strength = RECALL * (1 - RECALL) / deviation**2 - 1  # of a beta distribution
@@ -32,34 +32,32 @@ def measure_coverage(
     rng: np.random.Generator, trials: int, speakers: int, each: int, deviation: float
 ) -> tuple[float, float]:
     """Return the percent of trials whose intervals over utterances and over speakers contain the true UAR."""
-    resampling, held = Resampling(resamples=1000), np.zeros(2)
+    resampling, covered = Resampling(resamples=1000), np.zeros(2)
     for _ in range(trials):
         counts = simulate_confusions(rng, speakers, each, deviation)
-        for place, found in enumerate(
-            (resample_utterances(counts.sum(axis=0), resampling), resample_speakers(counts, resampling))
-        ):
-            held[place] += found["uar"][0] <= 100 * RECALL <= found["uar"][1]
-    utterances, by_speakers = 100 * held / trials
-    return float(utterances), float(by_speakers)
+        intervals = resample_utterances(counts.sum(axis=0), resampling), resample_speakers(counts, resampling)
+        covered += [interval["uar"][0] <= 100 * RECALL <= interval["uar"][1] for interval in intervals]
+    over_utterances, over_speakers = (100 * covered / trials).tolist()
+    return over_utterances, over_speakers
 
 
 def bootstrap_with_scipy(counts: NDArray[np.int64], resamples: int) -> object:
-    """Compute the same scores by drawing utterances one by one."""
-    kind = np.repeat(np.arange(4), counts)
+    """Compute the same intervals by drawing utterances one by one."""
+    outcomes = np.repeat(np.arange(4), counts)
 
     def statistic(rows: Any, axis: int) -> Any:
-        return compute_scores(np.stack([(kind[rows] == each).sum(axis) for each in range(4)], axis=-1)).T
+        return compute_scores(np.stack([(outcomes[rows] == each).sum(axis) for each in range(4)], axis=-1)).T
 
     return scipy.stats.bootstrap(
-        (np.arange(len(kind)),), statistic, n_resamples=resamples, method="percentile", rng=0, batch=200
+        (np.arange(len(outcomes)),), statistic, n_resamples=resamples, method="percentile", rng=0, batch=200
     )
 
 
 @click.command()
 @click.option("--trials", default=1000, show_default=True, help="Simulated corpora per row.")
-@click.option("--rounds", default=5, show_default=True, help="Rounds of both, by turns.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds of both, in turn.")
 def main(trials: int, rounds: int) -> None:
-    """Print coverage, then times."""
+    """Print the coverage, then the times."""
     rng = np.random.default_rng(0)
     click.echo(f"percent of {trials} simulated corpora whose interval contains the true UAR of {100 * RECALL:g}: "
                "over utterances / over speakers")  # fmt: skip

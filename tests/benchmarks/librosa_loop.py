@@ -8,7 +8,6 @@ import numpy as np
 
 
 def extract_with_librosa(root: Path, dest: Path) -> None:
-    """Write the MFCCs of each recording."""
     for path in sorted(root.rglob("*.wav")):
         samples, rate = librosa.load(path)
         np.save(dest / f"{path.stem}.npy", librosa.feature.mfcc(y=samples, sr=rate, n_mfcc=40))

@@ -1,7 +1,7 @@
 """Measure the cost of loading batches: python -m tests.benchmarks.loader [--cache DIR] [--device cuda].
 
-First come real trainings, with the share of time that they wait for batches; then batches alone, in utterances per
-second of this loader and of a `DataLoader` over h5py with 0, 1 and 2 workers. Rounds are interleaved; the results are
+Measures trainings, with the share of time that they wait for batches. Then measures batches alone, in utterances per
+second, of this loader and of a `DataLoader` over h5py with 0, 1 and 2 workers. Rounds are interleaved; results are
 medians.
 """
 
@@ -25,7 +25,7 @@ from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import SourceStream, TargetStream
 from emodna.model.methods import METHODS
 from emodna.model.run_folder import RunFolder
-from emodna.model.run_training.loop import Timing, train
+from emodna.model.training.loop import Timing, train
 from emodna.pipeline.store import FeatureStore
 from tests.benchmarks.inputs import Inputs, add_store_options
 from tests.benchmarks.timing import Rounds
@@ -69,7 +69,6 @@ def run_training(
     device: torch.device,
     steps: int,
 ) -> Timing:
-    """Train for `steps` steps on features of `dim` coefficients."""
     kind = METHODS[method]
     with tempfile.TemporaryDirectory() as folder:
         return train(
@@ -86,7 +85,7 @@ def run_training(
 
 
 def iterate_loader(inputs: Inputs, residency: Residency, device: torch.device, batches: int) -> Iterator[object]:
-    """Return pairs of batches from this project's loader."""
+    """Yield pairs of batches from this project's loader."""
     with Loader(inputs.sources, inputs.targets, range(batches), device, residency) as loader:
         for _ in range(batches):
             yield next(loader)
@@ -107,11 +106,11 @@ def iterate_dataloader(inputs: Inputs, workers: int, device: torch.device, batch
     yield from zip(repeat_batches(inputs.source), repeat_batches(inputs.target), strict=True)
 
 
-def measure_rate(loaded: Iterator[object], batches: int) -> float:
+def measure_rate(batch_pairs: Iterator[object], batches: int) -> float:
     """Return utterances per second, without the first pair of batches, which starts workers and opens files."""
-    next(loaded)
+    next(batch_pairs)
     began = time.perf_counter()
-    for _ in loaded:
+    for _ in batch_pairs:
         pass
     return 2 * CONFIG.batch_size * (batches - 1) / (time.perf_counter() - began)
 
@@ -147,7 +146,7 @@ def main(
             for way in ways:
                 streams = inputs.sources, inputs.targets
                 timings[method, way].append(run_training(inputs.source.dim, streams, method, way, where, steps))
-    click.echo(f"\n{'run_training':28} {'ms a step':>10} {'ms blocked':>11} {'share':>7}")
+    click.echo(f"\n{'training':28} {'ms a step':>10} {'ms blocked':>11} {'share':>7}")
     for (method, way), each in timings.items():
         step = median(timing.seconds / timing.steps for timing in each)
         blocked = median(timing.blocked_seconds / timing.steps for timing in each)

@@ -1,7 +1,4 @@
-"""Measure the CPU time of a training step of every method, in one process.
-
-python -m tests.benchmarks.methods_step --help
-"""
+"""Measure the CPU time of a training step of every method, in one process."""
 
 import itertools
 from collections.abc import Callable
@@ -24,17 +21,17 @@ from tests.benchmarks.timing import Rounds, measure_cpu_time
 
 
 def make_steps(name: str, inputs: Inputs) -> dict[str, Callable[[], float]]:
-    """Return the timed step of each phase of a method, at its defaults, on the inputs."""
+    """Return a function for each phase of a method that takes a step and returns its CPU time."""
     kind = METHODS[name]
     defaults = kind.defaults
-    if hasattr(defaults, "languages"):  # as a run fills it in
+    if hasattr(defaults, "languages"):  # a run sets it from its data
         defaults = replace(defaults, languages=len(inputs.languages))
     method = kind(inputs.source.dim, defaults, 0).train()
     update = Update(method, make_optimizers(method.parameter_groups(), TrainConfig()), torch.device("cpu"))
     labelled = inputs.sources
     if method.supervision == "oracle-folds":
-        everything = [inputs.source.labels("arousal")] * defaults.folds
-        labelled = FoldStream(inputs.mine, everything, batch_size=64, seed=0)
+        labels = [inputs.source.labels("arousal")] * defaults.folds
+        labelled = FoldStream(inputs.source_windows, labels, batch_size=64, seed=0)
 
     def take(phase: Phase, numbers: "itertools.count[int]") -> float:
         number = next(numbers)
@@ -50,7 +47,7 @@ def make_steps(name: str, inputs: Inputs) -> dict[str, Callable[[], float]]:
 @add_store_options
 @click.option("--rounds", default=7, show_default=True)
 def main(cache: Path, src: str, tgt: str, rounds: int) -> None:
-    """Time one step of each method by turns on one thread, and print the medians."""
+    """Time one step of each method in turn on one thread, and print the medians."""
     torch.set_num_threads(1)
     keep_freed_memory()
     inputs = Inputs(cache, src, tgt)

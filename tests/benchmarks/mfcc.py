@@ -18,7 +18,7 @@ from tests.benchmarks.timing import Rounds, measure_cpu_time
 @click.command()
 @root_option
 @click.option("--files", default=120, show_default=True)
-@click.option("--rounds", default=7, show_default=True, help="Rounds of both, by turns.")
+@click.option("--rounds", default=7, show_default=True, help="Rounds of both, in turn.")
 def main(root: Path, files: int, rounds: int) -> None:
     """Time both with one thread, and compare their output."""
     features = MfccSet()
@@ -33,18 +33,18 @@ def main(root: Path, files: int, rounds: int) -> None:
 
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        worst = max(float(np.abs(features.extract(each)[0].T - compute_reference(each)).max()) for each in audio)
+        difference = max(float(np.abs(features.extract(each)[0].T - compute_reference(each)).max()) for each in audio)
         works = {"emodna": lambda: extract_all(features.extract), "librosa": lambda: extract_all(compute_reference)}
         taken = Rounds(works, rounds)
-    least = taken.best("librosa") / taken.best("emodna")
+    best_ratio = taken.best("librosa") / taken.best("emodna")
     click.echo(
         f"{len(audio)} files of {root}, {duration:.0f} s of audio, one core, CPU time, median of {rounds} rounds"
     )
     click.echo(f"emodna               {duration / taken.median('emodna'):6.0f} x real time")
     click.echo(f"librosa.feature.mfcc {duration / taken.median('librosa'):6.0f} x real time")
     click.echo(
-        f"ratio                {taken.ratio('librosa', 'emodna'):6.2f}   of the fastest rounds {least:.2f}   "
-        f"largest difference {worst:.1e}"
+        f"ratio                {taken.ratio('librosa', 'emodna'):6.2f}   of the fastest rounds {best_ratio:.2f}   "
+        f"largest difference {difference:.1e}"
     )
 
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -60,12 +59,12 @@ ALTERATIONS: dict[str, Alteration] = {
     "to full scale": lambda x, s, _: (x * (0.99 / np.abs(x).max()), s),
     "6 dB louder, clipped": lambda x, s, _: (np.clip(2 * x, -1, 1), s),
     "FLAC, half as loud": lambda x, s, _: _encode(0.5 * x, s, format="FLAC", subtype="PCM_16"),
-    "MP3, libsndfile's default": lambda x, s, _: _encode(x, s, format="MP3", subtype="MPEG_LAYER_III"),
-    "MP3, its smallest": lambda x, s, _: _encode(
+    "MP3, default": lambda x, s, _: _encode(x, s, format="MP3", subtype="MPEG_LAYER_III"),
+    "MP3, smallest": lambda x, s, _: _encode(
         x, s, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.95, bitrate_mode="CONSTANT"
     ),
     "OGG Vorbis, default": lambda x, s, _: _encode(x, s, format="OGG", subtype="VORBIS"),
-    "OGG Vorbis, its smallest": lambda x, s, _: _encode(x, s, format="OGG", subtype="VORBIS", compression_level=1.0),
+    "OGG Vorbis, smallest": lambda x, s, _: _encode(x, s, format="OGG", subtype="VORBIS", compression_level=1.0),
     "to 44.1 kHz": _resample_to(44_100),
     "to 16 kHz": _resample_to(16_000),
     "to 8 kHz": _resample_to(8_000),
@@ -90,9 +89,11 @@ ALTERATIONS: dict[str, Alteration] = {
     help="Folder of WAVs; repeatable.",
 )  # fmt: skip
 @click.option("--feature-set", "name", default="mfcc40", show_default=True)
-@click.option("--scale", default="1440,5760,23040", show_default=True, help="Sizes of synthetic stores; empty: none.")
+@click.option(
+    "--scale", default="1440,5760,23040", show_default=True, help="Sizes of synthetic stores; empty for none."
+)
 def main(roots: tuple[Path, ...], name: str, scale: str) -> None:
-    """Print recall by alteration, false positives, and time and memory by size of the store."""
+    """Print the recall of each alteration, the false positives, and time and memory by size of the store."""
     files = [path for root in roots for path in sorted(root.rglob("*.wav"))]
     with tempfile.TemporaryDirectory() as folder:
         plain = _make_store(Path(folder) / "plain", name, ((path.name, *read_recording(path)) for path in files))
@@ -102,14 +103,14 @@ def main(roots: tuple[Path, ...], name: str, scale: str) -> None:
                    f"{len(found)} groups of altered copies")  # fmt: skip
         for group in found:
             click.echo(f"  {group.similarity:.3f} {' '.join(plain.ids[row] for row in group.rows)}")
-        twins = {plain.ids[row] for group in equal for row in group.rows[1:]}
-        _measure_recall(Path(folder) / "copies", name, [path for path in files if path.name not in twins])
+        repeated = {plain.ids[row] for group in equal for row in group.rows[1:]}
+        _measure_recall(Path(folder) / "copies", name, [path for path in files if path.name not in repeated])
         if scale:
             click.echo(
                 "utterances | survey, CPU s | altered copies, CPU s | planted of 100 found | largest resident MB"
             )
         for size in map(int, filter(None, scale.split(","))):
-            store = _make_chimeras(Path(folder) / str(size), plain, size)
+            store = _make_synthetic_store(Path(folder) / str(size), plain, size)
             command = [sys.executable, "-m", "tests.benchmarks.near_duplicates", "--cost", str(store)]
             click.echo(
                 f"{size:10} | {subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout}", nl=False
@@ -130,52 +131,49 @@ def _make_store(folder: Path, name: str, recordings: Iterator[tuple[str, Samples
 
 
 def _measure_recall(folder: Path, name: str, files: list[Path]) -> None:
-    """Print the recall for a store of every recording and one altered copy of it."""
+    """Print the recall for a store of every recording and one altered copy of each."""
     random = np.random.default_rng(0)
     order = random.permutation(len(files))
-    altered = {files[number].name: turn % len(ALTERATIONS) for turn, number in enumerate(order.tolist())}
     kinds = list(ALTERATIONS)
+    kind_of = {files[number].name: kinds[turn % len(kinds)] for turn, number in enumerate(order.tolist())}
 
     def recordings() -> Iterator[tuple[str, Samples, int]]:
         for path in files:
             samples, rate = read_recording(path)
             yield path.name, samples, rate
-            kind = kinds[altered[path.name]]
-            yield f"copy {path.name}", *ALTERATIONS[kind](samples, rate, random)
+            yield f"copy {path.name}", *ALTERATIONS[kind_of[path.name]](samples, rate, random)
 
     store = _make_store(folder, name, recordings())
-    figures, equal = survey_store(store)[1], find_equal_audio(store)
-    groups = [*equal, *find_altered_copies(store, figures, equal)]  # some alterations change nothing
-    right, wrong, together = defaultdict(int), [], set()
-    for group in groups:
+    statistics, equal = survey_store(store)[1], find_equal_audio(store)
+    found, false_groups = set(), []
+    for group in [*equal, *find_altered_copies(store, statistics, equal)]:  # some alterations change nothing
         originals = {store.ids[row].removeprefix("copy ") for row in group.rows}
-        together |= originals if len(originals) == 1 else set()
-        wrong += [sorted(originals)] if len(originals) > 1 else []
-    limited = np.isfinite(find_band_limits(store, figures, make_feature_set(name)))
-    cut = defaultdict(int)
-    for id, limit in zip(store.ids, limited, strict=True):
-        cut[kinds[altered[id.removeprefix("copy ")]] if id.startswith("copy ") else "(originals)"] += int(limit)
-    for path, kind in altered.items():
-        right[kinds[kind]] += path in together
+        if len(originals) == 1:
+            found |= originals
+        else:
+            false_groups.append(sorted(originals))
+    limits = find_band_limits(store, statistics, make_feature_set(name))
+    limited = {id for id, limit in zip(store.ids, limits, strict=True) if np.isfinite(limit)}
     click.echo("alteration | copies | found % | band-limited")
     for kind in kinds:
-        copies = sum(kinds[each] == kind for each in altered.values())
-        click.echo(f"{kind} | {copies} | {100 * right[kind] / copies:.1f} | {cut[kind]}")
-    click.echo(f"band-limited originals: {cut['(originals)']} of {len(files)}")
-    click.echo(f"groups of different recordings: {len(wrong)}")
-    for each in wrong:
-        click.echo(f"  {' '.join(each)}")
+        originals = {original for original, each in kind_of.items() if each == kind}
+        band_limited = sum(f"copy {original}" in limited for original in originals)
+        click.echo(f"{kind} | {len(originals)} | {100 * len(originals & found) / len(originals):.1f} | {band_limited}")
+    click.echo(f"band-limited originals: {len(limited & kind_of.keys())} of {len(files)}")
+    click.echo(f"groups of different recordings: {len(false_groups)}")
+    for ids in false_groups:
+        click.echo(f"  {' '.join(ids)}")
 
 
-def _make_chimeras(folder: Path, source: FeatureStore, size: int, planted: int = 100) -> Path:
+def _make_synthetic_store(folder: Path, source: FeatureStore, size: int, planted: int = 100) -> Path:
     """Write a store of utterances joined from two recordings, stretched and tilted, with `planted` altered copies."""
     random = np.random.default_rng(size)
     parameters, features = MfccSet().parameters(), []
     for _ in range(size - planted):
         one, other = (source[int(row)] for row in random.integers(len(source), size=2))
         joined = np.concatenate([one[: len(one) // 2], other[len(other) // 2 :]])
-        places = np.arange(0, len(joined), random.uniform(0.8, 1.25)).astype(int)
-        features.append(joined[places] * random.uniform(0.8, 1.2, joined.shape[1]).astype(np.float32))
+        frames = np.arange(0, len(joined), random.uniform(0.8, 1.25)).astype(int)
+        features.append(joined[frames] * random.uniform(0.8, 1.2, joined.shape[1]).astype(np.float32))
     for row in random.choice(size - planted, planted, replace=False):
         copy = features[row][2:].copy()
         features.append(copy + random.normal(0, 0.5, copy.shape).astype(np.float32))
@@ -183,14 +181,14 @@ def _make_chimeras(folder: Path, source: FeatureStore, size: int, planted: int =
     count, files, rows = layout.count_shards(size), [], []
     ids = sorted((layout.assign_shard(str(number), count), str(number), number) for number in range(size))
     for shard in range(count):
-        mine = [each for each in ids if each[0] == shard]
-        arrays = [features[number] for _, _, number in mine]
-        files.append(write_shard(folder, shard, parameters, [id for _, id, _ in mine], arrays))
+        rows_of_shard = [each for each in ids if each[0] == shard]
+        arrays = [features[number] for _, _, number in rows_of_shard]
+        files.append(write_shard(folder, shard, parameters, [id for _, id, _ in rows_of_shard], arrays))
         offset = 0
-        for (_, id, number), array in zip(mine, arrays, strict=True):
+        for (_, id, number), array in zip(rows_of_shard, arrays, strict=True):
             rows.append(
                 dict.fromkeys(layout.INDEX_SCHEMA.names)
-                | {"id": id, "path": id, "corpus": "chimeras", "sample_rate": 48_000, "channels": 1}
+                | {"id": id, "path": id, "corpus": "synthetic", "sample_rate": 48_000, "channels": 1}
                 | {"duration": len(array) * 512 / 22_050, "frames": len(array), "peak_db": 20.0, "shard": shard}
                 | {"offset": offset, "feature_crc": compute_feature_crc(array)}
                 | {"audio_sha256": hashlib.sha256(str(number).encode()).hexdigest()}
@@ -198,7 +196,7 @@ def _make_chimeras(folder: Path, source: FeatureStore, size: int, planted: int =
             offset += len(array)
     files.append(write_table(folder, "index", pa.Table.from_pylist(rows, layout.INDEX_SCHEMA)))
     snapshot = Snapshot(
-        corpus="chimeras", feature_set=MfccSet().name, parameters=parameters, libraries={}, root="", licence="",
+        corpus="synthetic", feature_set=MfccSet().name, parameters=parameters, libraries={}, root="", licence="",
         citation="", counts={"utterances": size, "rejected": 0}, fingerprint="", files=files, created="",
     )  # fmt: skip
     document = asdict(snapshot) | {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
@@ -207,11 +205,11 @@ def _make_chimeras(folder: Path, source: FeatureStore, size: int, planted: int =
 
 
 def measure_cost(store: FeatureStore) -> None:
-    """Print the time of the two long parts, the number of planted copies found, and the memory of this process."""
+    """Print the CPU times of survey and search, the number of planted copies found, and the peak memory."""
     began = time.process_time()
-    figures = survey_store(store)[1]
+    statistics = survey_store(store)[1]
     surveyed = time.process_time()
-    groups = find_altered_copies(store, figures, [])
+    groups = find_altered_copies(store, statistics, [])
     done = time.process_time()
     found = sum(int(store.ids[row]) >= len(store) - 100 for group in groups for row in group.rows)
     click.echo(f"{surveyed - began:13.1f} | {done - surveyed:21.1f} | {found:20} | {_read_peak_mb():.0f}")

@@ -1,6 +1,6 @@
 """Compare a run exported to ONNX with emodna on real recordings: largest difference, size and rate.
 
-Both predict each recording by turns, decoded and resampled beforehand, with one thread.
+Both predict each recording in turn with one thread. Decoding and resampling are not timed.
 """
 
 import tempfile
@@ -38,7 +38,7 @@ def main(run: Path, folders: tuple[Path, ...], every: int, rounds: int) -> None:
     rate = model.features.sample_rate
     for folder in folders:
         paths = sorted(folder.rglob("*.wav"))[::every]
-        worst, where, audio, spent = 0.0, "", 0.0, {"emodna": 0.0, "onnxruntime": 0.0}
+        largest, largest_in, audio, spent = 0.0, "", 0.0, {"emodna": 0.0, "onnxruntime": 0.0}
         for path in paths:
             waveform = read_at(path, rate, model.features.channel)
             audio += rounds * len(waveform) / rate
@@ -50,12 +50,12 @@ def main(run: Path, folders: tuple[Path, ...], every: int, rounds: int) -> None:
                 found = float(session.run(["probability"], {"waveform": waveform[None]})[0][0])
                 spent["emodna"] += between - began
                 spent["onnxruntime"] += time.perf_counter() - between
-            if not abs(found - expected) <= worst:
-                worst, where = abs(found - expected), path.name
+            if not abs(found - expected) <= largest:
+                largest, largest_in = abs(found - expected), path.name
         rates = ", ".join(f"{name} {audio / seconds:.0f} x real time" for name, seconds in spent.items())
         click.echo(
-            f"{folder}: {len(paths)} recordings, largest difference in probability {worst:.1e} ({where}); {rates}; "
-            f"onnxruntime {spent['emodna'] / spent['onnxruntime']:.2f} x emodna"
+            f"{folder}: {len(paths)} recordings, largest difference in probability {largest:.1e} ({largest_in}); "
+            f"{rates}; onnxruntime {spent['emodna'] / spent['onnxruntime']:.2f} x emodna"
         )
 
 

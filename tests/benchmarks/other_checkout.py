@@ -4,8 +4,7 @@
     python -m tests.benchmarks.other_checkout speed OTHER_PYTHON --data DIR
 
 OTHER_PYTHON is the interpreter of the other checkout's environment, such as `../other/.venv/bin/python`; DIR contains
-`ravdess/` and `emodb/`. Both sides are used through the interface of every version: the commands, `FeatureStore` and
-`MfccSet`.
+`ravdess/` and `emodb/`. The comparison needs only commands, `FeatureStore` and `MfccSet`, which all versions have.
 """
 
 import json
@@ -14,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,11 +24,12 @@ from safetensors.numpy import load_file
 
 from emodna.model.methods import METHODS
 from emodna.pipeline.store import FeatureStore
+from tests.benchmarks.timing import measure_time
 
 CORPORA: Final = ("ravdess", "emodb")
 SIDES: Final = ("other", "this")
 
-MFCC_RATE: Final = """
+MEASURE_MFCC: Final = """
 import sys, time
 from pathlib import Path
 import soundfile, soxr, torch
@@ -50,7 +49,7 @@ with threadpool_limits(1):
     print(time.thread_time() - began)
 """
 
-OPENING: Final = """
+MEASURE_OPEN: Final = """
 import sys, time
 from emodna.pipeline.store import FeatureStore
 FeatureStore(sys.argv[1])
@@ -67,12 +66,12 @@ def main() -> None:
 
 
 def _find_interpreters(other: Path) -> dict[str, Path]:
-    """Return the interpreter of each side, unresolved: a link belongs to an environment."""
+    """Return the interpreter of each side. Keeps links, since each environment has its own."""
     return {"other": other.absolute(), "this": Path(sys.executable)}
 
 
 def _run(python: Path, command: str, *arguments: object) -> str:
-    """Run a command of the checkout, or `python`; return its standard output."""
+    """Run `python` or another command of the environment; return its standard output."""
     program = python if command == "python" else python.with_name(command)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("EMODNA_", "PYTHONPATH"))}
     done = subprocess.run(
@@ -84,7 +83,6 @@ def _run(python: Path, command: str, *arguments: object) -> str:
 
 
 def _prepare(python: Path, data: Path, corpus: str, cache: Path) -> Path:
-    """Prepare a corpus; return the path of its store."""
     options = ("--corpus", corpus, "--root", data / corpus, "--cache", cache, "--json")
     (report,) = json.loads(_run(python, "emodna-prep", *options))
     return Path(report["store"])
@@ -93,10 +91,8 @@ def _prepare(python: Path, data: Path, corpus: str, cache: Path) -> Path:
 def _fit(python: Path, cache: Path, method: str, steps: int, out: Path) -> dict[str, float]:
     """Train from RAVDESS to EMODB on one thread; return the result."""
     options = ("--src", "ravdess", "--tgt", "emodb", "--method", method, "--steps", steps, "--threads", 1)
-    result: dict[str, float] = json.loads(
-        _run(python, "emodna-fit", *options, "--cache", cache, "--out", out, "--json", "--quiet")
-    )
-    return result
+    output = _run(python, "emodna-fit", *options, "--cache", cache, "--out", out, "--json", "--quiet")
+    return dict(json.loads(output))
 
 
 def _find_store_differences(paths: Sequence[Path]) -> Iterator[str]:
@@ -109,7 +105,7 @@ def _find_store_differences(paths: Sequence[Path]) -> Iterator[str]:
         return
     yield from (f"column {name}" for name in a.table.column_names if not a.table[name].equals(b.table[name]))
     if len(a) == len(b):
-        rows = [at for at in range(len(a)) if a[at].shape != b[at].shape or a[at].tobytes() != b[at].tobytes()]
+        rows = [n for n in range(len(a)) if a[n].shape != b[n].shape or a[n].tobytes() != b[n].tobytes()]
         if rows:
             yield f"features of {len(rows)} utterances, the first in row {rows[0]}"
     files = [{file.name for file in path.glob("*.h5")} for path in paths]
@@ -130,19 +126,21 @@ def _find_weight_differences(paths: Sequence[Path]) -> tuple[int, list[str]]:
 @click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
 @click.option("--steps", default=30, show_default=True)
 @click.option("--method", "methods", multiple=True, default=tuple(METHODS), help="By default, every method.")
-@click.option("--jobs", default=2, show_default=True, help="Trainings at a time, one thread each.")
+@click.option("--jobs", default=2, show_default=True, help="Number of parallel trainings of one thread.")
 def results(other: Path, data: Path, steps: int, methods: Sequence[str], jobs: int) -> None:
     """Compare stores and trained weights byte by byte; exit 1 if they differ."""
-    pythons, different = _find_interpreters(other), 0
+    pythons, n_different = _find_interpreters(other), 0
     with tempfile.TemporaryDirectory() as scratch:
         caches = {side: Path(scratch, side) for side in SIDES}
         for corpus in CORPORA:
             stores = [_prepare(pythons[side], data.absolute(), corpus, caches[side]) for side in SIDES]
-            found = list(_find_store_differences(stores))
-            different += bool(found)
+            differences = list(_find_store_differences(stores))
+            n_different += bool(differences)
             store = FeatureStore(stores[1])
             columns = len(store.table.column_names)
-            click.echo(f"{corpus}: {len(store)} utterances, {columns} columns: {'; '.join(found) or 'same bytes'}")
+            click.echo(
+                f"{corpus}: {len(store)} utterances, {columns} columns: {'; '.join(differences) or 'same bytes'}"
+            )
 
         def train(method: str, side: str) -> Path:
             out = Path(scratch, "runs", side, method.replace("+", "-and-"))
@@ -153,20 +151,20 @@ def results(other: Path, data: Path, steps: int, methods: Sequence[str], jobs: i
             runs = {method: [pool.submit(train, method, side) for side in SIDES] for method in methods}
             for method, pair in runs.items():
                 tensors, names = _find_weight_differences([run.result() for run in pair])
-                different += bool(names)
+                n_different += bool(names)
                 verdict = f"{len(names)} differ: {', '.join(names[:3])}" if names else "equal"
                 click.echo(f"{method}: {steps} steps, {tensors} tensors: {verdict}", nl=True)
-    if different:
-        raise click.ClickException(f"{different} comparisons found a difference")
+    if n_different:
+        raise click.ClickException(f"{n_different} comparisons found a difference")
 
 
 @main.command()
 @click.argument("other", type=click.Path(path_type=Path, exists=True))
 @click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
-@click.option("--rounds", default=5, show_default=True, help="Rounds of both sides, by turns.")
-@click.option("--large", default=100_000, show_default=True, help="Utterances of the store to open; 0: none.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds of both sides, in turn.")
+@click.option("--large", default=100_000, show_default=True, help="Utterances of the large store to open; 0 for none.")
 def speed(other: Path, data: Path, rounds: int, large: int) -> None:
-    """Time both sides by turns: MFCCs, preparation, training steps, opening a large store."""
+    """Time both sides in turn: MFCCs, preparation, training steps, opening a large store."""
     pythons = _find_interpreters(other)
     with tempfile.TemporaryDirectory() as scratch:
         caches = {side: Path(scratch, side) for side in SIDES}
@@ -175,11 +173,11 @@ def speed(other: Path, data: Path, rounds: int, large: int) -> None:
                 _prepare(pythons[side], data.absolute(), corpus, caches[side])
 
         def prepare_once(side: str, number: int) -> float:
-            fresh = Path(scratch, f"fresh-{side}-{number}")
-            return _measure_time(lambda: _prepare(pythons[side], data.absolute(), "ravdess", fresh))
+            cache = Path(scratch, f"fresh-{side}-{number}")
+            return measure_time(_prepare, pythons[side], data.absolute(), "ravdess", cache).wall
 
         def prepare_again(side: str, _number: int) -> float:
-            return _measure_time(lambda: _prepare(pythons[side], data.absolute(), "ravdess", caches[side]))
+            return measure_time(_prepare, pythons[side], data.absolute(), "ravdess", caches[side]).wall
 
         def make_step(method: str) -> Callable[[str, int], float]:
             def step(side: str, number: int) -> float:
@@ -188,9 +186,9 @@ def speed(other: Path, data: Path, rounds: int, large: int) -> None:
 
             return step
 
-        figures: dict[str, Callable[[str, int], float]] = {
+        measures: dict[str, Callable[[str, int], float]] = {
             "MFCCs of 150 recordings, one core, CPU time": lambda side, _: float(
-                _run(pythons[side], "python", "-c", MFCC_RATE, data.absolute() / "ravdess")
+                _run(pythons[side], "python", "-c", MEASURE_MFCC, data.absolute() / "ravdess")
             ),
             "emodna-prep of RAVDESS, whole process": prepare_once,
             "the same again, nothing to do": prepare_again,
@@ -198,35 +196,29 @@ def speed(other: Path, data: Path, rounds: int, large: int) -> None:
             "a step of source-only": make_step("source-only"),
         }
         if large:
-            from tests.benchmarks.scale import Place
+            from tests.benchmarks.scale import SyntheticStore
 
-            place = Place(Path(scratch, "large"))
-            place.fill(range(large))
-            place.prepare()
-            figures[f"open a store of {large} utterances"] = lambda side, _: float(
-                _run(pythons[side], "python", "-c", OPENING, place.store)
+            synthetic = SyntheticStore(Path(scratch, "large"))
+            synthetic.fill(range(large))
+            synthetic.prepare()
+            measures[f"open a store of {large} utterances"] = lambda side, _: float(
+                _run(pythons[side], "python", "-c", MEASURE_OPEN, synthetic.store)
             )
         click.echo(f"median of {rounds} rounds, both sides in turn; ratio: this / other, median of the rounds' ratios")
-        for name, measure in figures.items():
+        for name, measure in measures.items():
             rows = [{side: measure(side, number) for side in _order_sides(number)} for number in range(rounds)]
             medians = {side: statistics.median(row[side] for row in rows) for side in SIDES}
             ratios = np.array([row["this"] / row["other"] for row in rows])
-            least = min(row["this"] for row in rows) / min(row["other"] for row in rows)
+            best_ratio = min(row["this"] for row in rows) / min(row["other"] for row in rows)
             click.echo(
                 f"{name:46} other {1e3 * medians['other']:9.1f} ms   this {1e3 * medians['this']:9.1f} ms   "
-                f"ratio {np.median(ratios):.3f} ({ratios.min():.2f} to {ratios.max():.2f}), of the fastest {least:.3f}"
+                f"ratio {np.median(ratios):.3f} ({ratios.min():.2f} to {ratios.max():.2f}), "
+                f"of the fastest {best_ratio:.3f}"
             )
 
 
-def _measure_time(work: Callable[[], object]) -> float:
-    """Return the wall time of `work` in s."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
 def _order_sides(number: int) -> Sequence[str]:
-    """Return both sides; each is first in every other round."""
+    """Return both sides; each comes first in every other round."""
     return SIDES if number % 2 else SIDES[::-1]
 
 

@@ -1,7 +1,7 @@
 """Compare the speed of other feature extractors on the same recordings, per core.
 
-They compute different features, which each row names; frames, bands and coefficients are as many as here where the
-package allows it. Needs the extra packages of `pip install -c constraints.txt -e '.[benchmarks]'`.
+Each row names the features that the extractor computes. Numbers of frames, bands and coefficients are equal if the
+package allows it. Needs the packages of `pip install -c constraints.txt -e '.[benchmarks]'`.
 """
 
 import tempfile
@@ -47,7 +47,7 @@ class Peer:
 
 
 def make_kaldi() -> Callable[[Any], Any]:
-    """Return the extractor of kaldi-native-fbank, which yields frame by frame."""
+    """Return the extractor of kaldi-native-fbank, which returns frame by frame."""
     options = kaldi_native_fbank.MfccOptions()
     frames, mels = options.frame_opts, options.mel_opts
     frames.samp_freq, frames.frame_length_ms, frames.frame_shift_ms = RATE, 1000 * N_FFT / RATE, 1000 * HOP / RATE
@@ -70,14 +70,10 @@ def make_smile(features: Any, level: Any) -> Callable[[Any], Any]:
 
 
 def list_peers() -> list[Peer]:
-    """Return all extractors, this project's first."""
+    """Return all extractors; emodna is the first."""
     return [
         Peer(EMODNA, "40 MFCCs, librosa's", MfccSet().extract),
-        Peer(
-            LIBROSA,
-            "40 MFCCs",
-            lambda samples: librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=COEFFICIENTS),
-        ),
+        Peer(LIBROSA, "40 MFCCs", lambda samples: librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=COEFFICIENTS)),
         Peer("kaldi-native-fbank", "40 MFCCs, Kaldi's mel scale, no top_db", make_kaldi()),
         Peer(
             "python_speech_features",
@@ -118,13 +114,12 @@ def extract_all(peer: Peer, paths: Sequence[Path]) -> None:
 
 
 def prepare_all(corpus: str, root: Path) -> None:
-    """Prepare the corpus as a feature store."""
     with tempfile.TemporaryDirectory() as cache:
         prepare_once(corpora.load_corpus(corpus), root, Path(cache), workers=1)
 
 
 def print_table(title: str, works: dict[str, tuple[str, Callable[[], object]]], duration: float, rounds: int) -> None:
-    """Time several works by turns, and print a line for each."""
+    """Time several works in turn, and print a line for each."""
     taken = Rounds({name: partial(measure_cpu_time, work) for name, (_, work) in works.items()}, rounds, warm_up=True)
     click.echo(f"\n{title:24} {'x real time':>11} {'of librosa':>11}   computes")
     for name, (computes, _) in works.items():
@@ -135,11 +130,11 @@ def print_table(title: str, works: dict[str, tuple[str, Callable[[], object]]], 
 @root_option
 @corpus_option
 @click.option("--files", default=120, show_default=True, help="Number of files.")
-@click.option("--rounds", default=5, show_default=True, help="Rounds of all, by turns.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds of all, in turn.")
 def main(root: Path, corpus: str, files: int, rounds: int) -> None:
-    """Print the speed of each peer on decoded audio, and from files to files."""
-    found = sorted(root.rglob("*.wav"))
-    paths = found[:: max(1, len(found) // files)][:files]
+    """Print the speed of each extractor on decoded audio, and from files to files."""
+    paths = sorted(root.rglob("*.wav"))
+    paths = paths[:: max(1, len(paths) // files)][:files]
     audio = [read_at(path, RATE) for path in paths]
     duration = sum(map(len, audio)) / RATE
     torch.set_num_threads(1)

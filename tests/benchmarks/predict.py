@@ -1,4 +1,4 @@
-"""Measure the speed of predictions: against a loop over files, on an hour of windows, and by way of windowing.
+"""Measure the speed of predictions, and the effect of windows on their features.
 
 python -m tests.benchmarks.predict RUN --root data/ravdess
 """
@@ -26,8 +26,8 @@ from tests.benchmarks.inputs import read_at, root_option
 from tests.benchmarks.timing import Rounds, measure_time, time_process
 
 _WINDOWS = Windows(4.0, 2.0)
-#: A process that runs the command and prints its peak memory.
-_MEASURED = """
+#: A program that runs a command and prints its peak memory.
+_MEASURE_MEMORY = """
 import json, resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
@@ -35,25 +35,24 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platfor
 
 
 def predict_one_by_one(model: TrainedModel, files: list[Path]) -> list[float]:
-    """Predict file by file, like a user's own script."""
-    found = []
+    """Predict file by file in a plain loop."""
+    probabilities = []
     for file in files:
         features, peak_db = model.features.extract(read_at(file, model.features.sample_rate))
         window, length = model.window(features, peak_db)
         with torch.inference_mode():
             logits = model.method.predict(torch.from_numpy(window).T[None].contiguous(), torch.tensor([length]))
-        found.append(float(logits.double().softmax(1)[0, 1]))
-    return found
+        probabilities.append(float(logits.double().softmax(1)[0, 1]))
+    return probabilities
 
 
 def predict_together(model: TrainedModel, files: list[Path], threads: int) -> list[float]:
-    """Predict all files with `predict`."""
     predictions = predict([model], find_inputs(map(str, files)), threads=threads)
     return [each.probability for _, each in predictions if each.probability is not None]
 
 
 def print_rates(model: TrainedModel, files: list[Path], rounds: int) -> None:
-    """Time all ways by turns, without start-up."""
+    """Time both ways in turn, without start-up."""
     seconds = sum(soundfile.info(file).duration for file in files)
     works = {"loop": lambda: predict_one_by_one(model, files)} | {
         f"{threads} thread(s)": lambda threads=threads: predict_together(model, files, threads) for threads in (1, 2)
@@ -62,23 +61,23 @@ def print_rates(model: TrainedModel, files: list[Path], rounds: int) -> None:
     rows = [{name: measure_time(work) for name, work in works.items()} for _ in range(rounds)]
     click.echo(f"{len(files)} files, {seconds:.0f} s of audio, without start-up, median of {rounds} rounds")
     for name in works:
-        wall, cpu = (statistics.median(row[name][at] for row in rows) for at in (0, 1))
-        ratio, of_cpu = (statistics.median(row["loop"][at] / row[name][at] for row in rows) for at in (0, 1))
-        says = f"{wall:7.2f} s wall {cpu:7.2f} s CPU {seconds / wall:7.0f} x real time"
-        click.echo(f"{name:12} {says}   loop / this: wall {ratio:.2f}, CPU {of_cpu:.2f}")
-    found = list(predictions.values())
-    click.echo(f"largest difference: to the loop {abs(found[0] - found[1]).max():.1e}, of 1 and 2 threads ", nl=False)
-    click.echo(f"{abs(found[1] - found[2]).max():.1e}")
+        wall, cpu = (statistics.median(row[name][n] for row in rows) for n in (0, 1))
+        wall_ratio, cpu_ratio = (statistics.median(row["loop"][n] / row[name][n] for row in rows) for n in (0, 1))
+        times = f"{wall:7.2f} s wall {cpu:7.2f} s CPU {seconds / wall:7.0f} x real time"
+        click.echo(f"{name:12} {times}   loop / this: wall {wall_ratio:.2f}, CPU {cpu_ratio:.2f}")
+    loop, one, two = predictions.values()
+    differences = f"to the loop {abs(loop - one).max():.1e}, of 1 and 2 threads {abs(one - two).max():.1e}"
+    click.echo(f"largest difference: {differences}")
 
 
 def print_long_recordings(run: Path, files: list[Path], minutes: int) -> None:
     """Time the command on long recordings, and measure its peak memory."""
     command = [str(Path(sys.executable).with_name("emodna-predict")), str(run), "--threads", "1", "-q"]
 
-    def cost(*arguments: str) -> tuple[float, float]:
+    def measure_cost(*arguments: str) -> tuple[float, float]:
         began = time.perf_counter()
-        ran = [sys.executable, "-c", _MEASURED, *command, *arguments]
-        done = subprocess.run(ran, check=True, stdout=subprocess.PIPE, text=True)
+        measured = [sys.executable, "-c", _MEASURE_MEMORY, *command, *arguments]
+        done = subprocess.run(measured, check=True, stdout=subprocess.PIPE, text=True)
         return time.perf_counter() - began, int(done.stdout) / 1e6
 
     click.echo("\nwhole command, 1 thread, with start-up")
@@ -92,7 +91,7 @@ def print_long_recordings(run: Path, files: list[Path], minutes: int) -> None:
             cells = [f"{length:4} min of {rate} Hz"]
             for name, options in (("windows of 4 s, hop 2 s", ("--windows", "4", "--hop", "2")), ("whole", ())):
                 if name == "windows of 4 s, hop 2 s" or length <= minutes:
-                    seconds, megabytes = cost(str(long), *options)
+                    seconds, megabytes = measure_cost(str(long), *options)
                     cells.append(
                         f"{name}: {seconds:6.2f} s, {60 * length / seconds:5.0f} x real time, {megabytes:5.0f} MB"
                     )
@@ -100,43 +99,39 @@ def print_long_recordings(run: Path, files: list[Path], minutes: int) -> None:
 
 
 def repeat_audio(files: list[Path], rate: int) -> Iterator[np.ndarray]:
-    """Yield the concatenated files in minutes, without end."""
+    """Yield one minute of the concatenated files after another, without end."""
     samples = chain.from_iterable(soundfile.read(file, dtype="int16", always_2d=True)[0][:, 0] for file in cycle(files))
     while True:
         yield np.fromiter(samples, np.int16, 60 * rate)
 
 
 def compare_windows(model: TrainedModel, files: list[Path]) -> None:
-    """Compare features of a window's own samples with frames of the whole recording."""
+    """Compare the features of a window's own samples with the same frames of the whole recording."""
     features, differences, changed = model.features, [], 0
     for start in range(0, len(files) - 20, 20):
         parts = [soundfile.read(file, dtype="float32", always_2d=True) for file in files[start : start + 20]]
         whole = resample(np.concatenate([part[:, 0] for part, _ in parts]), parts[0][1], features.sample_rate)
         frames, peak_db = features.extract(whole)
-        own, out_of_whole = [], []
+        own_features, whole_features = [], []
         for begin, end in _WINDOWS.spans(len(whole) / features.sample_rate):
             first, last = round(begin * features.sample_rate), round(end * features.sample_rate)
             alone, peak = features.extract(whole[first:last])
             if peak <= -100:
                 continue
-            own.append(model.window(alone, peak))
-            at = first // features.hop_length
-            out_of_whole.append(model.window(frames[at : at + len(alone)], peak_db))
-        a, b = model.classify(own), model.classify(out_of_whole)
+            own_features.append(model.window(alone, peak))
+            start_frame = first // features.hop_length
+            whole_features.append(model.window(frames[start_frame : start_frame + len(alone)], peak_db))
+        a, b = model.classify(own_features), model.classify(whole_features)
         differences.append(abs(a - b))
         changed += int(((a >= 0.5) != (b >= 0.5)).sum())
-    all_of_them = np.concatenate(differences)
-    click.echo(
-        f"\n{len(all_of_them)} windows of 4 s out of 20 files each: the window's own features, or the whole's frames"
-    )
-    click.echo(
-        f"probabilities differ by {all_of_them.mean():.3f} on average, {all_of_them.max():.3f} at most; ", nl=False
-    )
-    click.echo(f"{changed / len(all_of_them):.1%} of the labels")
+    total = np.concatenate(differences)
+    click.echo(f"\n{len(total)} windows of 4 s from recordings of 20 files: features of the window or of the recording")
+    click.echo(f"probabilities differ by {total.mean():.3f} on average, {total.max():.3f} at most", nl=False)
+    click.echo(f"; {changed / len(total):.1%} of the labels differ")
 
 
 def print_start_up(run: Path, file: Path, rounds: int) -> None:
-    """Time the whole command on one file, and an interpreter that only imports torch."""
+    """Time the command on one file, and an interpreter that only imports torch."""
     works = {
         "emodna-predict RUN one.wav": [Path(sys.executable).with_name("emodna-predict"), run, file, "-q"],
         "python -c 'import torch'": [sys.executable, "-c", "import torch"],

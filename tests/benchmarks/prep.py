@@ -1,4 +1,4 @@
-"""Compare emodna-prep with a loop over librosa: as whole processes, and at steady rates."""
+"""Compare emodna-prep with a loop over librosa, as whole processes and without start-up."""
 
 import shutil
 import sys
@@ -12,31 +12,30 @@ from threadpoolctl import threadpool_limits
 from emodna.pipeline.corpora.own import Recordings
 from tests.benchmarks.inputs import corpus_option, root_option
 from tests.benchmarks.librosa_loop import extract_with_librosa
-from tests.benchmarks.profile import CORE, Stopwatch, prepare_once
+from tests.benchmarks.profile import LIBRARY_STEPS, Stopwatch, prepare_once
 from tests.benchmarks.timing import Rounds, Seconds, measure_time, time_process
 
 
 def time_in_folder(work: Callable[[Path], object]) -> Seconds:
-    """Return the time of work in this process that writes to a new folder."""
+    """Return the time of a function of a new folder."""
     with tempfile.TemporaryDirectory() as scratch:
         return measure_time(lambda: work(Path(scratch)))
 
 
 def time_prep(corpus: str, root: object, cache: object, *options: object) -> float:
-    """Return the wall time of emodna-prep with start-up."""
     command = Path(sys.executable).with_name("emodna-prep")
     return time_process(command, "--corpus", corpus, "--quiet", "--root", root, "--cache", cache, *options)
 
 
 def print_processes(root: Path, corpus: str, rounds: int) -> None:
-    """Time by turns: the loop, and emodna-prep with 1 and 2 workers, from archives, and with nothing to do."""
+    """Time in turn: the loop, and emodna-prep with 1 and 2 workers, from archives, and with nothing to do."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         archives = {form: shutil.make_archive(f"{name}/corpus", form, root) for form in ("zip", "gztar")}
 
-        def prep(where: object, workers: int, cache: str) -> float:
+        def prep(source: object, workers: int, cache: str) -> float:
             shutil.rmtree(scratch / cache, ignore_errors=True)
-            return time_prep(corpus, where, scratch / cache, "--workers", workers)
+            return time_prep(corpus, source, scratch / cache, "--workers", workers)
 
         def librosa_loop() -> float:
             shutil.rmtree(scratch / "npy", ignore_errors=True)
@@ -46,8 +45,8 @@ def print_processes(root: Path, corpus: str, rounds: int) -> None:
         works = {
             "emodna-prep --workers 2": lambda: prep(root, 2, "two"),
             "emodna-prep --workers 1": lambda: prep(root, 1, "one"),
-            "the same of a ZIP, 2 workers": lambda: prep(archives["zip"], 2, "zip"),
-            "the same of a tar.gz, 2": lambda: prep(archives["gztar"], 2, "tar"),
+            "from a ZIP, 2 workers": lambda: prep(archives["zip"], 2, "zip"),
+            "from a tar.gz, 2 workers": lambda: prep(archives["gztar"], 2, "tar"),
             "emodna-prep, nothing to do": lambda: time_prep(corpus, root, scratch / "two", "--workers", 2),
             "librosa loop": librosa_loop,
         }
@@ -58,7 +57,7 @@ def print_processes(root: Path, corpus: str, rounds: int) -> None:
 
 
 def print_steady_rates(root: Path, rounds: int) -> None:
-    """Time by turns the loop and runs with 1 and 2 workers: the extra time for three times the files."""
+    """Time the loop, and in turn runs with 1 and 2 workers: the extra time for three times the files."""
 
     def prep(workers: int, times: int) -> Seconds:
         corpus = Recordings(copies[times], "steady")
@@ -86,17 +85,17 @@ def print_steady_rates(root: Path, rounds: int) -> None:
         with Stopwatch() as stopwatch:
             cpu = prep(1, 1).cpu
     click.echo(f"\n{root}, {duration:.0f} s of audio, without start-up, median of {rounds} rounds")
-    click.echo(f"{'':13} {'wall':>9} {'x real time':>12} {'extract_with_librosa / this':>12}")
+    click.echo(f"{'':13} {'wall':>9} {'x real time':>12} {'loop / this':>12}")
     for work in works:
         wall, ratio = taken.median(work), taken.ratio("librosa loop", work)
         click.echo(f"{work:13} {wall:7.2f} s {duration / wall:12.0f} {ratio:12.2f}")
     click.echo(f"1 / 2 workers {taken.ratio('1 worker', '2 workers'):.2f}")
-    share = sum(stopwatch.seconds()[step] for step in CORE) / (cpu - stopwatch.overhead)
-    click.echo(f"{', '.join(CORE)} in 1 worker: {share:.0%} of the CPU time")
+    share = sum(stopwatch.seconds()[step] for step in LIBRARY_STEPS) / (cpu - stopwatch.overhead)
+    click.echo(f"{', '.join(LIBRARY_STEPS)} in 1 worker: {share:.0%} of the CPU time")
 
 
 def copy_corpus(root: Path, folder: Path, times: int) -> Path:
-    """Return a folder with `times` copies of a corpus."""
+    """Fill a folder with `times` copies of a corpus, and return it."""
     for number in range(times):
         shutil.copytree(root, folder / str(number))
     return folder
@@ -108,7 +107,7 @@ def copy_corpus(root: Path, folder: Path, times: int) -> Path:
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--steady-only", is_flag=True, help="Skip whole processes.")
 def main(root: Path, corpus: str, rounds: int, steady_only: bool) -> None:
-    """Time whole processes with start-up, then steady rates of longer runs."""
+    """Time whole processes, then rates without start-up."""
     if not steady_only:
         print_processes(root, corpus, rounds)
     print_steady_rates(root, rounds)

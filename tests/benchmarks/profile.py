@@ -26,7 +26,7 @@ from emodna.pipeline.store import shards
 from tests.benchmarks.inputs import corpus_option, root_option
 from tests.model.small import SilentCallback
 
-#: Step -> its functions. Calls of functions of another step count for that step.
+#: Step -> its functions. Time in functions of another step counts for the other step.
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "hash": [(extract.hashlib, "file_digest"), (extract.hashlib, "sha256")],
     "decode": [
@@ -42,25 +42,24 @@ STEPS: dict[str, list[tuple[Any, str]]] = {
     "mel bands": [(np, "matmul")],
     "logarithm and floor": [(logmel._LogMel, "__call__")],
     "DCT": [(mfcc.MfccSet, "transform")],
-    "the spectrogram's rest": [(logmel._LogMel, "_mel")],
-    "CRC": [(extract, "feature_crc")],
+    "rest of spectrogram": [(logmel._LogMel, "_compute_mel")],
+    "CRC": [(extract, "compute_feature_crc")],
     "HDF5": [(h5py.File, "__init__"), (h5py.File, "close"), (h5py.File, "flush"), (h5py.Group, "create_dataset")],
     "writing files": [(shards, "_write_named_by_content")],
-    "a recording's rest": [(extract, "examine")],
+    "rest of recording": [(extract, "examine")],
 }
-#: Steps that are work of the libraries.
-CORE = ("decode", "resample", "FFT", "hash")
+#: Steps that external libraries do.
+LIBRARY_STEPS = ("decode", "resample", "FFT", "hash")
 
 
 def prepare_once(corpus: Corpus, root: Path, cache: Path, workers: int) -> PrepareReport:
-    """Prepare a corpus with the default features in this process."""
     return prepare(
         corpus, root, cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=make_local_factory(workers)
     )
 
 
 class Stopwatch:
-    """A context manager that measures CPU time by step, of all threads, without its own overhead."""
+    """A context manager that measures the CPU time of each step over all threads, without its own overhead."""
 
     def __init__(self) -> None:
         self._spent: list[tuple[str, float]] = []
@@ -88,7 +87,7 @@ class Stopwatch:
 
     @property
     def overhead(self) -> float:
-        """Return the CPU time of the clocks in s."""
+        """CPU time of the measurement in s."""
         return len(self._spent) * (self._cost_inside + self._cost_outside)
 
     def _wrap(self, step: str, function: Any) -> Any:
@@ -106,7 +105,7 @@ class Stopwatch:
         return wrapper
 
     def _measure_overhead(self, calls: int = 20_000) -> tuple[float, float]:
-        """Return the overhead of timing a call on its own time and on that of its caller."""
+        """Return the overhead of a measurement in the time of the call and in that of its caller."""
         self._cost_inside = self._cost_outside = 0.0
         wrapper = self._wrap("nothing", lambda: None)
         began = time.thread_time()
@@ -125,7 +124,7 @@ class Stopwatch:
 @click.option("--workers", default=1, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 def main(root: Path, corpus: str, workers: int, rounds: int) -> None:
-    """Prepare a corpus several times, and print the round of least CPU time."""
+    """Prepare a corpus several times, and print the round with the least CPU time."""
     runs = []
     for _ in range(1 + rounds):  # the first one loads libraries
         with tempfile.TemporaryDirectory() as cache, Stopwatch() as stopwatch:
@@ -139,7 +138,8 @@ def main(root: Path, corpus: str, workers: int, rounds: int) -> None:
     click.echo(f"{'CPU time':22} {'us per file':>11} {'share':>7} {'x real time':>12}")
     for step, spent in [*seconds.most_common(), ("all", total)]:
         click.echo(f"{step:22} {1e6 * spent / files:11.0f} {spent / total:7.1%} {duration / spent:12.0f}")
-    click.echo(f"{', '.join(CORE)}: {sum(seconds[step] for step in CORE) / total:.0%} of the CPU time")
+    share = sum(seconds[step] for step in LIBRARY_STEPS) / total
+    click.echo(f"{', '.join(LIBRARY_STEPS)}: {share:.0%} of the CPU time")
 
 
 if __name__ == "__main__":

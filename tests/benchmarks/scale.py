@@ -1,7 +1,7 @@
 """Measure the cost of a store by number of utterances: python -m tests.benchmarks.scale [--sizes N,N...].
 
-The preparation writes the stores, from empty files with synthetic features of a few frames. Each value is from its own
-process. Memory is the peak of what the process allocates beyond its imports, without mapped shards.
+The preparation writes the stores from empty files with synthetic features of a few frames. Each value is measured in
+its own process. Memory is the peak allocation after the imports, without mapped shards.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from emodna.pipeline.store.shards import compute_feature_crc
 from tests.model.small import SilentCallback
 from tests.pipeline.making import LONG_AGO
 
-_IN_A_FOLDER = 1000
+_FILES_PER_FOLDER = 1000
 _READS = 20_000
 _STEPS = 60
 
@@ -50,9 +50,9 @@ def _make_results(jobs: Sequence[Job]) -> list[ExtractionResult]:
     for job in jobs:
         array, crc = _make_features(4 + len(job.id) % 2 + int(job.id[-5]) % 7)
         sha256 = hashlib.sha256(job.id.encode()).hexdigest()
-        facts = UtteranceInfo(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, 0, sha256, crc, "")
+        info = UtteranceInfo(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, 0, sha256, crc, "")
         state = AudioState(0, LONG_AGO * 10**9, sha256)
-        results.append(ExtractionResult(job, (facts,), (array,), extracted=True, state=state))
+        results.append(ExtractionResult(job, (info,), (array,), extracted=True, state=state))
     return results
 
 
@@ -70,29 +70,24 @@ class SyntheticStore:
         self.store = self.cache / "scale" / MfccSet().name
 
     def fill(self, files: range) -> None:
-        """Write the files of these numbers."""
         for number in files:
-            folder = self.root / f"{number // _IN_A_FOLDER:05d}"
-            if number % _IN_A_FOLDER == 0:
+            folder = self.root / f"{number // _FILES_PER_FOLDER:05d}"
+            if number % _FILES_PER_FOLDER == 0:
                 folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{number:08d}.wav"
             os.close(os.open(path, os.O_CREAT))
             os.utime(path, (LONG_AGO, LONG_AGO))
 
     def prepare(self) -> str:
-        """Prepare the store."""
-        corpus = Recordings(self.root, "scale")
-        report = prepare(
-            corpus, self.root, self.cache, ExtractionConfig(MfccSet()), SilentCallback(), workers=_open_executor
-        )
+        corpus, config = Recordings(self.root, "scale"), ExtractionConfig(MfccSet())
+        report = prepare(corpus, self.root, self.cache, config, SilentCallback(), workers=_open_executor)
         return f"{report.extracted} new"
 
     def open(self) -> str:
-        """Open the store."""
         return f"{len(FeatureStore(self.store))} utterances"
 
     def random_reads(self) -> str:
-        """Read utterances in random order, each once, with its checksum."""
+        """Read random utterances twice; the first read checks checksums."""
         store = FeatureStore(self.store)
         rows = np.random.default_rng(0).integers(0, len(store), _READS).tolist()
         began = time.perf_counter()
@@ -106,7 +101,7 @@ class SyntheticStore:
         return f"{first / _READS * 1e6:.0f} us each, again {again / _READS * 1e6:.1f} us"
 
     def sequential_reads(self) -> str:
-        """Read all utterances in order, with their checksums."""
+        """Read all utterances in order, and check their checksums."""
         began, size = time.perf_counter(), 0
         store = FeatureStore(self.store)
         for features in store:
@@ -114,18 +109,17 @@ class SyntheticStore:
         return f"{size / 1e6 / (time.perf_counter() - began):.0f} MB/s"
 
     def verify(self) -> str:
-        """Check every byte."""
         problems = FeatureStore(self.store).verify()
         return f"{len(problems)} problems"
 
     def train(self) -> str:
-        """Train for some steps with this store as source, with synthetic labels, and as target."""
-        import torch  # here, because its memory must not count elsewhere
+        """Train for some steps with this store as target and, with synthetic labels, as source."""
+        import torch  # not at the top: it would add to the memory of the other measurements
 
         from emodna.model.data.normalisation import Statistics
         from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
         from emodna.model.data.windows import Framer
-        from tests.benchmarks.loader import training
+        from tests.benchmarks.loader import run_training
 
         torch.set_num_threads(1)
         store = FeatureStore(self.store)
@@ -138,15 +132,13 @@ class SyntheticStore:
             SourceStream([(windows, labels)], batch_size=64, seed=0),
             TargetStream(windows, batch_size=64, seed=0),
         )
-        timing = training(store.dim, streams, "source-only", "auto", torch.device("cpu"), _STEPS)
-        waited = 1e3 * timing.blocked_seconds / timing.steps
-        return (
-            f"statistics {statistics:.1f} s, {1e3 * timing.seconds / timing.steps:.0f} ms a step, {waited:.1f} blocked"
-        )
+        timing = run_training(store.dim, streams, "source-only", "auto", torch.device("cpu"), _STEPS)
+        step, blocked = (1e3 * seconds / timing.steps for seconds in (timing.seconds, timing.blocked_seconds))
+        return f"statistics {statistics:.1f} s, {step:.0f} ms a step, {blocked:.1f} blocked"
 
 
 MEASURES: dict[str, tuple[str, Callable[[SyntheticStore], str]]] = {
-    "first": ("first preparation, extraction apart", SyntheticStore.prepare),
+    "first": ("first preparation without extraction", SyntheticStore.prepare),
     "nothing": ("preparation, nothing to do", SyntheticStore.prepare),
     "one": ("preparation, one new file", SyntheticStore.prepare),
     "open": ("open", SyntheticStore.open),
@@ -162,12 +154,12 @@ def track_peak_memory() -> Iterator[Callable[[], float]]:
     """Track the memory of this process; yield a function that returns the growth of its peak in MB."""
     stop, peak, before = threading.Event(), 0, _read_allocated()
 
-    def watch() -> None:
+    def track() -> None:
         nonlocal peak
         while not stop.wait(0.02):
             peak = max(peak, _read_allocated())
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=track)
     thread.start()
     try:
         yield lambda: (max(peak, _read_allocated()) - before) / 1e6
@@ -185,12 +177,11 @@ def _read_allocated() -> int:
 
 
 def measure(name: str, folder: Path) -> dict[str, object]:
-    """Measure one operation in this process."""
     with track_peak_memory() as peak:
         began = time.perf_counter()
-        what = MEASURES[name][1](SyntheticStore(folder))
+        result = MEASURES[name][1](SyntheticStore(folder))
         seconds = time.perf_counter() - began
-        return {"seconds": seconds, "megabytes": peak(), "what": what}
+        return {"seconds": seconds, "megabytes": peak(), "result": result}
 
 
 @click.command()
@@ -208,14 +199,14 @@ def main(sizes: str, folder: Path | None, name: str | None) -> None:
         scratch = Path(tempfile.mkdtemp(dir=folder))
         try:
             click.echo(f"{size} utterances")
-            place = SyntheticStore(scratch)
-            place.fill(range(size))
+            store = SyntheticStore(scratch)
+            store.fill(range(size))
             for name, (title, _) in MEASURES.items():
                 if name == "one":
-                    place.fill(range(size, size + 1))
+                    store.fill(range(size, size + 1))
                 command = [sys.executable, "-m", "tests.benchmarks.scale", "--measure", name, "--folder", str(scratch)]
                 row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-                click.echo(f"  {title:36} {row['seconds']:8.2f} s  {row['megabytes']:7.0f} MB   {row['what']}")
+                click.echo(f"  {title:36} {row['seconds']:8.2f} s  {row['megabytes']:7.0f} MB   {row['result']}")
         finally:
             shutil.rmtree(scratch)
 

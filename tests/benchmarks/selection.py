@@ -1,9 +1,7 @@
 """Compare label-free selection criteria with target scores on RAVDESS and EMODB.
 
-python -m tests.benchmarks.selection --help
-
-Every run holds out a tenth of its source, and evaluates each of its snapshots by all criteria and by the target labels
-(oracle analysis). The table lists the snapshot that each criterion selects.
+Each run holds out a tenth of its source, and evaluates each of its snapshots by all criteria and by the target labels
+(oracle analysis). The table lists the scores of the snapshot that each criterion selects.
 """
 
 import json
@@ -50,16 +48,16 @@ class Choice(NamedTuple):
     correlation: float | None
     """Spearman correlation of the criterion (higher is better) with the UAR; None if one of them is constant."""
     late: float | None
-    """The same correlation over the second half of the snapshots, without the trend of early steps."""
+    """The same correlation over the second half of the snapshots, which lacks the trend of early steps."""
 
 
-def run(cell: Run, steps: int, every: int, cache: Path, out: Path) -> Path:
-    """Do or resume a run with one thread, unless it is finished; return its folder."""
-    folder = out / "-".join(map(str, cell))
+def fit(run: Run, steps: int, every: int, cache: Path, out: Path) -> Path:
+    """Begin or resume a run with one thread; return its folder."""
+    folder = out / "-".join(map(str, run))
     command = [
         str(Path(sys.executable).with_name("emodna-fit")),
-        *("--src", cell.src, "--tgt", cell.tgt, "--task", cell.task, "--method", cell.method),
-        *("--seed", str(cell.seed), "--steps", str(steps), "--threads", "1", "--cache", str(cache)),
+        *("--src", run.src, "--tgt", run.tgt, "--task", run.task, "--method", run.method),
+        *("--seed", str(run.seed), "--steps", str(steps), "--threads", "1", "--cache", str(cache)),
         *("--select", SOURCE_ACCURACY, "--oracle-analysis"),  # selection.json has the other criteria too
         *("--set", f"snapshot_every={every}", "--set", f"validation={HELD_OUT}"),
         *("--out", str(folder), "--resume", "--json", "--quiet"),
@@ -70,21 +68,22 @@ def run(cell: Run, steps: int, every: int, cache: Path, out: Path) -> Path:
 
 
 def read_choices(folder: Path) -> dict[str, Choice]:
-    """Return the choices of each criterion, the last step, the oracle and a random choice in a finished run."""
+    """Return the choice of each criterion, and the last, best and average snapshot of a finished run."""
     rows = json.loads((folder / "selection.json").read_text())["snapshots"]
-    truth = {row["step"]: row["uar"] for row in json.loads((folder / "oracle.json").read_text())["oracle"]["snapshots"]}
-    uars = [truth[row["step"]] for row in rows]
+    oracle = json.loads((folder / "oracle.json").read_text())["oracle"]["snapshots"]
+    uar_of = {row["step"]: row["uar"] for row in oracle}
+    uars = [uar_of[row["step"]] for row in rows]
     best = max(uars)
-    found = {}
+    choices = {}
     for name, criterion in CRITERIA.items():
         step = find_best_step(rows, name, higher_is_better=criterion.higher_is_better)
         values = [row[name] if criterion.higher_is_better else -row[name] for row in rows]
-        found[name] = Choice(truth[step], best - truth[step], *_compute_correlations(values, uars))
+        choices[name] = Choice(uar_of[step], best - uar_of[step], *_compute_correlations(values, uars))
     steps = [row["step"] for row in rows]
-    found["last step (default)"] = Choice(uars[-1], best - uars[-1], *_compute_correlations(steps, uars))
-    found["any snapshot (mean)"] = Choice(mean(uars), best - mean(uars), None, None)
-    found["oracle: best snapshot"] = Choice(best, 0.0, None, None)
-    return found
+    choices["last step (default)"] = Choice(uars[-1], best - uars[-1], *_compute_correlations(steps, uars))
+    choices["any snapshot (mean)"] = Choice(mean(uars), best - mean(uars), None, None)
+    choices["oracle: best snapshot"] = Choice(best, 0.0, None, None)
+    return choices
 
 
 def format_table(runs: dict[Run, dict[str, Choice]]) -> Iterator[str]:
@@ -94,21 +93,19 @@ def format_table(runs: dict[Run, dict[str, Choice]]) -> Iterator[str]:
     yield "|---|---|---:|---:|---:|---:|"
     groups = [(f"{method}, {task}", method, task) for method, task in product(METHODS, TASKS)]
     for title, method, task in [*groups, ("all", None, None)]:
-        mine = [
-            judgement for cell, judgement in runs.items() if method in (None, cell.method) and task in (None, cell.task)
-        ]
-        if not mine:
+        group = [each for run, each in runs.items() if method in (None, run.method) and task in (None, run.task)]
+        if not group:
             continue
-        for name in mine[0]:
-            yield f"| {title} ({len(mine)}) | {name} | {_format_row([judgement[name] for judgement in mine])} |"
-        yield f"| {title} ({len(mine)}) | *every constant predictor* | | | 50.0 | |"
+        for name in group[0]:
+            yield f"| {title} ({len(group)}) | {name} | {_format_row([choices[name] for choices in group])} |"
+        yield f"| {title} ({len(group)}) | *every constant predictor* | | | 50.0 | |"
 
 
-def _format_row(chosen: Sequence[Choice]) -> str:
-    uars, regrets = [each.uar for each in chosen], [each.regret for each in chosen]
-    correlations = [_format_mean_and_range([getattr(each, key) for each in chosen]) for key in ("correlation", "late")]
-    found = [f"{mean(uars):.1f} ({min(uars):.1f} to {max(uars):.1f})", f"{mean(regrets):.1f} ({max(regrets):.1f})"]
-    return " | ".join([*correlations, *found])
+def _format_row(choices: Sequence[Choice]) -> str:
+    uars, regrets = [each.uar for each in choices], [each.regret for each in choices]
+    correlations = [_format_mean_and_range([getattr(each, key) for each in choices]) for key in ("correlation", "late")]
+    scores = [f"{mean(uars):.1f} ({min(uars):.1f} to {max(uars):.1f})", f"{mean(regrets):.1f} ({max(regrets):.1f})"]
+    return " | ".join([*correlations, *scores])
 
 
 def _format_mean_and_range(correlations: Sequence[float | None]) -> str:
@@ -117,16 +114,16 @@ def _format_mean_and_range(correlations: Sequence[float | None]) -> str:
     return f"{mean(known):+.2f} ({min(known):+.2f} to {max(known):+.2f}){undefined}" if known else ""
 
 
-def _compute_correlations(values: Sequence[float], truth: Sequence[float]) -> tuple[float | None, float | None]:
+def _compute_correlations(values: Sequence[float], uars: Sequence[float]) -> tuple[float | None, float | None]:
     half = len(values) // 2
-    return _compute_spearman(values, truth), _compute_spearman(values[half:], truth[half:])
+    return _compute_spearman(values, uars), _compute_spearman(values[half:], uars[half:])
 
 
-def _compute_spearman(values: Sequence[float], truth: Sequence[float]) -> float | None:
+def _compute_spearman(values: Sequence[float], uars: Sequence[float]) -> float | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a constant input has correlation NaN
-        found: Any = spearmanr(values, truth).statistic
-    return None if found != found else float(found)
+        correlation: Any = spearmanr(values, uars).statistic
+    return None if correlation != correlation else float(correlation)
 
 
 @click.command()
@@ -135,20 +132,20 @@ def _compute_spearman(values: Sequence[float], truth: Sequence[float]) -> float 
 @click.option("--steps", default=300, show_default=True)
 @click.option("--every", default=10, show_default=True, help="Steps between two snapshots.")
 @click.option("--seeds", default=3, show_default=True, help="Runs of each pair, task and method.")
-@click.option("--jobs", default=2, show_default=True, help="Runs side by side, one thread each.")
+@click.option("--jobs", default=2, show_default=True, help="Number of parallel runs of one thread.")
 @click.option("--task", "tasks", type=click.Choice(TASKS), multiple=True, default=TASKS, show_default=True)
 @click.option("--method", "methods", type=click.Choice(METHODS), multiple=True, default=METHODS, show_default=True)
 def main(
     cache: Path, out: Path, steps: int, every: int, seeds: int, jobs: int, tasks: Sequence[str], methods: Sequence[str]
 ) -> None:
-    """Fit all runs on prepared stores of RAVDESS and EMODB, and print the table; resumes after an interrupt."""
-    todo = [Run(*pair, task, method, seed) for seed, pair, task, method in product(range(seeds), PAIRS, tasks, methods)]
+    """Fit all runs on prepared stores of RAVDESS and EMODB, or resume them; print the table."""
+    runs = [Run(*pair, task, method, seed) for seed, pair, task, method in product(range(seeds), PAIRS, tasks, methods)]
     with ThreadPoolExecutor(jobs) as pool:
-        folders = list(pool.map(lambda cell: run(cell, steps, every, cache, out), todo))
-    for line in format_table({cell: read_choices(folder) for cell, folder in zip(todo, folders, strict=True)}):
+        folders = list(pool.map(lambda run: fit(run, steps, every, cache, out), runs))
+    for line in format_table({run: read_choices(folder) for run, folder in zip(runs, folders, strict=True)}):
         click.echo(line)
     click.echo(
-        f"\n{len(todo)} runs ({', '.join(' -> '.join(pair) for pair in PAIRS)}; {seeds} seeds) of {steps} steps, "
+        f"\n{len(runs)} runs ({', '.join(' -> '.join(pair) for pair in PAIRS)}; {seeds} seeds) of {steps} steps, "
         f"a snapshot every {every}, {100 * HELD_OUT:.0f} % of the source held out; scores in percent"
     )
 

@@ -17,7 +17,7 @@ from tests.benchmarks.inputs import Inputs, add_store_options
 
 
 class Clock:
-    """A clock that adds up the time of named parts."""
+    """A clock that sums the time of named parts."""
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -25,7 +25,7 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time the body, including work of the device."""
+        """Time the body, including the work of the device."""
         self._wait()
         began = time.perf_counter()
         yield
@@ -53,7 +53,7 @@ class Clock:
 @click.option("--threads", default=1, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--steps", default=20, show_default=True)
-@click.option("--compile", is_flag=True, help="Compile the losses; networks are then not timed separately.")
+@click.option("--compile", is_flag=True, help="Compile the losses; networks are not timed separately.")
 def main(
     cache: Path, src: str, tgt: str, method_name: str, threads: int, device: str, steps: int, compile: bool
 ) -> None:
@@ -68,7 +68,7 @@ def main(
     losses = compile_losses(method.losses, where) if compile else method.losses
 
     def step(clock: Clock, number: int) -> None:
-        with clock.part("batches out of the store"):
+        with clock.part("batches from the store"):
             batches = inputs.sources.batch(number).to(where), inputs.targets.batch(number).to(where)
         with clock.part("forward and losses"):
             terms = losses(*batches, torch.tensor(number, device=where))
@@ -83,7 +83,7 @@ def main(
     began = time.perf_counter()
     for number in range(3):
         step(clock, number)
-    begun = time.perf_counter() - began
+    warm_up = time.perf_counter() - began
     clock.seconds.clear()
     for name, module in method.named_modules():
         if not compile and name in ("network.backbone", "network.encoder", "corpus_encoder"):
@@ -96,7 +96,7 @@ def main(
         f"{threads} thread(s)"
     )
     if compile:
-        click.echo(f"{'three steps before, with the compilation':42} {1e3 * begun:8.1f} ms")
+        click.echo(f"{'first three steps, with the compilation':42} {1e3 * warm_up:8.1f} ms")
     click.echo(f"{'step':42} {1e3 * whole / steps:8.1f} ms")
     for part, spent in sorted(clock.seconds.items(), key=lambda item: (item[0][0] == " ", -item[1])):
         click.echo(f"{part:42} {1e3 * spent / steps:8.1f} ms {100 * spent / whole:6.1f} %")

@@ -1,7 +1,4 @@
-"""Compare two parallel trainings of one thread with one training of two threads.
-
-`Training` is a training in its own process that does steps on request.
-"""
+"""Compare two parallel trainings of one thread with one training of two threads."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -22,7 +19,7 @@ NAMES = ("emo-dna", "source-only")
 
 
 class Training:
-    """A process that trains on request; it has done three steps when the constructor returns."""
+    """A process that takes training steps on request; it has taken three when the constructor returns."""
 
     def __init__(
         self, build: Callable[[Inputs, str], Step], cache: Path, src: str, tgt: str, method: str, threads: int
@@ -35,21 +32,18 @@ class Training:
         self._pipe.recv()
 
     def begin(self, steps: int) -> None:
-        """Start some steps."""
         self._pipe.send(steps)
 
     def finish(self) -> Seconds:
-        """Wait for the steps; return their time."""
-        taken: Seconds = self._pipe.recv()
-        return taken
+        """Wait for the steps, and return their time."""
+        seconds: Seconds = self._pipe.recv()
+        return seconds
 
     def take(self, steps: int) -> Seconds:
-        """Do some steps; return their time."""
         self.begin(steps)
         return self.finish()
 
     def stop(self) -> None:
-        """End the process."""
         self.begin(0)
         self._process.join()
 
@@ -69,7 +63,7 @@ def _serve(
         pipe.send(take(steps))
 
 
-def our_steps(inputs: Inputs, name: str) -> Step:
+def make_our_steps(inputs: Inputs, name: str) -> Step:
     """Return the step of the trainer's loop."""
     keep_freed_memory()
     return inputs.make_steps(METHODS[name](inputs.source.dim, METHODS[name].defaults, 0).train())
@@ -81,19 +75,19 @@ def our_steps(inputs: Inputs, name: str) -> Step:
 def main(cache: Path, src: str, tgt: str, rounds: int) -> None:
     """Print the wall time of the fastest round of each."""
     for name in NAMES:
-        one, other, wide = (Training(our_steps, cache, src, tgt, name, threads) for threads in (1, 1, 2))
+        one, other, wide = (Training(make_our_steps, cache, src, tgt, name, threads) for threads in (1, 1, 2))
         seconds = []
         for _ in range(rounds):
             alone = one.take(STEPS).wall
             for each in (one, other):
                 each.begin(STEPS)
-            beside = max(each.finish().wall for each in (one, other)) / 2  # per number of steps of the others
-            seconds.append((alone, beside, wide.take(STEPS).wall))
+            parallel = max(each.finish().wall for each in (one, other)) / 2  # both take STEPS steps
+            seconds.append((alone, parallel, wide.take(STEPS).wall))
         # The fastest round is the least disturbed by other processes.
-        alone_ms, beside_ms, wide_ms = (1e3 * min(each) / STEPS for each in zip(*seconds, strict=True))
+        alone_ms, parallel_ms, wide_ms = (1e3 * min(each) / STEPS for each in zip(*seconds, strict=True))
         click.echo(
-            f"{name:12} ms a step: one thread {alone_ms:6.1f}   two runs of one thread {beside_ms:6.1f}   "
-            f"two threads {wide_ms:6.1f}   two runs are {wide_ms / beside_ms:.2f} times as fast"
+            f"{name:12} ms a step: one thread {alone_ms:6.1f}   two runs of one thread {parallel_ms:6.1f}   "
+            f"two threads {wide_ms:6.1f}   two runs are {wide_ms / parallel_ms:.2f} times as fast"
         )
         for training in (one, other, wide):
             training.stop()

@@ -1,4 +1,4 @@
-"""Time several works by turns, so that a busy machine slows all of them alike."""
+"""Time several works in turn, so that a busy machine slows down all of them."""
 
 import subprocess
 import time
@@ -15,21 +15,20 @@ class Seconds(NamedTuple):
 
 
 def measure_time(work: Callable[..., object], *arguments: object) -> Seconds:
-    """Return the time of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     work(*arguments)
     return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def measure_cpu_time(work: Callable[..., object], *arguments: object) -> float:
-    """Return the CPU time of a call, which other processes do not change."""
+    """Return the CPU time of a call, which does not depend on other processes."""
     return measure_time(work, *arguments).cpu
 
 
 def time_process(*command: object, **options: Any) -> float:
     """Return the wall time of a process; raise an error if it fails."""
-    words = list(map(str, command))
-    return measure_time(lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL, **options)).wall
+    arguments = list(map(str, command))
+    return measure_time(lambda: subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, **options)).wall
 
 
 class Rounds:
@@ -42,13 +41,11 @@ class Rounds:
         self.rows = [{name: work() for name, work in works.items()} for _ in range(rounds)]
 
     def median(self, name: str) -> float:
-        """Return the median time of a work."""
         return median(row[name] for row in self.rows)
 
     def ratio(self, name: str, other: str) -> float:
-        """Return the median ratio of the time of a work to that of another in the same round."""
+        """Return the median over the rounds of the ratio of two times."""
         return median(row[name] / row[other] for row in self.rows)
 
     def best(self, name: str) -> float:
-        """Return the least time of a work."""
         return min(row[name] for row in self.rows)

@@ -98,10 +98,10 @@ class TestShow:
     def test_a_summary_is_printed(self, emodna_cache: Command, cache: Path) -> None:
         ran = emodna_cache("show", "emodb", "--cache", cache)
         assert (ran.code, ran.err) == (0, "")
-        facts = dict(line.split(maxsplit=1) for line in ran.out.splitlines())
-        assert facts["corpus"] == "emodb"
-        assert "anger" in facts["emotions"]
-        assert "n_mfcc 40" in facts["parameters"]
+        printed = dict(line.split(maxsplit=1) for line in ran.out.splitlines())
+        assert printed["corpus"] == "emodb"
+        assert "anger" in printed["emotions"]
+        assert "n_mfcc 40" in printed["parameters"]
 
     def test_json_of_an_utterance_is_its_row(self, emodna_cache: Command, cache: Path) -> None:
         store = FeatureStore(store_of(cache, "emodb"))
@@ -112,10 +112,10 @@ class TestShow:
         ran = emodna_cache("show", "emodb", "08b03Wa", "--cache", cache)
         assert ran.code == 0
         lines = ran.out.splitlines()
-        facts = len(FeatureStore(store_of(cache, "emodb")).table.column_names)
+        n_fields = len(FeatureStore(store_of(cache, "emodb")).table.column_names)
         assert lines[0].split() == ["id", "08b03Wa"]
-        assert len(lines) == facts + 20  # two coefficients a line
-        assert len(set("".join(lines[facts:]))) > 5
+        assert len(lines) == n_fields + 20  # two coefficients a line
+        assert len(set("".join(lines[n_fields:]))) > 5
         assert "\x1b" not in ran.out
 
     def test_rejected_files_are_listed_and_unlabelled_utterances_counted(
@@ -141,7 +141,7 @@ class TestVerify:
         document = emodna_cache("verify", "emodb", "--cache", cache, "--json").json
         assert document == {"store": str(store_of(cache, "emodb")), "utterances": size, "problems": []}
 
-    def test_damage_is_named_and_exits_1(self, emodna_cache: Command, copied_cache: Path) -> None:
+    def test_damage_is_printed_and_exits_1(self, emodna_cache: Command, copied_cache: Path) -> None:
         shard = next(store_of(copied_cache, "emodb").glob("*.h5"))
         flip(shard, shard.stat().st_size // 2)
         ran = emodna_cache("verify", "emodb", "--cache", copied_cache)

@@ -36,11 +36,7 @@ def test_equal_stores_exit_0(emodna_cache: Command, cache: Path, emodb_store: Pa
     ran = emodna_cache("diff", "emodb", copy, "--cache", cache)
     assert (ran.code, ran.err) == (0, "")
     size = len(FeatureStore(emodb_store))
-    assert ran.out.splitlines() == [
-        f"A: {emodb_store}: {size} utterances",
-        f"B: {copy}: {size} utterances",
-        "equal",
-    ]
+    assert ran.out.splitlines() == [f"A: {emodb_store}: {size} utterances", f"B: {copy}: {size} utterances", "equal"]
     document = emodna_cache("diff", "emodb", copy, "--cache", cache, "--json").json
     assert document["same"]
     assert document["utterances"] == {"a": size, "b": size, "both": size}
@@ -48,7 +44,7 @@ def test_equal_stores_exit_0(emodna_cache: Command, cache: Path, emodb_store: Pa
     assert document["columns"] == document["origin"] == document["libraries"] == {}
 
 
-def test_differences_exit_1_and_the_first_are_named(emodna_cache: Command, tables: tuple[Path, Path]) -> None:
+def test_differences_exit_1_and_the_first_are_printed(emodna_cache: Command, tables: tuple[Path, Path]) -> None:
     ran = emodna_cache("diff", *tables)
     assert (ran.code, ran.err) == (1, "")
     lines = ran.out.splitlines()
@@ -62,7 +58,7 @@ def test_differences_exit_1_and_the_first_are_named(emodna_cache: Command, table
     assert not any(line.startswith(("arousal", "valence")) for line in lines)  # equal in both
 
 
-def test_json_lists_everything(emodna_cache: Command, tables: tuple[Path, Path]) -> None:
+def test_json_lists_all_differences(emodna_cache: Command, tables: tuple[Path, Path]) -> None:
     a, b = tables
     ran = emodna_cache("diff", a, b, "--json")
     document = ran.json

@@ -11,7 +11,7 @@ from emodna.pipeline.store import FeatureStore, shards
 from tests.cli.running import Command
 
 OLD = "shard-0123456789abcdef.h5"
-HALF = "index-0123456789abcdef.parquet.4711.tmp"
+TEMPORARY = "index-0123456789abcdef.parquet.4711.tmp"
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def stores(cache: Path, tmp_path: Path) -> tuple[Path, Path]:
     copied = Path(shutil.copytree(cache, tmp_path / "copied"))
     emodb, ravdess = (next((copied / corpus).iterdir()) for corpus in ("emodb", "ravdess"))
     (emodb / OLD).write_bytes(bytes(2_000_000))
-    (emodb / HALF).write_bytes(bytes(500))
+    (emodb / TEMPORARY).write_bytes(bytes(500))
     return emodb, ravdess
 
 
@@ -33,10 +33,10 @@ def test_leftovers_are_only_listed_by_default(emodna_cache: Command, stores: tup
         "2 files, 2.0 MB can be deleted; add --delete to do so",
     ]
     assert (emodb / OLD).exists()
-    assert (emodb / HALF).exists()
+    assert (emodb / TEMPORARY).exists()
     verbose = emodna_cache("gc", "-v", "--cache", emodb.parents[1]).out
     assert f"  {OLD}: 2.0 MB\n" in verbose
-    assert f"  {HALF}: 500 bytes\n" in verbose
+    assert f"  {TEMPORARY}: 500 bytes\n" in verbose
 
 
 def test_delete_deletes_leftovers(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
@@ -45,7 +45,7 @@ def test_delete_deletes_leftovers(emodna_cache: Command, stores: tuple[Path, Pat
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines()[-1] == "deleted 2 files, 2.0 MB"
     assert not (emodb / OLD).exists()
-    assert not (emodb / HALF).exists()
+    assert not (emodb / TEMPORARY).exists()
     for store in stores:
         assert FeatureStore(store).verify() == []
     assert emodna_cache("gc", "--delete", "--cache", emodb.parents[1]).out == "nothing to delete\n"
@@ -53,10 +53,7 @@ def test_delete_deletes_leftovers(emodna_cache: Command, stores: tuple[Path, Pat
 
 def test_json_lists_every_file(emodna_cache: Command, stores: tuple[Path, Path]) -> None:
     emodb, ravdess = stores
-    files = [
-        {"file": HALF, "bytes": 500, "kind": "temporary"},
-        {"file": OLD, "bytes": 2_000_000, "kind": "old"},
-    ]
+    files = [{"file": TEMPORARY, "bytes": 500, "kind": "temporary"}, {"file": OLD, "bytes": 2_000_000, "kind": "old"}]
     expected = {
         "cache": str(emodb.parents[1]),
         "deleted": False,

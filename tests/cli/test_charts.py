@@ -42,10 +42,7 @@ def test_a_curve_is_filled_from_below() -> None:
 
 
 @given(
-    st.lists(st.floats()),
-    st.integers(min_value=1, max_value=30),
-    st.integers(min_value=1, max_value=5),
-    st.booleans(),
+    st.lists(st.floats()), st.integers(min_value=1, max_value=30), st.integers(min_value=1, max_value=5), st.booleans()
 )
 def test_any_values_fit_width_and_height(values: list[float], width: int, height: int, ascii_only: bool) -> None:
     lines = draw_curve(values, width, height, ascii_only=ascii_only)
@@ -63,7 +60,6 @@ class TestTerminal:
         assert "@" not in drawn[0][20:]
         assert "@" in drawn[-1][25:35]
         assert "@" not in drawn[-1][:20]
-        # every column has a mark
         assert all("@" in column for column in zip(*drawn, strict=True))
 
     @pytest.mark.parametrize("band", [0, 1, 64, 126, 127])
@@ -73,16 +69,16 @@ class TestTerminal:
         features[50:150, band] = 0.0
         drawn = draw_features(features, FEATURE_SETS["logmel"], 61, coloured=True)
         rows = [str(span.style) for span in drawn.spans[30::60]]  # a column in the middle, from the top
-        (lit,) = [number for number, style in enumerate(rows) if style != "color(17) on color(17)"]
-        assert lit == pytest.approx(LINES - 1 - band * LINES / 128, abs=1)
+        (row,) = [number for number, style in enumerate(rows) if style != "color(17) on color(17)"]
+        assert row == pytest.approx(LINES - 1 - band * LINES / 128, abs=1)
 
     def test_every_coefficient_is_visible(self) -> None:
         for coefficient in range(40):
             features = np.zeros((60, 40), np.float32)
             features[20:40, coefficient] = 1.0
             drawn = lines(features, "mfcc40")
-            (lit,) = [number for number, line in enumerate(drawn) if line.strip()]
-            assert lit == LINES - 1 - coefficient // 2
+            (row,) = [number for number, line in enumerate(drawn) if line.strip()]
+            assert row == LINES - 1 - coefficient // 2
 
     def test_coefficients_have_their_own_scales(self) -> None:
         features = np.random.default_rng(0).normal(size=(100, 40)).astype(np.float32)

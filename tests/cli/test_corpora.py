@@ -94,12 +94,12 @@ class TestLs:
         assert line == f"error: {rows['broken']['error']}"
         assert emodna_corpora("show", "broken").error() == line
         (Path("data") / "broken" / "wav").mkdir(parents=True)
-        assert "warning: broken: the plug-in of emodna-studio" in emodna_prep("--corpus", "all").err
+        assert "warning: broken: plug-in of emodna-studio" in emodna_prep("--corpus", "all").err
 
 
 class TestShow:
     @pytest.mark.parametrize("name", sorted(CORPORA))
-    def test_published_facts_are_shown(self, emodna_corpora: Command, here: Path, name: str) -> None:
+    def test_published_information_is_shown(self, emodna_corpora: Command, here: Path, name: str) -> None:
         document = emodna_corpora("show", name, "--json").json
         info = CORPORA[name].info
         assert document["title"] == info.title

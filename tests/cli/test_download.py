@@ -14,10 +14,10 @@ import pytest
 
 from emodna.cli import progress
 from emodna.pipeline import corpora, prepare
+from emodna.pipeline import download as pipeline_download
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.corpora.emodb import Emodb
 from emodna.pipeline.download import Download
-from emodna.pipeline.download import corpora as pipeline_download
 from tests.cli.running import Command
 from tests.pipeline.download_server import CONTENT, Server, run_server
 
@@ -33,15 +33,15 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def roots(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
-    """Return the list of corpora and roots to prepare; replaces the preparation."""
-    given: list[tuple[str, Path]] = []
+    """Return the list of corpora and roots to prepare, instead of preparing them."""
+    prepared: list[tuple[str, Path]] = []
 
     def record(corpus: Corpus, root: Path, cache: Path, *_: object, **__: object) -> prepare.PrepareReport:
-        given.append((corpus.name, root))
+        prepared.append((corpus.name, root))
         return prepare.PrepareReport(corpus.name, cache, 1, 0, 1, 0, 1.0, 1.0, {}, (), ())
 
     monkeypatch.setattr(prepare, "prepare", record)
-    return given
+    return prepared
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ class TestDownload:
         assert roots == [("harbour", FILE.parent)]
         assert server.ranges == []
 
-    def test_json_is_alone_and_quiet_prints_nothing(self, emodna_prep: Command) -> None:
+    def test_quiet_json_prints_only_the_document(self, emodna_prep: Command) -> None:
         ran = emodna_prep(*OPTIONS, "--json", "-q")
         assert ran.json[0]["corpus"] == "harbour"
         assert ran.err == ""
@@ -176,8 +176,8 @@ class TestLicence:
             assert ran.json[0]["corpus"] == "harbour"
 
 
-class TestOthers:
-    def test_a_corpus_without_download_names_the_way_to_get_it(self, emodna_prep: Command) -> None:
+class TestOtherCorpora:
+    def test_a_corpus_without_download_prints_how_to_get_it(self, emodna_prep: Command) -> None:
         line = emodna_prep("--corpus", "gated", "--download").error()
         assert "Sign the form at https://gated.example;" in line
         assert "emodna-corpora show gated" in line
@@ -202,6 +202,6 @@ class TestOthers:
     def test_download_needs_a_corpus_by_name(self, emodna_prep: Command, arguments: str, expected: str) -> None:
         assert expected in emodna_prep(*arguments.split()).usage()
 
-    def test_a_missing_corpus_names_the_way_to_get_it(self, emodna_prep: Command) -> None:
+    def test_a_missing_corpus_prints_how_to_get_it(self, emodna_prep: Command) -> None:
         assert "--download" in emodna_prep("--corpus", "harbour").error()
         assert "--download" not in emodna_prep("--corpus", "gated").error()

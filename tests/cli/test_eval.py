@@ -148,7 +148,7 @@ class TestErrors:
         assert list(tmp_path.iterdir()) == []
 
     def test_missing_run_and_missing_corpus_are_errors(self, run: Path, cache: Path, tmp_path: Path) -> None:
-        assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "config.json", "not a run's folder")
+        assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "not a run's folder", "emodna-runs ls")
         answer = run_command(eval_command.main, run)
         assert (answer.code, answer.out) == (2, "")
         assert "--corpus" in answer.err

@@ -155,7 +155,7 @@ class TestCard:
 
 def test_errors_are_one_line(tmp_path: Path) -> None:
     for kind in ("onnx", "card"):
-        assert_one_line_error(export(tmp_path / "[red]none", "--to", kind), "[red]none", "no such folder")
+        assert_one_line_error(export(tmp_path / "[red]none", "--to", kind), "[red]none: not found", "emodna-runs ls")
     assert list(tmp_path.iterdir()) == []
     answer = export("run")
     assert answer.code == 2

@@ -78,13 +78,13 @@ class TestFromPrepToPredict:
 
     def test_an_utterance_is_shown(self, name: str, caches: Path, emodna_cache: Command, here: Path) -> None:
         store = find_store(caches, "emodb", name)
-        ran = emodna_cache("show", store, ID, "--png", "picture.png")
-        assert (ran.code, ran.err) == (0, "wrote picture.png\n")
-        facts = len(FeatureStore(store).table.column_names)
-        picture = ran.out.splitlines()[facts:]
-        assert len(picture) == 20
-        assert len(set("".join(picture))) > 1
-        assert (here / "picture.png").read_bytes().endswith(b"IEND\xaeB`\x82")
+        ran = emodna_cache("show", store, ID, "--png", "image.png")
+        assert (ran.code, ran.err) == (0, "wrote image.png\n")
+        n_fields = len(FeatureStore(store).table.column_names)
+        image = ran.out.splitlines()[n_fields:]
+        assert len(image) == 20
+        assert len(set("".join(image))) > 1
+        assert (here / "image.png").read_bytes().endswith(b"IEND\xaeB`\x82")
 
 
 def test_help_names_all_feature_sets(emodna_prep: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,8 @@ def test_the_default_window_is_too_short_for_a_waveform(caches: Path, tmp_path: 
     options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--feature-set", "wave16k"]
     assert_one_line_error(
         run_command(fit_command.main, *options, "--out", tmp_path / "run"),
-        f"--set frames=188: only 0.012 s of {FEATURE_SETS['wave16k'].name}, at least 0.25 s needed; ",
+        "--set frames=188: ",
+        FEATURE_SETS["wave16k"].name,
         "70000 frames are 4.4 s",
     )
     assert not (tmp_path / "run").exists()

@@ -175,13 +175,13 @@ class TestErrors:
             (["--set", "batchsize=8"], ["--set batchsize", "batch_size", "scl_weight"]),
             (["--method", "source-only", "--set", "scl_weight=1"], ["--set scl_weight", "tcn_blocks"]),
             (["--set", "batch_size=1"], ["--set batch_size=1", "at least 2"]),
-            (["--add", "scl"], ["--add scl: not for emo-dna", "dann, dan, jan, cdan, cdan+e, bsp, mdd"]),
+            (["--add", "scl"], ["--add scl: not valid for method emo-dna", "dann, dan, jan, cdan, cdan+e, bsp, mdd"]),
             (["--method", "dan", "--add", "scl", "--set", "add=none"], ["--add scl: conflicts with --set add=none"]),
             (["--method", "dan", "--set", "scl_weight=0.5"], ["--set scl_weight=0.5: has no effect", "--add scl"]),
             (["--set", "threshold=0.9"], ["--set threshold=0.9", "adaptive, fixed:P (P from 0 to 1), none"]),
             (["--method", "dann", "--set", "discriminator_hidden=1000000000000"], ["must be from 1 to 1048576"]),
-            (["--method", "caam", "--set", "frames=30"], ["--set frames=30: caam needs at least 38"]),
-            (["--select", "snd", "--set", "snapshot_every=0"], ["snapshot_every=0", "--select snd"]),
+            (["--method", "caam", "--set", "frames=30"], ["--set frames=30: must be at least 38"]),
+            (["--select", "snd", "--set", "snapshot_every=0"], ["--set snapshot_every=0", "at least 1"]),
             (["--device", "warp"], ["--device warp", "cpu"]),
             (["--device", "cuda:99"], ["--device cuda:99", "cpu"]),
             (["--feature-set", "mfcc13"], ["mfcc13", "mfcc40-22050hz-", "--feature-set"]),
@@ -214,11 +214,11 @@ class TestErrors:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "thesis.tex").write_text("irreplaceable")
         assert_one_line_error(fit(*short_run), f"--out {tmp_path / 'run'}", "not empty", "--resume")
-        assert_one_line_error(fit(*short_run, "--resume"), str(tmp_path / "run"), "not a run's folder")
+        assert_one_line_error(fit(*short_run, "--resume"), f"--out {tmp_path / 'run'}", "not a run's folder")
 
     def test_resume_with_another_setting_names_it(self, short_run: list[object]) -> None:
         assert fit(*short_run).code == 0
-        assert_one_line_error(fit(*short_run, "--resume", "--seed", 7), "--resume", "seed: 0 -> 7")
+        assert_one_line_error(fit(*short_run, "--resume", "--seed", 7), "--out", "seed: 0 -> 7")
 
 
 @pytest.mark.parametrize(

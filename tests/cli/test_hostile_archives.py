@@ -13,7 +13,7 @@ from tests.pipeline.archives.packing import make_tar_file, make_tar_link, make_t
 from tests.pipeline.making import noise, wav
 
 GOOD = ["a.wav", "A.wav", "b/c d.wav", "two\nlines.wav", "[red]x[/].wav", "ü.wav"]
-LEADING_OUT = ["../out.wav", "/tmp/out.wav", "g/../../out.wav", "C:\\out.wav", "\\\\host\\out.wav"]
+OUTSIDE = ["../out.wav", "/tmp/out.wav", "g/../../out.wav", "C:\\out.wav", "\\\\host\\out.wav"]
 
 
 def make_recording(name: str) -> bytes:
@@ -21,14 +21,12 @@ def make_recording(name: str) -> bytes:
 
 
 def make_bad_zip() -> bytes:
-    members = {name: make_recording(name) for name in (*GOOD, *LEADING_OUT, "bad-crc.wav")} | {
-        "bomb.wav": bytes(2**24 + 1)
-    }
+    members = {name: make_recording(name) for name in (*GOOD, *OUTSIDE, "bad-crc.wav")} | {"bomb.wav": bytes(2**24 + 1)}
     return patch_zip(make_zip(members), "bad-crc.wav", local={}, central={16: bytes(4)})
 
 
 def make_bad_tar() -> bytes:
-    members = [make_tar_file(name, make_recording(name)) for name in (*GOOD, *LEADING_OUT)]
+    members = [make_tar_file(name, make_recording(name)) for name in (*GOOD, *OUTSIDE)]
     members += [make_tar_link("link.wav", "/etc/passwd"), make_tar_link("pipe.wav", "", tarfile.FIFOTYPE)]
     return make_tar_of([*members, make_tar_file("bad-text.wav", b"no audio")])
 
@@ -45,13 +43,13 @@ def test_good_members_are_prepared_and_bad_ones_listed(
 ) -> None:
     (tmp_path / f"x.{kind}").write_bytes(make_bad_zip() if kind == "zip" else make_bad_tar())
     before = read_files(tmp_path)
-    ran = emodna_prep("--folder", tmp_path / f"x.{kind}", "--name", "nasty", "--json", "-v")
+    ran = emodna_prep("--folder", tmp_path / f"x.{kind}", "--name", "bad", "--json", "-v")
     assert ran.code == 0, ran.err
     store = FeatureStore(ran.json[0]["store"])
     assert sorted(store.column("path")) == sorted(GOOD)
     assert store.verify() == []
 
-    assert f"{len(LEADING_OUT)} files skipped: " in ran.err
+    assert f"{len(OUTSIDE)} files skipped: " in ran.err
     for reason in skipped:
         assert f"1 files skipped: {reason}" in ran.err
     reasons = {each["path"]: each["reason"] for each in store.read_rejected().to_pylist()}
@@ -61,6 +59,6 @@ def test_good_members_are_prepared_and_bad_ones_listed(
         assert f"rejected: {name}: " in ran.err
 
     written = [Path(name) for name in read_files(tmp_path).keys() - before.keys()]
-    assert all(name.parts[:3] == ("here", "cache", "nasty") for name in written)
+    assert all(name.parts[:3] == ("here", "cache", "bad") for name in written)
     assert before.items() <= read_files(tmp_path).items()
     assert not Path("/tmp/out.wav").exists()

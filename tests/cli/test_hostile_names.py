@@ -32,19 +32,18 @@ pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="its file syste
 
 
 def visible(name: str) -> str:
-    """Return a name with escapes for everything that is not printable."""
+    """Return a name with unprintable characters escaped."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name)
 
 
 def assert_plain(ran: CommandResult) -> None:
-    """Assert that the output is lines of printable characters."""
     assert "Traceback" not in ran.err
     assert all(each.isprintable() or each == "\n" for each in ran.out + ran.err)
 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of recordings with such names, and of broken files with the same names."""
+    """Return a folder of recordings named `FILES`, and of broken files of the same names in `bad`."""
     folder = tmp_path_factory.mktemp("recordings")
     for name in FILES:
         (folder / "bad" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +117,7 @@ class TestCache:
 
 @pytest.fixture(scope="module")
 def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a finished run in a folder with such a name."""
+    """Return a finished run in a folder with an unusual name."""
     source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
     folder = tmp_path_factory.mktemp("runs") / "[red]\nrun"
     run_fit(
@@ -128,7 +127,7 @@ def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_predict_reads_files_of_such_names(run: Path, recordings: Path) -> None:
+def test_predict_reads_files_with_unusual_names(run: Path, recordings: Path) -> None:
     good = [recordings / name for name in FILES]
     good.append(Path(os.fsdecode(os.fsencode(recordings) + b"/\xff\xfe.wav")))
     files = [*good, *(recordings / "bad" / name for name in FILES)]

@@ -167,7 +167,7 @@ class TestWindows:
     def test_windows_that_are_too_long_or_too_short_are_named(self, run: Path, files: list[Path]) -> None:
         answer = run_command(predict_command.main, run, files[0], "--windows", 4, "--threads", 1)
         assert "windows of 4 s are longer than the arousal model's window of 0.74 s" in answer.err
-        assert_one_line_error(predict(run, files[0], "--windows", 0.2), "--windows 0.2: at least 0.25 s")
+        assert_one_line_error(predict(run, files[0], "--windows", 0.2), "--windows 0.2: must be at least 0.25 s")
         assert_one_line_error(predict(run, files[0], "--windows", 1, "--hop", 0.001), "--hop 0.001", "0.01 s")
         for options in (("--hop", 1), ("--windows", "nan"), ("--windows", -1), ("--windows", 1, "--csv", "--json")):
             assert predict(run, files[0], *options).code == 2

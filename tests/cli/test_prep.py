@@ -30,11 +30,11 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def damaged_root(root: Path) -> Path:
-    """Return the same folder with five unusable files."""
-    whole = wav(noise(0.2))
+    """Return the same folder with five more, unusable files."""
+    content = wav(noise(0.2))
     samples = noise(0.2)
     samples[7] = np.nan
-    (root / "wav" / "16a01Wa.wav").write_bytes(whole[:-100])
+    (root / "wav" / "16a01Wa.wav").write_bytes(content[:-100])
     (root / "wav" / "16a01La.wav").write_bytes(b"")
     (root / "wav" / "16a01Ea.wav").write_bytes(b"I am text\n")
     soundfile.write(root / "wav" / "16a01Aa.wav", samples, 16_000, subtype="FLOAT")
@@ -115,8 +115,6 @@ class TestRejections:
 
 
 class TestErrors:
-    """Errors are one line with the file or option and the valid values."""
-
     @pytest.mark.parametrize(
         ("arguments", "expected"),
         [
@@ -129,7 +127,7 @@ class TestErrors:
             (("all",), "--corpus all"),
         ],
     )
-    def test_missing_things_are_named(
+    def test_unusable_arguments_are_named(
         self, emodna_prep: Command, here: Path, arguments: tuple[str, ...], expected: str
     ) -> None:
         (here / "empty").mkdir()
@@ -155,8 +153,6 @@ class TestErrors:
 
 
 class TestUsage:
-    """Wrong usage exits 2 and names the option."""
-
     @pytest.mark.parametrize(
         ("arguments", "expected"),
         [
@@ -197,15 +193,15 @@ class TestSettings:
     def test_the_command_line_decides_between_workers_and_scheduler(
         self, emodna_prep: Command, root: Path, here: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        nobody = "nonsense://here"
+        invalid = "nonsense://here"
         (here / "workers.toml").write_text("workers = 1\n")
-        (here / "scheduler.toml").write_text(f'scheduler = "{nobody}"\n')
+        (here / "scheduler.toml").write_text(f'scheduler = "{invalid}"\n')
         options: tuple[object, ...] = ("--corpus", "emodb", "--root", root)
-        assert nobody in emodna_prep(*options, "--config", "workers.toml", "--scheduler", nobody).err
+        assert invalid in emodna_prep(*options, "--config", "workers.toml", "--scheduler", invalid).err
         assert emodna_prep(*options, "--config", "scheduler.toml", "--workers", 1).code == 0
         monkeypatch.setenv("EMODNA_PREP_WORKERS", "1")
         assert emodna_prep(*options, "--config", "scheduler.toml").code == 0
-        assert nobody in emodna_prep(*options, "--scheduler", nobody).err
+        assert invalid in emodna_prep(*options, "--scheduler", invalid).err
 
     @pytest.mark.parametrize("text", ["corpus = ", b"\xff\xfe", "a = 1\na = 2\n"], ids=["value", "utf", "2"])
     def test_invalid_toml_is_an_error(self, emodna_prep: Command, here: Path, text: str | bytes) -> None:
@@ -231,7 +227,7 @@ class TestSettings:
         assert f"--{key}" in message
 
 
-def test_an_interrupt_exits_130_and_names_the_way_to_continue(
+def test_an_interrupt_exits_130_and_prints_how_to_continue(
     emodna_prep: Command, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
@@ -243,8 +239,6 @@ def test_an_interrupt_exits_130_and_names_the_way_to_continue(
 
 
 class TestProcesses:
-    """Tests in processes of their own, with exit code and streams."""
-
     def test_json_is_alone_on_standard_output(self, root: Path, tmp_path: Path) -> None:
         prepare_corpus(root, tmp_path / "cache")  # a second run is faster
         ran = run_script(

@@ -18,7 +18,7 @@ EXCLUDE = "exclude each other"
 
 @pytest.fixture
 def calls(here: Path) -> Path:
-    """Return a folder of two recordings; its table and its archive are beside it."""
+    """Return a folder of two recordings; calls.csv and packed.zip list and contain them."""
     folder = here / "calls"
     folder.mkdir()
     for name in ("a.wav", "b.wav"):
@@ -72,7 +72,7 @@ class TestFolders:
         assert "calls 2" in ran.err
 
     @pytest.mark.parametrize(
-        ("arguments", "complaint"),
+        ("arguments", "expected"),
         [
             (("--folder", "absent"), "absent"),
             (("--folder", "calls.csv"), "calls.csv"),
@@ -84,9 +84,9 @@ class TestFolders:
     )
     @pytest.mark.usefixtures("calls")
     def test_unusable_folders_are_errors(
-        self, emodna_prep: Command, here: Path, arguments: tuple[str, ...], complaint: str
+        self, emodna_prep: Command, here: Path, arguments: tuple[str, ...], expected: str
     ) -> None:
-        assert complaint in emodna_prep(*arguments).error()
+        assert expected in emodna_prep(*arguments).error()
         assert not list(here.rglob("store.json"))
 
 
@@ -116,28 +116,28 @@ class TestSubsets:
         paths = {code: path for path, code in IEMOCAP_CODES.items()}  # one of each code
         for path in paths.values():
             builder.add(root, path).write_bytes(wav(noise()))
-        (usual,) = emodna_prep("--corpus", "iemocap", "--root", root, "--json").json
-        (every,) = emodna_prep("--corpus", "iemocap", "--root", root, "--subset", "all", "--json").json
-        assert (usual["corpus"], usual["utterances"]) == ("iemocap", 5)
-        assert (every["corpus"], every["utterances"]) == ("iemocap-all", len(paths))
-        assert every["store"].startswith(f"{here}/cache/iemocap-all/")
-        emotions = dict(zip(*map(FeatureStore(Path(every["store"])).column, ("emotion_code", "emotion")), strict=True))
+        (default,) = emodna_prep("--corpus", "iemocap", "--root", root, "--json").json
+        (whole,) = emodna_prep("--corpus", "iemocap", "--root", root, "--subset", "all", "--json").json
+        assert (default["corpus"], default["utterances"]) == ("iemocap", 5)
+        assert (whole["corpus"], whole["utterances"]) == ("iemocap-all", len(paths))
+        assert whole["store"].startswith(f"{here}/cache/iemocap-all/")
+        emotions = dict(zip(*map(FeatureStore(Path(whole["store"])).column, ("emotion_code", "emotion")), strict=True))
         assert (emotions["exc"], emotions["xxx"], emotions["fea"]) == ("happiness", None, "fear")
 
     @pytest.mark.parametrize(
-        ("arguments", "complaint"),
+        ("arguments", "expected"),
         [
             (("iemocap", "--subset", "most"), "--subset most"),
             (("emodb", "--subset", "all"), "--subset all"),
             (("nobody", "--subset", "all"), "nobody"),
         ],
     )
-    def test_unknown_subsets_are_errors(self, emodna_prep: Command, arguments: tuple[str, ...], complaint: str) -> None:
-        assert complaint in emodna_prep("--corpus", *arguments, "--root", ".").error()
+    def test_unknown_subsets_are_errors(self, emodna_prep: Command, arguments: tuple[str, ...], expected: str) -> None:
+        assert expected in emodna_prep("--corpus", *arguments, "--root", ".").error()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "expected"),
     [
         (("--folder", "calls", "--corpus", "emodb"), EXCLUDE),
         (("--folder", "calls", "--manifest", "calls.csv"), EXCLUDE),
@@ -151,9 +151,9 @@ class TestSubsets:
     ],
 )
 def test_options_that_exclude_each_other_are_refused(
-    emodna_prep: Command, calls: Path, here: Path, arguments: tuple[str, ...], complaint: str
+    emodna_prep: Command, calls: Path, here: Path, arguments: tuple[str, ...], expected: str
 ) -> None:
-    assert complaint in emodna_prep(*arguments).usage()
+    assert expected in emodna_prep(*arguments).usage()
     assert not (here / "cache").exists()
 
 

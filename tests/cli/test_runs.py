@@ -151,7 +151,7 @@ class TestShow:
             assert part in answer.out
 
     def test_missing_run_is_one_line(self, tmp_path: Path) -> None:
-        assert_one_line_error(runs("show", tmp_path), "not a run's folder")
+        assert_one_line_error(runs("show", tmp_path), "not a run's folder", f"emodna-runs ls {tmp_path.parent}")
         assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: not found")
 
 

@@ -27,7 +27,7 @@ from tests.pipeline.archives.packing import (
 def test_a_tar_of_thousands_of_attribute_headers_is_an_error(
     kind: bytes, compression: str, first: bool, tmp_path: Path
 ) -> None:
-    """tarfile reads each such header by recursion, up to Python's limit."""
+    """tarfile reads each attribute header by recursion, up to Python's limit."""
     info = tarfile.TarInfo("x")
     info.type, info.size = kind, 12
     header = info.tobuf(tarfile.USTAR_FORMAT) + b"12 a=bcdefg\n".ljust(512, b"\0")
@@ -39,7 +39,7 @@ def test_a_tar_of_thousands_of_attribute_headers_is_an_error(
 
 
 def test_attributes_before_the_first_member_of_a_tar_are_limited(tmp_path: Path) -> None:
-    """Recognising a tar with half a GB of them took 42 s and as much memory."""
+    """A tar with half a GB of attributes took 42 s and half a GB of memory."""
     info = tarfile.TarInfo("x")
     info.type, info.size = tarfile.XHDTYPE, 2**31
     path = tmp_path / "x.tar"
@@ -54,19 +54,18 @@ def test_attributes_before_the_first_member_of_a_tar_are_limited(tmp_path: Path)
 
 def test_headers_of_a_tar_are_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """tarfile keeps all headers: a million took 0.6 GB."""
-    kept: list[int] = []
-    after = tarfile.TarFile.next
-    monkeypatch.setattr(tarfile.TarFile, "next", lambda self: (kept.append(len(self.members)), after(self))[1])
+    counts: list[int] = []
+    original = tarfile.TarFile.next
+    monkeypatch.setattr(tarfile.TarFile, "next", lambda self: (counts.append(len(self.members)), original(self))[1])
     (tmp_path / "x.tar").write_bytes(make_tar_of([make_tar_file(f"{number}.wav", b"") for number in range(50)]))
     assert len(list(open_tree(tmp_path / "x.tar", (".wav",)).list_files((".wav",)))) == 50
-    assert max(kept) <= 1
+    assert max(counts) <= 1
 
 
 def test_a_zip_member_without_a_name_is_skipped(tmp_path: Path) -> None:
     """Fuzzing found a traceback."""
-    content = patch_zip(
-        make_zip({"a": b"x", "b.wav": b"b"}), "a", local={26: b"\0\0"}, central={28: b"\0\0", 30: b"\1\0"}
-    )
+    content = make_zip({"a": b"x", "b.wav": b"b"})
+    content = patch_zip(content, "a", local={26: b"\0\0"}, central={28: b"\0\0", 30: b"\1\0"})
     tree = open_archive(content, tmp_path / "x.zip")
     assert read_all(tree) == {"b.wav": b"b"}
     assert tree.skip_counts == {"name that leads out of the archive": 1}

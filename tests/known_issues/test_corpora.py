@@ -26,12 +26,12 @@ from tests.pipeline.making import age
     ],
 )
 def test_an_unknown_code_of_any_field_is_skipped_with_a_reason(name: str, path: str, reason: str) -> None:
-    """Only emotions were checked: actor 99 of RAVDESS became a man, an unknown EMODB speaker a woman."""
+    """Only emotions were checked: actor 99 of RAVDESS was labelled a man, an unknown EMODB speaker a woman."""
     assert load_corpus(name).describe(PurePosixPath(path)) == Skip(reason)
 
 
 def test_a_readme_beside_an_archive_does_not_hide_it(tmp_path: Path) -> None:
-    """IEMOCAP's label files are text files, so that a readme made the folder look unpacked."""
+    """IEMOCAP's label files are text files, so a readme made the folder look unpacked."""
     builder = BUILDERS["iemocap"]
     builder.add(tmp_path / "unpacked", builder.example)
     (tmp_path / "root").mkdir()

@@ -24,7 +24,7 @@ def write_table(folder: Path, columns: dict[str, object]) -> Path:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_a_table_may_have_the_separators_of_spreadsheets(tmp_path: Path, delimiter: str) -> None:
+def test_a_table_may_have_any_separator_of_spreadsheets(tmp_path: Path, delimiter: str) -> None:
     """Spreadsheets also write semicolons and tabs, which were not read."""
     (root,) = {path.parent for path in write_tiny_emodb(tmp_path, make_emodb_names(2))}
     rows = [["path", "emotion"], *([path.name, "fear"] for path in sorted(root.iterdir()))]
@@ -38,7 +38,6 @@ def test_a_table_may_have_the_separators_of_spreadsheets(tmp_path: Path, delimit
     [("My Calls.csv", "my-calls"), ("Übung 2.parquet", "bung-2"), ("calls_1.csv", "calls_1"), ("日.csv", "own")],
 )
 def test_a_corpus_is_named_after_its_table(file: str, name: str) -> None:
-    """Users' tables have names with capitals, spaces and letters outside ASCII."""
     assert derive_name(Path(file)) == name
 
 
@@ -59,7 +58,7 @@ def test_a_nul_in_a_path_below_the_root_is_rejected_with_its_file(tmp_path: Path
 
 
 def test_the_columns_of_a_table_keep_their_types(tmp_path: Path) -> None:
-    """Conversion to Python failed after the extraction for times in ns and numbers from 2^63 on."""
+    """The conversion of times in ns and of numbers from 2^63 on failed after the extraction."""
     columns = {
         "path": ["b.wav", "a.wav"],
         "hash": pa.array([2**64 - 1, 1], pa.uint64()),
@@ -103,13 +102,13 @@ def test_times_in_nanoseconds_are_shown_without_pandas(command: tuple[str, ...],
     prepare_corpus(tmp_path, tmp_path / "cache", Manifest(table, "own"))
     name, *options = command
     words = [sys.executable, "-c", WITHOUT_PANDAS, name, "own", "a.wav", *options]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "2023-11-14 22:13:20.123456789" in done.stdout
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "2023-11-14 22:13:20.123456789" in result.stdout
 
 
 def test_a_table_with_text_other_than_utf_8_is_an_error(tmp_path: Path) -> None:
-    """Arrow does not check the text that it reads; a traceback came later."""
+    """Arrow does not check the text that it reads, so a traceback followed later."""
     text = pa.StringArray.from_buffers(1, pa.py_buffer(struct.pack("<ii", 0, 2)), pa.py_buffer(b"\xff\xb3"))
     with pytest.raises(CorpusError, match=r"t\.parquet: .* UTF8"):
         Manifest(write_table(tmp_path, {"path": ["a.wav"], "note": text}), "mine")
@@ -118,10 +117,10 @@ def test_a_table_with_text_other_than_utf_8_is_an_error(tmp_path: Path) -> None:
 def test_types_that_arrow_does_not_support_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fuzzing found a traceback."""
 
-    def unknown(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise pa.ArrowNotImplementedError("Integers with more than 64 bits not implemented")
 
-    monkeypatch.setattr(pq, "ParquetFile", unknown)
+    monkeypatch.setattr(pq, "ParquetFile", fail)
     (tmp_path / "t.parquet").touch()
     with pytest.raises(CorpusError, match="Integers with more than 64 bits"):
         Manifest(tmp_path / "t.parquet", "mine")

@@ -1,4 +1,4 @@
-"""Past bugs in trainings, their folders, and the start of a preparation."""
+"""Past bugs of runs and their folders, and of the start of a preparation."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.model.small import SETTINGS, SilentCallback
 CONFIG = {"decisive": {"seed": 0}}
 
 
-def test_a_second_run_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
-    """Both wrote each line of the log, and over each other's checkpoints."""
+def test_a_second_process_cannot_train_the_same_run(tmp_path: Path) -> None:
+    """Both processes wrote to the log and overwrote each other's checkpoints."""
     run = RunFolder(tmp_path / "run")
     with (
         run.claim(CONFIG, resume=True),
-        pytest.raises(RunError, match="another run is at work in it"),
+        pytest.raises(RunError, match="another process"),
         RunFolder(tmp_path / "run").claim(CONFIG, resume=True),
     ):
         pass
@@ -35,16 +35,16 @@ def test_a_second_run_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path
         pass
 
 
-def test_a_folder_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
-    """A run was begun in a folder that holds other files."""
+def test_a_run_does_not_start_in_a_folder_with_other_files(tmp_path: Path) -> None:
+    """A run started in a folder with other files."""
     (tmp_path / "thesis.tex").write_text("irreplaceable")
     with pytest.raises(RunError), RunFolder(tmp_path).claim(CONFIG, resume=False):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_ctrl_c_leaves_a_checkpoint_of_that_step(ravdess_store: Path, emodb_store: Path, tmp_path: Path) -> None:
-    """Ctrl-C lost the steps since the last checkpoint: up to 30 s, or all of a short run."""
+def test_ctrl_c_saves_a_checkpoint_of_the_current_step(ravdess_store: Path, emodb_store: Path, tmp_path: Path) -> None:
+    """Ctrl-C lost the steps since the last checkpoint: up to 30 s, or a whole short run."""
     source, target = FeatureStore(ravdess_store), FeatureStore(emodb_store)
     settings = {**SETTINGS, "checkpoint_seconds": "1000"}
 
@@ -62,7 +62,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_that_step(ravdess_store: Path, emodb_stor
     assert models[0] == models[1]
 
 
-def test_drawing_parameters_touches_the_generator_of_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_making_a_network_does_not_reseed_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making a network reseeded the generators of every CUDA device, and nothing restored them."""
 
     def refuse(_seed: int) -> None:
@@ -79,7 +79,7 @@ def test_drawing_parameters_touches_the_generator_of_the_cpu_alone(monkeypatch: 
 
 
 def test_a_preparation_with_nothing_to_do_loads_no_heavy_library() -> None:
-    """Segmentation made every run load scipy: a run with nothing to do took half as long again."""
+    """Segmentation made every preparation load scipy: one with nothing to do took 1.5 times as long."""
     heavy = {"scipy", "torch", "librosa", "dask", "pooch"}
     code = f"import sys, emodna.pipeline.prepare.run; print(*{heavy} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout

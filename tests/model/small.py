@@ -1,4 +1,4 @@
-"""Small stores and short runs for the tests of this floor."""
+"""Small stores and short runs for the tests of model/."""
 
 import csv
 import io
@@ -34,14 +34,14 @@ from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
 from emodna.pipeline.store import FeatureStore
 from tests.synthesis import make_emodb, make_ravdess
 
-#: A source and a target.
+#: Source and target.
 Stores = tuple[FeatureStore, FeatureStore]
-#: Settings under which a step takes milliseconds. Some utterances are longer than the window, some shorter.
+#: Settings for steps of milliseconds. Some utterances are longer than the window, some shorter.
 SETTINGS: Mapping[str, str] = {"batch_size": "8", "frames": "32", "channels": "8", "log_every": "1"}
 
 
 def get_supervision(name: str) -> Supervision:
-    """Whose labels a method learns from, as it is by default."""
+    """Return the supervision of a method with its default settings."""
     kind = get_method(name)
     return kind(max(6, kind.min_dim), replace(kind.defaults, channels=8), 0).supervision
 
@@ -51,21 +51,21 @@ def _brings_code(kind: type[Method]) -> bool:
     return not any(issubclass(kind, other) and type(kind.defaults) is type(other.defaults) for other in others)
 
 
-#: Methods that are no other one with other defaults: what is expensive to show is shown of these.
+#: Methods with code of their own, not only other defaults: expensive tests run for these.
 WITH_CODE: Sequence[str] = [name for name, kind in METHODS.items() if _brings_code(kind)]
 
 
-#: Methods that every push shows: one plain, one with pseudo-labels and prototypes, one with phases and turns.
+#: Methods of the quick suite: a plain one, one with pseudo-labels and prototypes, one with phases and turns.
 REPRESENTATIVE: Final = ("source-only", "emo-dna", "saddi")
 
 
 def quick_if_representative(names: Iterable[str]) -> list[Any]:
-    """Parameters of a test that `make test` runs for the representative methods, and `make test-all` for these."""
+    """Return the parameters of a test: the representative methods, and the others marked slow."""
     return [pytest.param(name, marks=() if name in REPRESENTATIVE else pytest.mark.slow) for name in names]
 
 
 class SilentCallback:
-    """A watcher of preparations and of trainings that says nothing."""
+    """A callback of preparations and trainings that does nothing."""
 
     def on_wait(self, store: Path) -> None: ...
 
@@ -78,12 +78,12 @@ class SilentCallback:
     def on_log(self, step: int, values: Mapping[str, float]) -> None: ...
 
 
-class Interruption(Exception):  # noqa: N818 - it stands for Ctrl-C, which is no error either
-    """Ends a training from outside."""
+class Interruption(Exception):  # noqa: N818 - it simulates Ctrl-C, which is not an error
+    """An interruption of a training."""
 
 
 class InterruptAt(SilentCallback):
-    """A watcher that ends the training as soon as so many steps are logged."""
+    """A callback that raises `Interruption` once a step is logged."""
 
     def __init__(self, step: int) -> None:
         self._step = step
@@ -94,14 +94,14 @@ class InterruptAt(SilentCallback):
 
 
 def make_corpora(root: Path) -> dict[str, Path]:
-    """Roots of two small corpora: 32 utterances of 1 s of RAVDESS, two speakers, and as many of EMODB."""
+    """Write two small corpora and return their roots: RAVDESS and EMODB, 32 utterances of 1 s and 2 speakers each."""
     make_ravdess(root / "ravdess", actors=(1, 2), intensities=(1,), statements=(1,), syllables=2)
     make_emodb(root / "emodb", speakers=("03", "08"), texts=("a01", "a02", "b01"), syllables=3)
     return {name: root / name for name in ("ravdess", "emodb")}
 
 
 def prepare_store(kind: Corpus | str, root: Path, cache: Path, features: FeatureSet | None = None) -> FeatureStore:
-    """The store of a corpus."""
+    """Prepare a corpus and open its store."""
     if isinstance(kind, str):
         kind = load_corpus(kind)
     features = features or make_feature_set("mfcc40")
@@ -113,7 +113,7 @@ def prepare_store(kind: Corpus | str, root: Path, cache: Path, features: Feature
 def make_manifest_store(
     root: Path, emotions: Mapping[str, str], cache: Path, *, name: str = "own", **columns: Mapping[str, str]
 ) -> FeatureStore:
-    """A store of the recordings in a folder, by a manifest that gives each path its emotion ("" for none)."""
+    """Prepare the recordings of a folder by a manifest, path -> emotion ("" for none), and open the store."""
     cache.mkdir(parents=True, exist_ok=True)
     table = cache / f"{name}.csv"
     with table.open("w", newline="") as file:
@@ -125,7 +125,7 @@ def make_manifest_store(
 
 
 def read_emotions(store: FeatureStore) -> dict[str, str]:
-    """Path -> emotion, as `make_manifest_store` takes them."""
+    """Return path -> emotion of a store, for `make_manifest_store`."""
     return dict(zip(store.column("path"), store.column("emotion"), strict=True))
 
 
@@ -138,27 +138,27 @@ def fit_small(
     settings: Mapping[str, str] | None = None,
     **request: Any,
 ) -> dict[str, Any]:
-    """Run a short training of small networks."""
+    """Train small networks for a few steps; return the content of result.json."""
     sources = [source] if isinstance(source, FeatureStore) else source
     frames = max(int(SETTINGS["frames"]), get_method(request.get("method", "emo-dna")).min_frames)
-    together = {**SETTINGS, "frames": str(frames), **(settings or {})}
-    asked = FitRequest(sources, target, out=out, settings=together, **{"steps": 4, **request})
-    return fit(asked, callback or SilentCallback())
+    all_settings = {**SETTINGS, "frames": str(frames), **(settings or {})}
+    fit_request = FitRequest(sources, target, out=out, settings=all_settings, **{"steps": 4, **request})
+    return fit(fit_request, callback or SilentCallback())
 
 
 def read_log(run: Path) -> list[dict[str, float]]:
-    """Content of a run's metrics.jsonl."""
+    """Return the lines of a run's metrics.jsonl."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def read_model(run: Path) -> bytes:
-    """Content of a run's model file."""
+    """Return the content of a run's model file."""
     return (run / "model.safetensors").read_bytes()
 
 
 @contextmanager
 def expect_run_error(path: Path) -> Iterator[None]:
-    """Expect a `RunError` of one line that names the file."""
+    """Expect a RunError of one line about a file."""
     with pytest.raises(RunError) as raised:
         yield
     assert str(path) in str(raised.value)
@@ -166,14 +166,14 @@ def expect_run_error(path: Path) -> Iterator[None]:
 
 
 def make_damaged_copies(content: bytes, copies: int, *, seed: int = 0) -> Iterator[bytes]:
-    """Seeded damage of many kinds: bits and bytes changed, parts cut, doubled, zeroed, swapped for noise."""
+    """Yield copies with random damage: bits and bytes changed, parts cut, doubled, zeroed or replaced by noise."""
     rng = random.Random(seed)
-    # Half of it where the structure is described.
-    described = min(len(content), 8 + int.from_bytes(content[:8], "little") if len(content) > 8 else len(content))
+    # Half of the damage is in the header.
+    header = min(len(content), 8 + int.from_bytes(content[:8], "little") if len(content) > 8 else len(content))
     for number in range(copies):
         damaged = content
         while damaged == content:
-            end = described if number % 2 else len(content)
+            end = header if number % 2 else len(content)
             start = rng.randrange(end)
             stop = min(end, start + rng.choice((1, 1, 1, 2, 8, 64)))
             length = stop - start
@@ -193,7 +193,7 @@ def make_damaged_copies(content: bytes, copies: int, *, seed: int = 0) -> Iterat
 
 @contextmanager
 def assert_no_thread_left() -> Iterator[None]:
-    """No thread outlives what happens in here."""
+    """Assert that no thread outlives the context."""
     before = set(threading.enumerate())
     try:
         yield
@@ -202,21 +202,21 @@ def assert_no_thread_left() -> Iterator[None]:
 
 
 def assert_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
-    """Bit for bit."""
+    """Assert that tensors are equal bit for bit."""
     assert a.keys() == b.keys()
     differing = [name for name in a if not torch.equal(a[name], b[name])]
     assert not differing
 
 
 def make_noise(*shape: int, seed: int = 0) -> Tensor:
-    """Standard normal numbers, the same each time."""
+    """Return standard normal numbers from a seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def make_batches(
     n: int = 8, m: int = 8, *, dim: int = 6, frames: int = 32, seed: int = 0, labels: Iterable[int] | None = None
 ) -> tuple[LabelledBatch, Batch]:
-    """A random source batch of n utterances and a target batch of m from a shifted distribution."""
+    """Return a random source batch of n utterances and a target batch of m from a shifted distribution."""
     generator = torch.Generator().manual_seed(seed)
 
     def inputs(rows: int, corpus: int, shift: float) -> dict[str, Tensor]:
@@ -235,7 +235,7 @@ def make_batches(
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command left behind."""
+    """Exit code and output of a command."""
 
     code: int | str | None
     out: str
@@ -243,7 +243,7 @@ class CommandResult:
 
 
 def run_command(main: Callable[[], None], *arguments: object) -> CommandResult:
-    """Run a command in this process as its program would."""
+    """Run a command in this process."""
     out, err = io.StringIO(), io.StringIO()
     argv = ["emodna", *map(str, arguments)]
     with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
@@ -255,7 +255,7 @@ def run_command(main: Callable[[], None], *arguments: object) -> CommandResult:
 
 
 def assert_one_line_error(answer: CommandResult, *says: str) -> None:
-    """A user's mistake: exit 1, one line on standard error that says all this, nothing on standard output."""
+    """Assert exit code 1, one line on stderr that contains these texts, and nothing on stdout."""
     assert answer.code == 1
     assert answer.out == ""
     assert answer.err.startswith("error: ")

@@ -1,4 +1,4 @@
-"""Tensors on disk: exact, atomic, and clear about damage."""
+"""Saved tensors are exact and atomic, and damage is an error."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def some_tensors() -> dict[str, Tensor]:
 
 
 class TestRoundTrip:
-    def test_is_exact(self, tmp_path: Path) -> None:
+    def test_content_is_equal_bit_for_bit(self, tmp_path: Path) -> None:
         path = tmp_path / "state.safetensors"
         checkpoint.save_tensors(path, some_tensors(), FACTS)
         tensors, facts = checkpoint.load_tensors(path)
@@ -38,19 +38,19 @@ class TestRoundTrip:
         assert_same_tensors(tensors, expected)
         assert {name: tensor.dtype for name, tensor in tensors.items()} == {n: t.dtype for n, t in expected.items()}
 
-    def test_takes_views_and_parameters(self, tmp_path: Path) -> None:
+    def test_views_and_parameters_are_saved(self, tmp_path: Path) -> None:
         whole = nn.Parameter(torch.arange(12.0).reshape(3, 4))
         checkpoint.save_tensors(tmp_path / "state", {"parameter": whole, "view": whole.T}, {})
         tensors, _ = checkpoint.load_tensors(tmp_path / "state")
         assert_same_tensors(tensors, {"parameter": whole.data, "view": whole.data.T})
 
-    def test_gives_the_same_bytes_for_the_same_content(self, tmp_path: Path) -> None:
+    def test_the_same_content_gives_the_same_bytes(self, tmp_path: Path) -> None:
         for name in ("a", "b"):
             checkpoint.save_tensors(tmp_path / name, some_tensors(), FACTS)
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_atomicity_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.safetensors"
     checkpoint.save_tensors(path, some_tensors(), {"step": 1})
 
@@ -65,20 +65,20 @@ def test_atomicity_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path, mo
 
 
 class TestDamage:
-    def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(RunError, match=r"absent\.safetensors: no such file"):
+    def test_a_missing_file_is_an_error(self, tmp_path: Path) -> None:
+        with expect_run_error(tmp_path / "absent.safetensors"):
             checkpoint.load_tensors(tmp_path / "absent.safetensors")
 
-    def test_written_by_somebody_else(self, tmp_path: Path) -> None:
+    def test_a_file_of_other_software_is_an_error(self, tmp_path: Path) -> None:
         import safetensors.torch
 
         for metadata in (None, {"format": "pt"}, {"emodna": "no JSON"}, {"emodna": json.dumps([1])}):
             path = tmp_path / "other.safetensors"
             path.write_bytes(safetensors.torch.save({"x": torch.zeros(2)}, metadata))
-            with pytest.raises(RunError, match=r"other\.safetensors: damaged, or not written by emodna"):
+            with expect_run_error(path):
                 checkpoint.load_tensors(path)
 
-    def test_of_any_kind_is_a_run_error(self, tmp_path: Path) -> None:
+    def test_any_damage_is_an_error(self, tmp_path: Path) -> None:
         path = tmp_path / "state.safetensors"
         checkpoint.save_tensors(path, some_tensors(), FACTS)
         for content in make_damaged_copies(path.read_bytes(), 200):
@@ -87,7 +87,7 @@ class TestDamage:
                 checkpoint.load_tensors(path)
 
 
-def test_module_that_does_not_fit_names_the_tensor() -> None:
+def test_a_tensor_that_does_not_fit_is_named() -> None:
     state = nn.Linear(3, 2).state_dict()
     odd = {
         "weight": {**state, "weight": torch.zeros(2, 4)},
@@ -97,8 +97,7 @@ def test_module_that_does_not_fit_names_the_tensor() -> None:
     for name, tensors in odd.items():
         module = nn.Linear(3, 2)
         before = {key: value.clone() for key, value in module.state_dict().items()}
-        with pytest.raises(
-            RunError, match=rf"model\.safetensors: damaged, or not of this version: tensor {name} does not fit"
-        ):
+        with pytest.raises(RunError, match=f"tensor {name} ") as raised:
             checkpoint.load_module(module, tensors, Path("model.safetensors"))
+        assert raised.value.where == Path("model.safetensors")
         assert_same_tensors(module.state_dict(), before)

@@ -1,4 +1,4 @@
-"""--compile: the one line that says why it cannot be, and what it leaves as it is."""
+"""torch.compile: runs use the compiled losses, and failures are errors of one line."""
 
 import shutil
 from collections.abc import Callable
@@ -22,27 +22,29 @@ def losses(x: Tensor) -> dict[str, Tensor]:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, run: Callable[..., Any]) -> None:
-    """Let the compiler of the losses be this."""
+    """Replace torch.compile by a function that returns `run`."""
     monkeypatch.setattr("emodna.model.training.acceleration.shutil.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(torch, "compile", lambda *_, **__: run)
 
 
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(ConfigError, match=r"^--compile: no C\+\+ compiler 'no-such-compiler' found[^\n]*$"):
+    with pytest.raises(ConfigError, match="'no-such-compiler'") as raised:
         compile_losses(losses, CPU)
+    assert raised.value.field == "compile"
 
 
-def test_a_failing_compilation_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_compilation_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> None:
         raise TorchDynamoException("\nbackend='inductor' raised:\nCppCompileError: many\nmore lines")
 
     pretend(monkeypatch, fails)
-    with pytest.raises(ConfigError, match=r"^--compile: backend='inductor' raised:[^\n]*$"):
+    with pytest.raises(ConfigError, match=r"^[^\n]*backend='inductor' raised:[^\n]*$") as raised:
         compile_losses(losses, CPU)(torch.ones(3))
+    assert raised.value.field == "compile"
 
 
-def test_a_run_is_trained_by_the_compiled_losses(pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_trains_on_the_compiled_losses(pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def compile_(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
@@ -55,15 +57,16 @@ def test_a_run_is_trained_by_the_compiled_losses(pair: Stores, tmp_path: Path, m
 
 
 def test_a_cuda_graph_needs_cuda(pair: Stores, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^--cuda-graph: needs a CUDA device; this run is on cpu$"):
+    with pytest.raises(ConfigError, match="cpu") as raised:
         fit_small(*pair, tmp_path / "run", cuda_graph=True)
+    assert raised.value.field == "cuda_graph"
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_a_real_compilation(pair: Stores, tmp_path: Path) -> None:
+def test_compiled_runs_are_reproducible(pair: Stores, tmp_path: Path) -> None:
     for run in ("a", "b"):
         fit_small(*pair, tmp_path / run, method="source-only", compile=True, steps=3)
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()

@@ -1,7 +1,6 @@
-"""Settings: text to typed values, and errors that say what is valid."""
+"""Settings are parsed from text, and errors list the valid values."""
 
 import dataclasses
-import re
 
 import pytest
 
@@ -12,15 +11,15 @@ from emodna.model.methods.emo_dna import EmoDna, EmoDnaConfig
 DEFAULTS = (TrainConfig(), EmoDna.defaults)
 
 
-def applied(**settings: str) -> tuple[TrainConfig, EmoDnaConfig]:
+def apply(**settings: str) -> tuple[TrainConfig, EmoDnaConfig]:
     train, method = apply_settings(settings, *DEFAULTS)
     assert isinstance(train, TrainConfig)
     assert isinstance(method, EmoDnaConfig)
     return train, method
 
 
-def test_each_key_finds_its_configuration() -> None:
-    train, method = applied(batch_size="32", scl_weight="0.5")
+def test_each_key_sets_a_field_of_its_configuration() -> None:
+    train, method = apply(batch_size="32", scl_weight="0.5")
     assert train == dataclasses.replace(TrainConfig(), batch_size=32)
     assert method == dataclasses.replace(EmoDnaConfig(), scl_weight=0.5)
 
@@ -39,8 +38,8 @@ class TestTypes:
             ("normalisation", "per-utterance", "per-utterance"),
         ],
     )
-    def test_are_those_of_the_field(self, key: str, text: str, value: object) -> None:
-        found = getattr(applied(**{key: text})[0], key)
+    def test_a_value_has_the_type_of_its_field(self, key: str, text: str, value: object) -> None:
+        found = getattr(apply(**{key: text})[0], key)
         assert found == value
         assert type(found) is type(value)
 
@@ -52,11 +51,12 @@ class TestTypes:
             ("bool", "deterministic=1 deterministic=yes"),
         ],
     )
-    def test_of_another_kind_are_refused_by_name(self, expected: str, settings: str) -> None:
+    def test_a_value_of_another_type_is_an_error(self, expected: str, settings: str) -> None:
         for setting in settings.split():
             key, _, text = setting.partition("=")
-            with pytest.raises(ConfigError, match=rf"^--set {re.escape(setting)}: [^\n]*{expected}[^\n]*$"):
-                applied(**{key: text})
+            with pytest.raises(ConfigError, match=expected) as raised:
+                apply(**{key: text})
+            assert (raised.value.field, raised.value.value) == (key, text)
 
     @pytest.mark.parametrize(
         ("key", "valid"),
@@ -66,19 +66,17 @@ class TestTypes:
         ],
     )
     @pytest.mark.parametrize("text", ["reflect", "1", "true", "[]"])
-    def test_of_a_choice_list_the_valid_values(self, key: str, valid: tuple[str, ...], text: str) -> None:
-        with pytest.raises(ConfigError, match=", ".join(valid)):
-            applied(**{key: text})
+    def test_the_error_of_a_choice_lists_the_valid_values(self, key: str, valid: tuple[str, ...], text: str) -> None:
+        with pytest.raises(ConfigError) as raised:
+            apply(**{key: text})
+        assert (raised.value.field, raised.value.value, raised.value.valid) == (key, text, valid)
 
 
-def test_unknown_keys_list_the_valid_ones() -> None:
-    with pytest.raises(ConfigError) as raised:
-        applied(batchsize="8")
-    message = str(raised.value)
-    assert "--set batchsize" in message
-    for config in DEFAULTS:
-        for field in dataclasses.fields(config):
-            assert field.name in message
+def test_the_error_of_an_unknown_key_lists_the_valid_ones() -> None:
+    with pytest.raises(ConfigError, match="did you mean batch_size") as raised:
+        apply(batchsize="8")
+    assert (raised.value.field, raised.value.value) == ("settings", "batchsize")
+    assert set(raised.value.valid) == {field.name for config in DEFAULTS for field in dataclasses.fields(config)}
 
 
 OUT_OF_RANGE = """
@@ -90,7 +88,8 @@ OUT_OF_RANGE = """
 
 
 @pytest.mark.parametrize("setting", OUT_OF_RANGE.split())
-def test_values_that_no_training_can_use_are_refused_by_name(setting: str) -> None:
+def test_a_value_out_of_range_is_an_error(setting: str) -> None:
     key, _, text = setting.partition("=")
-    with pytest.raises(ConfigError, match=rf"--set {key}="):
-        applied(**{key: text})
+    with pytest.raises(ConfigError) as raised:
+        apply(**{key: text})
+    assert (raised.value.field, raised.value.value) == (key, text)

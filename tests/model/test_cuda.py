@@ -1,4 +1,4 @@
-"""On a GPU: a step runs and agrees with the CPU, and a run can be repeated bit for bit where that is asked for."""
+"""On a GPU, steps agree with the CPU, and deterministic runs are equal bit for bit."""
 
 import os
 import subprocess
@@ -32,12 +32,12 @@ CUDA = torch.device("cuda")
 EVERYTHING = Phase()
 
 if torch.cuda.is_available():
-    # Read once, at cuBLAS's first use in the process.
+    # cuBLAS reads this at its first use in the process.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def one_step(kind: type[Method], device: torch.device) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-    """Terms and gradients of one step without dropout."""
+def run_step(kind: type[Method], device: torch.device) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Return the terms and the gradients of one step without dropout."""
     model = small(kind, dropout=0.0).to(device)
     source, target = (batch.to(device) for batch in make_batches())
     assert isinstance(source, LabelledBatch)
@@ -51,7 +51,7 @@ def one_step(kind: type[Method], device: torch.device) -> tuple[dict[str, float]
 
 @every_method
 def test_a_step_agrees_with_the_cpu(kind: type[Method]) -> None:
-    (cpu_terms, cpu_gradients), (terms, gradients) = one_step(kind, torch.device("cpu")), one_step(kind, CUDA)
+    (cpu_terms, cpu_gradients), (terms, gradients) = run_step(kind, torch.device("cpu")), run_step(kind, CUDA)
     assert terms == pytest.approx(cpu_terms, rel=1e-3, abs=1e-5)
     assert gradients.keys() == cpu_gradients.keys()
     for name, gradient in gradients.items():
@@ -60,11 +60,11 @@ def test_a_step_agrees_with_the_cpu(kind: type[Method]) -> None:
 
 @every_method
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
-def test_a_step_never_waits_for_the_device(kind: type[Method]) -> None:
+def test_a_step_does_not_wait_for_the_device(kind: type[Method]) -> None:
     model = small(kind).to(CUDA)
     source, target = (batch.to(CUDA) for batch in make_batches())
     step = torch.tensor(0, device=CUDA)
-    model.losses(source, target, step)  # the libraries' first use may wait
+    model.losses(source, target, step)  # the first use of the libraries may wait
     torch.cuda.set_sync_debug_mode("error")
     try:
         torch.stack(list(model.losses(source, target, step).values())).sum().backward()
@@ -74,7 +74,7 @@ def test_a_step_never_waits_for_the_device(kind: type[Method]) -> None:
 
 @pytest.mark.parametrize("cuda_graph", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_deterministic_runs_are_bit_identical_also_across_a_resume(
+def test_deterministic_runs_are_equal_even_after_a_resume(
     method: str, cuda_graph: bool, pair: Stores, tmp_path: Path
 ) -> None:
     asked: dict[str, Any] = {
@@ -95,7 +95,7 @@ def test_deterministic_runs_are_bit_identical_also_across_a_resume(
     assert read_log(tmp_path / "a") == read_log(tmp_path / "c")
 
 
-def test_deterministic_runs_need_nothing_from_the_environment(cache: Path, tmp_path: Path) -> None:
+def test_deterministic_runs_need_no_environment_variable(cache: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
     program = Path(sys.executable).with_name("emodna-fit")
     for name in ("a", "b"):
@@ -107,20 +107,20 @@ def test_deterministic_runs_need_nothing_from_the_environment(cache: Path, tmp_p
 
 
 @pytest.mark.parametrize("residency", RESIDENCIES)
-def test_batches_are_those_of_the_cpu_however_long_a_step_uses_them(
+def test_batches_equal_those_of_the_cpu_while_a_slow_step_uses_them(
     residency: Residency, source: FeatureStore, target: FeatureStore
 ) -> None:
     framer = Framer(32, "silence", Statistics.identity(40), MfccSet().silence)
-    mine, other = (CorpusWindows(store, framer, ["de", "en"]) for store in (source, target))
-    sources = SourceStream([(mine, source.labels("arousal"))], batch_size=64, seed=0)
-    targets = TargetStream(other, batch_size=64, seed=0)
+    of_source, of_target = (CorpusWindows(store, framer, ["de", "en"]) for store in (source, target))
+    sources = SourceStream([(of_source, source.labels("arousal"))], batch_size=64, seed=0)
+    targets = TargetStream(of_target, batch_size=64, seed=0)
     busy = torch.randn(2000, 2000, device=CUDA)
     sums: list[torch.Tensor] = []
     with Loader(sources, targets, range(50), CUDA, residency) as loader:
         for _ in range(50):
             both = next(loader)
             for _ in range(5):
-                busy = (busy @ busy).tanh()  # the device falls behind the host, which asks for further batches
+                busy = (busy @ busy).tanh()  # the device falls behind the host, which loads more batches
             for batch in both:
                 assert batch.features.is_cuda
                 sums.append(batch.features.double().sum((-1, -2)))
@@ -143,13 +143,13 @@ def test_weights_do_not_depend_on_residency(pair: Stores, tmp_path: Path) -> Non
     assert len(models) == 1
 
 
-def test_runs_leave_the_random_numbers_of_the_gpu_alone(pair: Stores, tmp_path: Path) -> None:
+def test_runs_do_not_change_the_random_state_of_the_gpu(pair: Stores, tmp_path: Path) -> None:
     before = torch.cuda.get_rng_state(CUDA)
     fit_small(*pair, tmp_path / "run", device=CUDA)
     assert torch.equal(before, torch.cuda.get_rng_state(CUDA))
 
 
-def test_models_go_from_one_device_to_the_other(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+def test_a_model_predicts_the_same_on_both_devices(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
     fit_small(source, target, tmp_path / "run", device=CUDA)
     given = [(target[row], float(target.peak_db[row])) for row in range(len(target))]
     on_cpu, on_cuda = (
@@ -160,7 +160,7 @@ def test_models_go_from_one_device_to_the_other(source: FeatureStore, target: Fe
 
 
 class Steps:
-    """Steps of one method on the GPU, captured or not, from the same start."""
+    """Steps of a method on the GPU, captured or not, from the same initial state."""
 
     def __init__(self, kind: type[Method], *, captured: bool) -> None:
         self.method = small(kind).to(CUDA)
@@ -170,7 +170,7 @@ class Steps:
         self.update = CapturedUpdate(plain, plain.undo_steps) if captured else plain
 
     def take(self, steps: int, phase: Phase = EVERYTHING) -> list[dict[str, float]]:
-        """Take so many steps; return the terms of each."""
+        """Take steps; return the terms of each."""
         torch.manual_seed(9)
         terms = []
         for number in range(steps):
@@ -182,7 +182,7 @@ class Steps:
 
 @every_method
 @pytest.mark.filterwarnings("ignore:.*capturable=True")
-def test_a_captured_step_is_the_uncaptured_one(kind: type[Method]) -> None:
+def test_a_captured_step_equals_the_plain_one(kind: type[Method]) -> None:
     torch.use_deterministic_algorithms(True)
     try:
         captured, plain = Steps(kind, captured=True), Steps(kind, captured=False)
@@ -196,14 +196,14 @@ def test_a_captured_step_is_the_uncaptured_one(kind: type[Method]) -> None:
 
 
 @every_method
-def test_a_captured_step_notices_what_is_not_finite(kind: type[Method]) -> None:
+def test_a_captured_step_detects_a_loss_that_is_not_finite(kind: type[Method]) -> None:
     steps = Steps(kind, captured=True)
     steps.take(3)
     source, target = (batch.to(CUDA) for batch in make_batches())
     source.features.fill_(torch.nan)
     assert isinstance(source, LabelledBatch)
     steps.update(source, target, EVERYTHING)
-    found = steps.guard.found()
+    found = steps.guard.find_first()
     assert found is not None
     assert found[1] == 3
 

@@ -116,7 +116,7 @@ class TestEvaluation:
     ) -> None:
         model, told = load_run(trained_run).model, []
         expected = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
-        monkeypatch.setattr(predictions, "_VALUES", 3000)
+        monkeypatch.setattr(predictions, "_CHUNK_VALUES", 3000)
         assert predict_store(model, target, told.append).tolist() == expected.tolist()
         assert len(told) > 5
         assert sum(told) == len(target)
@@ -148,5 +148,6 @@ class TestNormalisation:
 class TestErrors:
     def test_other_features_raise_an_error(self, trained_run: Path, roots: dict[str, Path], tmp_path: Path) -> None:
         store = prepare_store("emodb", roots["emodb"], tmp_path, make_feature_set("mfcc39"))
-        with pytest.raises(EvaluationError, match=r"mfcc39-22050hz-\w+, the model .*--feature-set mfcc40"):
+        with pytest.raises(EvaluationError, match=r"mfcc39-22050hz-\w+, the model .* mfcc40-22050hz-\w+") as raised:
             evaluate_run(load_run(trained_run), store)
+        assert raised.value.where == store.path

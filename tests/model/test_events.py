@@ -1,4 +1,4 @@
-"""TensorBoard events: what metrics.jsonl says, read back by TensorBoard's own reader."""
+"""TensorBoard events equal metrics.jsonl when TensorBoard reads them."""
 
 import errno
 import importlib.util
@@ -32,7 +32,7 @@ def files(run: Path) -> list[Path]:
     return sorted(run.glob("events.out.tfevents.*"))
 
 
-def assert_say_what_the_log_says(run: Path) -> None:
+def assert_events_equal_log(run: Path) -> None:
     found = {tag: points for tag, points in scalars(run).items() if not tag.startswith("score/")}
     lines = read_log(run)
     assert set(found) == set(lines[0]) - {"step"}
@@ -41,11 +41,11 @@ def assert_say_what_the_log_says(run: Path) -> None:
         assert [value for _, value in points] == pytest.approx([line[name] for line in lines], rel=1e-6)
 
 
-def test_say_what_the_log_says(trained_run: Path) -> None:
-    assert_say_what_the_log_says(trained_run)
+def test_events_equal_the_log(trained_run: Path) -> None:
+    assert_events_equal_log(trained_run)
 
 
-def test_have_the_scores_and_the_settings(trained_run: Path) -> None:
+def test_events_contain_the_scores_and_the_settings(trained_run: Path) -> None:
     result = json.loads((trained_run / "result.json").read_text())
     found = scalars(trained_run)
     for name in ("uar", "war", "f1", "macro_f1"):
@@ -58,19 +58,21 @@ def test_have_the_scores_and_the_settings(trained_run: Path) -> None:
     assert settings["batch_size"].number_value == 8
 
 
-def test_of_a_resumed_run_have_each_step_once(pair: Stores, tmp_path: Path) -> None:
+def test_events_of_a_resumed_run_contain_each_step_once(pair: Stores, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    # Logged up to step 3; the checkpoint is one of an earlier step.
+    # The log has steps 1 to 3; the checkpoint is of an earlier step.
     with pytest.raises(Interruption):
         fit_small(*pair, run, callback=InterruptAt(3), settings=EVERY_STEP)
     assert [step for step, _ in scalars(run)["total"]] == [1, 2, 3]
-    time.sleep(1)  # TensorBoard reads the files in the order of their names, which tell the second
+    time.sleep(1)  # TensorBoard orders files by the second in their names
     fit_small(*pair, run, resume=True, settings=EVERY_STEP)
     assert len(files(run)) == 2
-    assert_say_what_the_log_says(run)
+    assert_events_equal_log(run)
 
 
-def test_are_left_out_without_tensorboard(pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_tensorboard_writes_no_events(
+    pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorboard" else find(name))
     fit_small(*pair, tmp_path / "run", steps=1)
@@ -78,7 +80,7 @@ def test_are_left_out_without_tensorboard(pair: Stores, tmp_path: Path, monkeypa
     assert (tmp_path / "run" / "done").exists()
 
 
-def test_are_no_part_of_what_decides_a_run(pair: Stores, tmp_path: Path) -> None:
+def test_events_do_not_change_the_run(pair: Stores, tmp_path: Path) -> None:
     for name in ("on", "off"):
         fit_small(*pair, tmp_path / name, settings={"tensorboard": str(name == "on").lower()})
     assert files(tmp_path / "off") == []
@@ -91,7 +93,7 @@ def test_are_no_part_of_what_decides_a_run(pair: Stores, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("after", [0, 7])
-def test_that_cannot_be_written_cost_a_warning_and_no_run(
+def test_events_that_cannot_be_written_are_a_warning(
     after: int, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write, writes = RecordWriter.write, itertools.count()
@@ -111,12 +113,12 @@ def test_that_cannot_be_written_cost_a_warning_and_no_run(
     assert [line["step"] for line in read_log(tmp_path / "run")] == [1, 2, 3, 4]
 
 
-def test_are_there_while_the_run_is_at_work(pair: Stores, tmp_path: Path) -> None:
+def test_events_are_readable_during_training(pair: Stores, tmp_path: Path) -> None:
     seen = []
 
-    class Looks(SilentCallback):
+    class EventReader(SilentCallback):
         def on_log(self, step: int, values: Mapping[str, float]) -> None:  # noqa: ARG002
             seen.append([each for each, _ in scalars(tmp_path / "run").get("total", [])])
 
-    fit_small(*pair, tmp_path / "run", steps=2, callback=Looks())
+    fit_small(*pair, tmp_path / "run", steps=2, callback=EventReader())
     assert seen == [[1], [1, 2]]

@@ -1,4 +1,4 @@
-"""Windows of a fixed length: cropping, the three paddings, the four normalisations."""
+"""Windows of a fixed length: cropping, paddings and normalisations."""
 
 from pathlib import Path
 
@@ -32,13 +32,13 @@ def window(framer: Framer, features: Float32, peak_db: float = 0.0) -> tuple[Flo
     return out, length
 
 
-def plain(frames: int, padding: Padding, dim: int = 3) -> Framer:
-    """A framer that does not normalise."""
+def make_plain_framer(frames: int, padding: Padding, dim: int = 3) -> Framer:
+    """Return a framer that does not normalise."""
     return Framer(frames, padding, Statistics.identity(dim), SILENCE)
 
 
-def speech_like(seconds: float, level: float, rate: int = MFCC.sample_rate) -> Float32:
-    """Low-passed noise that comes and goes four times a second, as syllables do."""
+def make_speech(seconds: float, level: float, rate: int = MFCC.sample_rate) -> Float32:
+    """Return low-passed noise with four syllables per second."""
     n = int(seconds * rate)
     white = np.random.default_rng(1).normal(size=n)
     coloured = np.convolve(white, np.exp(-np.arange(40) / 8), mode="same")
@@ -48,12 +48,14 @@ def speech_like(seconds: float, level: float, rate: int = MFCC.sample_rate) -> F
 
 
 class TestSilencePadding:
-    # Relative to full scale; the last one's peak lies less than 80 dB above the floor of -100 dB.
+    # Relative to full scale; the last peak is less than 80 dB above the floor of -100 dB.
     @pytest.mark.parametrize("level", [0.9, 1e-2, 1e-4])
     @pytest.mark.parametrize("frames", [80, 81, 188])
     @pytest.mark.parametrize("spectral", [MFCC, MfccSet(n_mfcc=39), LogMelSet()], ids=lambda each: each.title)
-    def test_is_what_zeros_around_the_waveform_would_give(self, spectral: LogMelSet, level: float, frames: int) -> None:
-        samples = speech_like(1.3, level)
+    def test_silence_padding_equals_zeros_around_the_waveform(
+        self, spectral: LogMelSet, level: float, frames: int
+    ) -> None:
+        samples = make_speech(1.3, level)
         features, peak_db = spectral.extract(samples)
         before = (frames - len(features)) // 2
         after = (frames - 1) * spectral.hop_length - before * spectral.hop_length - len(samples)
@@ -65,15 +67,15 @@ class TestSilencePadding:
         assert truth.shape == mine.shape
         assert length == frames
         wrong = np.flatnonzero(np.abs(mine - truth).max(axis=1) > 1e-3)
-        # Only frames that reach from the padding into the speech can differ.
+        # Only frames that overlap both padding and speech can differ.
         assert len(wrong) <= 4
         edges = {before - 2, before - 1, before + len(features), before + len(features) + 1}
         assert set(wrong.tolist()) <= edges
 
     @pytest.mark.parametrize("frames", [20_800, 20_801, 70_000])
-    def test_of_a_waveform_is_zeros_around_it(self, frames: int) -> None:
+    def test_silence_padding_of_wave_features_is_zero(self, frames: int) -> None:
         wave = WaveSet()
-        samples = speech_like(1.3, 0.5, wave.sample_rate)
+        samples = make_speech(1.3, 0.5, wave.sample_rate)
         features, peak_db = wave.extract(samples)
         mine, length = window(Framer(frames, "silence", Statistics.identity(1), wave.silence), features, peak_db)
         before = (frames - len(samples)) // 2
@@ -81,15 +83,15 @@ class TestSilencePadding:
         assert length == frames
 
     @pytest.mark.parametrize("features", FEATURE_SETS.values(), ids=FEATURE_SETS)
-    def test_of_digital_silence_continues_it(self, features: FeatureSet) -> None:
+    def test_silence_padding_of_digital_silence_continues_it(self, features: FeatureSet) -> None:
         extracted, peak_db = features.extract(np.zeros(22050, np.float32))
         framer = Framer(len(extracted) + 57, "silence", Statistics.identity(features.dim), features.silence)
         mine, _ = window(framer, extracted, peak_db)
         np.testing.assert_allclose(mine, np.broadcast_to(extracted[0], mine.shape), atol=1e-3)
 
     @pytest.mark.parametrize(("peak_db", "floor_db"), [(30.0, -50.0), (-20.0, -100.0), (-90.0, -100.0)])
-    def test_lies_80_db_below_the_peak_but_not_below_minus_100(self, peak_db: float, floor_db: float) -> None:
-        out, _ = window(plain(6, "silence"), noise(2), peak_db)
+    def test_silence_is_80_db_below_the_peak_but_not_below_minus_100_db(self, peak_db: float, floor_db: float) -> None:
+        out, _ = window(make_plain_framer(6, "silence"), noise(2), peak_db)
         np.testing.assert_allclose(out[[0, 1, 4, 5]], [[floor_db * 128**0.5, 0, 0]] * 4, rtol=1e-6)
 
 
@@ -110,7 +112,7 @@ def test_padding_is_normalised_like_the_speech(padding: Padding) -> None:
     peak_db=st.floats(-100, 60),
     per_utterance=st.booleans(),
 )
-def test_every_window_is_full_and_holds_the_speech_in_order(
+def test_every_window_is_full_and_contains_the_speech_in_order(
     n: int, frames: int, padding: Padding, peak_db: float, per_utterance: bool
 ) -> None:
     features = noise(n, seed=n)
@@ -131,7 +133,7 @@ def test_every_window_is_full_and_holds_the_speech_in_order(
         for j in range(n - held + 1)
         if np.allclose(out[i : i + held], expected[j : j + held], atol=1e-5)
     ]
-    # About the middle of both, but for the mask, which pads behind.
+    # In the middle of both, except for the mask, which pads after the speech.
     assert any(
         abs(j - (n - held - j)) <= 1 and (i == 0 if padding == "mask" else abs(i - (frames - held - i)) <= 1)
         for i, j in where
@@ -140,10 +142,10 @@ def test_every_window_is_full_and_holds_the_speech_in_order(
 
 class TestStatistics:
     @pytest.mark.parametrize("values", [1, 2000, 4000, 10**9])
-    def test_of_a_corpus_are_those_of_all_its_frames_together(
+    def test_statistics_of_a_corpus_are_over_all_its_frames(
         self, values: int, source: FeatureStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(normalisation, "_VALUES_TOGETHER", values)
+        monkeypatch.setattr(normalisation, "_CHUNK_VALUES", values)
         rows = np.array([3, 0, 17, 31])
         together = np.concatenate([source[row] for row in rows.tolist()]).astype(np.float64)
         statistics = Statistics.of_corpora([(source, rows)])
@@ -151,16 +153,16 @@ class TestStatistics:
         np.testing.assert_allclose(statistics.std, together.std(axis=0), rtol=1e-4)
         assert statistics.mean.dtype == statistics.std.dtype == np.float32
 
-    def test_of_constant_features_stay_finite(self) -> None:
+    def test_constant_features_stay_finite(self) -> None:
         constant = np.full((5, 3), -1131.0, np.float32)
         for padding in PADDINGS:
             assert np.isfinite(window(Framer(9, padding, None, SILENCE), constant, -100.0)[0]).all()
 
     @pytest.mark.parametrize("normalisation", NORMALISATIONS)
-    def test_follow_the_setting(
+    def test_the_saved_model_normalises_as_set(
         self, normalisation: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
-        """What normalises the target, seen from the saved model: that is what prediction uses."""
+
         import torch
 
         fit_small(source, target, tmp_path / "run", steps=1, settings={"normalisation": normalisation})

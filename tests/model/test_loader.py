@@ -1,6 +1,7 @@
-"""Both streams' batches: the same whichever way they come, and an error where they cannot."""
+"""The loader yields the batches of both streams, whatever the residency."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,19 +30,21 @@ CPU = torch.device("cpu")
 Streams = tuple[SourceStream, TargetStream]
 
 
-def framer(padding: Padding = "silence", *, own: bool = False) -> Framer:
+def make_framer(padding: Padding = "silence", *, own: bool = False) -> Framer:
     values = Statistics(np.linspace(-30, 5, 40, dtype=np.float32), np.linspace(1, 9, 40, dtype=np.float32))
     return Framer(40, padding, None if own else values, MfccSet().silence)
 
 
-def streams(pair: Stores, batch_size: int = 8, seed: int = 0, how: Framer | None = None, skipped: int = 3) -> Streams:
-    """A stream of two labelled sources, of the second of which some are left out, and one of the target."""
-    mine, other = (CorpusWindows(store, how or framer(), ["de", "en"]) for store in pair)
+def make_streams(
+    pair: Stores, batch_size: int = 8, seed: int = 0, framer: Framer | None = None, skipped: int = 3
+) -> Streams:
+    """Make a stream of two sources, the second without every `skipped`-th label, and a stream of the target."""
+    of_source, of_target = (CorpusWindows(store, framer or make_framer(), ["de", "en"]) for store in pair)
     labels = pair[1].labels("valence").copy()
     labels[::skipped] = -1
-    sources = [(mine, pair[0].labels("valence")), (other, labels)]
+    sources = [(of_source, pair[0].labels("valence")), (of_target, labels)]
     return SourceStream(sources, batch_size=batch_size, seed=seed), TargetStream(
-        other, batch_size=batch_size, seed=seed
+        of_target, batch_size=batch_size, seed=seed
     )
 
 
@@ -55,7 +58,7 @@ def streams(pair: Stores, batch_size: int = 8, seed: int = 0, how: Framer | None
     own=st.booleans(),
     skipped=st.integers(2, 32),
 )
-def test_batches_are_those_of_the_streams_however_they_come(
+def test_batches_equal_those_of_the_streams(
     pair: Stores,
     residency: Residency,
     batch_size: int,
@@ -65,12 +68,9 @@ def test_batches_are_those_of_the_streams_however_they_come(
     own: bool,
     skipped: int,
 ) -> None:
-    steps, how = range(first, first + 3), framer(padding, own=own)
-    fresh = streams(pair, batch_size, seed, how, skipped)
-    with (
-        assert_no_thread_left(),
-        Loader(*streams(pair, batch_size, seed, how, skipped), steps, CPU, residency) as loader,
-    ):
+    steps, framer = range(first, first + 3), make_framer(padding, own=own)
+    fresh, streams = (make_streams(pair, batch_size, seed, framer, skipped) for _ in range(2))
+    with assert_no_thread_left(), Loader(*streams, steps, CPU, residency) as loader:
         for step in steps:
             for given, stream in zip(next(loader), fresh, strict=True):
                 expected = stream.batch(step)
@@ -87,24 +87,24 @@ def test_batches_are_those_of_the_streams_however_they_come(
     own=st.booleans(),
     skipped=st.integers(2, 32),
 )
-def test_a_batch_holds_the_windows_of_the_utterances_that_it_names(
+def test_a_batch_contains_the_windows_of_its_ids(
     pair: Stores, batch_size: int, seed: int, step: int, padding: Padding, own: bool, skipped: int
 ) -> None:
-    how = framer(padding, own=own)
+    framer = make_framer(padding, own=own)
     stores = {name: (store, row) for store in pair for row, name in enumerate(store.ids)}
     languages = {
         name: ["de", "en"].index(each)
         for store in pair
         for name, each in zip(store.ids, store.column("language"), strict=True)
     }
-    for stream in streams(pair, batch_size, seed, how, skipped):
+    for stream in make_streams(pair, batch_size, seed, framer, skipped):
         batch = stream.batch(step)
         ids = stream.ids(step)
         assert len(ids) == batch_size
         for i, name in enumerate(ids):
             store, row = stores[name]
             window = np.empty((40, 40), np.float32)
-            assert batch.lengths[i] == how(store[row], float(store.peak_db[row]), window)
+            assert batch.lengths[i] == framer(store[row], float(store.peak_db[row]), window)
             assert np.array_equal(batch.features[i].T.numpy(), window)
             assert batch.language[i] == languages[name]
         if isinstance(stream, SourceStream):
@@ -116,7 +116,7 @@ def test_a_batch_holds_the_windows_of_the_utterances_that_it_names(
 def test_weights_and_logs_do_not_depend_on_residency_and_a_resume_may_change_it(pair: Stores, tmp_path: Path) -> None:
     for residency in RESIDENCIES:
         fit_small(*pair, tmp_path / residency, residency=residency)
-    how = {"resume": True, "settings": {"checkpoint_seconds": "0"}}
+    how: dict[str, Any] = {"resume": True, "settings": {"checkpoint_seconds": "0"}}
     with pytest.raises(Interruption):
         fit_small(*pair, tmp_path / "both", residency="on", callback=InterruptAt(2), **how)
     fit_small(*pair, tmp_path / "both", residency="off", **how)
@@ -128,32 +128,33 @@ def test_weights_and_logs_do_not_depend_on_residency_and_a_resume_may_change_it(
 class TestResidents:
     @pytest.fixture
     def both(self, pair: Stores) -> Streams:
-        return streams(pair)
+        return make_streams(pair)
 
     @pytest.mark.parametrize(
         ("room", "kept"), [(10**9, ["target", "source"]), (300_000, ["target"]), (200_000, []), (0, [])]
     )
-    def test_are_by_default_those_that_fit_small_ones_first(
+    def test_auto_chooses_streams_that_fit_the_smallest_first(
         self, room: int, kept: list[str], both: Streams, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # 32 windows of the target take 206 kB, 53 of the source 341 kB.
         monkeypatch.setattr(loading, "_HOST_BYTES", room)
-        named = dict(zip(both, ("source", "target"), strict=True))
-        assert [named[stream] for stream in choose_resident_streams("auto", both, 100, CPU)] == kept
+        names = dict(zip(both, ("source", "target"), strict=True))
+        assert [names[stream] for stream in choose_resident_streams("auto", both, 100, CPU)] == kept
 
-    def test_are_by_default_those_that_a_training_goes_through(self, both: Streams) -> None:
+    def test_auto_chooses_streams_that_are_read_completely(self, both: Streams) -> None:
         assert choose_resident_streams("auto", both, 3, CPU) == []
         assert choose_resident_streams("auto", both, 4, CPU) == [both[1]]
         assert len(choose_resident_streams("auto", both, 7, CPU)) == 2
 
-    def test_are_all_or_none_where_that_is_asked_for(self, both: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_on_chooses_all_and_off_none(self, both: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(loading, "_HOST_BYTES", 0)
         assert choose_resident_streams("on", both, 1, CPU) == list(both)
         assert choose_resident_streams("off", both, 10**6, CPU) == []
 
-    def test_that_do_not_fit_are_refused_in_one_line(
+    def test_windows_that_do_not_fit_are_an_error(
         self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(loading, "_measure_memory", lambda _: (10**5, 10**5))
-        with pytest.raises(ConfigError, match=r"^--resident on: the windows take [^\n]* valid: auto, on, off$"):
+        with pytest.raises(ConfigError) as raised:
             fit_small(*pair, tmp_path / "run", residency="on")
+        assert (raised.value.field, raised.value.value) == ("residency", "on")

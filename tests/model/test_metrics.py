@@ -1,4 +1,4 @@
-"""Scores: golden values, edge cases, and the constants of METHODS 1.3 from the corpora's class counts."""
+"""Scores: golden values, edge cases, and the constant predictors of METHODS 1.3 from the corpora's class counts."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -32,15 +32,15 @@ def labels(*values: int) -> Labels:
     return np.array(values, np.int64)
 
 
-def corpus(name: str, task: str) -> Labels:
+def labels_of_corpus(name: str, task: str) -> Labels:
     high, low = COUNTS[name][task]
     return labels(*[1] * high, *[0] * low)
 
 
-def over_pairs(task: str, answer: str, source: str | None = None) -> Scores:
-    """Mean of a constant's scores over the targets of all 30 pairs, or of one source's 5."""
+def average_over_pairs(task: str, constant: str, source: str | None = None) -> Scores:
+    """Return the mean scores of a constant predictor over the targets of all 30 pairs, or of a source's 5."""
     found = [
-        asdict(constant_scores(corpus(target, task))[answer])
+        asdict(constant_scores(labels_of_corpus(target, task))[constant])
         for first in COUNTS
         for target in COUNTS
         if first != target and source in (None, first)
@@ -57,7 +57,7 @@ def test_golden_values() -> None:
 
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=30))
-def test_against_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+def test_scores_equal_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = (labels(*column) for column in zip(*pairs, strict=True))
     occurring = {"labels": np.unique(truth), "average": "macro", "zero_division": 0}
     assert asdict(scores(truth, predicted)) == pytest.approx(
@@ -71,13 +71,13 @@ def test_against_scikit_learn(pairs: list[tuple[int, int]]) -> None:
 
 
 class TestConfusions:
-    def test_are_counted_in_each_group(self) -> None:
+    def test_confusions_are_counted_by_group(self) -> None:
         truth, predicted, group = labels(0, 0, 1, 1, 1), labels(0, 1, 0, 1, 1), labels(2, 0, 0, 2, 2)
         expected = [[0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 2]]
         assert confusions(truth, predicted, group, 3).tolist() == expected
         assert confusions(truth, predicted).tolist() == [[1, 1, 1, 2]]
 
-    def test_of_many_sets_are_scored_at_once(self) -> None:
+    def test_many_confusions_are_scored_at_once(self) -> None:
         counts = np.random.default_rng(0).integers(0, 5, (3, 7, 4)) + 1
         found = compute_scores(counts)
         assert found.shape == (3, 7, 4)
@@ -87,7 +87,7 @@ class TestConfusions:
 
 
 class TestConstants:
-    def test_are_the_answers_that_look_at_nothing(self) -> None:
+    def test_constant_predictors_have_the_scores_of_their_predictions(self) -> None:
         truth = labels(1, 1, 1, 0)
         assert constant_scores(truth) == {
             "always_high": scores(truth, labels(1, 1, 1, 1)),
@@ -99,7 +99,7 @@ class TestConstants:
         assert low["majority"] == low["always_low"]
 
     @pytest.mark.parametrize(
-        ("task", "answer", "war", "f1"),
+        ("task", "constant", "war", "f1"),
         [
             ("arousal", "always_high", 62.5, 76.7),
             ("arousal", "always_low", 37.5, 0.0),
@@ -107,13 +107,13 @@ class TestConstants:
             ("valence", "always_low", 53.7, 0.0),
         ],
     )
-    def test_mean_over_the_30_pairs(self, task: str, answer: str, war: float, f1: float) -> None:
-        found = over_pairs(task, answer)
+    def test_mean_over_the_30_pairs(self, task: str, constant: str, war: float, f1: float) -> None:
+        found = average_over_pairs(task, constant)
         assert (round(found.war, 1), round(found.f1, 1)) == (war, f1)
 
     @pytest.mark.parametrize(("task", "war"), [("arousal", 62.7), ("valence", 57.1)])
     def test_majority_over_the_30_pairs(self, task: str, war: float) -> None:
-        assert round(over_pairs(task, "majority").war, 1) == war
+        assert round(average_over_pairs(task, "majority").war, 1) == war
 
     @pytest.mark.parametrize(
         ("task", "wars", "f1s"),
@@ -123,13 +123,13 @@ class TestConstants:
         ],
     )
     def test_mean_for_each_source(self, task: str, wars: list[float], f1s: list[float]) -> None:
-        found = [over_pairs(task, "always_high", source) for source in COUNTS]
+        found = [average_over_pairs(task, "always_high", source) for source in COUNTS]
         assert [each.war for each in found] == pytest.approx(wars, abs=0.0501)
         assert [each.f1 for each in found] == pytest.approx(f1s, abs=0.0501)
 
 
 class TestEvaluate:
-    def test_scores_the_predictions_beside_the_constants(self, target: FeatureStore) -> None:
+    def test_it_returns_scores_constants_and_intervals(self, target: FeatureStore) -> None:
         truth = target.labels("valence").astype(np.int64)
         predicted = np.arange(len(truth)) % 2
         found = evaluate(predicted, target, "valence")
@@ -141,13 +141,13 @@ class TestEvaluate:
             lower, upper = intervals["utterances"][name]
             assert 0 <= lower < score < upper <= 100
 
-    def test_leaves_unlabelled_utterances_out(
+    def test_it_ignores_unlabelled_utterances(
         self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         emotions = {p: "" if i % 2 else emotion for i, (p, emotion) in enumerate(read_emotions(target).items())}
         store = make_manifest_store(roots["emodb"], emotions, tmp_path)
         truth = store.labels("arousal").astype(np.int64)
-        # Right wherever there is a label.
+        # All labelled utterances are predicted correctly.
         found = evaluate(np.where(truth < 0, 1, truth), store, "arousal")
         assert found["war"] == found["uar"] == found["f1"] == found["macro_f1"] == 100
         assert found["constant"]["always_high"]["war"] == pytest.approx(100 * truth[truth >= 0].mean())

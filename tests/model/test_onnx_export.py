@@ -1,4 +1,4 @@
-"""What can be written as ONNX, and what is refused; tests/cli/test_export.py has a whole run's file."""
+"""ONNX export of single models, and its errors; tests/cli/test_export.py exports a whole run."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FeatureSet, make_feature_set
 from tests.model.small import quick_if_representative
-from tests.model.test_waveform_model import answer, expected, made, tone
+from tests.model.test_waveform_model import make_model, make_tone, predict_by_model, predict_by_module
 
 
 class Branching(SourceOnly):
-    """Looks at its data before it goes on: no graph can hold that."""
+    """A method with a branch on its data, which no graph can contain."""
 
     name = "branching"
 
@@ -35,7 +35,7 @@ class Branching(SourceOnly):
 
 
 class Sized(SourceOnly):
-    """Counts its batch in Python: the graph holds the number that it was traced with."""
+    """A method that uses its batch size in Python, which tracing makes constant."""
 
     name = "sized"
 
@@ -43,40 +43,42 @@ class Sized(SourceOnly):
         return super().predict(features, lengths) + torch.ones(len(features), 2)
 
 
-def model_of(kind: type[Method], features: FeatureSet, **framing: Any) -> TrainedModel:
-    """A model of random weights."""
-    base = made(features, **framing)
+def make_model_of(kind: type[Method], features: FeatureSet, **framing: Any) -> TrainedModel:
+    """Make a model with random weights."""
+    base = make_model(features, **framing)
     method = kind(features.dim, dataclasses.replace(kind.defaults, channels=8), 0)
     return dataclasses.replace(base, method=method.eval())
 
 
-def masked_lstm() -> TrainedModel:
+def make_masked_lstm() -> TrainedModel:
     features = make_feature_set("mfcc39", fixed_samples=30_000)
-    return model_of(Clstm, features, padding="mask", per_utterance=True, frames=40)
+    return make_model_of(Clstm, features, padding="mask", per_utterance=True, frames=40)
 
 
 @pytest.mark.slow  # the quick suite exports one model, in tests/cli/test_export.py
-@pytest.mark.parametrize("make", [masked_lstm, partial(made, make_feature_set("wave16k"), padding="zero", frames=4000)])
-def test_onnxruntime_gives_the_answers_of_the_original(make: Callable[[], TrainedModel], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "make", [make_masked_lstm, partial(make_model, make_feature_set("wave16k"), padding="zero", frames=4000)]
+)
+def test_an_exported_model_predicts_as_the_original(make: Callable[[], TrainedModel], tmp_path: Path) -> None:
     model = make()
     exported = write_onnx(model, {"task": "arousal"}, tmp_path / "model.onnx", force=False)
     assert exported.difference <= 1e-4
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for length in (2048, 4321, 30_000, 30_001, 50_000):
-        waveform = tone(length)
+        waveform = make_tone(length)
         (found,) = session.run(["probability"], {"waveform": waveform[None]})
-        assert found == pytest.approx([expected(model, waveform)], abs=1e-4)
-    three = np.stack([tone(9000), np.zeros(9000, np.float32), tone(9000, 0.01)])
+        assert found == pytest.approx([predict_by_model(model, waveform)], abs=1e-4)
+    three = np.stack([make_tone(9000), np.zeros(9000, np.float32), make_tone(9000, 0.01)])
     found, logits = session.run(None, {"waveform": three})
-    assert found == pytest.approx(answer(model, *three), abs=1e-4, nan_ok=True)
+    assert found == pytest.approx(predict_by_module(model, *three), abs=1e-4, nan_ok=True)
     assert np.isnan(found).tolist() == [False, True, False]
     np.testing.assert_allclose(torch.from_numpy(logits).softmax(1)[:, 1], found, rtol=1e-5)
 
 
-# torch says it of every nn.LSTM, whose list of weights holds its parameters; the export itself silences warnings.
+# torch warns about every nn.LSTM; the export itself suppresses warnings.
 @pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights.* were assigned during export:UserWarning")
 @pytest.mark.parametrize("name", quick_if_representative(METHODS))
-def test_what_every_method_predicts_with_can_be_traced(name: str) -> None:
+def test_the_prediction_of_every_method_can_be_traced(name: str) -> None:
     kind = METHODS[name]
     dim, frames = max(6, kind.min_dim), max(32, kind.min_frames)
     method = kind(dim, dataclasses.replace(kind.defaults, channels=8), 0).eval()
@@ -98,38 +100,38 @@ def test_what_every_method_predicts_with_can_be_traced(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [Branching, Sized])
-def test_a_method_that_no_graph_can_hold_is_refused_in_one_line(kind: type[Method], tmp_path: Path) -> None:
+def test_a_method_that_cannot_be_traced_is_an_error(kind: type[Method], tmp_path: Path) -> None:
     with pytest.raises(ExportError) as error:
-        write_onnx(model_of(kind, make_feature_set("wave16k"), frames=4000), {}, tmp_path / "model.onnx", force=False)
-    assert str(error.value).startswith(f"method {kind.name}: cannot be written as ONNX")
+        write_onnx(
+            make_model_of(kind, make_feature_set("wave16k"), frames=4000), {}, tmp_path / "model.onnx", force=False
+        )
+    assert error.value.where == f"method {kind.name}"
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
-class TestAFileThatIsWrong:
-    """Nothing of it is left, and an earlier file stands."""
+class TestWrongFiles:
+    """A wrong file is deleted, and an earlier file is kept."""
 
-    def refusal(self, folder: Path, patch: pytest.MonkeyPatch, answers: float | None = None) -> str:
-        """The error of an export whose file is nonsense; onnxruntime may be made to give the same answer to all."""
+    def export(self, folder: Path, patch: pytest.MonkeyPatch, prediction: float | None = None) -> str:
+        """Return the error of an invalid file; `prediction` replaces all probabilities of onnxruntime."""
         (folder / "model.onnx").write_bytes(b"earlier")
         patch.setattr(onnx_export, "_serialise", lambda *_: b"no model")
-        if answers is not None:
-            patch.setattr(
-                onnx_export, "_predict", lambda _, batches: [np.full(len(batch), answers) for batch in batches]
-            )
+        if prediction is not None:
+            patch.setattr(onnx_export, "_predict", lambda _, batches: [np.full(len(b), prediction) for b in batches])
         with pytest.raises(ExportError) as error:
-            write_onnx(made(make_feature_set("mfcc40")), {}, folder / "model.onnx", force=True)
+            write_onnx(make_model(make_feature_set("mfcc40")), {}, folder / "model.onnx", force=True)
         assert [path.read_bytes() for path in folder.iterdir()] == [b"earlier"]
         return str(error.value)
 
-    def test_its_answers_differ(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert "the original: 0.700000, not " in self.refusal(tmp_path, monkeypatch, answers=0.7)
+    def test_other_predictions_are_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert "0.700000 instead of " in self.export(tmp_path, monkeypatch, prediction=0.7)
 
-    def test_it_hears_silence(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_probability_for_silence_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(onnx_export, "TOLERANCE", 2.0)
-        assert "digital silence" in self.refusal(tmp_path, monkeypatch, answers=0.7)
+        assert "digital silence" in self.export(tmp_path, monkeypatch, prediction=0.7)
 
-    def test_onnxruntime_cannot_read_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        says = self.refusal(tmp_path, monkeypatch)
-        assert says.startswith("onnxruntime cannot use the exported model: ")
-        assert "\n" not in says
+    def test_an_unreadable_file_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        error = self.export(tmp_path, monkeypatch)
+        assert "onnxruntime cannot run" in error
+        assert "\n" not in error

@@ -1,4 +1,4 @@
-"""Prediction on audio files: any format and rate, the same answer as in training, an error for each bad file."""
+"""Prediction for audio files: any format and rate, the same probability as in the run, an error for each bad file."""
 
 import shutil
 import struct
@@ -37,27 +37,27 @@ def model(trained_run: Path) -> TrainedModel:
 
 @pytest.fixture(scope="session")
 def recording(roots: dict[str, Path]) -> Path:
-    """One file of the target, at 16 kHz."""
+    """Return a file of the target, at 16 kHz."""
     return sorted((roots["emodb"] / "wav").glob("*.wav"))[0]
 
 
-def one(model: TrainedModel, file: Path) -> Prediction:
+def predict_file(model: TrainedModel, file: Path) -> Prediction:
     (prediction,) = predict_files(model, [file])
     return prediction
 
 
-def untrained(features: FeatureSet, frames: int = 32) -> TrainedModel:
+def make_model(features: FeatureSet, frames: int = 32) -> TrainedModel:
     config = replace(SourceOnly.defaults, channels=4)
     framer = Framer(frames, "silence", Statistics.identity(features.dim), features.silence)
     method = SourceOnly(features.dim, config, 0).eval()
     return TrainedModel(method, {}, "valence", features.dim, framer, features)
 
 
-def tone(seconds: float, rate: int, hertz: float = 220.0) -> Float32:
+def make_tone(seconds: float, rate: int, hertz: float = 220.0) -> Float32:
     return (0.3 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
 
 
-def test_files_of_the_target_get_the_probabilities_of_the_run(
+def test_files_of_the_target_have_the_probabilities_of_the_run(
     model: TrainedModel, trained_run: Path, roots: dict[str, Path]
 ) -> None:
     table = pq.read_table(trained_run / "predictions.parquet").to_pydict()
@@ -65,8 +65,8 @@ def test_files_of_the_target_get_the_probabilities_of_the_run(
     files = sorted((roots["emodb"] / "wav").glob("*.wav"))
     found = {Path(each.file).stem: each.probability for each in predict_files(model, files)}
     assert found == written
-    # However many threads there are, and whatever else is asked.
-    assert one(model, files[0]).probability == pytest.approx(written[files[0].stem], abs=1e-6)
+    # With any number of threads and any other files.
+    assert predict_file(model, files[0]).probability == pytest.approx(written[files[0].stem], abs=1e-6)
     by_threads = list(predict_files(model, [*files, *files, *files], threads=3))
     assert [each.probability for each in by_threads] == [written[file.stem] for file in files] * 3
     labels = dict(zip(table["id"], table["label"], strict=True))
@@ -74,60 +74,62 @@ def test_files_of_the_target_get_the_probabilities_of_the_run(
 
 
 class TestFormats:
-    def test_any_rate(self, model: TrainedModel, tmp_path: Path) -> None:
+    def test_any_sample_rate_is_read(self, model: TrainedModel, tmp_path: Path) -> None:
         found = []
         for rate in (22050, 8000, 44100, 96000):
-            soundfile.write(tmp_path / "tone.wav", tone(1.0, rate), rate, subtype="FLOAT")
-            found.append(one(model, tmp_path / "tone.wav").probability)
-        # The same tone, but for what resampling does at its ends.
+            soundfile.write(tmp_path / "tone.wav", make_tone(1.0, rate), rate, subtype="FLOAT")
+            found.append(predict_file(model, tmp_path / "tone.wav").probability)
+        # The same tone, except for the resampling of its ends.
         assert found == pytest.approx(found[:1] * 4, abs=0.05)
 
-    def test_any_container_of_which_the_first_channel_counts(
+    def test_any_container_is_read_by_its_first_channel(
         self, model: TrainedModel, recording: Path, tmp_path: Path
     ) -> None:
         samples, rate = soundfile.read(recording, dtype="int16")
         other = np.random.default_rng(0).integers(-9999, 9999, len(samples), np.int16)
-        expected = one(model, recording).probability
+        expected = predict_file(model, recording).probability
         for name, exact in (("speech.flac", 0), ("speech.ogg", 0.05), ("speech.aiff", 0), ("SPEECH.WAV", 0)):
             soundfile.write(tmp_path / name, np.stack([samples, other], axis=1), rate)
-            assert one(model, tmp_path / name).probability == pytest.approx(expected, abs=exact)
+            assert predict_file(model, tmp_path / name).probability == pytest.approx(expected, abs=exact)
 
 
 class TestSpan:
-    def test_is_all_of_a_short_file_and_the_middle_of_a_long_one(self, model: TrainedModel, tmp_path: Path) -> None:
-        fixed = untrained(make_feature_set("mfcc40", fixed_samples=11025))
+    def test_the_span_is_all_of_a_short_file_and_the_middle_of_a_long_one(
+        self, model: TrainedModel, tmp_path: Path
+    ) -> None:
+        fixed = make_model(make_feature_set("mfcc40", fixed_samples=11025))
         half = 16 * 512 / 22050
         for each, seconds, span in (
             (model, 0.5, (0, 0.5)),
             (model, 10, (5 - half, 5 + half)),
             (fixed, 10, (4.75, 5.25)),
         ):
-            soundfile.write(tmp_path / "a.wav", tone(seconds, 16000), 16000)
-            found = one(each, tmp_path / "a.wav")
+            soundfile.write(tmp_path / "a.wav", make_tone(seconds, 16000), 16000)
+            found = predict_file(each, tmp_path / "a.wav")
             assert (found.start, found.end) == pytest.approx(span, abs=0.05)
 
-    def test_is_what_the_answer_depends_on(self, model: TrainedModel, tmp_path: Path) -> None:
+    def test_the_probability_depends_on_the_span_only(self, model: TrainedModel, tmp_path: Path) -> None:
         rng, rate = np.random.default_rng(0), 22050
         samples = 0.1 * rng.normal(size=10 * rate)
         other = samples.copy()
         soundfile.write(tmp_path / "a.wav", samples, rate)
-        found = one(model, tmp_path / "a.wav")
+        found = predict_file(model, tmp_path / "a.wav")
         assert found.start is not None
         assert found.end is not None
         # A frame reaches 1024 samples to either side of its middle.
         start, end = int(found.start * rate) - 1600, int(found.end * rate) + 1600
         other[:start], other[end:] = samples[:start][::-1], samples[end:][::-1]
         soundfile.write(tmp_path / "b.wav", other, rate)
-        assert one(model, tmp_path / "b.wav").probability == pytest.approx(found.probability, abs=1e-3)
+        assert predict_file(model, tmp_path / "b.wav").probability == pytest.approx(found.probability, abs=1e-3)
         other[start + 3000 : end - 3000] *= 0.01
         soundfile.write(tmp_path / "c.wav", other, rate)
-        assert one(model, tmp_path / "c.wav").probability != pytest.approx(found.probability, abs=1e-3)
+        assert predict_file(model, tmp_path / "c.wav").probability != pytest.approx(found.probability, abs=1e-3)
 
 
-def test_bad_files_have_an_error_and_keep_no_other_from_its_answer(
+def test_bad_files_have_an_error_and_the_others_a_prediction(
     model: TrainedModel, recording: Path, tmp_path: Path
 ) -> None:
-    soundfile.write(tmp_path / "click.wav", tone(0.05, 16000), 16000)
+    soundfile.write(tmp_path / "click.wav", make_tone(0.05, 16000), 16000)
     soundfile.write(tmp_path / "nan.wav", np.full(16000, np.nan, np.float32), 16000, subtype="FLOAT")
     soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
     (tmp_path / "folder").mkdir()
@@ -141,13 +143,13 @@ def test_bad_files_have_an_error_and_keep_no_other_from_its_answer(
         "nan.wav": (None, "not finite"),
         "silence.wav": (None, "all zeros"),
         "absent.wav": (None, "No such file"),
-        "folder": (None, "no audio in it"),
+        "folder": (None, "no audio"),
     }
     for name, (content, _) in bad.items():
         if content is not None:
             (tmp_path / name).write_bytes(content)
     first, *found, last = predict_files(model, [recording, *(tmp_path / name for name in bad), recording])
-    assert first == last == one(model, recording)
+    assert first == last == predict_file(model, recording)
     for each, (name, (_, says)) in zip(found, bad.items(), strict=True):
         assert says in (each.error or "")
         assert replace(each, duration=None) == Prediction(str(tmp_path / name), error=each.error)
@@ -159,13 +161,13 @@ class TestWindows:
 
     @pytest.fixture
     def long(self, recording: Path, tmp_path: Path) -> Path:
-        """Some seconds at 16 kHz, whose loudness changes."""
+        """Return some seconds at 16 kHz of varying loudness."""
         samples, rate = soundfile.read(recording)
         parts = [samples * factor for factor in (1.0, 0.01, 0.3, 0.001, 0.6)]
         soundfile.write(tmp_path / "long.flac", np.concatenate(parts), rate)
         return tmp_path / "long.flac"
 
-    def test_get_the_answers_of_recordings_that_hold_nothing_else(
+    def test_a_window_is_predicted_as_a_recording_of_its_own(
         self, model: TrainedModel, long: Path, tmp_path: Path
     ) -> None:
         found = list(predict_files(model, [long], windows=Windows(0.5, 0.3)))
@@ -179,22 +181,24 @@ class TestWindows:
             first, last = int(each.start * 22050 + 1e-3), int(each.end * 22050 + 1e-3)
             piece = whole[first:] if number == len(found) - 1 else whole[first:last]
             soundfile.write(tmp_path / "piece.wav", piece, 22050, subtype="FLOAT")
-            assert each.probability == pytest.approx(one(model, tmp_path / "piece.wav").probability, abs=1e-6)
+            assert each.probability == pytest.approx(predict_file(model, tmp_path / "piece.wav").probability, abs=1e-6)
         assert len({each.probability for each in found}) == len(found)
 
-    def test_of_a_shorter_file_are_one_with_the_answer_of_the_file(self, model: TrainedModel, tmp_path: Path) -> None:
-        soundfile.write(tmp_path / "short.wav", tone(0.4, 44100), 44100)
+    def test_a_file_shorter_than_a_window_has_one_window(self, model: TrainedModel, tmp_path: Path) -> None:
+        soundfile.write(tmp_path / "short.wav", make_tone(0.4, 44100), 44100)
         (found,) = predict_files(model, [tmp_path / "short.wav"], windows=Windows(0.5, 0.5))
-        assert found == one(model, tmp_path / "short.wav")
+        assert found == predict_file(model, tmp_path / "short.wav")
 
-    def test_without_a_sound_get_no_answer_and_are_no_failure(self, model: TrainedModel, tmp_path: Path) -> None:
-        samples = np.concatenate([tone(1.0, 22050), np.zeros(22050), tone(1.0, 22050)])
+    def test_silent_windows_have_no_probability_and_are_not_failures(self, model: TrainedModel, tmp_path: Path) -> None:
+        samples = np.concatenate([make_tone(1.0, 22050), np.zeros(22050), make_tone(1.0, 22050)])
         soundfile.write(tmp_path / "gap.wav", samples, 22050)
         found = list(predict_files(model, [tmp_path / "gap.wav"], windows=Windows(0.5, 0.5)))
         assert [each.error is None for each in found] == [True, True, False, False, True, True]
         assert [(each.start, each.has_failed) for each in found[2:4]] == [(1.0, False), (1.5, False)]
 
-    def test_before_a_damage_stand(self, model: TrainedModel, long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_windows_before_a_damaged_part_are_predicted(
+        self, model: TrainedModel, long: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 8000)
         content = bytearray(long.read_bytes())
         declared = struct.unpack(">I", content[22:26])[0]
@@ -207,7 +211,9 @@ class TestWindows:
         assert found[-1].has_failed
 
     @given(duration=st.floats(0.3, 100), seconds=st.floats(0.25, 20), hop=st.floats(0.05, 30))
-    def test_begin_a_hop_apart_and_end_with_the_recording(self, duration: float, seconds: float, hop: float) -> None:
+    def test_windows_start_a_hop_apart_and_end_with_the_recording(
+        self, duration: float, seconds: float, hop: float
+    ) -> None:
         spans = Windows(seconds, hop).spans(duration)
         assert spans[0][0] == 0
         assert spans[-1][1] == pytest.approx(duration, abs=2e-6)
@@ -216,13 +222,13 @@ class TestWindows:
             assert end - start == pytest.approx(seconds)
             assert 0 < spans[number + 1][0] - start <= hop + 1e-6
 
-    def test_of_whole_hops_are_not_two_at_the_end(self) -> None:
+    def test_whole_hops_do_not_add_a_window_at_the_end(self) -> None:
         assert Windows(0.3, 0.1).spans(0.3 + 0.1 + 0.1 + 0.1)[-1] == pytest.approx((0.3, 0.6))
         assert len(Windows(4.0, 2.0).spans(10.0)) == 4
         assert Windows(4.0, 2.0).spans(10.5)[-2:] == [(6.0, 10.0), (6.5, 10.5)]
 
     @given(st.lists(st.integers(0, 300), min_size=1, max_size=9), st.integers(1, 60), st.integers(1, 90))
-    def test_are_cut_out_of_blocks_of_any_length(self, lengths: list[int], length: int, hop: int) -> None:
+    def test_windows_are_cut_from_blocks_of_any_length(self, lengths: list[int], length: int, hop: int) -> None:
         signal = np.arange(sum(lengths), dtype=np.float32)
         blocks = np.split(signal, np.cumsum(lengths)[:-1])
         starts = range(0, max(1, len(signal) - length + 1), hop)
@@ -232,7 +238,7 @@ class TestWindows:
             assert np.array_equal(each, signal[start : start + length])
         assert np.array_equal(found[-1], signal[starts[-1] :])
 
-    def test_keep_no_more_than_they_need(self) -> None:
+    def test_cutting_windows_needs_little_memory(self) -> None:
         blocks = (np.zeros(10_000, np.float32) for _ in range(400))
         tracemalloc.start()
         count = sum(1 for _ in cut(blocks, Windows(1.0, 0.5).spans(4_000_000 / 8000), 8000))
@@ -244,10 +250,10 @@ class TestWindows:
 
 class TestSeveralModels:
     @pytest.mark.parametrize("windows", [None, Windows(0.5, 0.25)])
-    def test_say_together_what_each_says_alone(
+    def test_models_predict_together_as_alone(
         self, windows: Windows | None, model: TrainedModel, recording: Path, tmp_path: Path
     ) -> None:
-        wave = untrained(make_feature_set("wave16k"), frames=4000)
+        wave = make_model(make_feature_set("wave16k"), frames=4000)
         (tmp_path / "bad.wav").write_bytes(b"")
         files = [recording, tmp_path / "bad.wav", recording]
         models = [model, wave, model]
@@ -260,22 +266,20 @@ class TestSeveralModels:
                 assert one_of_many.probability == pytest.approx(single.probability, abs=1e-6)
         assert [found.model for found in together[:3]] == [0, 1, 2]  # window by window
 
-    def test_may_take_channels_of_their_own(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
+    def test_models_may_use_different_channels(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
         samples, rate = soundfile.read(recording, dtype="int16")
         soundfile.write(tmp_path / "stereo.wav", np.stack([samples, samples[::-1]], axis=1), rate)
         second = replace(model, features=replace(model.features, channel=1))
         both = list(predict_files([second, model], [tmp_path / "stereo.wav", recording]))
         assert [each.model for each in both] == [0, 1, 0, 1]
-        assert both[1].probability == pytest.approx(one(model, recording).probability, abs=1e-6)
+        assert both[1].probability == pytest.approx(predict_file(model, recording).probability, abs=1e-6)
         assert both[0].probability != both[1].probability
         assert both[2].error == "no channel 1: the file has 1"
         assert both[3].error is None
 
 
 class TestInputs:
-    def test_below_a_folder_are_all_that_have_an_ending_of_audio(
-        self, model: TrainedModel, recording: Path, tmp_path: Path
-    ) -> None:
+    def test_a_folder_is_searched_for_audio_files(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
         for name in ("b/two.WAV", "a.wav", "b/.hidden.wav", "b/._two.wav", ".trash/x.wav", "b/notes.txt", "c/d/e.wav"):
             (tmp_path / "calls" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(recording, tmp_path / "calls" / name)
@@ -284,29 +288,28 @@ class TestInputs:
         assert [each.file for each in found] == [*expected, str(recording)]
         assert len({each.probability for each in found}) == 1
 
-    def test_in_an_archive(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
+    def test_an_archive_is_searched_for_audio_files(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
         members = {"b.wav": recording.read_bytes(), "readme.txt": b"words", "a/a.wav": b"bad"}
         packed = pack(tmp_path / "x.tar.gz", members)
         first, second = predict_files(model, [packed])
         assert (first.file, second.file) == (f"{packed}/a/a.wav", f"{packed}/b.wav")
         assert first.has_failed
-        assert second.probability == one(model, recording).probability
+        assert second.probability == predict_file(model, recording).probability
 
-    def test_come_as_they_are_asked_for(self, model: TrainedModel, recording: Path) -> None:
-        """Of endless many, the first answers come, and no more is at work than the next few."""
-        asked = 0
+    def test_inputs_are_read_a_few_in_advance(self, model: TrainedModel, recording: Path) -> None:
+        count = 0
 
         def endless() -> Iterator[Path]:
-            nonlocal asked
+            nonlocal count
             while True:
-                asked += 1
+                count += 1
                 yield recording
 
-        answers = predict_files(model, endless(), threads=2)
-        assert next(answers).probability is not None
-        assert asked < 500
+        predictions = predict_files(model, endless(), threads=2)
+        assert next(predictions).probability is not None
+        assert count < 500
 
 
-def test_label_is_1_from_one_half_on() -> None:
+def test_the_label_is_1_from_a_probability_of_one_half() -> None:
     labels = [Prediction("a.wav", probability=probability).label for probability in (0.0, 0.4999, 0.5, 1.0, None)]
     assert labels == [0, 0, 1, 1, None]

@@ -1,4 +1,4 @@
-"""predictions.parquet: beside each prediction stands what the corpus or the user's own table says of the utterance."""
+"""predictions.parquet contains the metadata of the corpus and the columns of the user's own table."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small, make_manifest_store, read_emotions
 
 FIRST = ["id", "probability", "label"]
-DESCRIBING = ["path", "duration", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion"]
+METADATA = ["path", "duration", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion"]
 
 
-def test_a_run_writes_what_its_corpus_says(trained_run: Path, target: FeatureStore) -> None:
+def test_a_run_writes_the_metadata_of_its_corpus(trained_run: Path, target: FeatureStore) -> None:
     table = pq.read_table(trained_run / "predictions.parquet")
-    assert table.column_names == [*FIRST, *DESCRIBING]
-    for name in ("id", *DESCRIBING):
+    assert table.column_names == [*FIRST, *METADATA]
+    for name in ("id", *METADATA):
         assert table[name].to_pylist() == target.table[name].to_pylist()
 
 
-def test_a_run_writes_what_the_users_table_says(
+def test_a_run_writes_the_columns_of_the_users_table(
     source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
 ) -> None:
     paths = read_emotions(target)
@@ -30,7 +30,7 @@ def test_a_run_writes_what_the_users_table_says(
     store = make_manifest_store(roots["emodb"], dict.fromkeys(paths, ""), tmp_path, **columns)
     fit_small(source, store, tmp_path / "run", steps=1)
     table = pq.read_table(tmp_path / "run" / "predictions.parquet")
-    assert table.column_names == [*FIRST, *DESCRIBING, "call", "own_label", "own_own_label", "Wer?"]
+    assert table.column_names == [*FIRST, *METADATA, "call", "own_label", "own_own_label", "Wer?"]
     for row in table.to_pylist():
         assert row["label"] == int(row["probability"] >= 0.5)
         assert row["own_label"] == f"label of {row['path']}"
@@ -39,7 +39,7 @@ def test_a_run_writes_what_the_users_table_says(
         assert row["emotion"] is None
 
 
-def test_the_order_is_the_stores(target: FeatureStore, tmp_path: Path) -> None:
+def test_predictions_are_in_the_order_of_the_store(target: FeatureStore, tmp_path: Path) -> None:
     probabilities = np.linspace(0, 1, len(target))
     write_predictions(tmp_path / "p.parquet", target, probabilities, "oracle-labels")
     table = pq.read_table(tmp_path / "p.parquet")

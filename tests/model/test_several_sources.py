@@ -1,4 +1,4 @@
-"""Training on several labelled corpora: equal parts of each batch, whatever their sizes and their order."""
+"""Several sources have equal parts of each batch, whatever their sizes and their order."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ EVERY_STEP = {"checkpoint_seconds": "0"}
 
 @pytest.fixture(scope="module")
 def third(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """A corpus of five utterances, one of them without a label: smaller than a batch."""
+    """Return a corpus of five utterances, one of them unlabelled: smaller than a batch."""
     paths = list(read_emotions(target))[:5]
     emotions = dict(zip(paths, ("anger", "sadness", "fear", "boredom", ""), strict=True))
     return make_manifest_store(roots["emodb"], emotions, tmp_path_factory.mktemp("third"), name="third")
@@ -38,7 +38,7 @@ def stream(*stores: FeatureStore, batch_size: int = 8) -> SourceStream:
 class TestBatches:
     @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(batch_size=st.integers(2, 11), first=st.integers(0, 5))
-    def test_take_turns(
+    def test_sources_take_turns(
         self, batch_size: int, first: int, source: FeatureStore, target: FeatureStore, third: FeatureStore
     ) -> None:
         stores = (source, target, third)
@@ -47,12 +47,14 @@ class TestBatches:
         owners = [next(n for n, store in enumerate(stores) if each in store.ids) for each in ids]
         assert owners == [(first * batch_size + place) % 3 for place in range(4 * batch_size)]
 
-    def test_of_a_corpus_are_those_that_it_gives_alone(self, source: FeatureStore, third: FeatureStore) -> None:
+    def test_the_order_of_a_source_does_not_depend_on_the_others(
+        self, source: FeatureStore, third: FeatureStore
+    ) -> None:
         ids = [each for step in range(4) for each in stream(source, third).ids(step)]
         assert ids[::2] == [each for step in range(2) for each in stream(source).ids(step)]
 
 
-def test_statistics_weigh_every_corpus_the_same(source: FeatureStore, third: FeatureStore) -> None:
+def test_statistics_give_every_corpus_the_same_weight(source: FeatureStore, third: FeatureStore) -> None:
     rows = [np.arange(len(source)), np.arange(3)]
     mixed = Statistics.of_corpora(list(zip((source, third), rows, strict=True)))
     moments = []
@@ -65,7 +67,7 @@ def test_statistics_weigh_every_corpus_the_same(source: FeatureStore, third: Fea
 
 
 class TestRuns:
-    def test_are_named_and_described_by_all_sources_in_one_order(
+    def test_a_run_does_not_depend_on_the_order_of_its_sources(
         self, source: FeatureStore, target: FeatureStore, third: FeatureStore, tmp_path: Path
     ) -> None:
         for name, sources in (("a", [third, source]), ("b", [source, third])):
@@ -79,7 +81,7 @@ class TestRuns:
         assert config["left_out"] == {"ravdess": 0, "third": 1}
 
     @pytest.mark.parametrize("normalisation", ["per-corpus", pytest.param("source", marks=pytest.mark.slow)])
-    def test_resume_bit_for_bit(
+    def test_a_resumed_run_equals_an_uninterrupted_one(
         self, normalisation: str, source: FeatureStore, target: FeatureStore, third: FeatureStore, tmp_path: Path
     ) -> None:
         asked: dict[str, Any] = {"settings": {**EVERY_STEP, "normalisation": normalisation}, "resume": True, "steps": 3}

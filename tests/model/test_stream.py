@@ -1,4 +1,4 @@
-"""Batches: what they hold, in which order, and what they must not know."""
+"""Batches: their content and order; the target's labels are not in them."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -33,8 +33,8 @@ def target_stream(store: FeatureStore, batch_size: int = 8, seed: int = 0) -> Ta
     return TargetStream(windows(store), batch_size=batch_size, seed=seed)
 
 
-def rows_of(batch: Batch, store: FeatureStore) -> list[int]:
-    """Which utterances of a store a batch holds."""
+def find_rows(batch: Batch, store: FeatureStore) -> list[int]:
+    """Return the rows of a batch's utterances in a store."""
     everything = target_stream(store).gather(np.arange(len(store))).features
     distances = [[torch.equal(mine, each) for each in everything] for mine in batch.features]
     return [row.index(True) for row in distances]
@@ -48,14 +48,14 @@ def assert_same(a: Batch, b: Batch) -> None:
 class TestSampler:
     @settings(deadline=None)
     @given(n=st.integers(1, 20), epochs=st.integers(1, 4), seed=st.integers(0, 2**62))
-    def test_every_utterance_comes_once_per_permutation(self, n: int, epochs: int, seed: int) -> None:
+    def test_a_permutation_contains_every_utterance_once(self, n: int, epochs: int, seed: int) -> None:
         drawn = Sampler(n, seed)(0, n * epochs)
         for epoch in range(epochs):
             assert sorted(drawn[epoch * n : (epoch + 1) * n].tolist()) == list(range(n))
 
     @settings(deadline=None)
     @given(n=st.integers(1, 20), cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))
-    def test_batches_go_on_where_the_last_one_stopped(self, n: int, cuts: list[int], seed: int) -> None:
+    def test_a_batch_continues_where_the_last_one_ended(self, n: int, cuts: list[int], seed: int) -> None:
         whole = Sampler(n, seed)(0, sum(cuts)).tolist()
         sampler, starts = Sampler(n, seed), np.cumsum([0, *cuts]).tolist()
         assert [i for start, count in zip(starts, cuts, strict=False) for i in sampler(start, count).tolist()] == whole
@@ -76,10 +76,10 @@ class TestStreams:
 
     def test_source_and_target_are_shuffled_independently(self, source: FeatureStore) -> None:
         mine, other = source_stream(source).batch(0), target_stream(source).batch(0)
-        assert rows_of(mine, source) != rows_of(other, source)
+        assert find_rows(mine, source) != find_rows(other, source)
 
 
-class TestWhatIsKnown:
+class TestBatchContent:
     def test_target_batches_have_no_labels(self, target: FeatureStore) -> None:
         batch = target_stream(target).batch(0)
         assert not hasattr(batch, "labels")
@@ -89,7 +89,7 @@ class TestWhatIsKnown:
 
     def test_gender_is_0_for_women_and_1_for_men(self, target: FeatureStore) -> None:
         batch = target_stream(target).batch(0)
-        genders = np.array(target.column("gender"))[rows_of(batch, target)]
+        genders = np.array(target.column("gender"))[find_rows(batch, target)]
         assert batch.gender.tolist() == [{"f": 0, "m": 1}[gender] for gender in genders]
         assert set(genders) == {"f", "m"}
 
@@ -98,7 +98,9 @@ class TestWhatIsKnown:
         assert [set(batch.corpus.tolist()) for batch in batches] == [{SOURCE}, {TARGET}]
         assert [set(batch.language.tolist()) for batch in batches] == [{LANGUAGES.index(each)} for each in ("en", "de")]
 
-    def test_what_is_unknown_is_minus_1(self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
+    def test_unknown_gender_and_language_are_minus_1(
+        self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
         emotions = dict(list(read_emotions(target).items())[:4])
         gender = dict(zip(emotions, ["m", "", "female", "?"], strict=True))
         language = dict(zip(emotions, ["de", "", "en", "xx"], strict=True))
@@ -109,17 +111,19 @@ class TestWhatIsKnown:
 
 
 @pytest.fixture(scope="module")
-def partly(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """A corpus of which every third utterance has no label."""
+def partly_labelled(
+    target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> FeatureStore:
+    """Return a corpus in which every third utterance is unlabelled."""
     emotions = {path: "" if i % 3 == 0 else emotion for i, (path, emotion) in enumerate(read_emotions(target).items())}
     return make_manifest_store(roots["emodb"], emotions, tmp_path_factory.mktemp("cache"))
 
 
-def test_unlabelled_source_rows_are_left_out(partly: FeatureStore) -> None:
-    stream = source_stream(partly, batch_size=7)
-    rows = [row for step in range(6) for row in rows_of(stream.batch(step), partly)]
-    labelled = set(np.flatnonzero(partly.labels("arousal") >= 0).tolist())
+def test_unlabelled_source_utterances_are_not_drawn(partly_labelled: FeatureStore) -> None:
+    stream = source_stream(partly_labelled, batch_size=7)
+    rows = [row for step in range(6) for row in find_rows(stream.batch(step), partly_labelled)]
+    labelled = set(np.flatnonzero(partly_labelled.labels("arousal") >= 0).tolist())
     assert set(rows) == labelled
     assert sorted(rows[: len(labelled)]) == sorted(labelled)
     labels = torch.cat([stream.batch(step).labels for step in range(6)])
-    assert labels.tolist() == partly.labels("arousal")[rows].tolist()
+    assert labels.tolist() == partly_labelled.labels("arousal")[rows].tolist()

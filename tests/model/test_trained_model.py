@@ -1,4 +1,4 @@
-"""The trained model's file: all that prediction needs, exactly as it was, and clear about damage."""
+"""A trained model's file contains everything that prediction needs, and damage is an error."""
 
 import shutil
 from dataclasses import replace
@@ -39,11 +39,11 @@ def model(trained_run: Path) -> TrainedModel:
 
 
 class TestRoundTrip:
-    # Of a run that is cross-validated, each network judged some utterances, and the model is all of them together.
+    # A cross-validated run predicts each utterance by one network, its saved model by all of them.
     @pytest.mark.parametrize(
         "method", quick_if_representative(name for name in METHODS if get_supervision(name) != "oracle-folds")
     )
-    def test_gives_the_probabilities_of_the_run(
+    def test_a_loaded_model_has_the_probabilities_of_the_run(
         self, method: str, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
         fit_small(source, target, tmp_path / "run", method=method, steps=2)
@@ -52,7 +52,7 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize("normalisation", NORMALISATIONS)
     @pytest.mark.parametrize("padding", PADDINGS)
-    def test_keeps_how_windows_are_made(
+    def test_a_loaded_model_has_the_same_framing(
         self, normalisation: Normalisation, padding: Padding, model: TrainedModel, target: FeatureStore, tmp_path: Path
     ) -> None:
         statistics = None if normalisation == "per-utterance" else model.framer.statistics
@@ -61,33 +61,33 @@ class TestRoundTrip:
         expected = other.probabilities(utterances(target))
         assert np.array_equal(load(tmp_path).probabilities(utterances(target)), expected)
 
-    def test_needs_nothing_beside_the_file(self, model_file: Path, target: FeatureStore, tmp_path: Path) -> None:
+    def test_a_model_needs_no_other_file(self, model_file: Path, target: FeatureStore, tmp_path: Path) -> None:
         shutil.copy(model_file, tmp_path)
         alone = TrainedModel.load(tmp_path / "model.safetensors", CPU)
         assert alone.task == "arousal"
         assert alone.features == make_feature_set("mfcc40")
         assert len(alone.probabilities(utterances(target))) == len(target)
 
-    def test_is_in_evaluation_mode_and_leaves_the_random_numbers_alone(self, model_file: Path) -> None:
+    def test_loading_sets_evaluation_mode_and_keeps_the_random_state(self, model_file: Path) -> None:
         before = torch.get_rng_state()
         assert not any(module.training for module in load(model_file.parent).method.modules())
         assert torch.equal(torch.get_rng_state(), before)
 
 
 class TestProbabilities:
-    def test_do_not_depend_on_the_other_utterances(self, model: TrainedModel, target: FeatureStore) -> None:
+    def test_a_probability_does_not_depend_on_other_utterances(self, model: TrainedModel, target: FeatureStore) -> None:
         given = utterances(target)
         together = model.probabilities(given)
         alone = np.concatenate([model.probabilities([each]) for each in given])
         np.testing.assert_allclose(alone, together, atol=1e-6)
-        # More than go through the network at once come in order, and nothing gives nothing.
+        # More than one batch keeps its order, and no utterance gives no probability.
         np.testing.assert_allclose(model.probabilities(given * 3), np.tile(together, 3), atol=1e-6)
         assert model.probabilities([]).shape == (0,)
 
 
 class TestDamage:
     @pytest.mark.parametrize(
-        ("fact", "values"),
+        ("key", "values"),
         [
             ("method", ["not-installed", 3]),
             ("method_config", [{"channels": 8, "unheard_of": 1}, [], {"channels": -8}, {"dropout": 7.0}]),
@@ -98,19 +98,21 @@ class TestDamage:
             ("features", [{"features": "wavelets"}, None]),
         ],
     )
-    def test_of_a_fact_is_noticed(self, fact: str, values: list[object], model_file: Path, tmp_path: Path) -> None:
-        tensors, facts = checkpoint.load_tensors(model_file)
-        missing = {name: value for name, value in facts.items() if name != fact}
-        for damaged in (missing, *({**facts, fact: value} for value in values)):
+    def test_damaged_metadata_is_an_error(
+        self, key: str, values: list[object], model_file: Path, tmp_path: Path
+    ) -> None:
+        tensors, metadata = checkpoint.load_tensors(model_file)
+        missing = {name: value for name, value in metadata.items() if name != key}
+        for damaged in (missing, *({**metadata, key: value} for value in values)):
             checkpoint.save_tensors(tmp_path / "model.safetensors", tensors, damaged)
             with expect_run_error(tmp_path / "model.safetensors"):
                 load(tmp_path)
 
     @pytest.mark.parametrize("name", ["normalisation.mean", "normalisation.std", "method.network.classifier.weight"])
-    def test_of_a_tensor_is_noticed(self, name: str, model_file: Path, tmp_path: Path) -> None:
-        tensors, facts = checkpoint.load_tensors(model_file)
+    def test_a_damaged_tensor_is_an_error(self, name: str, model_file: Path, tmp_path: Path) -> None:
+        tensors, metadata = checkpoint.load_tensors(model_file)
         missing = {key: tensor for key, tensor in tensors.items() if key != name}
         for damaged in (missing, {**tensors, name: torch.zeros(39)}):
-            checkpoint.save_tensors(tmp_path / "model.safetensors", damaged, facts)
+            checkpoint.save_tensors(tmp_path / "model.safetensors", damaged, metadata)
             with expect_run_error(tmp_path / "model.safetensors"):
                 load(tmp_path)

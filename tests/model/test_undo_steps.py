@@ -1,4 +1,4 @@
-"""Steps that are taken back leave nothing behind: what a CUDA graph's warm-up relies on, here on the CPU."""
+"""Undone steps leave no trace, as the warm-up of a CUDA graph requires; tested on the CPU."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ each_method = pytest.mark.parametrize("name", quick_if_representative(METHODS))
 
 
 class Training:
-    """A method, its optimisers and its updates."""
+    """A method with its optimisers and its updates."""
 
     def __init__(self, kind: type[Method]) -> None:
         torch.manual_seed(5)
@@ -36,7 +36,7 @@ class Training:
 
 @each_method
 @pytest.mark.parametrize("before", [0, 2])
-def test_the_next_steps_are_as_if_the_undone_ones_had_not_been(name: str, before: int) -> None:
+def test_undone_steps_do_not_change_the_next_ones(name: str, before: int) -> None:
     undisturbed, training = Training(METHODS[name]), Training(METHODS[name])
     outcomes = []
     for each in (undisturbed, training):
@@ -51,7 +51,7 @@ def test_the_next_steps_are_as_if_the_undone_ones_had_not_been(name: str, before
 
 
 @each_method
-def test_values_come_back_where_they_were_in_memory(name: str) -> None:
+def test_values_are_restored_in_place(name: str) -> None:
     training = Training(METHODS[name])
     training.take(0)
     values, places = training.state(), [t.data_ptr() for t in training.method.state_dict().values()]

@@ -1,4 +1,4 @@
-"""A local web server for one file, with replies that a test chooses."""
+"""A local web server for one file; a test chooses its replies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reply = Callable[["Request"], None]
 
 @dataclass
 class Server:
-    """Content and replies of the server, and its requests so far."""
+    """Content and replies of a server, and its requests so far."""
 
     url: str = ""
     content: bytes = CONTENT
@@ -33,16 +33,14 @@ class Server:
 
 
 class Request(BaseHTTPRequestHandler):
-    """One request, from which replies are made."""
-
     timeout = 10
-    corpus: Server
+    server_state: Server
 
     def do_GET(self) -> None:
-        self.corpus.ranges.append(self.headers["Range"])
+        self.server_state.ranges.append(self.headers["Range"])
         # The client may end the connection.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.corpus.next_reply()(self)
+            self.server_state.next_reply()(self)
 
     def log_message(self, format: str, *args: object) -> None: ...
 
@@ -55,7 +53,7 @@ class Request(BaseHTTPRequestHandler):
 
 def serve_file(request: Request, *, sent: int | None = None) -> None:
     """Send the requested range, or its first `sent` bytes."""
-    content = request.corpus.content
+    content = request.server_state.content
     match = re.fullmatch(r"bytes=(\d+)-", request.headers["Range"] or "")
     first = int(match[1]) if match else 0
     if match is None:
@@ -74,13 +72,13 @@ def serve_start(sent: int) -> Reply:
 
 
 def send_nothing(request: Request) -> None:
-    """Send nothing until the client ends the connection."""
+    """Wait until the client ends the connection."""
     request.rfile.read(1)
 
 
 def ignore_range(request: Request) -> None:
-    request.begin(200, Content_Length=len(request.corpus.content))
-    request.wfile.write(request.corpus.content)
+    request.begin(200, Content_Length=len(request.server_state.content))
+    request.wfile.write(request.server_state.content)
 
 
 def send_status(code: int, **headers: object) -> Reply:
@@ -100,7 +98,7 @@ def serve_web_page_without_length(request: Request) -> None:
 
 def serve_wrong_part(request: Request) -> None:
     """Send the file from its first byte as a reply to any range."""
-    content = request.corpus.content
+    content = request.server_state.content
     request.begin(206, Content_Length=len(content), Content_Range=f"bytes 0-{len(content) - 1}/{len(content)}")
     request.wfile.write(content)
 
@@ -108,22 +106,22 @@ def serve_wrong_part(request: Request) -> None:
 @contextlib.contextmanager
 def run_server() -> Iterator[Server]:
     """Run a server in this block."""
-    corpus = Server()
+    state = Server()
 
     class Handler(Request):
         pass
 
-    Handler.corpus = corpus
+    Handler.server_state = state
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, pytest.MonkeyPatch.context() as patch:
         for name in ("no_proxy", "NO_PROXY"):
             patch.setenv(name, "127.0.0.1")
         server.daemon_threads = False
         host, port = server.server_address[:2]
-        corpus.url = f"http://{host!s}:{port}/corpus.zip?download=1"
+        state.url = f"http://{host!s}:{port}/corpus.zip?download=1"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield corpus
+            yield state
         finally:
             server.shutdown()
             thread.join()

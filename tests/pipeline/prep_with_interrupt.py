@@ -2,9 +2,8 @@
 
 Usage: `python -m tests.pipeline.prep_with_interrupt POINT SIGNAL OPTION...`
 
-POINT is `before:NAME:N` or `after:NAME:N`, for the N-th call of a function of preparation, or `before:store.json` or
-`after:store.json`, for the commit: the renaming of the new store.json. Shards are small, so that a few files make
-several.
+POINT is `before:NAME:N` or `after:NAME:N` for the N-th call of a function of preparation, or `before:store.json` or
+`after:store.json` for the commit, which renames the new store.json. Shards are small, so that a few files make several.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ from emodna.pipeline.prepare import extract
 from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import layout
 
-#: Function -> module in which its callers look it up.
+#: Function -> module whose attribute the callers use.
 CALLERS = {"decode": extract, "write_shard": prepare, "write_journal": prepare}
 
 
 def interrupt_at(point: str, interrupt: Callable[[], None]) -> None:
     moment, name, *number = point.split(":")
-    renaming = name == layout.STORE_JSON
-    owner, function = (Path, "replace") if renaming else (CALLERS[name], name)
+    is_commit = name == layout.STORE_JSON
+    owner, function = (Path, "replace") if is_commit else (CALLERS[name], name)
     original = getattr(owner, function)
     calls = count(1)
 
     def call_and_interrupt(*args: Any, **options: Any) -> Any:
-        now = Path(args[-1]).name == layout.STORE_JSON if renaming else next(calls) == int(number[0])
-        if now and moment == "before":
+        is_reached = Path(args[-1]).name == layout.STORE_JSON if is_commit else next(calls) == int(number[0])
+        if is_reached and moment == "before":
             interrupt()
         result = original(*args, **options)
-        if now and moment == "after":
+        if is_reached and moment == "after":
             interrupt()
         return result
 

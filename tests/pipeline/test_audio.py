@@ -133,7 +133,7 @@ class TestBlocks:
         content[22:26] = struct.pack(">I", 5000)
         assert read_reason(bytes(content)) == "truncated: 4000 of 5000 samples could be decoded"
 
-    def test_samples_that_are_not_finite_count_in_the_channel_that_is_taken(self) -> None:
+    def test_only_the_decoded_channel_must_be_finite(self) -> None:
         samples = np.stack([SAMPLES, SAMPLES], axis=1)
         samples[3999, 1] = np.nan
         content = encode(samples, subtype="FLOAT")

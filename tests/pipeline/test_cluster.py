@@ -91,7 +91,7 @@ def prepare_on(
 
 class TestSameBytes:
     @pytest.mark.parametrize("root", ["root", "root.zip", "root.tar.gz"])
-    def test_a_cluster_gives_the_bytes_of_a_local_run(
+    def test_a_cluster_gives_the_same_bytes_as_this_machine(
         self, shared_cluster: Cluster, pool: Path, local: dict[str, str], tmp_path: Path, root: str
     ) -> None:
         callback = CallbackLog()
@@ -102,9 +102,7 @@ class TestSameBytes:
         with shared_cluster.client() as client:  # and the workers closed their roots
             assert set(client.run(count_open_roots).values()) == {0}
 
-    def test_another_feature_set_with_segmentation_gives_the_bytes_of_a_local_run(
-        self, shared_cluster: Cluster, tmp_path: Path
-    ) -> None:
+    def test_segments_of_another_feature_set_have_the_same_bytes(self, shared_cluster: Cluster, tmp_path: Path) -> None:
         calls = tmp_path / "calls"
         calls.mkdir()
         for number in range(3):
@@ -116,7 +114,7 @@ class TestSameBytes:
         local = prepare_corpus(calls, tmp_path / "local", Recordings(calls, "calls"), **options)
         assert content(report.store) == content(local.store)
 
-    def test_a_cluster_extends_a_store_of_a_local_run(self, shared_cluster: Cluster, tmp_path: Path) -> None:
+    def test_a_cluster_extends_an_earlier_store(self, shared_cluster: Cluster, tmp_path: Path) -> None:
         write_tiny_emodb(tmp_path / "root", NAMES[:6])
         prepare_corpus(tmp_path / "root", tmp_path / "cache")
         write_tiny_emodb(tmp_path / "root", NAMES[:12])
@@ -156,7 +154,7 @@ class TestDyingWorker:
         assert report.extracted == 22
         assert content(report.store) == local
 
-    def test_too_many_deaths_end_the_run_with_the_names_of_the_recordings(
+    def test_too_many_deaths_end_the_preparation_and_name_the_recordings(
         self, shared_cluster: Cluster, dying_worker: Any, pool: Path, local: dict[str, str], tmp_path: Path
     ) -> None:
         with shared_cluster.client() as client:
@@ -177,7 +175,7 @@ def allow_failures(count: int, dask_scheduler: Any = None) -> None:
     dask_scheduler.allowed_failures = count
 
 
-def test_a_run_waits_for_workers_and_ends_without_a_scheduler(pool: Path, tmp_path: Path) -> None:
+def test_preparation_waits_for_workers_and_ends_without_a_scheduler(pool: Path, tmp_path: Path) -> None:
     with cluster(tmp_path / "empty") as empty:
         messages: list[str] = []
 
@@ -287,7 +285,7 @@ class TestUnfitWorkers:
             ),
         ],
     )
-    def test_other_audio_on_a_worker_ends_the_run(
+    def test_other_audio_on_a_worker_ends_the_preparation(
         self, shared_cluster: Cluster, pool: Path, tmp_path: Path, root: str, change: str, complaint: str
     ) -> None:
         with (
@@ -385,7 +383,7 @@ class TestOtherFilesOnAWorker:
             ("packed/other.zip", "", "in the preparing process; make the audio the same"),
         ],
     )
-    def test_different_files_end_the_run_with_worker_and_path(
+    def test_different_files_end_the_preparation_with_worker_and_path(
         self, elsewhere: Cluster, folder: Path, tmp_path: Path, root: str, file: str, expected: str
     ) -> None:
         with pytest.raises(CorpusError) as caught:

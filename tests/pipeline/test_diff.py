@@ -38,7 +38,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare_corpus(root, root / "cache").store
 
 
-def change_features(store: Path, copy: Path, change: Callable[[Any], Any]) -> Path:
+def copy_with_features(store: Path, copy: Path, change: Callable[[Any], Any]) -> Path:
     """Return a copy of a store whose first utterance has different features."""
     shutil.copytree(store, copy)
     opened = FeatureStore(copy)
@@ -64,7 +64,6 @@ def change_features(store: Path, copy: Path, change: Callable[[Any], Any]) -> Pa
 
 
 def make_store(folder: Path, text: str, names: tuple[str, ...] = ("a", "b", "c", "d")) -> Path:
-    """Return a store of a user's table."""
     folder.mkdir()
     for name in names:
         (folder / f"{name}.wav").write_bytes(wav(noise(seed=name)))
@@ -94,7 +93,7 @@ class TestSame:
 
 
 class TestUtterances:
-    def test_utterances_of_one_store_are_named(self, tiny: Path, tmp_path: Path) -> None:
+    def test_utterances_of_only_one_store_are_listed(self, tiny: Path, tmp_path: Path) -> None:
         write_tiny_emodb(tmp_path, NAMES[2:] + make_emodb_names(10)[8:])
         difference = compare(tiny, prepare_corpus(tmp_path, tmp_path / "cache").store)
         assert difference["only_a"] == sorted(Path(name).stem for name in NAMES[:2])
@@ -103,7 +102,7 @@ class TestUtterances:
         assert not difference["columns"]
         assert not difference["same"]
 
-    def test_different_audio_is_named_once(self, tiny: Path, tmp_path: Path) -> None:
+    def test_different_audio_is_listed_once(self, tiny: Path, tmp_path: Path) -> None:
         write_tiny_emodb(tmp_path, NAMES)
         write_tiny_emodb(tmp_path, NAMES[3:5], variant="other")
         difference = compare(tiny, prepare_corpus(tmp_path, tmp_path / "cache").store)
@@ -147,7 +146,7 @@ class TestColumns:
 
     @settings(max_examples=30)
     @given(*[st.dictionaries(st.text(max_size=2), st.one_of(st.none(), st.integers(0, 2)), max_size=8)] * 2)
-    def test_tables_are_compared_like_in_a_naive_loop(self, a: dict[str, int | None], b: dict[str, int | None]) -> None:
+    def test_the_comparison_equals_a_naive_loop(self, a: dict[str, int | None], b: dict[str, int | None]) -> None:
         tables = [
             pa.table({"id": pa.array(list(x), pa.string()), "x": pa.array(list(x.values()), pa.int8())}) for x in (a, b)
         ]
@@ -164,7 +163,7 @@ class TestFeatures:
             features[2, 5] += 0.25
             return features
 
-        other = change_features(tiny, tmp_path / "other", nudge)
+        other = copy_with_features(tiny, tmp_path / "other", nudge)
         difference = compare(tiny, other)
         first = FeatureStore(tiny)
         (found,) = difference["features"]
@@ -174,7 +173,7 @@ class TestFeatures:
         assert not difference["same"]
 
     def test_different_numbers_of_frames_have_no_difference(self, tiny: Path, tmp_path: Path) -> None:
-        other = change_features(tiny, tmp_path / "other", lambda features: features[:-1])
+        other = copy_with_features(tiny, tmp_path / "other", lambda features: features[:-1])
         (found,) = compare(tiny, other)["features"]
         frames = len(FeatureStore(tiny)[0])
         assert found == {"id": FeatureStore(tiny).ids[0], "frames": [frames, frames - 1], "largest": None}
@@ -191,7 +190,6 @@ def test_features_of_different_parameters_are_not_compared(tiny: Path) -> None:
 
 
 def test_a_missing_shard_is_an_error(tiny: Path, tmp_path: Path) -> None:
-    """The index keeps the checksums of lost features."""
     copy = Path(shutil.copytree(tiny, tmp_path / "copy"))
     (shard,) = copy.glob("shard-*.h5")
     shard.unlink()

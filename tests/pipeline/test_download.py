@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from emodna.pipeline.download import Download, corpora, fetch
+from emodna.pipeline.download import Download, fetch
 from emodna.pipeline.errors import DownloadError
 from tests.pipeline.download_server import (
     CONTENT,
@@ -36,9 +36,8 @@ SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(corpora, "_PAUSE", 0.001)
-    monkeypatch.setattr(corpora, "_TIMEOUT", (2.0, 0.2))
-    monkeypatch.setattr(corpora, "_TRIES", 3)
+    for name, value in {"_PAUSE": 0.001, "_TIMEOUT": (2.0, 0.2), "_TRIES": 3}.items():
+        monkeypatch.setattr(f"emodna.pipeline.download.{name}", value)
     with run_server() as server:
         yield server
 
@@ -60,7 +59,7 @@ def download_file(download: Download, folder: Path, on_message: Callable[[str], 
 
 
 def get_error(download: Download, folder: Path) -> str:
-    """Return the error of a failed download: one line that names the URL. The file must not exist."""
+    """Return the error of a download that must fail: one line with the URL, and no file."""
     with pytest.raises(DownloadError) as caught:
         download_file(download, folder)
     text = str(caught.value)
@@ -135,10 +134,10 @@ def test_ctrl_c_keeps_the_downloaded_part(server: Server, download: Download, tm
 
     with pytest.raises(KeyboardInterrupt):
         fetch(download, tmp_path, interrupt, print)
-    held = part.stat().st_size
-    assert 0 < held < len(CONTENT)
+    size = part.stat().st_size
+    assert 0 < size < len(CONTENT)
     assert download_file(download, tmp_path).read_bytes() == CONTENT
-    assert server.ranges == [None, f"bytes={held}-"]
+    assert server.ranges == [None, f"bytes={size}-"]
 
 
 def test_two_downloads_at_once_request_the_file_once(server: Server, download: Download, tmp_path: Path) -> None:
@@ -203,15 +202,14 @@ def test_a_disk_without_space_is_an_error_before_the_first_request(
     assert server.ranges == []
 
 
-@pytest.mark.parametrize("held", [0, 70_000, 300_000])
+@pytest.mark.parametrize("size", [0, 70_000, 300_000])
 def test_a_wrong_checksum_deletes_the_part(
-    server: Server, download: Download, tmp_path: Path, part: Path, held: int
+    server: Server, download: Download, tmp_path: Path, part: Path, size: int
 ) -> None:
-    """The part is empty, damaged or too long."""
-    part.write_bytes(bytes(held))
+    """The downloaded part is empty, damaged or too long."""
+    part.write_bytes(bytes(size))
     server.content = bytes(len(CONTENT))
-    text = get_error(download, tmp_path)
-    assert SHA256.partition(":")[2] in text
+    assert SHA256.partition(":")[2] in get_error(download, tmp_path)
     server.content = CONTENT
     assert download_file(download, tmp_path).read_bytes() == CONTENT
     assert server.ranges[-1] is None

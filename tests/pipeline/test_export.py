@@ -27,10 +27,10 @@ from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import age, find_features_offset, flip, noise, prepare_corpus, wav
 
-#: Ids that are not valid file names, or markup in some format.
+#: Ids that are not valid file names, or that are markup in some format.
 IDS = ("a.b/c d", "../../x", "日本 ü", "[red]|x", '"q" \\ #', "y" * 200 + "1", "y" * 200 + "2", "-1")
 LABELS = ("anger", None, "fear", None, "sadness", "boredom", "neutral", "happiness")
-#: Columns of a user's table, of many types, some with names that exports use.
+#: Columns of a user's table: of many types, some with names that exports use.
 OWN: dict[str, pa.Array] = {
     "features": pa.array(list("abcdefgh")),
     "offsets": pa.array(range(8), pa.int64()),
@@ -68,7 +68,7 @@ def store(request: pytest.FixtureRequest, own_store: FeatureStore, emodb_store: 
 
 @pytest.fixture(params=[False, True], ids=["one-file", "many-files"])
 def split(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Return True if blocks are small and formats of several files write one file per block."""
+    """Return True if exports are split into a file per small block."""
     if request.param:
         monkeypatch.setattr(base, "MAX_FILE_BYTES", 1)
         monkeypatch.setattr(base, "MAX_BLOCK_VALUES", 1000)
@@ -83,7 +83,7 @@ def write(store: FeatureStore, name: str, place: Path, *, force: bool = False) -
 
 
 def read_rows(store: FeatureStore) -> list[dict[str, Any]]:
-    """Return the index rows without the position in the store."""
+    """Return the index rows without positions in the store."""
     return store.table.drop_columns(["shard", "offset"]).to_pylist()
 
 
@@ -241,8 +241,7 @@ class TestHuggingFace:
     def test_the_card_uses_licence_names_of_the_hub(
         self, own_store: FeatureStore, tmp_path: Path, licence: str, expected: str
     ) -> None:
-        copy = Path(shutil.copytree(own_store.path, tmp_path / "copy"))
-        store = FeatureStore(copy)
+        store = FeatureStore(own_store.path)
         object.__setattr__(store.snapshot, "licence", licence)
         write(store, "hf", tmp_path / "x")
         assert f"\n{expected}\n" in (tmp_path / "x" / "README.md").read_text(encoding="utf-8")
@@ -263,7 +262,6 @@ class TestEveryFormat:
         assert contents[0] == contents[1]
 
     def test_other_feature_sets_are_exported(self, own_store: FeatureStore, tmp_path: Path, name: str) -> None:
-        """A waveform has one value per frame."""
         root = own_store.path.parents[2]
         store = prepare_corpus(root, root / "cache", Manifest(root / "own.parquet", "own"), features=WaveSet()).store
         assert write(FeatureStore(store), name, tmp_path / "x").bytes > 0

@@ -1,4 +1,4 @@
-"""Tests of killed preparations: the next one gives the same bytes."""
+"""Tests of killed preparations: the next one writes the same bytes as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def store_in(cache: Path) -> Path:
+def find_store(cache: Path) -> Path:
     return cache / "emodb" / MfccSet().name
 
 
@@ -56,19 +56,15 @@ def test_a_killed_preparation_keeps_the_store_and_its_finished_shards_are_used(
     folders: Path, tmp_path: Path, point: str, finished_shards: int, committed: bool
 ) -> None:
     cache = Path(shutil.copytree(folders / "cache", tmp_path / "cache"))
-    store, old, expected = (
-        store_in(cache),
-        content(store_in(folders / "cache")),
-        content(store_in(folders / "expected")),
-    )
-    sizes = Counter(FeatureStore(store_in(folders / "expected")).column("shard")).values()
+    store = find_store(cache)
+    old, expected = (content(find_store(folders / name)) for name in ("cache", "expected"))
+    sizes = Counter(FeatureStore(find_store(folders / "expected")).column("shard")).values()
 
     command = [sys.executable, "-m", "tests.pipeline.prep_with_interrupt", point, "SIGKILL", "--corpus", "emodb"]
     options = ["--root", folders / "root", "--cache", cache, "--workers", 1]
     folder = Path(str(tests.__file__)).parents[1]
-    killed = subprocess.run(
-        [*command, *map(str, options)], cwd=folder, capture_output=True, text=True, check=False, timeout=300
-    )
+    words = [*command, *map(str, options)]
+    killed = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
     snapshot = FeatureStore(store)

@@ -83,7 +83,7 @@ def list_shard_names(store: Path) -> set[str]:
     return {path.name for path in store.glob("*.h5")}
 
 
-class TestFirstRun:
+class TestFirstPreparation:
     def test_all_recordings_are_extracted(self, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         callback = CallbackLog()
@@ -159,7 +159,7 @@ def damage_one(root: Path, _: Path) -> None:
     (root / "wav" / NAMES[5]).write_bytes(b"")
 
 
-class TestSecondRun:
+class TestSecondPreparation:
     @pytest.mark.parametrize(("rehash", "examined"), [(False, 1), (True, 13)])
     def test_an_unchanged_corpus_needs_no_extraction_and_no_byte_changes(
         self, root: Path, tmp_path: Path, rehash: bool, examined: int

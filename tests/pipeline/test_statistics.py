@@ -34,30 +34,27 @@ RATE = 22_050
 
 
 def synthesise(seed: int, seconds: float = 1.5, take: int = 0) -> Float32:
-    """Return noise that changes colour and level like syllables; each seed is another utterance.
-
-    Another take has the same syllables with other times and lengths.
-    """
+    """Return noise that changes like syllables: a sentence per seed; each take varies times and lengths."""
     random, timing = np.random.default_rng(seed), np.random.default_rng((seed, take))
     length = round(seconds * RATE)
     samples = np.zeros(length, np.float32)
-    at = round(0.1 * RATE)
-    while at < length - round(0.3 * RATE):
+    start = round(0.1 * RATE)
+    while start < length - round(0.3 * RATE):
         size = round(timing.uniform(0.12, 0.25) * RATE)
         spectrum = np.fft.rfft(timing.standard_normal(size))
         hertz = np.fft.rfftfreq(size, 1 / RATE)
         for centre in random.uniform(300, 9000, 3):
             spectrum *= 1 + 30 * np.exp(-(((hertz - centre) / 250) ** 2))
         syllable = np.fft.irfft(spectrum, size) * np.hanning(size)
-        samples[at : at + size] += random.uniform(0.1, 0.4) * syllable / np.abs(syllable).max()
-        at += round(timing.uniform(0.7, 1.1) * size)
+        samples[start : start + size] += random.uniform(0.1, 0.4) * syllable / np.abs(syllable).max()
+        start += round(timing.uniform(0.7, 1.1) * size)
     return samples + random.normal(0, 1e-4, length).astype(np.float32)
 
 
 def make_store(
     folder: Path, files: Mapping[str, bytes], *, name: str = "mfcc40", rows: str = "", **options: Any
 ) -> FeatureStore:
-    """Return a store of these files; `rows` replaces its table."""
+    """Return a store of these files; `rows` is its table."""
     folder.mkdir(exist_ok=True)
     for path, content in files.items():
         (folder / path).write_bytes(content)
@@ -68,9 +65,9 @@ def make_store(
     return FeatureStore(report.store)
 
 
-def encode(samples: Float32, rate: int = RATE, **how: object) -> bytes:
+def encode(samples: Float32, **options: object) -> bytes:
     stream = io.BytesIO()
-    soundfile.write(stream, samples, rate, **how)
+    soundfile.write(stream, samples, RATE, **options)
     return stream.getvalue()
 
 
@@ -110,29 +107,24 @@ class TestStatistics:
         store = make_store(
             tmp_path, {f"{n}.wav": wav(samples, RATE) for n, samples in enumerate(voices[:5])}, name=name
         )
-        everything = np.concatenate([features.astype(np.float64) for features in store])
+        frames = np.concatenate([features.astype(np.float64) for features in store])
         found = compute_statistics(store, window=4.4)["features"]
-        assert found["frames"] == len(everything)
-        for key, expected in (
-            ("mean", everything.mean(axis=0)),
-            ("std", everything.std(axis=0)),
-            ("min", everything.min(axis=0)),
-            ("max", everything.max(axis=0)),
-        ):
-            np.testing.assert_allclose(found[key], expected, rtol=1e-9, atol=1e-9)
+        assert found["frames"] == len(frames)
+        for name in ("mean", "std", "min", "max"):
+            np.testing.assert_allclose(found[name], getattr(frames, name)(axis=0), rtol=1e-9, atol=1e-9)
 
     def test_moments_do_not_depend_on_the_block_size(self, emodb_store: Path) -> None:
         store = FeatureStore(emodb_store)
         whole = compute_moments(store)
         for values in (1, 1000, 20_000):
             parts = Moments.empty(store.dim)
-            seen = []
+            counted = []
             for rows, features in store.iterate_blocks(values):
                 parts.add(features)
-                seen += range(rows.start, rows.stop)
+                counted += range(rows.start, rows.stop)
                 assert len(features) == store.frames[rows].sum()
                 assert len(features) * store.dim <= max(values, store.frames[rows.start] * store.dim)
-            assert seen == list(range(len(store)))
+            assert counted == list(range(len(store)))
             np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-12)
             np.testing.assert_allclose(parts.std, whole.std, rtol=1e-10)
 

@@ -70,7 +70,7 @@ def test_an_unpicklable_error_is_not_reported_as_a_dead_worker() -> None:
     assert executors._make_sendable(same := OSError(5, "Input/output error")) is same
 
 
-def test_a_killed_process_ends_the_run_and_finished_work_is_reused(
+def test_a_killed_process_ends_the_preparation_and_finished_work_is_reused(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emodna.pipeline.store.layout.UTTERANCES_PER_SHARD", 4)
@@ -102,7 +102,7 @@ class HalfSent:
         os._exit(1)
 
 
-def test_a_process_that_dies_while_sending_ends_the_run(root: Path) -> None:
+def test_a_process_that_dies_while_sending_ends_the_preparation(root: Path) -> None:
     with make_process_factory(1)(FolderTree(root), ExtractionConfig(MfccSet()), 1) as executor:
         for _ in range(2):  # the current batch and later ones
             with pytest.raises(WorkerError, match="a worker process died"):

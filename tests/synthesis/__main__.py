@@ -15,9 +15,7 @@ def main() -> None:
     """Write ``DEST/ravdess`` (8 actors, 240 utterances) and ``DEST/emodb`` (10 speakers, about 230)."""
     parser = argparse.ArgumentParser(prog="python -m tests.synthesis", description=__doc__)
     parser.add_argument("dest", metavar="DEST", type=Path, help="folder to write ravdess and emodb into")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="another seed gives other speakers and renditions (default 0)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the speakers and renditions (default 0)")
     options = parser.parse_args()
 
     ravdess = make_ravdess(options.dest / "ravdess", repetitions=RAVDESS_REPETITIONS, seed=options.seed)

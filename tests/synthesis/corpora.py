@@ -1,6 +1,6 @@
 """Corpora of pseudo-speech in the on-disk layouts of RAVDESS and EMODB.
 
-The two differ like the real ones: in language (syllables of English and German sentences), speakers, room, noise,
+They differ as the real corpora do: in language (syllables of English and German sentences), speakers, room, noise,
 response and level. RAVDESS was recorded at one gain: an angry utterance is about 15 dB louder than a neutral one. EMODB
 was recorded with one gain per utterance: all peak near full scale, and quiet voices have louder noise.
 
@@ -131,19 +131,20 @@ def make_ravdess(
     """Write a RAVDESS of pseudo-speech: ``root/Actor_NN/03-01-EE-II-SS-RR-AA.wav``, 48 kHz, 16-bit, one channel.
 
     A file depends only on its name, `seed` and `syllables`. As in the real corpus, odd actors are men, even ones women,
-    and neutral speech has no strong intensity. Every combination of the codes is made (all: 1-24, 1-8, 1-2, 1-2, 1-2).
-    Another seed gives other speakers and renditions. `syllables` shortens the sentence and the silence around it.
+    and neutral speech has no strong intensity. The files are all combinations of the codes (valid: 1-24, 1-8, 1-2, 1-2,
+    1-2). Another seed gives other speakers and renditions. `syllables` shortens the sentence and the silence around it.
     Return the files, sorted. Raise a ValueError for an unknown code or `syllables` below 1.
     """
     codes = [list(each) for each in (actors, emotions, intensities, statements, repetitions)]
     names = ("actors", "emotions", "intensities", "statements", "repetitions")
     known = (RAVDESS_ACTORS, RAVDESS_EMOTIONS, RAVDESS_INTENSITIES, RAVDESS_STATEMENTS, (1, 2))
-    for checked in zip(names, codes, known, strict=True):
-        _check_codes(*checked)
+    for arguments in zip(names, codes, known, strict=True):
+        _check_codes(*arguments)
     paths = []
     for actor in codes[0]:
         rng = _make_rng(seed, "ravdess", f"actor {actor:02d}")
-        voice, channel = _draw_voice(rng, male=actor % 2 == 1, tempo=RAVDESS_TEMPO), _draw_session(RAVDESS_CHANNEL, rng)
+        voice = _draw_voice(rng, male=actor % 2 == 1, tempo=RAVDESS_TEMPO)
+        channel = _draw_session(RAVDESS_CHANNEL, rng)
         folder = root / f"Actor_{actor:02d}"
         folder.mkdir(parents=True, exist_ok=True)
         for emotion, intensity, statement, repetition in product(*codes[1:]):
@@ -151,9 +152,9 @@ def make_ravdess(
                 continue
             path = folder / f"03-01-{emotion:02d}-{intensity:02d}-{statement:02d}-{repetition:02d}-{actor:02d}.wav"
             expression = EXPRESSIONS[RAVDESS_EMOTIONS[emotion]].scale(RAVDESS_INTENSITIES[intensity])
-            sentence, near = _shorten(RAVDESS_STATEMENTS[statement], channel, syllables)
+            sentence, short_channel = _shorten(RAVDESS_STATEMENTS[statement], channel, syllables)
             rng = _make_rng(seed, "ravdess", path.name)
-            _write(path, utter(voice, expression, sentence, near, rng), channel.sample_rate_hz)
+            _write(path, utter(voice, expression, sentence, short_channel, rng), channel.sample_rate_hz)
             paths.append(path)
     return sorted(paths)
 
@@ -186,16 +187,14 @@ def make_emodb(
     paths = []
     for speaker in speakers:
         rng = _make_rng(seed, "emodb", f"speaker {speaker}")
-        voice, channel = (
-            _draw_voice(rng, male=speaker in EMODB_MEN, tempo=EMODB_TEMPO),
-            _draw_session(EMODB_CHANNEL, rng),
-        )
+        voice = _draw_voice(rng, male=speaker in EMODB_MEN, tempo=EMODB_TEMPO)
+        channel = _draw_session(EMODB_CHANNEL, rng)
         for text, letter in product(texts, emotions):
-            sentence, near = _shorten(EMODB_TEXTS[text], channel, syllables)
+            sentence, short_channel = _shorten(EMODB_TEXTS[text], channel, syllables)
             for take in range(_count_takes(speaker, text, letter, share)):
                 path = folder / f"{speaker}{text}{letter}{'abc'[take]}.wav"
                 rng = _make_rng(seed, "emodb", path.name)
-                recording = utter(voice, EXPRESSIONS[EMODB_LETTERS[letter]], sentence, near, rng)
+                recording = utter(voice, EXPRESSIONS[EMODB_LETTERS[letter]], sentence, short_channel, rng)
                 _write(path, recording, channel.sample_rate_hz)
                 paths.append(path)
     return sorted(paths)
@@ -205,8 +204,8 @@ def _count_takes(speaker: str, text: str, letter: str, share: float) -> int:
     """Return the number of utterances of an emotion for one speaker and text.
 
     Over the 100 pairs of speaker and text, these add up to the share of `EMODB_COUNTS`. Each pair has one of 100 places
-    in the queue of the emotion. Steps of a number prime to 100 spread the places over speakers and texts, and each
-    emotion starts at another place.
+    in the order of an emotion. Steps of 37, prime to 100, spread the places over speakers and texts. Each emotion
+    starts at another place.
     """
     pair = EMODB_SPEAKERS.index(speaker) * len(EMODB_TEXTS) + list(EMODB_TEXTS).index(text)
     place = (37 * pair + 14 * list(EMODB_LETTERS).index(letter)) % 100
@@ -240,7 +239,7 @@ def _draw_session(channel: Channel, rng: np.random.Generator) -> Channel:
 
 
 def _shorten(sentence: Sentence, channel: Channel, syllables: int | None) -> tuple[Sentence, Channel]:
-    """Return the first syllables of a sentence, and a channel with shorter silences in proportion."""
+    """Return the first syllables of a sentence, and a channel with proportionally shorter silences."""
     if syllables is None:
         return sentence, channel
     if syllables < 1:
@@ -252,14 +251,12 @@ def _shorten(sentence: Sentence, channel: Channel, syllables: int | None) -> tup
 
 
 def _make_rng(seed: int, *names: str) -> np.random.Generator:
-    """Return the random generator of a seed and a name."""
     digest = hashlib.sha256("/".join((str(seed), *names)).encode()).digest()
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest[:16], "little"))))
 
 
 def _check_codes(field: str, codes: Iterable[object], known: Collection[object]) -> None:
-    unknown = [code for code in codes if code not in known]
-    if unknown:
+    if unknown := [code for code in codes if code not in known]:
         raise ValueError(f"unknown {field} {unknown}; valid: {list(known)}")
 
 

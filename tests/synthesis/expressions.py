@@ -57,18 +57,17 @@ class Expression:
 
         Ratios and widths scale geometrically, dB and signed semitones linearly.
         """
-        rest = Expression()
-        moved = {}
+        scaled = {}
         for field in fields(self):
-            here, there = getattr(rest, field.name), getattr(self, field.name)
+            neutral, value = getattr(Expression, field.name), getattr(self, field.name)
             if field.name in _ADDITIVE:
-                moved[field.name] = here + strength * (there - here)
+                scaled[field.name] = neutral + strength * (value - neutral)
             else:
-                moved[field.name] = here * (there / here) ** strength
-        return Expression(**moved)
+                scaled[field.name] = neutral * (value / neutral) ** strength
+        return Expression(**scaled)
 
     def vary(self, rng: np.random.Generator) -> Expression:
-        """Vary the expression at random, like an actor between renditions. Neighbouring emotions overlap."""
+        """Vary the expression at random, as actors do between renditions. Similar emotions overlap."""
         draw = rng.standard_normal(8)
         return replace(
             self,

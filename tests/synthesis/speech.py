@@ -91,15 +91,15 @@ def utter(
     Each rendition varies at random around `voice.expressiveness` times the expression.
     """
     style = expression.scale(voice.expressiveness * np.exp(0.15 * rng.standard_normal())).vary(rng)
-    score = _make_score(voice, style, sentence, rng)
-    dry = _speak(voice, style, score, channel.sample_rate_hz, rng)
+    tracks = _make_tracks(voice, style, sentence, rng)
+    dry = _speak(voice, style, tracks, channel.sample_rate_hz, rng)
     dry *= np.float32(_to_gain(voice.level_db + style.level_db) / np.sqrt(np.mean(np.square(dry))))
     return _record(dry, channel, rng)
 
 
 @dataclass(frozen=True)
-class _Score:
-    """Tracks of the articulators, one row per hop of 8 ms: amplitudes, f0, and formants of shape (frames, 4)."""
+class _Tracks:
+    """Movements of the articulators, one row per hop of 8 ms: f0, formants of shape (frames, 4), amplitudes."""
 
     f0_hz: Float64
     formants_hz: Float32
@@ -123,13 +123,13 @@ def _smooth(track: Float64, width_s: float) -> Float64:
     return np.asarray(windows @ kernel).reshape(track.shape)
 
 
-def _make_score(voice: Voice, style: Expression, sentence: Sentence, rng: np.random.Generator) -> _Score:
-    """Place the phones in time, and smooth the tracks between their targets."""
-    phones, syllable, nuclear = _list_phones(sentence)
+def _make_tracks(voice: Voice, style: Expression, sentence: Sentence, rng: np.random.Generator) -> _Tracks:
+    """Return smooth tracks between the targets of the phones of a sentence."""
+    phones, syllable, is_vowel = _list_phones(sentence)
     accented = np.array([*(s.accented for s in sentence), False])[syllable]
     duration = np.array([phone.duration_s for phone in phones])
     duration *= np.exp(0.1 * rng.standard_normal(len(phones))) / (voice.tempo * style.tempo)
-    duration *= np.where(accented & nuclear, 1.35, 1.0)
+    duration *= np.where(accented & is_vowel, 1.35, 1.0)
     duration *= np.where(syllable == len(sentence) - 1, 1.35, 1.0)  # final lengthening
     ends = np.maximum.accumulate(np.round(np.cumsum(duration) / _HOP_S).astype(int))
     frame = np.repeat(np.arange(len(phones)), np.diff(ends, prepend=0))
@@ -144,8 +144,8 @@ def _make_score(voice: Voice, style: Expression, sentence: Sentence, rng: np.ran
     levels[:, 1] += voice.breathiness_db + style.breathiness_db
     levels[:, 2] += 40 * np.log10(style.articulation)  # a slack constriction hisses less
     amplitude = (10 ** (levels / 20)).astype(np.float32)
-    return _Score(
-        _compute_f0(voice, style, syllable[frame], accented & nuclear, ends, rng),
+    return _Tracks(
+        _compute_f0(voice, style, syllable[frame], accented & is_vowel, ends, rng),
         _smooth(formants, 0.06 / style.articulation).astype(np.float32),
         amplitude[:, 0],
         amplitude[:, 1],
@@ -156,14 +156,14 @@ def _make_score(voice: Voice, style: Expression, sentence: Sentence, rng: np.ran
 
 def _list_phones(sentence: Sentence) -> tuple[list[Phone], NDArray[np.int64], NDArray[np.bool_]]:
     """Return the phones between two pauses, the syllable index of each, and True for vowels."""
-    phones, syllable, nuclear = [PAUSE], [0], [False]
+    phones, syllable, is_vowel = [PAUSE], [0], [False]
     for index, spoken in enumerate(sentence):
         for symbol in spoken.symbols:
             parts = PHONES[symbol]
             phones += parts
             syllable += [index] * len(parts)
-            nuclear += [symbol in VOWELS] * len(parts)
-    return [*phones, PAUSE], np.array([*syllable, len(sentence)]), np.array([*nuclear, False])
+            is_vowel += [symbol in VOWELS] * len(parts)
+    return [*phones, PAUSE], np.array([*syllable, len(sentence)]), np.array([*is_vowel, False])
 
 
 def _compute_formants(voice: Voice, style: Expression, phones: list[Phone]) -> Float64:
@@ -197,7 +197,7 @@ def _compute_f0(
     return np.asarray(np.clip(voice.f0_hz * style.f0_ratio * 2 ** (contour / 12), 55.0, 750.0))
 
 
-def _speak(voice: Voice, style: Expression, score: _Score, sample_rate_hz: int, rng: np.random.Generator) -> Float32:
+def _speak(voice: Voice, style: Expression, tracks: _Tracks, sample_rate_hz: int, rng: np.random.Generator) -> Float32:
     """Return the speech at the lips, shape (samples,).
 
     The windowed excitation of each hop is filtered by the tract of that hop in the frequency domain; windows overlap.
@@ -205,20 +205,20 @@ def _speak(voice: Voice, style: Expression, score: _Score, sample_rate_hz: int, 
     """
     hop = round(_HOP_S * sample_rate_hz)
     frequency = np.asarray(fft.rfftfreq(_SPAN * hop, 1 / sample_rate_hz), np.float32)
-    pulses = _compute_spectra(_make_pulses(score.f0_hz, style, hop, sample_rate_hz, rng), hop)
-    noise = _compute_spectra(rng.standard_normal(len(score.f0_hz) * hop, dtype=np.float32), hop)
+    pulses = _compute_spectra(_make_pulses(tracks.f0_hz, style, hop, sample_rate_hz, rng), hop)
+    noise = _compute_spectra(rng.standard_normal(len(tracks.f0_hz) * hop, dtype=np.float32), hop)
 
     source = _compute_source_slope(
-        frequency, 0.6 * float(score.f0_hz.mean()), voice.tilt_db_octave + style.tilt_db_octave
+        frequency, 0.6 * float(tracks.f0_hz.mean()), voice.tilt_db_octave + style.tilt_db_octave
     )
-    pulses *= score.voicing[:, None] * source
-    spectrum = noise * (score.aspiration[:, None] * _compute_source_slope(frequency, 500.0, -6.0))
+    pulses *= tracks.voicing[:, None] * source
+    spectrum = noise * (tracks.aspiration[:, None] * _compute_source_slope(frequency, 500.0, -6.0))
     spectrum += pulses
-    spectrum *= _compute_tract_response(score.formants_hz, voice.formant_scale, frequency)
-    hissing = score.frication > _to_gain(-50.0)
-    centre = score.frication_hz[hissing][:, None] * np.float32(voice.formant_scale**0.5)
-    hiss = score.frication[hissing][:, None] / (1 + ((frequency - centre) / (0.35 * centre)) ** 2)
-    spectrum[hissing] += noise[hissing] * hiss
+    spectrum *= _compute_tract_response(tracks.formants_hz, voice.formant_scale, frequency)
+    has_frication = tracks.frication > _to_gain(-50.0)
+    centre = tracks.frication_hz[has_frication][:, None] * np.float32(voice.formant_scale**0.5)
+    hiss = tracks.frication[has_frication][:, None] / (1 + ((frequency - centre) / (0.35 * centre)) ** 2)
+    spectrum[has_frication] += noise[has_frication] * hiss
     return _overlap_add(fft.irfft(spectrum, _SPAN * hop), hop)
 
 
@@ -280,7 +280,7 @@ def _compute_spectra(excitation: Float32, hop: int) -> Complex64:
     """Return the spectra of Hann windows of two hops, one per hop, shape (frames, _SPAN * hop // 2 + 1)."""
     blocks = np.pad(excitation, hop).reshape(-1, hop)
     window = np.sin(np.pi * (np.arange(2 * hop, dtype=np.float32) + 0.5) / (2 * hop)) ** 2
-    # The slope of the source has zero phase, so that some of it precedes the pulse; one hop is left free for that.
+    # The filter of the source has zero phase, so some of it precedes the pulse; one hop is left free for that.
     framed = np.zeros((len(blocks) - 2, _SPAN * hop), np.float32)
     np.multiply(blocks[:-2], window[:hop], out=framed[:, hop : 2 * hop])
     np.multiply(blocks[1:-1], window[hop:], out=framed[:, 2 * hop : 3 * hop])
@@ -291,8 +291,8 @@ def _overlap_add(frames: Float32, hop: int) -> Float32:
     """Add the frames, each one hop after the last; shape ((frames + _SPAN - 1) * hop,)."""
     blocks = frames.reshape(len(frames), -1, hop)
     total = np.zeros((len(frames) + blocks.shape[1] - 1, hop), np.float32)
-    for late in range(blocks.shape[1]):
-        total[late : late + len(frames)] += blocks[:, late]
+    for delay in range(blocks.shape[1]):
+        total[delay : delay + len(frames)] += blocks[:, delay]
     return total.ravel()
 
 
@@ -304,20 +304,20 @@ def _record(dry: Float32, channel: Channel, rng: np.random.Generator) -> Float32
     size = fft.next_fast_len(samples + round(channel.reverberation_s * rate), real=True)
     frequency = fft.rfftfreq(size, 1 / rate).astype(np.float32)
 
-    placed = np.zeros(size, np.float32)
-    placed[lead : lead + len(dry)] = dry
+    padded = np.zeros(size, np.float32)
+    padded[lead : lead + len(dry)] = dry
     room = _make_room_response(rate, channel.reverberation_s, channel.reverberation_db)
-    spectrum = fft.rfft(placed) * fft.rfft(room, size)
+    spectrum = fft.rfft(padded) * fft.rfft(room, size)
     noise = fft.rfft(rng.standard_normal(size, dtype=np.float32))
     spectrum += noise * (np.float32(_to_gain(channel.noise_db)) * _compute_noise_colour(frequency))
     spectrum *= _compute_channel_response(frequency, channel)
-    recorded = np.asarray(fft.irfft(spectrum, size)[:samples], np.float32)
-    recorded *= np.float32(_to_gain(channel.level_db))
+    recording = np.asarray(fft.irfft(spectrum, size)[:samples], np.float32)
+    recording *= np.float32(_to_gain(channel.level_db))
 
-    peak = float(np.abs(recorded).max())
+    peak = float(np.abs(recording).max())
     gain = (_PEAK_CEILING / peak) ** channel.levelling
     # The gain is reduced if the loudest passages would clip.
-    return recorded * np.float32(min(gain, _PEAK_CEILING / peak))
+    return recording * np.float32(min(gain, _PEAK_CEILING / peak))
 
 
 @lru_cache(maxsize=8)

@@ -12,10 +12,10 @@ from emodna.model.errors import BenchError
 
 
 class FigureInfo(NamedTuple):
-    """A figure; its function is named draw_ and the name of the figure, with _ for -."""
+    """A figure. The function `draw_<name>` draws it, with each - of the name replaced by _."""
 
     module: str
-    """Module in this folder with the function."""
+    """Module of the function, in this folder."""
     summary: str
     """Content in one line."""
     uses_models: bool = False
@@ -23,32 +23,22 @@ class FigureInfo(NamedTuple):
 
 
 FIGURES: Final[Mapping[str, FigureInfo]] = {
-    "ranks": FigureInfo(
-        "scores", "Critical-difference plot: mean ranks of the methods, with bars that join methods that do not differ."
-    ),
+    "ranks": FigureInfo("scores", "Critical-difference plot: mean ranks; bars join methods without a difference."),
     "pairs": FigureInfo("scores", "Heatmaps over pairs of corpora: UAR, and the gain over Source Only."),
-    "languages": FigureInfo("scores", "UAR of pairs with one language and pairs with two languages."),
+    "languages": FigureInfo("scores", "UAR over pairs of one language and over pairs of two languages."),
     "confusion": FigureInfo("runs", "Confusion matrices of a pair of corpora."),
-    "threshold": FigureInfo(
-        "runs", "Adaptive threshold of the pseudo-labels, and the share above it, over training steps."
-    ),
+    "threshold": FigureInfo("runs", "Adaptive pseudo-label threshold, and the share above it, over training steps."),
     "prototypes": FigureInfo("runs", "Cosines between the prototypes of Emo-DNA over training steps."),
     "losses": FigureInfo("runs", "Terms of the loss over training steps."),
     "sensitivity": FigureInfo("scores", "UAR with one setting changed, compared with the defaults."),
     "features-methods": FigureInfo(
-        "features",
-        "UMAP of the emotion features of CDAN, ADDi, DIFL and Emo-DNA (the paper's Figure 2).",
-        uses_models=True,
+        "features", "UMAP of emotion features of CDAN, ADDi, DIFL and Emo-DNA (the paper's Figure 2).", uses_models=True
     ),
     "features-parts": FigureInfo(
-        "features",
-        "UMAP of the emotion features of Emo-DNA without some of its parts (the paper's Figure 3).",
-        uses_models=True,
+        "features", "UMAP of emotion features of Emo-DNA without some parts (the paper's Figure 3).", uses_models=True
     ),
     "distances": FigureInfo(
-        "features",
-        "Proxy A-distance and MMD between source and target, before adaptation (Source Only) and after, by method.",
-        uses_models=True,
+        "features", "Proxy A-distance and MMD of source and target, before and after adaptation.", uses_models=True
     ),
 }
 """Every figure, in display order."""
@@ -66,6 +56,6 @@ def make_figure(name: str, experiment: Experiment, options: FigureOptions) -> Fi
 
 
 def check_figure_name(name: str) -> None:
-    """Raise a BenchError if a name is unknown."""
+    """Raise a BenchError for an unknown name."""
     if name not in FIGURES:
         raise BenchError("unknown", field="figure", value=name, valid=FIGURES)

@@ -34,8 +34,7 @@ _METHODS: Final = {
     MethodSpec("difl"): "DIFL (our reading)",
     MethodSpec("emo-dna"): "Emo-DNA",
 }
-#: Panels of the paper's Figure 3, by its caption. The method without L_decouple, (c), is V3 in the paper's Table 4 but
-#: V4 in its text.
+#: Panels of the paper's Figure 3, by its caption. The paper's text calls (c) V4, but its Table 4 calls it V3.
 _PARTS: Final = {
     MethodSpec("v2"): "(a) without L_decouple and L_align (v2)",
     MethodSpec("v4"): "(b) without L_align (v4)",
@@ -48,7 +47,7 @@ _UMAP_NOTE: Final = (
     f"with at most {MAX_UTTERANCES} utterances of each. Distances between clusters mean little."
 )
 
-#: Measure -> title, and smallest span of its axis in its unit.
+#: Distance -> title, and smallest span of its axis.
 _MEASURES: Final = {"pad": ("proxy A-distance", 0.2), "mmd": ("squared MK-MMD", 0.1)}
 _DISTANCES_NOTE: Final = (
     "Before: Source Only with the same pairs and seeds, and the same initial weights if the encoders are the same. "
@@ -74,11 +73,10 @@ def _draw_umaps(
     """Draw UMAP of the emotion features of some methods, with a marker per corpus and a colour per class.
 
     The default pair is the paper's, CASIA -> EMODB, if any of the methods is finished for it, else the first pair with
-    the most finished methods. `default_titles` has the default methods with their titles. Raises NoFigureDataError if
+    the most finished methods. `default_titles` maps the default methods to their titles. Raises NoFigureDataError if
     no method is finished or has features, and BenchError without UMAP or if a store has changed.
     """
-    methods = options.methods or tuple(default_titles)
-    titles = default_titles
+    methods, titles = options.methods or tuple(default_titles), default_titles
     if options.methods is not None:
         titles = {each: experiment.methods[each].label for each in options.methods if each in experiment.methods}
     runs = _select_runs_of_pair(experiment, options, titles)
@@ -102,14 +100,14 @@ def _draw_umaps(
             missing[str(method)] = "has no common features of both corpora"
         else:
             panels.append(Panel(titles[method], [_make_scatter(run, points) for points in point_sets], bare=True))
-    lacking = "; ".join(f"{method} ({reason})" for method, reason in missing.items())
+    reasons = "; ".join(f"{method} ({reason})" for method, reason in missing.items())
     if not panels:
-        raise NoFigureDataError(f"no finished run has features: {lacking}")
+        raise NoFigureDataError(f"no finished run has features: {reasons}")
     return FigureData(
         name,
         f"{title}, {format_pair(first.pair)}, {first.task}, seed {first.seed}",
         panels,
-        note=f"{_UMAP_NOTE} Left out: {lacking}." if lacking else _UMAP_NOTE,
+        note=f"{_UMAP_NOTE} Left out: {reasons}." if reasons else _UMAP_NOTE,
         facts={
             "src": first.src,
             "tgt": first.tgt,
@@ -126,13 +124,13 @@ def _draw_umaps(
 def _select_runs_of_pair(
     experiment: Experiment, options: FigureOptions, titles: Mapping[MethodSpec, str]
 ) -> dict[MethodSpec, RunSpec]:
-    """Return the finished runs of one pair and seed in the order of the methods."""
+    """Return the finished runs of one pair and seed, in the order of `titles`."""
     found: dict[tuple[str, str, int], dict[MethodSpec, RunSpec]] = {}
     for run in select_finished_runs(experiment, replace(options, methods=tuple(titles))):
         found.setdefault((run.src, run.tgt, run.seed), {})[run.method] = run
     if not found:
         raise_no_data(experiment, options, f"of {join_names(titles or options.methods or ())}")
-    best = min(found, key=lambda key: (key[:2] != _PAPER, -len(found[key])))  # the first of several
+    best = min(found, key=lambda key: (key[:2] != _PAPER, -len(found[key])))  # the first if several are equal
     return {method: found[best][method] for method in titles if method in found[best]}
 
 
@@ -151,9 +149,8 @@ def draw_distances(experiment: Experiment, options: FigureOptions) -> FigureData
     """
     if options.seed is None:
         options = replace(options, seed=min((run.seed for run in experiment.runs), default=0))
-    distances = {
-        run: analysis.compute_run_distances(experiment, run) for run in select_finished_runs(experiment, options)
-    }
+    runs = select_finished_runs(experiment, options)
+    distances = {run: analysis.compute_run_distances(experiment, run) for run in runs}
     found = {run: each for run, each in distances.items() if each is not None}
     if not found:
         kind = "of a method with features" if options.methods is None else f"of {join_names(options.methods)}"
@@ -178,23 +175,23 @@ def draw_distances(experiment: Experiment, options: FigureOptions) -> FigureData
     panels = []
     for key, (title, least_width) in _MEASURES.items():
         for within in (False, True):
-            value = partial(_average_distance, key=key, within=within)
-            earlier = [[value(before.get(run)) for run in runs] for runs in groups]
-            later = [[value(found[run]) for run in runs if run.method != SOURCE_ONLY] for runs in groups]
+            value = partial(_select_distance, key=key, within=within)
+            values_before = [[value(before.get(run)) for run in group] for group in groups]
+            values_after = [[value(found[run]) for run in group if run.method != SOURCE_ONLY] for group in groups]
             input_distances = [each for each in map(value, inputs.values()) if each is not None]
-            before_dots = _make_dots("before: Source Only", labels, earlier, 0)
-            marks = [before_dots, _make_dots("after: the method", labels, later, 1)]
+            before_dots = _make_dots("before: Source Only", labels, values_before, 0)
+            marks = [before_dots, _make_dots("after: the method", labels, values_after, 1)]
             references = [("input features (mean per utterance)", fmean(input_distances))] if input_distances else []
             heading = f"{title}{', within classes' * within}"
             panels.append(Panel(heading, marks, title, references=references, least_width=least_width))
     pair_text = format_pair(pairs[0]) if len(pairs) == 1 else f"{len(pairs)} pairs"
     spread = "Means over the pairs; bars: lowest to highest pair. " if len(pairs) > 1 else ""
-    lacking = f" Pairs that not all methods have are left out: {shorten_list(left_out)}." if left_out else ""
+    omissions = f" Pairs that not all methods have are left out: {shorten_list(left_out)}." if left_out else ""
     return FigureData(
         "distances",
         f"Distance of source and target features, {pair_text}, {options.task}, seed {options.seed}",
         panels,
-        note=f"{spread}{_DISTANCES_NOTE}{lacking}",
+        note=f"{spread}{_DISTANCES_NOTE}{omissions}",
         facts={
             "task": options.task,
             "seed": options.seed,
@@ -207,8 +204,8 @@ def draw_distances(experiment: Experiment, options: FigureOptions) -> FigureData
     )
 
 
-def _average_distance(found: Distances | None, key: str, *, within: bool) -> float | None:
-    """Return a distance of all utterances, or the mean over both classes; None if it is unknown."""
+def _select_distance(found: Distances | None, key: str, *, within: bool) -> float | None:
+    """Return a distance over all utterances, or the mean of those within both classes; None if unknown."""
     if found is None:
         return None
     values = [each[key] for each in (found["classes"] if within else [found["all"]])]
@@ -217,13 +214,7 @@ def _average_distance(found: Distances | None, key: str, *, within: bool) -> flo
 
 
 def _make_dots(name: str, labels: Sequence[str], groups: Sequence[Sequence[float | None]], colour: int) -> DotMark:
-    """Return the mean of each group of values, with the lowest and the highest of several."""
+    """Make a dot at the mean of each group of values, with a bar from the lowest to the highest of several."""
     known = [[value for value in group if value is not None] for group in groups]
-    return DotMark(
-        name,
-        labels,
-        [fmean(each) if each else None for each in known],
-        low=[min(each) if len(each) > 1 else None for each in known],
-        high=[max(each) if len(each) > 1 else None for each in known],
-        colour=colour,
-    )
+    low, high = ([end(each) if len(each) > 1 else None for each in known] for end in (min, max))
+    return DotMark(name, labels, [fmean(each) if each else None for each in known], low, high, colour)

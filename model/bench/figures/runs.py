@@ -1,8 +1,8 @@
-"""Figures from files of runs: confusion matrices from predictions, curves from logs."""
+"""Figures from the files of runs: confusion matrices of predictions, and curves of logged values."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +28,7 @@ from emodna.model.runs.compare import read_predictions, read_truth
 from emodna.model.runs.listing import open_run, read_curves
 from emodna.pipeline.emotions import CLASS_NAMES
 
-#: Most pairs in a figure.
-_PAIRS: Final = 6
+_MAX_PAIRS: Final = 6
 _TOTAL: Final = "total"
 _BAND: Final = " Lines: mean over the seeds; bands: lowest to highest seed."
 
@@ -38,7 +37,7 @@ LogValues = Mapping[str, Mapping[int, float]]
 
 
 def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData:
-    """Draw confusion matrices of a pair in percent of the true class, with a panel per method."""
+    """Draw confusion matrices of a pair, in percent of the true class, with a panel per method."""
     finished_runs = [
         run
         for run in select_finished_runs(experiment, options)
@@ -52,7 +51,7 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
     known_methods = list(dict.fromkeys(run.method for run in runs))
     methods = limit_methods([method for method in options.methods or known_methods if method in known_methods], options)
     panels: list[Panel] = []
-    counts: dict[str, Any] = {}
+    counts: dict[str, list[list[int]]] = {}
     seeds: dict[str, list[int]] = {}
     problems: list[str] = []
     for method in methods:
@@ -94,48 +93,29 @@ def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]
 
 def draw_threshold(experiment: Experiment, options: FigureOptions) -> FigureData:
     """Draw the threshold (Eq. 6) and the share of the target batch above it (Eq. 7) over the steps."""
-    return _draw_over_steps(
-        experiment,
-        options,
-        "threshold",
-        "Pseudo-labels over the steps",
-        {"threshold": "threshold", "confident": "confident share"},
-        y_label="confidence, share",
-        note="The threshold follows the mean confidence (Eq. 6). The share of one target batch is noisy.",
-    )
+    keys = {"threshold": "threshold", "confident": "confident share"}
+    note = "The threshold follows the mean confidence (Eq. 6). The share of one target batch is noisy."
+    return _draw_over_steps(experiment, options, "threshold", "Pseudo-labels", keys, "confidence, share", note)
 
 
 def draw_prototypes(experiment: Experiment, options: FigureOptions) -> FigureData:
     """Draw the cosines between prototypes (Eq. 4) that L_decouple uses (Eq. 5) over the steps."""
-    return _draw_over_steps(
-        experiment,
-        options,
-        "prototypes",
-        "Prototypes over the steps",
-        {
-            "prototypes_emotion": "emotion of source and target",
-            "prototypes_source": "emotion and corpus of the source",
-            "prototypes_target": "emotion and corpus of the target",
-        },
-        y_label="cosine",
-        note=(
-            "Unit vectors with cosine c have distance sqrt(2 - 2c). L_decouple increases the first cosine and "
-            "decreases the others. It is almost 0 once the cosines differ by a few tau_p (default 0.01)."
-        ),
+    keys = {
+        "prototypes_emotion": "emotion of source and target",
+        "prototypes_source": "emotion and corpus of the source",
+        "prototypes_target": "emotion and corpus of the target",
+    }
+    note = (
+        "Unit vectors with cosine c have distance sqrt(2 - 2c). L_decouple increases the first cosine and decreases "
+        "the others. It is almost 0 once the cosines differ by a few tau_p (default 0.01)."
     )
+    return _draw_over_steps(experiment, options, "prototypes", "Prototypes", keys, "cosine", note)
 
 
 def draw_losses(experiment: Experiment, options: FigureOptions) -> FigureData:
     """Draw the weighted terms of the loss and their total over the steps."""
-    return _draw_over_steps(
-        experiment,
-        options,
-        "losses",
-        "Terms of the loss over the steps",
-        None,
-        y_label="loss",
-        note="Weighted terms of single batches, so they are noisy.",
-    )
+    note = "Weighted terms of single batches, so they are noisy."
+    return _draw_over_steps(experiment, options, "losses", "Terms of the loss", None, "loss", note)
 
 
 def _draw_over_steps(
@@ -144,14 +124,13 @@ def _draw_over_steps(
     name: str,
     title: str,
     keys: Mapping[str, str] | None,
-    *,
     y_label: str,
     note: str,
 ) -> FigureData:
     """Draw logged values over the steps, with a panel per pair and method and a band over the seeds.
 
-    The default method is Emo-DNA, or the first one that logs any of the keys. `keys` maps keys to names in the figure;
-    None: all terms of the loss and the total. Raises NoFigureDataError if no finished run logs any key.
+    The default method is Emo-DNA, or the first one that logs any of the keys. `keys` maps logged keys to names in the
+    figure; None: all terms of the loss and the total. Raises NoFigureDataError if no finished run logs any key.
     """
     runs = select_finished_runs(experiment, options)
     preferred = [run for run in runs if options.methods is not None or run.method == EMO_DNA]
@@ -167,26 +146,25 @@ def _draw_over_steps(
     pairs = sorted({run.pair for run in logged})
     panels, seeds = [], {}
     for method in methods:
-        for pair in pairs[:_PAIRS]:
+        for pair in pairs[:_MAX_PAIRS]:
             by_seed = {run.seed: values for run, values in logged.items() if (run.method, run.pair) == (method, pair)}
             if by_seed:
                 heading = f"{experiment.methods[method].label}, {format_pair(pair)}"
                 marks = _make_lines(list(by_seed.values()), keys or {term: term for term in terms})
                 panels.append(Panel(heading, marks, x_label="step", y_label=y_label))
                 seeds[heading] = sorted(by_seed)
-    left_out = [format_pair(pair) for pair in pairs[_PAIRS:]]
+    left_out = [format_pair(pair) for pair in pairs[_MAX_PAIRS:]]
     note += _BAND if any(len(each) > 1 for each in seeds.values()) else ""
     note += f" Pairs not shown: {shorten_list(left_out)}." if left_out else ""
     note += describe_omitted_methods(experiment, options, methods, methods)
-    return FigureData(
-        name, f"{title}, {options.task}", panels, note, {"task": options.task, "seeds": seeds, "left_out": left_out}
-    )
+    facts = {"task": options.task, "seeds": seeds, "left_out": left_out}
+    return FigureData(name, f"{title} over the steps, {options.task}", panels, note, facts)
 
 
 def _read_logs(
     experiment: Experiment, runs: Sequence[RunSpec], keys: Mapping[str, str] | None
 ) -> dict[RunSpec, LogValues]:
-    """Read the logged values of some keys, of the runs that have any."""
+    """Read the values of some keys from the logs of the runs that have any."""
     logged: dict[RunSpec, LogValues] = {}
     for run in runs:
         try:
@@ -203,13 +181,13 @@ def _read_logs(
     return logged
 
 
-def _make_lines(of_seeds: Sequence[LogValues], names: Mapping[str, str]) -> list[LineMark]:
-    """Make a line of each key, the mean over the seeds at their common steps, with a band for several seeds."""
+def _make_lines(logs: Sequence[LogValues], names: Mapping[str, str]) -> list[LineMark]:
+    """Make a line of each key: the mean over the seeds at their common steps, with a band for several seeds."""
     lines = []
     for colour, (key, name) in enumerate(names.items()):
-        if found := [logged[key] for logged in of_seeds if key in logged]:
-            steps = sorted(set.intersection(*map(set, found)))
-            values = [[curve[step] for curve in found] for step in steps]
-            low, high = ([end(each) for each in values] if len(found) > 1 else None for end in (min, max))
+        if curves := [log[key] for log in logs if key in log]:
+            steps = sorted(set.intersection(*map(set, curves)))
+            values = [[curve[step] for curve in curves] for step in steps]
+            low, high = ([end(each) for each in values] if len(curves) > 1 else None for end in (min, max))
             lines.append(LineMark(name, steps, [fmean(each) for each in values], low, high, colour))
     return lines

@@ -38,30 +38,29 @@ from emodna.pipeline.emotions import TASKS
 #: Distance of the bars from the worst mean rank and from each other, in ranks.
 _BAR_STEP: Final = 0.3
 _CHANCE: Final = 50.0
-#: Smallest distance in points from the middle of the colour scale to its ends.
-_REACH: Final = 5.0
-#: Fewest numeric values of a setting, besides the default, for a curve.
-_CURVE: Final = 2
+#: Smallest distance from the middle of the colour scale to its ends, in points.
+_MIN_REACH: Final = 5.0
+#: Fewest numeric values of a setting for a curve, besides the default.
+_MIN_CURVE_VALUES: Final = 2
 
 #: Name of a group of pairs -> description of its pairs.
 _GROUPS: Final[Mapping[str, str]] = {"same language": "of one language", "different languages": "of two languages"}
 
 Spread = tuple[float, float | None, float | None]
-"""Mean over pairs and seeds, and the lowest and highest seed's mean over the pairs (None for one seed)."""
+"""Mean over pairs and seeds, and lowest and highest mean of a seed over the pairs (None for one seed)."""
 
 
 def draw_ranks(experiment: Experiment, options: FigureOptions) -> FigureData:
     """Draw mean ranks over the scenarios of a task, and over those of both tasks if both have scores.
 
-    It is a critical-difference plot (Demsar 2006, JMLR 7:1-30) with one method per row.
+    This is a critical-difference plot (Demsar 2006, JMLR 7:1-30) with one method per row.
     """
     everything = select_results(experiment, options, TASKS)
     own = Scores.from_table(everything.filter(pc.field("task") == options.task))
     methods = select_methods(experiment, options, own)
     if len(methods) < 2:
-        raise NoFigureDataError(
-            f"only {join_names(methods)} has finished runs of {options.task}; ranks need two methods"
-        )
+        problem = f"only {join_names(methods)} has finished runs of {options.task}; ranks need two methods"
+        raise NoFigureDataError(problem)
     panels: list[Panel] = []
     facts: list[dict[str, Any]] = []
     left_out = ""
@@ -90,10 +89,8 @@ def _draw_ranks_panel(experiment: Experiment, matched: MatchedScores, title: str
     labels = [experiment.methods[method].label for method in matched.methods]
     marks = [DotMark("mean rank", [labels[index] for index in order], [mean[index] for index in order])]
     for number, group in enumerate(ranking.groups, 1):
-        at = [max(mean) + number * _BAR_STEP] * len(group)
-        marks.append(
-            DotMark(f"no difference ({number})", [labels[index] for index in group], at, colour=1, joined=True)
-        )
+        at, members = [max(mean) + number * _BAR_STEP] * len(group), [labels[index] for index in group]
+        marks.append(DotMark(f"no difference ({number})", members, at, colour=1, joined=True))
     n, difference = len(matched.scenarios), ranking.critical_difference
     reach = "" if ranking.is_attainable else f", out of reach of {len(mean)} methods"
     critical = "" if difference is None else f", critical difference {difference:.2f}{reach}"
@@ -115,20 +112,20 @@ def draw_pairs(experiment: Experiment, options: FigureOptions) -> FigureData:
     by_method: dict[str, dict[Pair, dict[int, float]]] = {}
     for row in found.filter(pc.field("metric") == "uar").to_pylist():
         by_method.setdefault(row["spec"], {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
-    by_seed, floor = {method: by_method[str(method)] for method in methods}, by_method.get(str(SOURCE_ONLY), {})
+    by_seed = {method: by_method[str(method)] for method in methods}
+    baseline = by_method.get(str(SOURCE_ONLY), {})
     uars = {method: {pair: fmean(uar.values()) for pair, uar in own.items()} for method, own in by_seed.items()}
     gains: dict[MethodSpec, dict[Pair, float]] = {}
     for method, own in by_seed.items():
         for pair, uar in own.items():
-            common = sorted(uar.keys() & floor.get(pair, {}).keys())
+            common = sorted(uar.keys() & baseline.get(pair, {}).keys())
             if common and method != SOURCE_ONLY:
-                gain = fmean(uar[seed] - floor[pair][seed] for seed in common)
-                gains.setdefault(method, {})[pair] = gain
+                gains.setdefault(method, {})[pair] = fmean(uar[seed] - baseline[pair][seed] for seed in common)
     sources = [name for name in experiment.corpora if options.src in (None, name)]
     targets = [name for name in experiment.corpora if options.tgt in (None, name)]
 
     def draw_panels(scores: Mapping[MethodSpec, Mapping[Pair, float]], title: str, middle: float) -> list[Panel]:
-        reach = max([_REACH, *(abs(value - middle) for by_pair in scores.values() for value in by_pair.values())])
+        reach = max([_MIN_REACH, *(abs(value - middle) for by_pair in scores.values() for value in by_pair.values())])
         panels = []
         for method, by_pair in scores.items():
             values = [[by_pair.get((src, tgt)) for tgt in targets] for src in sources]
@@ -150,20 +147,16 @@ def draw_pairs(experiment: Experiment, options: FigureOptions) -> FigureData:
         "source-only with the same seeds."
         f"{missing_note}{gain_note}{describe_omitted_methods(experiment, options, known_methods, methods)}"
     )
+    panels = [*draw_panels(uars, "UAR", _CHANCE), *draw_panels(gains, "gain over source-only", 0.0)]
     seeds = {
         str(method): {format_pair(pair): sorted(uar) for pair, uar in own.items()} for method, own in by_seed.items()
     }
-    return FigureData(
-        "pairs",
-        f"Pairs of corpora, {options.task}",
-        [*draw_panels(uars, "UAR", _CHANCE), *draw_panels(gains, "gain over source-only", 0.0)],
-        note,
-        {"task": options.task, "seeds": seeds, "missing": missing},
-    )
+    facts = {"task": options.task, "seeds": seeds, "missing": missing}
+    return FigureData("pairs", f"Pairs of corpora, {options.task}", panels, note, facts)
 
 
 def draw_languages(experiment: Experiment, options: FigureOptions) -> FigureData:
-    """Draw the UAR of each method and its gain over Source Only over pairs of one language and of two."""
+    """Draw the mean UAR and gain over Source Only of each method, for pairs of one language and pairs of two."""
     scores = Scores.from_table(select_results(experiment, options))
     methods = select_methods(experiment, options, scores)
     has_baseline = SOURCE_ONLY in scores.methods
@@ -187,11 +180,10 @@ def draw_languages(experiment: Experiment, options: FigureOptions) -> FigureData
         labels, marks = [experiment.methods[method].label for method in methods], []
         for colour, (name, own) in enumerate(members.items()):
             if len(own):
-                of_group = values[own][:, [matched.methods.index(method) for method in methods]]
-                low, high = zip(
-                    *(bootstrap_mean_interval(each, Resampling()) or (None, None) for each in of_group.T), strict=True
-                )
-                marks.append(DotMark(name, labels, of_group.mean(axis=0).tolist(), low, high, colour))
+                group = values[own][:, [matched.methods.index(method) for method in methods]]
+                intervals = (bootstrap_mean_interval(each, Resampling()) or (None, None) for each in group.T)
+                low, high = zip(*intervals, strict=True)
+                marks.append(DotMark(name, labels, group.mean(axis=0).tolist(), low, high, colour))
         return Panel(title, marks, x_label=title, references=[(reference, at)], least_width=MIN_SCORE_SPAN)
 
     panels = [draw_panel("UAR (%)", matched.scores, methods, "chance", _CHANCE)]
@@ -210,13 +202,8 @@ def draw_languages(experiment: Experiment, options: FigureOptions) -> FigureData
         f"{unknown_note}"
     )
     groups = {name: [format_pair(matched.scenarios[index][1:]) for index in own] for name, own in members.items()}
-    return FigureData(
-        "languages",
-        f"Same language against different languages, {options.task}",
-        panels,
-        note,
-        {"task": options.task, "groups": groups, "languages": languages, **describe_scenarios(matched)},
-    )
+    facts = {"task": options.task, "groups": groups, "languages": languages, **describe_scenarios(matched)}
+    return FigureData("languages", f"Same language against different languages, {options.task}", panels, note, facts)
 
 
 def draw_sensitivity(experiment: Experiment, options: FigureOptions) -> FigureData:
@@ -227,11 +214,8 @@ def draw_sensitivity(experiment: Experiment, options: FigureOptions) -> FigureDa
     scores = Scores.from_table(select_results(experiment, options))
     if base not in scores.methods:
         raise_no_data(experiment, options, f"of {base} with default settings")
-    variants = [
-        method
-        for method in experiment.methods
-        if method.name == base.name and len(method.settings) == 1 and method in scores.methods
-    ]
+    same_method = [method for method in experiment.methods if method.name == base.name and method in scores.methods]
+    variants = [method for method in same_method if len(method.settings) == 1]
     if not variants:
         raise_no_data(experiment, options, f"of {base} with one setting changed, such as {base}:padding=mask")
     matched = match_methods(scores, [base, *variants])
@@ -246,17 +230,12 @@ def draw_sensitivity(experiment: Experiment, options: FigureOptions) -> FigureDa
     over = f"{n} pair{'s' * (n > 1)}{' and the seeds' * (len(seeds) > 1)}"
     bars = " Bars: lowest to highest seed's mean over the pairs." if low[0] is not None else ""
     note = f"{experiment.methods[base].label}, mean over {over}.{bars}{describe_left_out(matched)}"
-    return FigureData(
-        "sensitivity",
-        f"Settings of {base}, {options.task}",
-        panels,
-        note,
-        {"task": options.task, **describe_scenarios(matched)},
-    )
+    facts = {"task": options.task, **describe_scenarios(matched)}
+    return FigureData("sensitivity", f"Settings of {base}, {options.task}", panels, note, facts)
 
 
 def _compute_spreads(scores: Scores, matched: MatchedScores) -> dict[MethodSpec, Spread]:
-    """Return the spread of each method, with its ends if all pairs have the same seeds, at least two."""
+    """Return the spread of each method; its ends are None unless all pairs have the same seeds, at least two."""
     seeds = set(matched.seeds.values())
     columns = [scores.seeds.index(seed) for seed in next(iter(seeds))] if len(seeds) == 1 else []
     rows = [scores.scenarios.index(scenario) for scenario in matched.scenarios]
@@ -270,7 +249,6 @@ def _compute_spreads(scores: Scores, matched: MatchedScores) -> dict[MethodSpec,
 def _make_curves(
     spreads: Mapping[MethodSpec, Spread], base: MethodSpec, defaults: Mapping[str, float]
 ) -> dict[str, LineMark]:
-    """Make a curve for each setting with enough numeric values."""
     by_key: dict[str, dict[float, Spread]] = {}
     for method, spread in spreads.items():
         for key, text in method.settings:
@@ -278,7 +256,7 @@ def _make_curves(
                 by_key.setdefault(key, {})[float(text)] = spread
     curves = {}
     for key, points in by_key.items():
-        if len(points) >= _CURVE:
+        if len(points) >= _MIN_CURVE_VALUES:
             if key in defaults:
                 points.setdefault(defaults[key], spreads[base])
             x = sorted(points)
@@ -288,7 +266,7 @@ def _make_curves(
 
 
 def _read_defaults(experiment: Experiment, options: FigureOptions, base: MethodSpec) -> dict[str, float]:
-    """Read the numeric settings of a method from one of its runs."""
+    """Read the numeric default settings of a method from one of its runs."""
     for run in select_finished_runs(experiment, replace(options, methods=(base,))):
         try:
             settings = flatten(open_run(experiment.run_folder(run).path).decisive)

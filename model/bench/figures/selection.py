@@ -1,4 +1,4 @@
-"""Selection of the runs and scores of a figure, and notes about omissions."""
+"""Selection of a figure's runs and scores, and notes about omissions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ MIN_SCORE_SPAN: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class FigureOptions:
-    """Data that a figure shows; with None, the figure chooses."""
+    """Data to show in a figure; None: the figure's default."""
 
     task: Task = "arousal"
     src: str | None = None
@@ -35,7 +35,7 @@ class NoFigureDataError(BenchError):
 
 
 def select_results(experiment: Experiment, options: FigureOptions, tasks: Sequence[Task] = ()) -> pa.Table:
-    """Return the rows of `select_scores` of source, target and seed of the options, in their task or in `tasks`."""
+    """Return the scores (`select_scores`) of the source, target and seed of the options, in their task or `tasks`."""
     found = select_scores(collect_results(experiment, tasks=tasks or [options.task]))
     for column in ("src", "tgt", "seed"):
         if (value := getattr(options, column)) is not None:
@@ -44,10 +44,7 @@ def select_results(experiment: Experiment, options: FigureOptions, tasks: Sequen
 
 
 def select_methods(experiment: Experiment, options: FigureOptions, scores: Scores) -> list[MethodSpec]:
-    """Return the methods of the options that have scores, by default all without oracles.
-
-    Raises NoFigureDataError if there is none.
-    """
+    """Return the methods of the options that have scores, by default all but oracles, or raise a NoFigureDataError."""
     chosen = list_default_methods(experiment, scores) if options.methods is None else options.methods
     methods = [method for method in chosen if method in scores.methods]
     if not methods:
@@ -56,7 +53,7 @@ def select_methods(experiment: Experiment, options: FigureOptions, scores: Score
 
 
 def match_methods(scores: Scores, methods: Sequence[MethodSpec]) -> MatchedScores:
-    """Match scores of some methods; raise a NoFigureDataError if they have no scenario in common."""
+    """Match the scores of some methods; raise a NoFigureDataError if they have no scenario in common."""
     try:
         return match_scores(scores, methods)
     except BenchError as error:
@@ -64,14 +61,14 @@ def match_methods(scores: Scores, methods: Sequence[MethodSpec]) -> MatchedScore
 
 
 def limit_methods(methods: Sequence[MethodSpec], options: FigureOptions) -> list[MethodSpec]:
-    """Return the methods of the options, or the first four, with Source Only and Emo-DNA first."""
+    """Return all methods if the options name them, else the first four, with Source Only and Emo-DNA in front."""
     if options.methods is not None:
         return list(methods)
     return sorted(methods, key=lambda method: (method != SOURCE_ONLY, method != EMO_DNA))[:4]
 
 
 def select_finished_runs(experiment: Experiment, options: FigureOptions) -> list[RunSpec]:
-    """Return the finished runs of the options. Runs of the upper bound count for all sources."""
+    """Return the finished runs of the options. Those of the upper bound count for all sources."""
     runs = [
         run
         for run in experiment.runs
@@ -85,29 +82,23 @@ def select_finished_runs(experiment: Experiment, options: FigureOptions) -> list
 
 
 def raise_no_data(experiment: Experiment, options: FigureOptions, kind: str) -> NoReturn:
-    """Raise a NoFigureDataError because no finished run is of some kind."""
+    """Raise a NoFigureDataError: no finished run is of this kind."""
     filters: list[str] = [options.task]
     for name, value in (("source", options.src), ("target", options.tgt), ("seed", options.seed)):
         filters += [] if value is None else [f"{name} {value}"]
-    raise NoFigureDataError(
-        f"no finished run {kind} ({', '.join(filters)})",
-        remedy=Remedy("list the finished runs", ShowExperiment(experiment.out)),
-    )
+    remedy = Remedy("list the finished runs", ShowExperiment(experiment.out))
+    raise NoFigureDataError(f"no finished run {kind} ({', '.join(filters)})", remedy=remedy)
 
 
 def describe_scenarios(found: MatchedScores) -> dict[str, object]:
     """Return the scenarios, seeds and omissions of matched scores as facts of a figure."""
-    return {
-        "scenarios": [
-            {"task": task, "src": src, "tgt": tgt, "seeds": list(seeds)}
-            for (task, src, tgt), seeds in found.seeds.items()
-        ],
-        "left_out": list(found.left_out),
-    }
+    seeds_of = found.seeds.items()
+    scenarios = [{"task": task, "src": src, "tgt": tgt, "seeds": list(own)} for (task, src, tgt), own in seeds_of]
+    return {"scenarios": scenarios, "left_out": list(found.left_out)}
 
 
 def describe_left_out(found: MatchedScores) -> str:
-    """Return a sentence about omitted scenarios and seeds; empty without any."""
+    """Return a sentence on omitted scenarios and seeds, if there are any."""
     n = len(found.left_out)
     return f" Scenarios and seeds that not all methods have are left out ({n} scenario{'s' * (n > 1)})." if n else ""
 
@@ -115,7 +106,7 @@ def describe_left_out(found: MatchedScores) -> str:
 def describe_omitted_methods(
     experiment: Experiment, options: FigureOptions, methods: Sequence[MethodSpec], visible_methods: Sequence[MethodSpec]
 ) -> str:
-    """Return a sentence about chosen methods without finished runs, or about other methods without a panel."""
+    """Return a sentence on methods of the options that are not finished, or by default on methods not shown."""
     omitted = [method for method in options.methods or methods if method not in visible_methods]
     labels = [experiment.methods[each].label if each in experiment.methods else str(each) for each in omitted]
     if not omitted:

@@ -1,7 +1,5 @@
 """Builders of experiments for tests: with given files of each run, or trained."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -43,7 +41,7 @@ RunKey = tuple[str, str, Task, str, int]
 def make_info(spec: MethodSpec) -> MethodInfo:
     """Return a method's info without its class."""
     our_reading, settings = spec.name in ("addi", "studio-net"), dict(spec.settings)
-    supervision = settings.get("threshold", "") if settings.get("threshold") == "oracle-labels" else "source"
+    supervision = "oracle-labels" if settings.get("threshold") == "oracle-labels" else "source"
     supervision = "oracle-folds" if spec == UPPER_BOUND else supervision
     label = f"{spec.name}{' (our reading)' * our_reading}{' (oracle)' * (supervision != 'source')}"
     if "add" in settings:
@@ -93,17 +91,16 @@ def write_experiment(
     return experiment
 
 
-def finish_runs(experiment: Experiment, score: Score, but: Collection[RunSpec] = ()) -> None:
-    """Write the results of all runs but some: WAR by `score`, F1 = WAR + 1, UAR = WAR + 2, macro-F1 = WAR + 3."""
+def finish_runs(experiment: Experiment, score: Score, excluded: Collection[RunSpec] = ()) -> None:
+    """Write the results of all runs but `excluded`: WAR by `score`, F1 = WAR + 1, UAR = WAR + 2, macro-F1 = WAR + 3."""
     for run in experiment.runs:
-        if run not in but:
+        if run not in excluded:
             war = score(run)
             scores = {key: None if war is None else war + more for more, key in enumerate(("war", "f1", "uar"))}
             write_run(experiment, run, {**scores, "macro_f1": None if war is None else war + 3})
 
 
 def fail_run(experiment: Experiment, run: RunSpec, error: str) -> None:
-    """Write the error of a failed run."""
     experiment.failure_file(run).parent.mkdir(parents=True, exist_ok=True)
     write_json(experiment.failure_file(run), {"error": error, "when": "2026-01-01T00:00:00+00:00"})
 
@@ -115,7 +112,7 @@ def fake_experiment(
     languages: Mapping[str, str | None] = {"ravdess": "en", "savee": "en", "emodb": "de"},
     stores: Mapping[str, FeatureStore] | None = None,
 ) -> Experiment:
-    """Write an experiment with finished runs that have these UARs as all scores; None: not started."""
+    """Write an experiment with finished runs; each has its UAR as all scores. None: not started."""
     corpora = {
         name: CorpusSummary(name, f"cache/{name}", "0" * 64, language, 10, {"arousal": (5, 5), "valence": (5, 5)})
         for name, language in languages.items()
@@ -129,18 +126,14 @@ def fake_experiment(
     experiment.write()
     for key, uar in uars.items():
         if uar is not None:
-            scores = dict.fromkeys(SCORE_NAMES, uar)
-            write_run(experiment, runs[key], scores, stores)
+            write_run(experiment, runs[key], dict.fromkeys(SCORE_NAMES, uar), stores)
     return experiment
 
 
 def repeat_uars(
-    methods: Mapping[str, float],
-    pairs: Sequence[tuple[str, str]],
-    tasks: Sequence[Task] = ("arousal",),
-    seeds: int = 1,
+    methods: Mapping[str, float], pairs: Sequence[tuple[str, str]], tasks: Sequence[Task] = ("arousal",), seeds: int = 1
 ) -> dict[RunKey, float | None]:
-    """Return the runs of a grid, with one UAR for each method."""
+    """Return the UAR of each run of a grid, the same in all runs of a method."""
     grid = itertools.product(range(seeds), tasks, methods.items(), pairs)
     return {(src, tgt, task, name, seed): uar for seed, task, (name, uar), (src, tgt) in grid}
 
@@ -150,13 +143,11 @@ def make_run(key: RunKey) -> RunSpec:
 
 
 def write_log(experiment: Experiment, key: RunKey, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Write the log of a run."""
     folder = experiment.run_folder(make_run(key))
     folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def write_predictions(experiment: Experiment, key: RunKey, ids: Sequence[str], labels: Sequence[int]) -> None:
-    """Write the predictions of a run."""
     folder = experiment.run_folder(make_run(key))
     pq.write_table(pa.table({"id": ids, "label": pa.array(labels, pa.int8())}), folder.predictions)
 
@@ -176,7 +167,7 @@ def train_experiment(
 
 
 def begin_run(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore] | None = None) -> None:
-    """Write the keys of a run's config.json that are read."""
+    """Write a run's config.json with the keys that experiments read."""
     decisive = {
         "src": run.src,
         "tgt": run.tgt,
@@ -194,10 +185,7 @@ def begin_run(experiment: Experiment, run: RunSpec, stores: Mapping[str, Feature
 
 
 def write_run(
-    experiment: Experiment,
-    run: RunSpec,
-    result: Mapping[str, Any],
-    stores: Mapping[str, FeatureStore] | None = None,
+    experiment: Experiment, run: RunSpec, result: Mapping[str, Any], stores: Mapping[str, FeatureStore] | None = None
 ) -> None:
     """Write a finished run, without flushing it to the disk."""
     begin_run(experiment, run, stores)

@@ -1,6 +1,4 @@
-"""A small trained experiment."""
-
-from __future__ import annotations
+"""A small experiment with trained runs."""
 
 import pytest
 

@@ -1,7 +1,5 @@
 """Tests of emotion features of finished runs, UMAP, distances, and their figures."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from collections.abc import Iterator
@@ -38,7 +36,7 @@ def find_run(experiment: Experiment, method: str) -> RunSpec:
     return next(run for run in experiment.runs if str(run.method) == method)
 
 
-def normal(n: int, seed: int, width: int = 4) -> NDArray[np.float64]:
+def draw_normal(n: int, seed: int, width: int = 4) -> NDArray[np.float64]:
     return np.random.default_rng(seed).normal(size=(n, width))
 
 
@@ -67,10 +65,9 @@ class TestFeatures:
 
     def test_changed_store_raises_an_error(self, small_experiment: Experiment, tmp_path: Path) -> None:
         corpora = {name: replace(corpus, fingerprint="0" * 64) for name, corpus in small_experiment.corpora.items()}
+        experiment = replace(small_experiment, out=tmp_path, corpora=corpora)
         with pytest.raises(BenchError, match="changed since"):
-            compute_input_means(
-                replace(small_experiment, out=tmp_path, corpora=corpora), find_run(small_experiment, "emo-dna")
-            )
+            compute_input_means(experiment, find_run(experiment, "emo-dna"))
 
     def test_sample_has_labelled_utterances_or_all_without_labels(self) -> None:
         assert sample_rows(np.array([0, -1, 1, -1, 1], np.int8)).tolist() == [0, 2, 4]
@@ -88,14 +85,14 @@ class TestFeatures:
 
 class TestProxyADistance:
     def test_separate_sets_have_distance_2(self) -> None:
-        assert proxy_a_distance(normal(40, 0), normal(60, 1) + 20) == pytest.approx(2)
+        assert proxy_a_distance(draw_normal(40, 0), draw_normal(60, 1) + 20) == pytest.approx(2)
 
-    @pytest.mark.parametrize("sizes", [(300, 300), (500, 60)], ids=["as many", "many more"])
+    @pytest.mark.parametrize("sizes", [(300, 300), (500, 60)])
     def test_samples_of_one_distribution_have_distance_0(self, sizes: tuple[int, int]) -> None:
-        assert proxy_a_distance(normal(sizes[0], 0), normal(sizes[1], 1)) == pytest.approx(0, abs=0.3)
+        assert proxy_a_distance(draw_normal(sizes[0], 0), draw_normal(sizes[1], 1)) == pytest.approx(0, abs=0.3)
 
     def test_distance_ignores_scale(self) -> None:
-        source, target = normal(50, 0), normal(50, 1) + 0.7
+        source, target = draw_normal(50, 0), draw_normal(50, 1) + 0.7
         scale = np.array([1e-3, 1, 50, 1e4])
         expected = proxy_a_distance(source, target)
         assert proxy_a_distance(source * scale + 7, target * scale + 7) == pytest.approx(expected)
@@ -103,16 +100,16 @@ class TestProxyADistance:
 
 class TestMmd:
     def test_samples_of_one_distribution_have_mmd_0_on_average(self) -> None:
-        small = np.array([squared_mmd(normal(8, seed), normal(8, seed + 100)) for seed in range(40)], float)
+        small = np.array([squared_mmd(draw_normal(8, seed), draw_normal(8, seed + 100)) for seed in range(40)], float)
         assert small.mean() == pytest.approx(0, abs=0.02)
         assert small.min() < 0
 
     def test_mmd_grows_with_the_distance(self) -> None:
-        found = [squared_mmd(normal(60, 0), normal(60, 1) + shift) or 0 for shift in (0, 0.5, 1, 4)]
+        found = [squared_mmd(draw_normal(60, 0), draw_normal(60, 1) + shift) or 0 for shift in (0, 0.5, 1, 4)]
         assert found == sorted(found)
 
     def test_mmd_ignores_scale_and_constant_values(self) -> None:
-        source, target = normal(50, 0), normal(30, 1) + 0.7
+        source, target = draw_normal(50, 0), draw_normal(30, 1) + 0.7
         expected = squared_mmd(source, target)
         assert squared_mmd(source * 1e3 + 5, target * 1e3 + 5) == pytest.approx(expected)
         constant = [np.column_stack([each, np.full(len(each), 3.0)]) for each in (source, target)]
@@ -121,21 +118,20 @@ class TestMmd:
 
 
 def test_distances_are_none_for_few_utterances_and_0_for_constants() -> None:
-    assert proxy_a_distance(normal(4, 0), normal(50, 1)) is None
-    assert squared_mmd(normal(1, 0), normal(9, 1)) is None
+    assert proxy_a_distance(draw_normal(4, 0), draw_normal(50, 1)) is None
+    assert squared_mmd(draw_normal(1, 0), draw_normal(9, 1)) is None
     assert proxy_a_distance(np.ones((20, 3)), np.ones((20, 3))) == pytest.approx(0)
     assert squared_mmd(np.ones((20, 3)), np.ones((20, 3))) == pytest.approx(0)
 
 
-def test_classes_are_compared_with_their_like() -> None:
-    """Both corpora have the same classes in the same places, though not as many of each."""
-    one, other = normal(200, 0), normal(200, 1) + 6
+def test_distances_by_class_ignore_the_proportions_of_the_classes() -> None:
+    low_values, high_values = draw_normal(200, 0), draw_normal(200, 1) + 6
 
-    def side(low: int, high: int) -> CorpusFeatures:
-        values = np.concatenate([one[:low], other[:high]]) + 0.01 * normal(low + high, low)
+    def make_features(low: int, high: int) -> CorpusFeatures:
+        values = np.concatenate([low_values[:low], high_values[:high]]) + 0.01 * draw_normal(low + high, low)
         return CorpusFeatures("", [], np.repeat(np.array([0, 1], np.int8), [low, high]), values.astype(np.float32))
 
-    found = compute_distances(side(200, 50), side(50, 200))
+    found = compute_distances(make_features(200, 50), make_features(50, 200))
     assert found["all"]["pad"] > 1
     assert [each["pad"] for each in found["classes"]] == [pytest.approx(0, abs=0.4)] * 2
 
@@ -145,7 +141,7 @@ def test_distances_are_cached_by_model(small_experiment: Experiment, monkeypatch
     first = compute_run_distances(small_experiment, run)
     monkeypatch.setattr(TrainedModel, "embeddings", lambda *_: None)
     assert compute_run_distances(small_experiment, run) == first
-    monkeypatch.setattr(analysis, "hash_model", lambda *_: "trained anew")
+    monkeypatch.setattr(analysis, "hash_model", lambda *_: "another model")
     assert compute_run_distances(small_experiment, run) is None
 
 
@@ -163,28 +159,28 @@ def umap_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def utterances(figure: FigureData) -> Iterator[tuple[str, str]]:
+def list_utterances(figure: FigureData) -> Iterator[tuple[str, str]]:
     for mark in figure.panels[0].marks:
         assert isinstance(mark, ScatterMark)
         yield from ((mark.name, text) for text in mark.texts or ())
 
 
 @pytest.mark.usefixtures("umap_sizes")
-class TestPlanes:
+class TestUmapFigures:
     def test_umap_shows_corpus_and_class_of_each_utterance(
         self, small_experiment: Experiment, source: FeatureStore, target: FeatureStore
     ) -> None:
         choice = FigureOptions(methods=(MethodSpec("emo-dna"), MethodSpec("cdan")))
         figure = make_figure("features-methods", small_experiment, choice)
         assert [panel.title for panel in figure.panels] == [small_experiment.methods[MethodSpec("emo-dna")].label]
-        looks = [(mark.colour, mark.marker) for mark in figure.panels[0].marks if isinstance(mark, ScatterMark)]
-        assert looks == [(0, 0), (1, 0), (0, 1), (1, 1)]
+        styles = [(mark.colour, mark.marker) for mark in figure.panels[0].marks if isinstance(mark, ScatterMark)]
+        assert styles == [(0, 0), (1, 0), (0, 1), (1, 1)]
         expected = [
             (f"{store.snapshot.corpus} ({role}), {('low', 'high')[label]}", utterance)
             for store, role in ((source, "source"), (target, "target"))
             for utterance, label in zip(store.ids, store.labels("arousal").tolist(), strict=True)
         ]
-        assert sorted(utterances(figure)) == sorted(expected)
+        assert sorted(list_utterances(figure)) == sorted(expected)
         assert "Left out: cdan (not finished)" in figure.note
         assert set(figure.facts["missing"]) == {"cdan"}
 
@@ -229,7 +225,7 @@ class TestPlanes:
 @pytest.mark.slow  # numba compiles for some ten seconds
 @pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="umap-learn is not installed")
 def test_umap_separates_clusters_and_is_deterministic() -> None:
-    values = np.concatenate([normal(30, 0, 8), normal(30, 1, 8) + 20]).astype(np.float32)
+    values = np.concatenate([draw_normal(30, 0, 8), draw_normal(30, 1, 8) + 20]).astype(np.float32)
     points = analysis.fit_umap(values)
     assert points.shape == (60, 2)
     assert np.array_equal(points, analysis.fit_umap(values))
@@ -255,11 +251,7 @@ class TestDistancesFigure:
             ((_, reference),) = panel.references
             assert np.isfinite(reference)
         assert "lowest to highest pair" not in figure.note
-        adapted = figure.facts["cells"][small_experiment.run_name(find_run(small_experiment, "emo-dna"))]
-        means = {key: np.mean([each[key] for each in adapted["classes"]]) for key in ("pad", "mmd")}
-        assert values == pytest.approx([adapted["all"]["pad"], means["pad"], adapted["all"]["mmd"], means["mmd"]])
+        emo_dna = figure.facts["cells"][small_experiment.run_name(find_run(small_experiment, "emo-dna"))]
+        means = {key: np.mean([each[key] for each in emo_dna["classes"]]) for key in ("pad", "mmd")}
+        assert values == pytest.approx([emo_dna["all"]["pad"], means["pad"], emo_dna["all"]["mmd"], means["mmd"]])
         json.dumps(figure.facts, allow_nan=False)
-
-    def test_figure_without_finished_runs_raises_an_error(self, small_experiment: Experiment) -> None:
-        with pytest.raises(NoFigureDataError, match="valence"):
-            make_figure("distances", small_experiment, FigureOptions(task="valence"))

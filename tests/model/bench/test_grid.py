@@ -1,7 +1,5 @@
 """Tests of specifications and plans of experiments."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,22 +40,22 @@ class TestSharedRecordings:
         experiment = plan(tmp_path, [source, target])
         assert experiment.shared_recordings == {}
         other = {**experiment.corpora, "own": replace(experiment.corpora["emodb"], name="own")}
-        there = replace(experiment, corpora=other, shared_recordings={("own", "emodb"): 2, ("ravdess", "emodb"): 5})
-        assert there.merge(experiment, experiment.runs).shared_recordings == {("own", "emodb"): 2}
+        older = replace(experiment, corpora=other, shared_recordings={("own", "emodb"): 2, ("ravdess", "emodb"): 5})
+        assert older.merge(experiment, experiment.runs).shared_recordings == {("own", "emodb"): 2}
 
 
 class TestSourcesWithoutLabels:
     def test_corpora_without_labels_are_only_targets(
         self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
-        bare = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(target), ""), tmp_path, name="calls")
-        experiment = plan(tmp_path / "bench", [bare, target, source], ["dan", "upper-bound"])
-        assert [run.pair for run in experiment.runs if run.method == MethodSpec("dan")] == [
-            *(("emodb", "calls"), ("emodb", "ravdess"), ("ravdess", "calls"), ("ravdess", "emodb"))
-        ]
-        assert [run.pair for run in experiment.runs if run.method == UPPER_BOUND] == [
-            *(("emodb", "ravdess"), ("ravdess", "emodb"))
-        ]
+        unlabelled = make_manifest_store(
+            roots["emodb"], dict.fromkeys(read_emotions(target), ""), tmp_path, name="calls"
+        )
+        experiment = plan(tmp_path / "bench", [unlabelled, target, source], ["dan", "upper-bound"])
+        pairs = [("emodb", "calls"), ("emodb", "ravdess"), ("ravdess", "calls"), ("ravdess", "emodb")]
+        assert [run.pair for run in experiment.runs if run.method == MethodSpec("dan")] == pairs
+        upper_bound_pairs = [run.pair for run in experiment.runs if run.method == UPPER_BOUND]
+        assert upper_bound_pairs == [("emodb", "ravdess"), ("ravdess", "emodb")]
 
     @pytest.mark.parametrize(
         ("counts", "words"), [((3, 4), None), ((0, 0), "no labels of"), ((0, 4), "labels of only one class of")]
@@ -95,8 +93,8 @@ class TestThreads:
     ) -> None:
         experiment = plan(tmp_path, [source, target])
         assert "threads" not in experiment.arguments(experiment.runs[0])
-        two = replace(experiment, conditions=replace(experiment.conditions, threads=2))
-        assert two.run_name(experiment.runs[0]) != experiment.run_name(experiment.runs[0])
+        two_threads = replace(experiment, conditions=replace(experiment.conditions, threads=2))
+        assert two_threads.run_name(experiment.runs[0]) != experiment.run_name(experiment.runs[0])
 
 
 @pytest.mark.parametrize(

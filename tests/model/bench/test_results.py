@@ -1,7 +1,5 @@
 """Tests of the results table: states, constant predictors, the paper's scores, and the upper bound."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path
@@ -24,8 +22,8 @@ from emodna.model.metrics import SCORE_NAMES
 from tests.model.bench.builders import fail_run, finish_runs, write_experiment
 
 
-def rows(table: pa.Table, **wanted: object) -> list[dict[str, object]]:
-    return [row for row in table.to_pylist() if wanted.items() <= row.items()]
+def select_rows(table: pa.Table, **values: object) -> list[dict[str, object]]:
+    return [row for row in table.to_pylist() if values.items() <= row.items()]
 
 
 def test_results_have_one_row_per_run_and_metric(tmp_path: Path) -> None:
@@ -36,19 +34,20 @@ def test_results_have_one_row_per_run_and_metric(tmp_path: Path) -> None:
     found = collect_results(experiment)
     assert found.schema == SCHEMA
     assert found.num_rows == len(experiment.runs) * len(SCORE_NAMES)
-    (row,) = rows(found, src="emodb", tgt="ravdess", task="valence", method="dann", seed=1, metric="war")
+    (row,) = select_rows(found, src="emodb", tgt="ravdess", task="valence", method="dann", seed=1, metric="war")
     assert (row["value"], row["state"], row["label"], row["our_reading"]) == (61.0, "done", "dann", False)
     constants = [100 * 672 / 1440, 100 * 768 / 1440, 100 * 768 / 1440]  # of 768 negative and 672 positive utterances
     assert [row[name] for name in CONSTANTS] == pytest.approx(constants)
     assert (row["paper"], row["paper_std"]) == (52.5, 4.6)
-    (row,) = rows(found, src="emodb", task="valence", spec="addi:channels=8", seed=1, metric="war")
+    (row,) = select_rows(found, src="emodb", task="valence", spec="addi:channels=8", seed=1, metric="war")
     assert (row["method"], row["our_reading"], row["paper"]) == ("addi", True, None)
-    assert [row["state"] for row in rows(found, metric="uar")][:3] == ["waiting", "failed", "done"]
-    assert [(row["value"], row["error"]) for row in rows(found, metric="uar")][:2] == [
-        (None, None),
-        (None, "no memory"),
-    ]
-    share_rows = rows(collect_results(experiment, tasks=["arousal"], with_class_1_share=True), metric=CLASS_1_SHARE)
+    first, second, third, *_ = select_rows(found, metric="uar")
+    assert (first["state"], first["value"], first["error"]) == ("waiting", None, None)
+    assert (second["state"], second["value"], second["error"]) == ("failed", None, "no memory")
+    assert third["state"] == "done"
+    share_rows = select_rows(
+        collect_results(experiment, tasks=["arousal"], with_class_1_share=True), metric=CLASS_1_SHARE
+    )
     assert len(share_rows) == len(experiment.runs) // 2
     assert {row["value"] for row in share_rows} == {None}  # without predictions
 
@@ -58,9 +57,8 @@ def test_upper_bound_has_scores_for_all_sources(tmp_path: Path) -> None:
     finish_runs(experiment, lambda run: None if run.tgt == "savee" else 50.0)
     found = Scores.from_table(select_scores(collect_results(experiment, tasks=["arousal"])), "uar")
     assert (found.methods, found.seeds) == ((MethodSpec("dann"), MethodSpec("upper-bound")), (0,))
-    assert [scenario[1:] for scenario in found.scenarios] == [
-        *(("casia", "emodb"), ("emodb", "casia"), ("savee", "casia"), ("savee", "emodb"))
-    ]
+    pairs = [("casia", "emodb"), ("emodb", "casia"), ("savee", "casia"), ("savee", "emodb")]
+    assert [scenario[1:] for scenario in found.scenarios] == pairs
     assert found.values.tolist() == [[[52.0]] * 4] * 2
     unfinished = collect_results(write_experiment(tmp_path / "none", ["dann"]))
     assert Scores.from_table(select_scores(unfinished)).values.shape == (0, 0, 0)

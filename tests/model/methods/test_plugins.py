@@ -143,7 +143,7 @@ def assert_broken(name: str, reason: str) -> None:
     with pytest.raises(PluginError) as raised:
         get_method(name)
     text = str(raised.value)
-    assert text.startswith(f"{name}: the plug-in of emodna-floor 1.0 is broken: ")
+    assert text.startswith(f"{name}: plug-in of emodna-floor 1.0 cannot be used: ")
     assert reason in text
     assert text.isprintable()
 
@@ -179,7 +179,7 @@ def test_failure_at_the_start_of_a_run_is_a_one_line_error(path: Path, body: str
     install(path, "floor_fails:Derived", floor_fails=derive(body))
     with pytest.raises(PluginError) as raised:
         fit_small(*pair, tmp_path / "run", method="floor")
-    assert str(raised.value).startswith("floor: the plug-in of emodna-floor 1.0 is broken: floor_fails:Derived")
+    assert str(raised.value).startswith("floor: plug-in of emodna-floor 1.0 cannot be used: floor_fails:Derived")
     assert FAILING[body] in str(raised.value)
     assert str(raised.value).isprintable()
     assert not (tmp_path / "run").exists()
@@ -195,7 +195,7 @@ class TestListMethods:
     def test_shows_plugin_with_its_package(self, path: Path) -> None:
         install(path)
         listing = " ".join(run_command(fit_command.main, "--list-methods").out.split())
-        assert "floor a user's floor nobody 2026 of the package emodna-floor 1.0" in listing
+        assert "floor a user's floor nobody 2026 from the package emodna-floor 1.0" in listing
         listed = json.loads(run_command(fit_command.main, "--list-methods", "--json").out)[-1]
         assert listed["method"] == "floor"
         assert listed["package"] == {"emodna-floor": "1.0"}
@@ -207,11 +207,11 @@ class TestListMethods:
         assert (result.code, result.err) == (0, "")
         assert "\x1b" not in result.out
         listing = " ".join(result.out.split())
-        assert "floor the plug-in of emodna-floor 1.0 is broken: cannot import" in listing
+        assert "floor plug-in of emodna-floor 1.0 cannot be used: cannot import" in listing
         assert METHODS["dan"].summary in listing
         last = json.loads(run_command(fit_command.main, "--list-methods", "--json").out)[-1]
         assert last["method"] == "floor"
-        assert "is broken" in last["error"]
+        assert "cannot be used" in last["error"]
 
     def test_marks_oracles(self, path: Path) -> None:
         body = "supervision = property(lambda self: 'oracle-labels')"
@@ -226,10 +226,8 @@ class TestListMethods:
 def run(path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> Path:
     """Folder of a run that was interrupted and resumed."""
     install(path)
-    folder, options = (
-        tmp_path / "runs" / "one",
-        {"method": "floor", "steps": 3, "settings": {"checkpoint_seconds": "0"}},
-    )
+    folder = tmp_path / "runs" / "one"
+    options = {"method": "floor", "steps": 3, "settings": {"checkpoint_seconds": "0"}}
     with pytest.raises(Interruption):
         fit_small(source, target, folder, callback=InterruptAt(2), **options)  # type: ignore[arg-type]
     fit_small(source, target, folder, resume=True, **options)  # type: ignore[arg-type]
@@ -270,7 +268,7 @@ class TestRuns:
             sys.modules.pop("floor_good", None)
             (path / "floor_good.py").write_text(text)
             importlib.invalidate_caches()
-            with pytest.raises(RunError, match=r"model\.safetensors: .*emodna-floor 1\.0 is broken"):
+            with pytest.raises(RunError, match=r"model\.safetensors: .*emodna-floor 1\.0 cannot be used"):
                 TrainedModel.load(run)
 
 

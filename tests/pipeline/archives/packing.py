@@ -15,7 +15,7 @@ from pathlib import Path
 
 from emodna.pipeline.archives import Tree, open_tree
 
-#: Compression -> function. Without times, so that equal content gives equal bytes.
+#: Compression -> function. The archives have no times, so that equal content gives equal bytes.
 COMPRESSORS: Mapping[str, Callable[[bytes], bytes]] = {
     "": bytes,
     "gz": partial(gzip.compress, mtime=0),
@@ -29,7 +29,7 @@ Members = Mapping[str, bytes] | Iterable[tuple[str, bytes]]
 def make_zip(members: Members, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", method) as archive:
-        for name, content in _pairs(members):
+        for name, content in _list_pairs(members):
             info = zipfile.ZipInfo(name)
             info.filename = name  # ZipInfo ends a name at its first NUL
             info.compress_type = method
@@ -38,13 +38,12 @@ def make_zip(members: Members, method: int = zipfile.ZIP_DEFLATED) -> bytes:
 
 
 def make_tar(members: Members, compression: str = "", kind: int = tarfile.PAX_FORMAT) -> bytes:
-    return make_tar_of([(_info(name, content), content) for name, content in _pairs(members)], compression, kind)
+    return make_tar_of([make_tar_file(*member) for member in _list_pairs(members)], compression, kind)
 
 
 def make_tar_of(
     members: Iterable[tuple[tarfile.TarInfo, bytes]], compression: str = "", kind: int = tarfile.PAX_FORMAT
 ) -> bytes:
-    """Return a tar of these headers and contents."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=kind) as archive:
         for info, content in members:
@@ -59,20 +58,22 @@ def make_tar_link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tupl
 
 
 def make_tar_file(name: str, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
-    return _info(name, content), content
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    return info, content
 
 
 def patch_zip(archive: bytes, name: str, *, local: Mapping[int, bytes], central: Mapping[int, bytes]) -> bytes:
     """Replace bytes in the two headers of a ZIP member (ASCII names only): offset in the header -> bytes."""
-    changed = bytearray(archive)
-    for start, length_at, name_at, changes in ((b"PK\3\4", 26, 30, local), (b"PK\1\2", 28, 46, central)):
-        at = -1
-        while (at := archive.find(start, at + 1)) >= 0:
-            (length,) = struct.unpack_from("<H", archive, at + length_at)
-            if archive[at + name_at : at + name_at + length] == name.encode():
+    patched = bytearray(archive)
+    for magic, length_at, name_at, changes in ((b"PK\3\4", 26, 30, local), (b"PK\1\2", 28, 46, central)):
+        start = -1
+        while (start := archive.find(magic, start + 1)) >= 0:
+            (length,) = struct.unpack_from("<H", archive, start + length_at)
+            if archive[start + name_at : start + name_at + length] == name.encode():
                 for offset, new in changes.items():
-                    changed[at + offset : at + offset + len(new)] = new
-    return bytes(changed)
+                    patched[start + offset : start + offset + len(new)] = new
+    return bytes(patched)
 
 
 PACKERS: Mapping[str, Callable[[Members], bytes]] = {
@@ -86,14 +87,14 @@ PACKERS: Mapping[str, Callable[[Members], bytes]] = {
 
 
 def pack(path: Path, members: Members) -> Path:
-    """Write an archive of the kind given by its suffix."""
+    """Write an archive of the kind that its suffix names."""
     ending = max((each for each in PACKERS if path.name.endswith(each)), key=len)
     path.write_bytes(PACKERS[ending](members))
     return path
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """Return the contents of all files of a folder by relative path."""
+    """Read all files of a folder: relative path -> content."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
@@ -111,11 +112,5 @@ def read_all(tree: Tree, suffixes: tuple[str, ...] = (".wav",)) -> dict[str, byt
     return found
 
 
-def _pairs(members: Members) -> Iterable[tuple[str, bytes]]:
+def _list_pairs(members: Members) -> Iterable[tuple[str, bytes]]:
     return members.items() if isinstance(members, Mapping) else members
-
-
-def _info(name: str, content: bytes) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    return info

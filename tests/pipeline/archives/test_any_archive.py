@@ -1,4 +1,4 @@
-"""Property tests of archives: packed files are read unchanged, damaged ones are rejected or an error."""
+"""Property tests of archives: files are read unchanged; a damaged member is rejected, a damaged archive an error."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_packed_files_are_read_unchanged(kind: str, members: dict[str, bytes], t
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
 def test_a_damaged_zip_never_gives_other_content(method: int, tmp_path: Path) -> None:
     """Checksums of a ZIP cover contents, not names."""
-    whole = {"a.wav": noise(0.004, seed=1).tobytes(), "b.wav": bytes(200), "c.wav": b"c"}
-    packed = make_zip(whole, method)
+    contents = {"a.wav": noise(0.004, seed=1).tobytes(), "b.wav": bytes(200), "c.wav": b"c"}
+    packed = make_zip(contents, method)
     seen = set()
     for damaged in make_damaged_copies(packed, 100):
         try:
@@ -55,7 +55,7 @@ def test_a_damaged_zip_never_gives_other_content(method: int, tmp_path: Path) ->
         for path in tree.list_files(("",)):
             try:
                 with tree.open(path) as stream:
-                    assert stream.read() in (*whole.values(), b"")
+                    assert stream.read() in (*contents.values(), b"")
                 seen.add("read")
             except AudioError:
                 seen.add("rejected")
@@ -64,9 +64,9 @@ def test_a_damaged_zip_never_gives_other_content(method: int, tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", [".tar", ".tar.gz", ".tar.bz2", ".tar.xz"])
 def test_a_damaged_tar_is_read_or_an_error(kind: str, tmp_path: Path) -> None:
-    """Checksums of a plain tar cover its headers only; those of a compressed one everything."""
-    whole = {"a.wav": noise(0.004, seed=1).tobytes(), "d/b.wav": bytes(200), "c.wav": b"other"}
-    packed = PACKERS[kind](whole)
+    """The checksums of a plain tar cover its headers only, those of a compressed tar all its bytes."""
+    contents = {"a.wav": noise(0.004, seed=1).tobytes(), "d/b.wav": bytes(200), "c.wav": b"other"}
+    packed = PACKERS[kind](contents)
     seen = set()
     for damaged in make_damaged_copies(packed, 100):
         try:
@@ -76,19 +76,19 @@ def test_a_damaged_tar_is_read_or_an_error(kind: str, tmp_path: Path) -> None:
             seen.add("error")
             continue
         seen.add("read")
-        assert found.keys() == whole.keys()
-        assert kind == ".tar" or found == whole
+        assert found.keys() == contents.keys()
+        assert kind == ".tar" or found == contents
     assert "error" in seen
 
 
 def make_damaged_copies(content: bytes, count: int) -> list[bytes]:
     """Return copies that are truncated, or have a part changed, removed, doubled or zeroed."""
-    dice = random.Random(0)
+    rng = random.Random(0)
     copies = []
     for _ in range(count):
-        copy, at = bytearray(content), dice.randrange(len(content))
-        length = dice.randrange(1, 40)
-        match dice.randrange(8):
+        copy, at = bytearray(content), rng.randrange(len(content))
+        length = rng.randrange(1, 40)
+        match rng.randrange(8):
             case 0:
                 del copy[at:]
             case 1:
@@ -98,9 +98,9 @@ def make_damaged_copies(content: bytes, count: int) -> list[bytes]:
             case 3:
                 copy[at : at + length] = bytes(len(copy[at : at + length]))
             case 4:
-                copy[at] = dice.choice((0, 0x7F, 0x80, 0xFF))
+                copy[at] = rng.choice((0, 0x7F, 0x80, 0xFF))
             case _:
-                for position in {at, dice.randrange(len(content))}:
-                    copy[position] ^= 1 << dice.randrange(8)
+                for position in {at, rng.randrange(len(content))}:
+                    copy[position] ^= 1 << rng.randrange(8)
         copies.append(bytes(copy))
     return copies

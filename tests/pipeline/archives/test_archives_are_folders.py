@@ -1,4 +1,4 @@
-"""Tests that an archive is read like the folder in it, without unpacking it to disk."""
+"""Tests that an archive is read like a folder of the same files, without unpacking it to disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.pipeline.corpora.builders import BUILDERS
 from tests.pipeline.making import LONG_AGO, age, content, make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
 NAMES = make_emodb_names(6)
-#: One kind per way of reading; `test_any_archive` has all kinds.
+#: One kind per reader; `test_any_archive` tests all kinds.
 KINDS = (".zip", ".tar", ".tar.gz")
 
 
@@ -35,7 +35,7 @@ def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare_corpus(folder, tmp_path_factory.mktemp("cache")).store
 
 
-def archive(path: Path, folder: Path) -> Path:
+def pack_folder(path: Path, folder: Path) -> Path:
     age([pack(path, read_files(folder))])
     return path
 
@@ -45,16 +45,16 @@ class TestArchive:
     def test_an_archive_gives_the_same_store_as_its_folder(
         self, kind: str, folder: Path, store: Path, tmp_path: Path
     ) -> None:
-        report = prepare_corpus(archive(tmp_path / f"emodb{kind}", folder), tmp_path / "cache")
+        report = prepare_corpus(pack_folder(tmp_path / f"emodb{kind}", folder), tmp_path / "cache")
         assert (report.utterances, report.extracted, report.rejected) == (6, 6, 0)
         assert content(report.store) == content(store)
         assert FeatureStore(report.store).snapshot.fingerprint == FeatureStore(store).snapshot.fingerprint
 
     def test_an_archive_alone_in_the_root_is_found(self, kind: str, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "root").mkdir()
-        alone = archive(tmp_path / "root" / f"emodb{kind}", folder)
+        alone = pack_folder(tmp_path / "root" / f"emodb{kind}", folder)
         (tmp_path / "root" / "licence.txt").write_text("text")
-        (tmp_path / "root" / f"._emodb{kind}").write_bytes(b"a side file of macOS")
+        (tmp_path / "root" / f"._emodb{kind}").write_bytes(b"metadata of macOS")
         tree = open_tree(tmp_path / "root", (".wav",))
         assert tree.root == alone.resolve()
         assert [Path(path).name for path in tree.list_files((".wav",))] == sorted(NAMES)
@@ -62,7 +62,7 @@ class TestArchive:
     def test_reading_an_archive_leaves_no_file_on_disk(
         self, kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        packed = archive(tmp_path / f"emodb{kind}", folder)
+        packed = pack_folder(tmp_path / f"emodb{kind}", folder)
         for name in ("working", "temporary"):
             (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / "working")
@@ -76,7 +76,7 @@ class TestArchive:
         assert sorted(tmp_path.rglob("*")) == before
 
     def test_an_archive_can_be_pickled(self, kind: str, folder: Path, tmp_path: Path) -> None:
-        tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
+        tree = open_tree(pack_folder(tmp_path / f"emodb{kind}", folder), (".wav",))
         expected = read_all(tree)
         unpickled = pickle.loads(pickle.dumps(tree))
         assert read_all(unpickled) == expected == read_all(FolderTree(folder))
@@ -84,7 +84,7 @@ class TestArchive:
         assert [unpickled.read_stamp(path) for path in expected] == [tree.read_stamp(path) for path in expected]
 
     def test_an_archive_can_be_read_by_many_threads(self, kind: str, folder: Path, tmp_path: Path) -> None:
-        tree = open_tree(archive(tmp_path / f"emodb{kind}", folder), (".wav",))
+        tree = open_tree(pack_folder(tmp_path / f"emodb{kind}", folder), (".wav",))
         unpickled = pickle.loads(pickle.dumps(tree))
         expected = read_all(FolderTree(folder))
         with ThreadPoolExecutor(8) as pool:
@@ -92,7 +92,7 @@ class TestArchive:
                 assert found == expected
 
     def test_only_changed_members_are_extracted_again(self, kind: str, folder: Path, tmp_path: Path) -> None:
-        packed = archive(tmp_path / f"emodb{kind}", folder)
+        packed = pack_folder(tmp_path / f"emodb{kind}", folder)
         prepare_corpus(packed, tmp_path / "cache")
         members = read_files(folder)
         members[f"wav/{NAMES[2]}"] = wav(noise(seed="changed"))  # of the same size
@@ -115,7 +115,6 @@ class TestArchive:
 
 
 def test_label_files_are_read_from_archives(tmp_path: Path) -> None:
-    """IEMOCAP has label files beside its recordings."""
     builder = BUILDERS["iemocap"]
     for number, path in enumerate(builder.paths()):
         if number % 50 == 0:
@@ -137,19 +136,19 @@ def test_several_archives_are_an_error_that_lists_them(tmp_path: Path) -> None:
 
 def test_an_archive_beside_its_unpacked_files_is_ignored(folder: Path, tmp_path: Path) -> None:
     write_tiny_emodb(tmp_path / "root", NAMES[:2])
-    archive(tmp_path / "root" / "emodb.zip", folder)
+    pack_folder(tmp_path / "root" / "emodb.zip", folder)
     assert isinstance(open_tree(tmp_path / "root", (".wav",)), FolderTree)
 
 
 def test_an_archive_is_recognised_by_its_content(folder: Path, tmp_path: Path) -> None:
     for number, kind in enumerate(KINDS):
         for ending in ("", ".dat", ".zip", ".tar.bz2"):
-            packed = archive(tmp_path / f"{number}{kind}", folder).rename(tmp_path / f"any{number}{ending}")
+            packed = pack_folder(tmp_path / f"{number}{kind}", folder).rename(tmp_path / f"any{number}{ending}")
             assert read_all(open_tree(packed, (".wav",))) == read_all(FolderTree(folder))
 
 
 def test_utf_8_names_without_the_flag_are_read(tmp_path: Path) -> None:
-    """macOS writes such names. Names in the DOS code page are read, too."""
+    """macOS writes such names. Names in the DOS code page are also read."""
     flagged = make_zip({"Übung.wav": b"a"})
     unflagged = flagged.replace(b"\0\x08\x08\0", b"\0\0\x08\0")
     assert unflagged != flagged
@@ -159,8 +158,8 @@ def test_utf_8_names_without_the_flag_are_read(tmp_path: Path) -> None:
     assert read_all(ZipTree(tmp_path / "dos.zip")) == {"Übung.wav": b"a"}
 
 
-def test_a_folder_is_read_under_its_own_name_not_a_links(tmp_path: Path) -> None:
-    """Otherwise, ids that are paths would change with a new link to their folder."""
+def test_a_folder_is_read_under_its_own_name_not_that_of_a_link(tmp_path: Path) -> None:
+    """Otherwise, a new link to a folder would change the ids that are paths."""
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a.wav").write_bytes(b"")
     (tmp_path / "alias").symlink_to(tmp_path / "real")
@@ -184,5 +183,5 @@ def test_default_root_may_be_an_archive(tmp_path: Path, monkeypatch: pytest.Monk
     archive.rmdir()
     archive.write_bytes(b"")
     assert find_default_root("emodb") == archive
-    (tmp_path / "emodb").mkdir()  # but a folder comes first
+    (tmp_path / "emodb").mkdir()  # a folder takes precedence
     assert find_default_root("emodb") == tmp_path / "emodb"

@@ -1,4 +1,4 @@
-"""Tests of damaged and hostile archives: sound members are read, others skipped, rejected or an error."""
+"""Tests of damaged and hostile archives: intact members are read; others are skipped, rejected or an error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.pipeline.making import noise, wav
 
 KINDS = (".zip", ".tar", ".tar.gz")
 COMPRESSIONS = ("", "gz")
-LEADING_OUT = "name that leads out of the archive"
+OUTSIDE = "name that leads out of the archive"
 
 
 def get_problem(root: Path, suffixes: tuple[str, ...] = (".wav",)) -> str:
@@ -51,12 +51,12 @@ def get_reason(tree: Tree, path: str = "a.wav") -> str:
 
 class TestNames:
     @pytest.mark.parametrize("kind", KINDS)
-    def test_names_that_lead_out_are_skipped_and_counted(self, kind: str, tmp_path: Path) -> None:
+    def test_names_outside_the_archive_are_skipped_and_counted(self, kind: str, tmp_path: Path) -> None:
         hostile = ["../a.wav", "/etc/a.wav", "b/../../a.wav", "C:\\a.wav", "c:a.wav", "\\\\host\\share\\a.wav"]
         hostile += ["..\\..\\a.wav", "//a.wav", "b\\..\\..\\a.wav"]
         tree = open_tree(pack(tmp_path / f"x{kind}", {**dict.fromkeys(hostile, b"bad"), "a.wav": b"good"}), (".wav",))
         assert read_all(tree) == {"a.wav": b"good"}
-        assert tree.skip_counts == {LEADING_OUT: len(hostile)}
+        assert tree.skip_counts == {OUTSIDE: len(hostile)}
         for name in hostile:
             assert tree.read_stamp(name) is None
             with pytest.raises(FileNotFoundError):
@@ -70,7 +70,7 @@ class TestNames:
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.filterwarnings("ignore:Duplicate name")
-    def test_of_equal_names_the_last_is_read_and_the_others_counted(self, kind: str, tmp_path: Path) -> None:
+    def test_the_last_member_of_a_name_is_read_and_earlier_ones_are_counted(self, kind: str, tmp_path: Path) -> None:
         members = [("a.wav", b"first"), ("b.wav", b"b"), ("./a.wav", b"second"), ("a.wav", b"third")]
         tree = open_tree(pack(tmp_path / f"x{kind}", members), (".wav",))
         assert read_all(tree) == {"a.wav": b"third", "b.wav": b"b"}
@@ -78,16 +78,11 @@ class TestNames:
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-class TestTarMembers:
-    """Members that are neither files nor folders."""
-
+class TestSpecialTarMembers:
     def test_symbolic_links_are_skipped(self, compression: str, tmp_path: Path) -> None:
         (tmp_path / "secret.wav").write_bytes(b"secret")
-        links = [
-            make_tar_link("b.wav", "a.wav"),
-            make_tar_link("c.wav", str(tmp_path / "secret.wav")),
-            make_tar_link("d", "/"),
-        ]
+        targets = {"b.wav": "a.wav", "c.wav": str(tmp_path / "secret.wav"), "d": "/"}
+        links = [make_tar_link(name, target) for name, target in targets.items()]
         content = make_tar_of([make_tar_file("a.wav", b"a"), *links, make_tar_file("d/e.wav", b"e")], compression)
         tree = open_archive(content, tmp_path / "x.tar")
         assert read_all(tree) == {"a.wav": b"a", "d/e.wav": b"e"}
@@ -97,7 +92,7 @@ class TestTarMembers:
     def test_a_hard_link_is_a_second_name_of_an_earlier_member(
         self, spelling: str, compression: str, tmp_path: Path
     ) -> None:
-        """Tar stores the second name of a file as a hard link; `tar cf x.tar .` writes all names with ./ in front."""
+        """Tar stores the second name of a file as a hard link; `tar cf x.tar .` writes ./ before all names."""
         members = [make_tar_file(spelling, b"a"), make_tar_link("b.wav", spelling, tarfile.LNKTYPE)]
         tree = open_archive(make_tar_of(members, compression), tmp_path / "x.tar")
         assert read_all(tree) == {"a.wav": b"a", "b.wav": b"a"}
@@ -129,14 +124,13 @@ class TestTarMembers:
             "GNU.sparse.numblocks": "1",
             "GNU.sparse.map": f"{2**50 - 8},8",
         }
-        tree = open_archive(
-            make_tar_of([(info, b"12345678"), make_tar_file("a.wav", b"a")], compression), tmp_path / "x.tar"
-        )
+        content = make_tar_of([(info, b"12345678"), make_tar_file("a.wav", b"a")], compression)
+        tree = open_archive(content, tmp_path / "x.tar")
         assert read_all(tree) == {"a.wav": b"a"}
         assert tree.skip_counts == {"neither a file nor a folder": 1}
 
 
-class TestZipMembers:
+class TestSpecialZipMembers:
     @pytest.mark.parametrize(
         ("mode", "why"),
         [(0o120777, "link in an archive"), (0o010644, "neither a file nor a folder"), (0o100644, None), (0, None)],
@@ -161,20 +155,18 @@ class TestZipMembers:
 
     @pytest.mark.parametrize("method", [9, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     def test_members_of_unsupported_methods_are_rejected_with_their_number(self, method: int, tmp_path: Path) -> None:
-        """Windows packs files over 2 GB by Deflate64 (9); zipfile cannot limit the expansion of bzip2 and LZMA."""
+        """Windows packs files over 2 GB with Deflate64 (9); zipfile does not limit the expansion of bzip2 and LZMA."""
         code = struct.pack("<H", method)
         content = patch_zip(make_zip({"a.wav": bytes(99), "b.wav": b"b"}), "a.wav", local={8: code}, central={10: code})
-        tree = open_archive(content, tmp_path / "x.zip")
-        assert f"ZIP method {method}," in get_reason(tree)
+        assert f"ZIP method {method}," in get_reason(open_archive(content, tmp_path / "x.zip"))
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
     @pytest.mark.parametrize("size", [1, 98, 100, 2**20])
     def test_members_with_a_wrong_size_are_rejected(self, method: int, size: int, tmp_path: Path) -> None:
         content = make_zip({"a.wav": noise(0.1).tobytes()[:99]}, method)
         declared = struct.pack("<I", size)
-        tree = open_archive(
-            patch_zip(content, "a.wav", local={22: declared}, central={24: declared}), tmp_path / "x.zip"
-        )
+        patched = patch_zip(content, "a.wav", local={22: declared}, central={24: declared})
+        tree = open_archive(patched, tmp_path / "x.zip")
         assert "damaged in its archive: " in get_reason(tree)
 
     def test_overlapping_members_are_an_error(self, tmp_path: Path) -> None:
@@ -187,8 +179,8 @@ class TestZipMembers:
 class TestBombs:
     @pytest.fixture(autouse=True)
     def _small_limits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(base, "MEMBER_BYTES", 2**22)
-        monkeypatch.setattr(base, "_SMALL", 2**18)
+        monkeypatch.setattr(base, "MAX_MEMBER_BYTES", 2**22)
+        monkeypatch.setattr(base, "_SMALL_BYTES", 2**18)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_member_too_large_for_memory_is_rejected_without_reading_it(self, kind: str, tmp_path: Path) -> None:
@@ -209,21 +201,20 @@ class TestBombs:
             assert len(stream.read()) == 2**18
 
     @pytest.mark.parametrize(
-        ("where", "compression"), [("a.wav", "gz"), ("a.wav", "bz2"), ("a.txt", "xz"), ("behind the end", "gz")]
+        ("where", "compression"), [("a.wav", "gz"), ("a.wav", "bz2"), ("a.txt", "xz"), ("after the end", "gz")]
     )
     def test_a_tar_that_expands_too_far_is_an_error(self, compression: str, where: str, tmp_path: Path) -> None:
-        whole = make_tar({} if where == "behind the end" else {where: bytes(2**24)}) + bytes(2**24)
-        (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](whole))
+        content = make_tar({} if where == "after the end" else {where: bytes(2**24)}) + bytes(2**24)
+        (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](content))
         assert "bytes that expand to more than " in get_problem(tmp_path / "x.tar")
 
     @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
     @pytest.mark.parametrize("compression", ["", "gz"])
     def test_a_huge_name_is_an_error_before_it_is_read(self, kind: bytes, compression: str, tmp_path: Path) -> None:
-        info, content = make_tar_file("@LongLink", bytes(2**22))
-        info.type = kind
-        (tmp_path / "x.tar").write_bytes(
-            make_tar_of([make_tar_file("a.wav", b"a"), (info, content), make_tar_file("b.wav", b"b")], compression)
-        )
+        name, content = make_tar_file("@LongLink", bytes(2**22))
+        name.type = kind
+        members = [make_tar_file("a.wav", b"a"), (name, content), make_tar_file("b.wav", b"b")]
+        (tmp_path / "x.tar").write_bytes(make_tar_of(members, compression))
         assert "a header of 4194304 bytes" in get_problem(tmp_path / "x.tar")
 
 
@@ -233,7 +224,7 @@ class TestDamage:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("part", [0.02, 0.5, 0.99])
     def test_a_truncated_archive_is_an_error(self, kind: str, part: float, tmp_path: Path) -> None:
-        """Some members could be read, but half a corpus is of no use."""
+        """Some members could be read, but nobody wants half a corpus."""
         path = pack(tmp_path / f"x{kind}", self.WHOLE)
         content = path.read_bytes().rstrip(b"\0") if kind == ".tar" else path.read_bytes()
         path.write_bytes(content[: int(part * len(content))])
@@ -259,7 +250,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("field", [124, 136], ids=["size", "time"])
     def test_a_tar_header_of_negative_size_is_an_error(self, field: int, tmp_path: Path) -> None:
-        """tarfile would read the same headers for ever."""
+        """tarfile would read the same headers forever."""
         header = bytearray(make_tar({"b.wav": b""})[:512])
         header[field : field + 12] = b"\xff" * 10 + b"\xfc\0"  # -1024 in base 256
         header[148:156] = b" " * 8
@@ -298,12 +289,12 @@ class TestDamage:
         assert "neither a folder nor a ZIP or tar file" in get_problem(tmp_path / "x.dat")
 
 
-class TestUnusualButSound:
+class TestUnusualButValid:
     @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
     def test_a_compressed_tar_may_have_several_streams(self, compression: str, tmp_path: Path) -> None:
         """Parallel compressors such as pbzip2 write one stream per part."""
-        whole = make_tar({f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)})
-        parts = [COMPRESSORS[compression](whole[start : start + 5000]) for start in range(0, len(whole), 5000)]
+        content = make_tar({f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)})
+        parts = [COMPRESSORS[compression](content[start : start + 5000]) for start in range(0, len(content), 5000)]
         tree = open_archive(b"".join(parts), tmp_path / "x.tar.any")
         assert read_all(tree) == {f"{number}.wav": noise(0.05, seed=number).tobytes() for number in range(9)}
 

@@ -19,20 +19,24 @@ STUB = b"RIFF"
 class Published:
     """Published numbers of a corpus, also in METHODS.md, section 1.2."""
 
-    utterances: int
-    women: int
-    men: int
     language: str
     sample_rate: int
     emotions: Mapping[str, int]
+    """Category -> number of utterances."""
+    women: int
+    men: int
     high: int
     """Number of utterances of high arousal; the others are low."""
     positive: int
     """Number of utterances of positive valence; the others are negative."""
 
+    @property
+    def utterances(self) -> int:
+        return sum(self.emotions.values())
+
 
 def write_no_labels(root: Path, paths: Iterable[str]) -> None:
-    """Write no label files: most corpora have all labels in their paths."""
+    """Write nothing: most corpora have all labels in their paths."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def list_emodb_paths() -> Iterator[str]:
     pairs = [speaker + text for speaker, text in product(speakers, texts)]
     for letter, count in EMODB_COUNTS.items():
         for number in range(count):
-            # 37 is prime to 100: speakers and texts share the emotions evenly.
+            # 37 and 100 have no common factor, so each speaker and text has a similar share of each emotion.
             yield f"wav/{pairs[37 * number % 100]}{letter}{'abc'[number // 100]}.wav"
 
 
@@ -106,24 +110,14 @@ def list_emovo_paths() -> Iterator[str]:
         yield f"{speaker}/{emotion}-{speaker}-{sentence}.wav"
 
 
-IEMOCAP_COUNTS = {
-    "ang": 1103,
-    "hap": 595,
-    "exc": 1041,
-    "neu": 1708,
-    "sad": 1084,
-    "fru": 1849,
-    "fea": 40,
-    "sur": 107,
-    "dis": 2,
-    "oth": 3,
-    "xxx": 2507,
-}
+IEMOCAP_SELECTED = {"ang": 1103, "hap": 595, "exc": 1041, "neu": 1708, "sad": 1084}
+IEMOCAP_OTHERS = {"fru": 1849, "fea": 40, "sur": 107, "dis": 2, "oth": 3, "xxx": 2507}
+IEMOCAP_COUNTS = IEMOCAP_SELECTED | IEMOCAP_OTHERS
 IEMOCAP_HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 
 
 def assign_iemocap_codes() -> dict[str, str]:
-    """Return the code of each turn by path. Both speakers of a session speak in the dialogs of both prefixes."""
+    """Return the code of each turn by path. Both speakers of a session speak in each of its dialogs."""
     scripts = ("01_1", "01_2", "01_3", "02_1", "02_2", "03_1", "03_2")
     names = [f"impro{number:02d}" for number in range(1, 8)] + [f"script{script}" for script in scripts]
     dialogs = [
@@ -137,21 +131,19 @@ def assign_iemocap_codes() -> dict[str, str]:
         session, dialog = dialogs[number % len(dialogs)]
         both, speaker = divmod(number // len(dialogs), 2)
         path = f"{session}/sentences/wav/{dialog}/{dialog}_{'FM'[speaker]}{both:03d}.wav"
-        turns[path] = codes[37 * number % len(codes)]  # 37 is prime to the length: all dialogs have all codes
+        turns[path] = codes[37 * number % len(codes)]  # spreads all codes over all dialogs
     return turns
 
 
 IEMOCAP_CODES = assign_iemocap_codes()
-IEMOCAP_SELECTED = ("ang", "hap", "exc", "neu", "sad")
 
 
 def write_iemocap_labels(root: Path, paths: Iterable[str]) -> None:
-    """Write turns into the label files of their dialogs, and into the file of one rater."""
-    for place, group in groupby(sorted(paths), key=lambda path: PurePosixPath(path).parent):
-        session, dialog = place.parts[0], place.name
-        evaluation = root / session / "dialog" / "EmoEvaluation"
+    """Append turns to the label files of their dialogs and to the files of one rater."""
+    for folder, group in groupby(sorted(paths), key=lambda path: PurePosixPath(path).parent):
+        evaluation = root / folder.parts[0] / "dialog" / "EmoEvaluation"
         (evaluation / "Categorical").mkdir(parents=True, exist_ok=True)
-        file = evaluation / f"{dialog}.txt"
+        file = evaluation / f"{folder.name}.txt"
         text, votes = "" if file.exists() else IEMOCAP_HEADER, ""
         for path in group:
             turn = PurePosixPath(path).stem
@@ -164,7 +156,7 @@ def write_iemocap_labels(root: Path, paths: Iterable[str]) -> None:
                 "A-E3:\tval 3; act 2; dom  2;\t()\nA-F1:\tval 2; act 3; dom  3;\t()\n\n"
             )
             votes += f"{turn} :Neutral state; ()\n"
-        for each, content in {file: text, evaluation / "Categorical" / f"{dialog}_e2_cat.txt": votes}.items():
+        for each, content in {file: text, evaluation / "Categorical" / f"{folder.name}_e2_cat.txt": votes}.items():
             with each.open("a", newline="") as stream:
                 stream.write(content)
 
@@ -188,115 +180,53 @@ def list_savee_paths() -> Iterator[str]:
 
 
 SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+SIX = ("anger", "fear", "happiness", "neutral", "sadness", "surprise")
+EMODB_EMOTIONS = {"anger": 127, "boredom": 81, "disgust": 46, "fear": 69, "happiness": 71, "sadness": 62, "neutral": 79}
+IEMOCAP_EMOTIONS = {"anger": 1103, "happiness": 1636, "neutral": 1708, "sadness": 1084}
+RAVDESS_EMOTIONS = dict.fromkeys((*SEVEN, "calm"), 192) | {"neutral": 96}
 
 BUILDERS: Mapping[str, Builder] = {
     "casia": Builder(
         list_casia_paths,
-        Published(
-            utterances=1200,
-            women=2,
-            men=2,
-            language="zh",
-            sample_rate=16_000,
-            emotions=dict.fromkeys(("anger", "fear", "happiness", "neutral", "sadness", "surprise"), 200),
-            high=800,
-            positive=600,
-        ),
+        Published("zh", 16_000, dict.fromkeys(SIX, 200), women=2, men=2, high=800, positive=600),
         example="liuchanhg/angry/201.wav",
         unknown="liuchanhg/bored/201.wav",
         layout="<speaker>/<angry|fear|happy|neutral|sad|surprise>/201.wav",
     ),
     "emodb": Builder(
         list_emodb_paths,
-        Published(
-            utterances=535,
-            women=5,
-            men=5,
-            language="de",
-            sample_rate=16_000,
-            emotions={
-                "anger": 127,
-                "boredom": 81,
-                "disgust": 46,
-                "fear": 69,
-                "happiness": 71,
-                "sadness": 62,
-                "neutral": 79,
-            },
-            high=313,
-            positive=150,
-        ),
+        Published("de", 16_000, EMODB_EMOTIONS, women=5, men=5, high=313, positive=150),
         example="wav/03a01Wa.wav",
         unknown="wav/03a01Xa.wav",
         layout="SSTTTEv.wav",
     ),
     "emovo": Builder(
         list_emovo_paths,
-        Published(
-            utterances=588,
-            women=3,
-            men=3,
-            language="it",
-            sample_rate=48_000,
-            emotions=dict.fromkeys(SEVEN, 84),
-            high=420,
-            positive=252,
-        ),
+        Published("it", 48_000, dict.fromkeys(SEVEN, 84), women=3, men=3, high=420, positive=252),
         example="f1/rab-f1-b1.wav",
         unknown="f1/noi-f1-b1.wav",
         layout="f1/rab-f1-b1.wav",
     ),
     "iemocap": Builder(
         lambda: list_iemocap_paths(selected=True),
-        Published(
-            utterances=5531,
-            women=5,
-            men=5,
-            language="en",
-            sample_rate=16_000,
-            emotions={"anger": 1103, "happiness": 1636, "neutral": 1708, "sadness": 1084},
-            high=2739,
-            positive=3344,
-        ),
+        Published("en", 16_000, IEMOCAP_EMOTIONS, women=5, men=5, high=2739, positive=3344),
         example="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
         unknown="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F999.wav",
         layout="Session1/dialog/EmoEvaluation/<dialog>.txt",
         label=write_iemocap_labels,
         others=lambda: list_iemocap_paths(selected=False),
-        skip_counts={
-            f"emotion code {code}, not selected": count
-            for code, count in IEMOCAP_COUNTS.items()
-            if code not in IEMOCAP_SELECTED
-        },
+        skip_counts={f"emotion code {code}, not selected": count for code, count in IEMOCAP_OTHERS.items()},
     ),
     "ravdess": Builder(
         list_ravdess_paths,
-        Published(
-            utterances=1440,
-            women=12,
-            men=12,
-            language="en",
-            sample_rate=48_000,
-            emotions=dict.fromkeys((*SEVEN, "calm"), 192) | {"neutral": 96},
-            high=960,
-            positive=672,
-        ),
+        Published("en", 48_000, RAVDESS_EMOTIONS, women=12, men=12, high=960, positive=672),
         example="Actor_01/03-01-01-01-01-01-01.wav",
         unknown="Actor_01/03-01-09-01-01-01-01.wav",
         layout="Actor_NN/03-01-EE-II-SS-RR-AA.wav",
     ),
     "savee": Builder(
         list_savee_paths,
-        Published(
-            utterances=480,
-            women=0,
-            men=4,
-            language="en",
-            sample_rate=44_100,
-            emotions=dict.fromkeys(SEVEN, 60) | {"neutral": 120},
-            high=300,
-            positive=240,
-        ),
+        Published("en", 44_100, dict.fromkeys(SEVEN, 60) | {"neutral": 120}, women=0, men=4, high=300, positive=240),
         example="AudioData/DC/a01.wav",
         unknown="AudioData/DC/b01.wav",
         layout="AudioData/DC/a01.wav or ALL/DC_a01.wav",

@@ -57,7 +57,7 @@ def scan_root(name: str, root: Path) -> Scan:
     return load_corpus(name).scan(FolderTree(root))
 
 
-def some_paths(builder: Builder) -> list[str]:
+def select_paths(builder: Builder) -> list[str]:
     """Return about twenty paths from all parts of the corpus."""
     return list(builder.paths())[:: 1 + builder.published.utterances // 20]
 
@@ -66,7 +66,7 @@ def summarise(scan: Scan) -> list[tuple[str | None, ...]]:
     return [(u.id, u.emotion, u.speaker, u.gender, u.text) for u in scan.utterances]
 
 
-def without(scan: Scan, column: str, value: str | None) -> Scan:
+def drop_rows(scan: Scan, column: str, value: str | None) -> Scan:
     return Scan(scan.table.filter(pc.field(column) != value), {})
 
 
@@ -77,9 +77,8 @@ def test_scan_has_the_published_numbers_of_utterances_emotions_classes_and_speak
     assert full_scan.skipped == builder.skip_counts
     emotions = Counter(utterance.emotion or "" for utterance in full_scan.utterances)
     assert emotions == published.emotions
-    assert emotions.total() == published.utterances
-    for table, ones in ((AROUSAL, published.high), (VALENCE, published.positive)):
-        assert sum(count for emotion, count in emotions.items() if table[emotion]) == ones
+    for labels, ones in ((AROUSAL, published.high), (VALENCE, published.positive)):
+        assert sum(count for emotion, count in emotions.items() if labels[emotion]) == ones
     speakers = {(utterance.speaker, utterance.gender) for utterance in full_scan.utterances}
     assert Counter(gender for _, gender in speakers) == Counter(f=published.women, m=published.men)
 
@@ -97,7 +96,7 @@ def test_utterances_have_their_language_code_and_path(name: str, full_scan: Scan
 @pytest.mark.parametrize("name", ["savee", pytest.param("ravdess", marks=pytest.mark.slow)])
 def test_store_has_the_published_numbers_of_classes(name: str, tmp_path: Path) -> None:
     published = BUILDERS[name].published
-    # One recording under all names: ids do not depend on the content.
+    # All names have the same content: ids do not depend on it.
     audio = wav(noise(0.1, published.sample_rate), published.sample_rate)
     report = prepare_corpus(BUILDERS[name].build(tmp_path / "root", audio), tmp_path / "cache", load_corpus(name))
     store = FeatureStore(report.store)
@@ -109,15 +108,15 @@ def test_store_has_the_published_numbers_of_classes(name: str, tmp_path: Path) -
 def test_extra_folders_keep_ids_and_labels_and_second_copies_are_skipped(
     name: str, tmp_path: Path, builder: Builder
 ) -> None:
-    paths = some_paths(builder)
+    paths = select_paths(builder)
     for path in paths:
-        for folder in ("here", "there/some where/download (1)", "twice", "twice/a_copy"):
+        for folder in ("plain", "nested/some where/download (1)", "twice", "twice/a_copy"):
             builder.add(tmp_path / folder, path)
-    here = scan_root(name, tmp_path / "here")
-    assert len(here) == len(paths)
-    assert summarise(scan_root(name, tmp_path / "there")) == summarise(here)
+    plain = scan_root(name, tmp_path / "plain")
+    assert len(plain) == len(paths)
+    assert summarise(scan_root(name, tmp_path / "nested")) == summarise(plain)
     twice = scan_root(name, tmp_path / "twice")
-    assert summarise(twice) == summarise(here)
+    assert summarise(twice) == summarise(plain)
     assert {utterance.path for utterance in twice.utterances} == set(paths)
     assert twice.skipped == {"second copy of an utterance": len(paths)}
 
@@ -127,7 +126,7 @@ def test_file_names_in_another_case_are_the_same_utterances(
     name: str, spell: Callable[[str], str], tmp_path: Path, builder: Builder
 ) -> None:
     """Some file systems and archivers change the case of names."""
-    for path in some_paths(builder):
+    for path in select_paths(builder):
         builder.add(tmp_path / "same", path)
         builder.add(tmp_path / "changed", path, spell)
     assert summarise(scan_root(name, tmp_path / "changed")) == summarise(scan_root(name, tmp_path / "same"))
@@ -182,23 +181,22 @@ def test_an_empty_root_and_one_with_unknown_codes_only_are_errors(name: str, tmp
 
 
 def test_differences_from_the_published_corpus_are_listed(name: str, full_scan: Scan, builder: Builder) -> None:
-    """Altered copies of several corpora exist, most often at 22 050 Hz."""
+    """Altered copies of several corpora exist, most of them at 22 050 Hz."""
     published = builder.published
-    size, native = published.utterances, published.sample_rate
+    size, rate = published.utterances, published.sample_rate
     find_differences = load_corpus(name).find_differences
-    assert find_differences(full_scan, {native: size}) == []
-    assert find_differences(full_scan, {22_050: 7, native: size - 7}) == [
-        f"7 files at 22050 Hz, published at {native} Hz: an altered copy?"
-    ]
+    assert find_differences(full_scan, {rate: size}) == []
+    altered = f"7 files at 22050 Hz, published at {rate} Hz: an altered copy?"
+    assert find_differences(full_scan, {22_050: 7, rate: size - 7}) == [altered]
     first = full_scan.utterances[0]
     assert first.emotion is not None
     count = published.emotions[first.emotion]
-    assert find_differences(without(full_scan, "id", first.id), {native: size - 1}) == [
+    assert find_differences(drop_rows(full_scan, "id", first.id), {rate: size - 1}) == [
         f"{size - 1} utterances, {size} published",
         f"emotion counts differ: {first.emotion} {count - 1} (published {count})",
     ]
     speakers = published.women + published.men
-    lines = find_differences(without(full_scan, "speaker", first.speaker), {})
+    lines = find_differences(drop_rows(full_scan, "speaker", first.speaker), {})
     assert f"{speakers - 1} speakers, {speakers} published" in lines
 
 

@@ -24,19 +24,19 @@ def scan_files(name: str, root: Path, paths: Iterable[str]) -> Scan:
     return load_corpus(name).scan(FolderTree(root))
 
 
-def utterance(path: str, id: str, speaker: str, gender: str, language: str, text: str, *emotion: str) -> Utterance:
+def make_utterance(path: str, id: str, speaker: str, gender: str, language: str, text: str, *emotion: str) -> Utterance:
     intensity, code, category = (None, *emotion)[-3:]
     return Utterance(id, path, speaker, gender, language, text, intensity, code, category)  # type: ignore[arg-type]
 
 
 EXAMPLES = [
-    ("casia", utterance("CASIA/wangzhe/surprise/207.wav", "wangzhe-surprise-207", "wangzhe", "m", "zh", "207",
+    ("casia", make_utterance("CASIA/wangzhe/surprise/207.wav", "wangzhe-surprise-207", "wangzhe", "m", "zh", "207",
                         "surprise", "surprise")),
-    ("emodb", utterance("wav/16b10Lb.wav", "16b10Lb", "16", "f", "de", "b10", "L", "boredom")),
-    ("emovo", utterance("EMOVO/f1/rab-f1-b1.wav", "rab-f1-b1", "f1", "f", "it", "b1", "rab", "anger")),
-    ("ravdess", utterance("Actor_12/03-01-06-02-01-02-12.wav", "03-01-06-02-01-02-12", "12", "f", "en", "01",
+    ("emodb", make_utterance("wav/16b10Lb.wav", "16b10Lb", "16", "f", "de", "b10", "L", "boredom")),
+    ("emovo", make_utterance("EMOVO/f1/rab-f1-b1.wav", "rab-f1-b1", "f1", "f", "it", "b1", "rab", "anger")),
+    ("ravdess", make_utterance("Actor_12/03-01-06-02-01-02-12.wav", "03-01-06-02-01-02-12", "12", "f", "en", "01",
                           "strong", "06", "fear")),
-    *(("savee", utterance(path, "JK_sa07", "JK", "m", "en", "sa07", "sa", "sadness"))
+    *(("savee", make_utterance(path, "JK_sa07", "JK", "m", "en", "sa07", "sa", "sadness"))
       for path in ("AudioData/JK/sa07.wav", "ALL/JK_sa07.wav", "JK_sa07.wav")),
 ]  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_a_path_is_parsed_to_an_utterance(name: str, expected: Utterance) -> Non
         ("ravdess", "03-02-05-01-01-01-01.wav", "song (vocal channel 02)"),
         ("ravdess", "01-01-05-01-01-01-01.wav", "modality 01, not audio only (03)"),
         *(
-            ("savee", path, "no speaker (DC, JE, JK, KL) before the name or as its folder")
+            ("savee", path, "no speaker (DC, JE, JK, KL) at the start of the name or as its folder")
             for path in ("a01.wav", "AudioData/a01.wav", "AudioData/XX/a01.wav", "ALL/XX_a01.wav")
         ),
         *(("savee", f"DC/{code}01.wav", f"unknown emotion code {code}") for code in ("s", "an", "us")),
@@ -123,9 +123,7 @@ class TestCasia:
     def test_the_full_corpus_is_reported_and_only_its_free_part_used(self, tmp_path: Path) -> None:
         speakers = ("liuchanhg", "wangzhe", "zhaoquanyin", "ZhaoZuoxiang")
         paths = product(speakers, ("angry", "sad"), (1, 200, 201, 250, 251, 400))
-        scan = scan_files(
-            "casia", tmp_path, [f"{speaker}/{emotion}/{number}.wav" for speaker, emotion, number in paths]
-        )
+        scan = scan_files("casia", tmp_path, ["{}/{}/{}.wav".format(*path) for path in paths])
         assert {each.text for each in scan.utterances} == {"201", "250"}
         assert scan.skipped == {"number outside 201 to 250, the free part": 32}
         assert "skipped 32 utterances" in load_corpus("casia").find_differences(scan, {16_000: 16})[0]
@@ -139,11 +137,11 @@ def test_emodb_1_3_0_has_an_extra_folder_with_tables(tmp_path: Path) -> None:
 
 
 def test_the_flat_layout_of_savee_has_the_same_utterances(tmp_path: Path) -> None:
-    foldered = list(list_savee_paths())[::4]
-    flat = ["ALL/{1}_{2}".format(*path.split("/")) for path in foldered]
-    one, other = (scan_files("savee", tmp_path / paths[0][:2], paths) for paths in (foldered, flat))
-    assert len(one) == 120
-    assert one.table.drop_columns("path") == other.table.drop_columns("path")
-    both = scan_files("savee", tmp_path / "both", [*foldered, *flat])
+    nested = list(list_savee_paths())[::4]
+    flat = ["ALL/{1}_{2}".format(*path.split("/")) for path in nested]
+    nested_scan, flat_scan = (scan_files("savee", tmp_path / paths[0][:2], paths) for paths in (nested, flat))
+    assert len(nested_scan) == 120
+    assert nested_scan.table.drop_columns("path") == flat_scan.table.drop_columns("path")
+    both = scan_files("savee", tmp_path / "both", [*nested, *flat])
     assert len(both) == 120
     assert both.skipped == {"second copy of an utterance": 120}

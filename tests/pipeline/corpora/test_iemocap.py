@@ -25,8 +25,6 @@ TURN = "Ses01F_impro01_F000"
 
 
 class MemoryTree(Tree):
-    """Files in memory."""
-
     def __init__(self, files: Mapping[str, bytes | Exception]) -> None:
         self.root = Path("/memory")
         self._files = files
@@ -55,11 +53,11 @@ def make_labels(*lines: str) -> bytes:
     return (IEMOCAP_HEADER + "".join(lines)).encode("latin-1")
 
 
-def wav_path(turn: str) -> str:
+def make_wav_path(turn: str) -> str:
     return f"Session{turn[4]}/sentences/wav/{turn.rsplit('_', 1)[0]}/{turn}.wav"
 
 
-def label_path(turn: str) -> str:
+def make_label_path(turn: str) -> str:
     return f"Session{turn[4]}/dialog/EmoEvaluation/{turn.rsplit('_', 1)[0]}.txt"
 
 
@@ -68,9 +66,8 @@ def scan_files(files: Mapping[str, bytes | Exception], subset: str | None = None
 
 
 def read_one(turn: str = TURN, content: bytes | None = None) -> Utterance:
-    (utterance,) = scan_files(
-        {wav_path(turn): b"", label_path(turn): content or make_labels(make_line(turn))}
-    ).utterances
+    files = {make_wav_path(turn): b"", make_label_path(turn): content or make_labels(make_line(turn))}
+    (utterance,) = scan_files(files).utterances
     return utterance
 
 
@@ -106,17 +103,14 @@ class TestLines:
             "[\n",
         ]
         raters = "C-E2:\tNeutral;\t(blas\xe9, \x85 \x92)\nA-E3:\tval 3; act 2; dom  2;\t()\n\n"
-        scan = scan_files({wav_path(TURN): b"", label_path(TURN): make_labels(*broken, raters, make_line())})
+        scan = scan_files({make_wav_path(TURN): b"", make_label_path(TURN): make_labels(*broken, raters, make_line())})
         assert [utterance.id for utterance in scan.utterances] == [TURN]
         assert scan.skipped == {"label line outside the grammar": len(broken)}
 
     @given(st.binary())
     def test_any_content_of_a_label_file_is_handled(self, content: bytes) -> None:
-        files = {
-            wav_path(TURN): b"",
-            label_path(TURN): make_labels(make_line()),
-            "Session1/dialog/EmoEvaluation/more.txt": content,
-        }
+        files = {make_wav_path(TURN): b"", make_label_path(TURN): make_labels(make_line())}
+        files["Session1/dialog/EmoEvaluation/more.txt"] = content
         assert [utterance.id for utterance in scan_files(files).utterances] == [TURN]
 
     @given(
@@ -133,16 +127,13 @@ class TestLines:
         turn = f"Ses0{session}{captured}_{dialog}_{speaker}{number:03d}"
         utterance = read_one(turn, make_labels(make_line(turn, "neu", "[{:.4f}, {:.4f}, {:.4f}]".format(*ratings))))
         assert (utterance.id, utterance.speaker, utterance.emotion) == (turn, f"Ses0{session}{speaker}", "neutral")
-        assert utterance.gender == {"F": "f", "M": "m"}[speaker]  # the last letter, not the prefix
+        assert utterance.gender == speaker.lower()  # the last letter, not the prefix
         assert tuple(utterance.extra.values()) == (f"Ses0{session}{captured}_{dialog}", *ratings)
 
 
 class TestFiles:
     def test_the_folders_of_single_raters_are_not_read(self) -> None:
-        files: dict[str, bytes | Exception] = {
-            wav_path(TURN): b"",
-            label_path(TURN): make_labels(make_line(code="sad")),
-        }
+        files = self.make_files(TURN, code="sad")
         for folder in ("Attribute", "Categorical", "Self-evaluation"):
             files[f"Session1/dialog/EmoEvaluation/{folder}/a.txt"] = make_labels(make_line(code="hap"), "[broken\n")
         files["Session1/dialog/transcriptions/Ses01F_impro01.txt"] = make_labels("[broken\n")
@@ -154,27 +145,23 @@ class TestFiles:
         files = {f"IEMOCAP_full_release/{path}": content for path, content in self.make_files(TURN).items()}
         files["IEMOCAP_full_release/Documentation/readme.txt"] = b"[not a label\n"
         scan = scan_files(files)
-        assert [utterance.path for utterance in scan.utterances] == [f"IEMOCAP_full_release/{wav_path(TURN)}"]
+        assert [utterance.path for utterance in scan.utterances] == [f"IEMOCAP_full_release/{make_wav_path(TURN)}"]
         assert scan.skipped == {}
 
     def test_the_label_file_nearest_the_root_is_used_and_second_copies_are_counted(self) -> None:
-        """Second copies of turns without a selected emotion are counted, too."""
+        """Second copies of turns without a selected emotion are also counted."""
         other = "Ses02F_impro01_M000"
         files = self.make_files(TURN, code="neu") | self.make_files(other, code="fru")
         files |= {f"a/{path}": file for path, file in self.make_files(TURN, code="sad").items()}
-        files[f"b/{wav_path(other)}"] = b""
+        files[f"b/{make_wav_path(other)}"] = b""
         scan = scan_files(files)
-        assert [(utterance.path, utterance.emotion) for utterance in scan.utterances] == [(wav_path(TURN), "neutral")]
+        assert {each.path: each.emotion for each in scan.utterances} == {make_wav_path(TURN): "neutral"}
         assert scan.skipped == {"emotion code fru, not selected": 1, "second copy of an utterance": 2}
 
     def test_wavs_without_labels_labels_without_wavs_and_whole_dialogs_are_counted(self) -> None:
-        files = {
-            wav_path(TURN): b"",
-            wav_path("Ses01F_impro01_F001"): b"",
-            label_path(TURN): make_labels(
-                make_line(), make_line("Ses01F_impro01_F002"), make_line("Ses01F_impro01_F003", "xxx")
-            ),
-        }
+        lines = [make_line(), make_line("Ses01F_impro01_F002"), make_line("Ses01F_impro01_F003", "xxx")]
+        files = {make_wav_path(turn): b"" for turn in (TURN, "Ses01F_impro01_F001")}
+        files[make_label_path(TURN)] = make_labels(*lines)
         for dialog in ("Ses01F_impro01", "Ses05M_script01_1b"):
             files[f"Session1/dialog/wav/{dialog}.wav"] = b""
         assert scan_files(files).skipped == {
@@ -191,17 +178,17 @@ class TestFiles:
     @pytest.mark.parametrize("error", [AudioError("encrypted"), PermissionError()])
     def test_an_unreadable_label_file_is_counted(self, error: Exception) -> None:
         lost = "Ses02F_impro01_F000"
-        scan = scan_files({**self.make_files(TURN), wav_path(lost): b"", label_path(lost): error})
+        scan = scan_files({**self.make_files(TURN), make_wav_path(lost): b"", make_label_path(lost): error})
         assert [utterance.id for utterance in scan.utterances] == [TURN]
         assert scan.skipped == {"label file that cannot be read": 1, "WAV without a label line": 1}
 
     def test_ids_are_the_names_in_the_label_file(self) -> None:
         """Some file systems and archivers change the case of file names."""
-        scan = scan_files({wav_path(TURN).upper(): b"", label_path(TURN).upper(): make_labels(make_line())})
+        scan = scan_files({make_wav_path(TURN).upper(): b"", make_label_path(TURN).upper(): make_labels(make_line())})
         assert [utterance.id for utterance in scan.utterances] == [TURN]
 
     def make_files(self, turn: str, code: str = "ang") -> dict[str, bytes | Exception]:
-        return {wav_path(turn): b"", label_path(turn): make_labels(make_line(turn, code))}
+        return {make_wav_path(turn): b"", make_label_path(turn): make_labels(make_line(turn, code))}
 
 
 class TestSubsets:
@@ -215,10 +202,10 @@ class TestSubsets:
         corpus = load_corpus("iemocap", subset)
         scan = corpus.scan(FolderTree(full))
         assert len(scan) == size == corpus.info.utterances
-        held = {code: IEMOCAP_COUNTS[code] for code in codes.split()}
-        assert Counter(scan.table["emotion_code"].to_pylist()) == held
-        rest = {code: count for code, count in IEMOCAP_COUNTS.items() if code not in held}
-        assert scan.skipped == {f"emotion code {code}, not selected": count for code, count in rest.items()}
+        selected = {code: IEMOCAP_COUNTS[code] for code in codes.split()}
+        assert Counter(scan.table["emotion_code"].to_pylist()) == selected
+        others = {code: count for code, count in IEMOCAP_COUNTS.items() if code not in selected}
+        assert scan.skipped == {f"emotion code {code}, not selected": count for code, count in others.items()}
         assert Counter(scan.table["emotion"].drop_null().to_pylist()) == corpus.info.counts
         assert corpus.find_differences(scan, {16_000: size}) == []
 
@@ -235,20 +222,16 @@ class TestSubsets:
     @pytest.mark.parametrize("subset", [None, "all"])
     def test_unknown_codes_are_skipped_in_all_subsets(self, subset: str | None) -> None:
         unknown = "Ses01F_impro01_F001"
-        files = {
-            wav_path(TURN): b"",
-            wav_path(unknown): b"",
-            label_path(TURN): make_labels(make_line(), make_line(unknown, "joy")),
-        }
+        labels = make_labels(make_line(), make_line(unknown, "joy"))
+        files = {make_wav_path(TURN): b"", make_wav_path(unknown): b"", make_label_path(TURN): labels}
         assert scan_files(files, subset).skipped == {"unknown emotion code joy": 1}
 
     def test_subsets_have_their_own_stores_with_numeric_ratings(self, tmp_path: Path) -> None:
         other = "Ses01F_impro01_M000"
-        write_file(tmp_path / wav_path(TURN), wav(noise()))
-        write_file(tmp_path / wav_path(other), wav(noise(seed=1)))
-        write_file(
-            tmp_path / label_path(TURN), make_labels(make_line(), make_line(other, "fru", "[2.0000, 4.5000, 5.0000]"))
-        )
+        write_file(tmp_path / make_wav_path(TURN), wav(noise()))
+        write_file(tmp_path / make_wav_path(other), wav(noise(seed=1)))
+        labels = make_labels(make_line(), make_line(other, "fru", "[2.0000, 4.5000, 5.0000]"))
+        write_file(tmp_path / make_label_path(TURN), labels)
         usual, everything = (
             FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", load_corpus("iemocap", subset)).store)
             for subset in (None, "all")

@@ -55,22 +55,10 @@ class TestReading:
 
     def test_all_known_columns_are_used(self, tmp_path: Path) -> None:
         text = "emotion,id,path,speaker,gender,language,text,intensity\nanger,u1,a.wav,s7,female,fr,t3,strong\n"
-        assert read_utterances(write_table(tmp_path, text)) == [
-            Utterance(
-                id="u1",
-                path="a.wav",
-                speaker="s7",
-                gender="f",
-                language="fr",
-                text="t3",
-                intensity="strong",
-                emotion_code="anger",
-                emotion="anger",
-            )
-        ]
+        expected = Utterance("u1", "a.wav", "s7", "f", "fr", "t3", "strong", emotion_code="anger", emotion="anger")
+        assert read_utterances(write_table(tmp_path, text)) == [expected]
 
     def test_parquet_is_read_like_csv(self, tmp_path: Path) -> None:
-        # Numbers in known columns are read as text.
         columns = {"path": ["a.wav", "b.wav"], "emotion": ["fear", None], "speaker": [1, 2], "room": ["x", "y"]}
         pq.write_table(pa.table(columns), tmp_path / "table.parquet")
         text = "path,emotion,speaker,room\na.wav,fear,1,x\nb.wav,,2,y\n"
@@ -92,10 +80,8 @@ class TestReading:
 
     def test_commas_quotes_and_newlines_can_be_quoted(self, tmp_path: Path) -> None:
         text = 'path,text\n"a,b.wav","she said ""no"""\n"two\nlines.wav",t\n'
-        assert [(u.path, u.text) for u in read_utterances(write_table(tmp_path, text))] == [
-            ("a,b.wav", 'she said "no"'),
-            ("two\nlines.wav", "t"),
-        ]
+        texts = {each.path: each.text for each in read_utterances(write_table(tmp_path, text))}
+        assert texts == {"a,b.wav": 'she said "no"', "two\nlines.wav": "t"}
 
     def test_unknown_words_for_gender_are_ignored(self, tmp_path: Path) -> None:
         words = {"f": "f", "Female": "f", "m": "m", "MALE": "m", "": None, "other": None, "x": None}
@@ -110,23 +96,19 @@ class TestReading:
     def test_unknown_emotions_are_skipped_and_counted_and_empty_ones_are_unlabelled(self, tmp_path: Path) -> None:
         text = "path,emotion\na.wav,anger\nb.wav,angry\nc.wav,angry\nd.wav,joy\ne.wav,\nf.wav,  \n"
         scan = scan_table(write_table(tmp_path, text))
-        assert [(each.path, each.emotion) for each in scan.utterances] == [
-            ("a.wav", "anger"),
-            ("e.wav", None),
-            ("f.wav", None),
-        ]
+        emotions = {each.path: each.emotion for each in scan.utterances}
+        assert emotions == {"a.wav": "anger", "e.wav": None, "f.wav": None}
         assert scan.skipped == {"unknown emotion 'angry'": 2, "unknown emotion 'joy'": 1}
 
 
 class TestPaths:
     def test_absolute_paths_below_the_root_are_made_relative_even_through_links(self, tmp_path: Path) -> None:
-        """/tmp is a link on macOS, and many data folders are links, too."""
+        """/tmp is a link on macOS, and many data folders are links."""
         (tmp_path / "disk").mkdir()
         (tmp_path / "data").symlink_to(tmp_path / "disk")
         for root in ("disk", "data"):
-            (utterance,) = read_utterances(
-                write_table(tmp_path, f"path\n{tmp_path}/{root}/x/../a.wav\n"), tmp_path / root
-            )
+            table = write_table(tmp_path, f"path\n{tmp_path}/{root}/x/../a.wav\n")
+            (utterance,) = read_utterances(table, tmp_path / root)
             assert (utterance.id, utterance.path) == ("a.wav", "a.wav")
 
     def test_any_path_below_the_root_is_read(self, tmp_path: Path) -> None:
@@ -194,8 +176,6 @@ class TestErrors:
 
 
 class TestStores:
-    """The rows of a table reach the store."""
-
     def write(self, folder: Path, rows: Sequence[Mapping[str, str]]) -> Path:
         for row in rows:
             (folder / row["path"]).write_bytes(wav(noise(seed=row["path"])))
@@ -234,12 +214,8 @@ class TestStores:
         assert sorted(FeatureStore(report.store).column("emotion")) == ["anger", "calm"]
 
     def test_missing_files_are_rejected_and_unlisted_files_ignored(self, tmp_path: Path) -> None:
-        rows = [
-            {"path": "a.wav", "emotion": ""},
-            {"path": "b.wav", "emotion": "calm"},
-            {"path": "c.wav", "emotion": ""},
-        ]
-        manifest = self.write(tmp_path, rows)
+        emotions = {"a.wav": "", "b.wav": "calm", "c.wav": ""}
+        manifest = self.write(tmp_path, [{"path": path, "emotion": emotion} for path, emotion in emotions.items()])
         (tmp_path / "a.wav").rename(tmp_path / "other.wav")
         report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(manifest, "mine"))
         assert report.rejections == [("a.wav", "cannot be read: No such file or directory")]
@@ -251,9 +227,8 @@ class TestStores:
     def test_ids_of_any_text_are_kept(self, tmp_path: Path) -> None:
         ids = ["日本語", "a\nb", "[bold]", "x" * 300, "\u0301", "'\"\\", "spaces  inside"]
         rows = [{"path": f"{number}.wav", "id": id} for number, id in enumerate(ids)]
-        store = FeatureStore(
-            prepare_corpus(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine")).store
-        )
+        report = prepare_corpus(tmp_path, tmp_path / "cache", Manifest(self.write(tmp_path, rows), "mine"))
+        store = FeatureStore(report.store)
         assert sorted(store.ids) == sorted(ids)
         assert store.verify() == []
 
@@ -263,9 +238,8 @@ def test_rows_are_read_in_batches_and_numbered_across_them(tmp_path: Path) -> No
     rows = "".join(f"{number}.wav,{number % 7}\n" for number in range(count))
     scan = scan_table(write_table(tmp_path, f"path,room\n{rows}"))
     assert len(scan) == len(scan.select_own_columns()) == count
-    assert f"row {count + 1}: ../out.wav is outside" in get_error(
-        write_table(tmp_path, f"path,room\n{rows}../out.wav,1\n")
-    )
+    table = write_table(tmp_path, f"path,room\n{rows}../out.wav,1\n")
+    assert f"row {count + 1}: ../out.wav is outside" in get_error(table)
 
 
 @pytest.mark.parametrize(

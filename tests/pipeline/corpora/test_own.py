@@ -32,7 +32,7 @@ FORMATS = {
 RATES = (8000, 16_000, 44_100, 48_000)
 
 
-def record(path: Path, rate: int, channels: int, *, seconds: float = 0.4) -> None:
+def write_recording(path: Path, rate: int, channels: int, *, seconds: float = 0.4) -> None:
     kind, subtype = FORMATS[path.suffix[1:].lower()]
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(round(seconds * rate)) / rate
@@ -49,7 +49,7 @@ class TestFormats:
             rate = 48_000 if suffix == "opus" else RATES[number % len(RATES)]  # Opus supports few rates
             for channels in (1, 2):
                 path = f"{suffix}/{rate} Hz/{channels}.{suffix}"
-                record(tmp_path / "mine" / path, rate, channels)
+                write_recording(tmp_path / "mine" / path, rate, channels)
                 written[path] = (rate, channels)
         report = prepare_corpus(tmp_path / "mine", tmp_path / "cache", Recordings(tmp_path / "mine", "mine"))
         assert report.rejections == []
@@ -63,7 +63,7 @@ class TestFormats:
             assert row["duration"] == pytest.approx(0.4, abs=0.1)  # compressed formats pad their last frame
             assert row["frames"] == 1 + -(-round(row["duration"] * rate) * 22_050 // rate) // 512
             assert {row[name] for name in ("emotion", "arousal", "valence", "speaker", "gender", "language")} == {None}
-            # Features come from the first channel, the voice. Lossy formats mix in some of the second.
+            # Features come from the first channel, the voice; lossy formats mix the second into it.
             if FORMATS[Path(id).suffix[1:]][1] in ("PCM_16", "FLOAT"):
                 np.testing.assert_allclose(features[id], features[id.replace("/2.", "/1.")], atol=1e-3)
 

@@ -105,7 +105,7 @@ def test_a_plugin_cannot_replace_a_corpus_of_this_package(path: Path) -> None:
         ("Studio 1", "studio_good:Studio", "not a valid name"),
     ],
 )
-def test_a_broken_plugin_is_a_one_line_error_and_stays_in_the_list(
+def test_an_unusable_plugin_is_a_one_line_error_and_stays_in_the_list(
     path: Path, name: str, value: str, reason: str
 ) -> None:
     install_plugin(
@@ -118,7 +118,7 @@ def test_a_broken_plugin_is_a_one_line_error_and_stays_in_the_list(
     with pytest.raises(PluginError) as caught:
         load_corpus(name)
     text = str(caught.value)
-    assert text.startswith(f"{name}: the plug-in of emodna-studio 1.0 is broken: ")
+    assert text.startswith(f"{name}: plug-in of emodna-studio 1.0 cannot be used: ")
     assert reason in text
     assert text.isprintable()
     loaded = load_corpora()
@@ -127,7 +127,7 @@ def test_a_broken_plugin_is_a_one_line_error_and_stays_in_the_list(
     assert corpora.load_corpus("emodb")
 
 
-def test_a_plugin_whose_constructor_fails_is_broken(path: Path) -> None:
+def test_a_plugin_whose_constructor_fails_is_an_error(path: Path) -> None:
     install_plugin(path, {"failing": "studio_good:Failing"}, studio_good=GOOD)
-    with pytest.raises(PluginError, match=r"emodna-studio 1.0 is broken: studio_good:Failing\(\) fails: .*no way"):
+    with pytest.raises(PluginError, match=r"emodna-studio 1.0 cannot be used: studio_good:Failing\(\) fails: .*no way"):
         load_corpus("failing")

@@ -44,10 +44,8 @@ class TestConfusion:
         experiment = self.make_experiment(tmp_path, target, "emo-dna", "upper-bound", "dan", seeds=1)
         for row in ("emo-dna", "dan", "upper-bound"):
             write_predictions(experiment, make_key(row), target.ids, [1] * len(target))
-        assert [panel.title for panel in make_figure("confusion", experiment, FigureOptions()).panels] == [
-            "emo-dna",
-            "dan",
-        ]
+        figure = make_figure("confusion", experiment, FigureOptions())
+        assert [panel.title for panel in figure.panels] == ["emo-dna", "dan"]
         chosen = FigureOptions(src="savee", tgt="emodb", methods=(MethodSpec("upper-bound"), MethodSpec("jan")))
         figure = make_figure("confusion", experiment, chosen)  # runs of the upper bound count for all sources
         assert [panel.title for panel in figure.panels] == ["upper-bound"]
@@ -59,29 +57,15 @@ class TestConfusion:
         with pytest.raises(NoFigureDataError, match="the store of emodb, which has the labels, is missing"):
             make_figure("confusion", experiment, FigureOptions())
 
-    def test_confusion_without_finished_runs_raises_an_error(self, tmp_path: Path) -> None:
-        with pytest.raises(NoFigureDataError, match="no finished run with predictions"):
-            make_figure("confusion", fake_experiment(tmp_path, {make_key("emo-dna"): None}), FigureOptions())
-
 
 class TestOverSteps:
     def make_experiment(self, out: Path) -> Experiment:
-        experiment = fake_experiment(
-            out, {make_key(row, seed): 60.0 for row in ("dan:add=scl", "emo-dna") for seed in (0, 1)}
-        )
+        uars = {make_key(row, seed): 60.0 for row in ("dan:add=scl", "emo-dna") for seed in (0, 1)}
+        experiment = fake_experiment(out, uars)
         for seed in (0, 1):
-            lines = [
-                {
-                    "step": step,
-                    "emotion": 0.25,
-                    "mmd": 0.75,
-                    "total": 1.0,
-                    "threshold": 0.5 + seed * 0.1,
-                    "confident": 0.25 * seed,
-                }
-                | {f"prototypes_{key}": 0.1 * place + seed for place, key in enumerate(("emotion", "source", "target"))}
-                for step in (10, 20, 30)[: 3 - seed]
-            ]
+            losses = {"emotion": 0.25, "mmd": 0.75, "total": 1.0}
+            values = {**losses, "threshold": 0.5 + seed * 0.1, "confident": 0.25 * seed}
+            lines = [{"step": step, **values} for step in (10, 20, 30)[: 3 - seed]]
             write_log(experiment, make_key("emo-dna", seed), lines)
             write_log(experiment, make_key("dan:add=scl", seed), [{"step": 10, "confident": 1.0}])
         return experiment
@@ -111,19 +95,13 @@ class TestOverSteps:
 
     def test_losses_are_terms_and_total(self, tmp_path: Path) -> None:
         (panel,) = make_figure("losses", self.make_experiment(tmp_path), FigureOptions()).panels
-        lines = [mark for mark in panel.marks if isinstance(mark, LineMark)]
-        assert [(line.name, line.y[0], line.colour) for line in lines] == [
-            ("emotion", 0.25, 0),
-            ("mmd", 0.75, 1),
-            ("total", 1.0, 2),
-        ]
+        lines = [(mark.name, mark.y[0], mark.colour) for mark in panel.marks if isinstance(mark, LineMark)]
+        assert lines == [("emotion", 0.25, 0), ("mmd", 0.75, 1), ("total", 1.0, 2)]
 
     def test_figure_shows_at_most_six_pairs(self, tmp_path: Path) -> None:
-        sources = [f"s{place}" for place in range(7)]
-        languages = dict.fromkeys([*sources, "emodb"], "de")
-        experiment = fake_experiment(
-            tmp_path, {make_key("emo-dna", src=src): 60.0 for src in sources}, languages=languages
-        )
+        sources = [f"s{number}" for number in range(7)]
+        uars = {make_key("emo-dna", src=src): 60.0 for src in sources}
+        experiment = fake_experiment(tmp_path, uars, languages=dict.fromkeys([*sources, "emodb"], "de"))
         for src in sources:
             write_log(experiment, make_key("emo-dna", src=src), [{"step": 1, "threshold": 0.5}])
         figure = make_figure("threshold", experiment, FigureOptions())
@@ -133,10 +111,10 @@ class TestOverSteps:
         assert panel.title == "emo-dna, s6 -> emodb"
 
     @pytest.mark.parametrize(
-        ("name", "what"), [("threshold", "threshold"), ("prototypes", "prototypes_"), ("losses", "terms of a loss")]
+        ("name", "values"), [("threshold", "threshold"), ("prototypes", "prototypes_"), ("losses", "terms of a loss")]
     )
-    def test_values_without_logs_raise_an_error(self, name: str, what: str, tmp_path: Path) -> None:
+    def test_values_without_logs_raise_an_error(self, name: str, values: str, tmp_path: Path) -> None:
         experiment = fake_experiment(tmp_path, {make_key("dan"): 60.0})
         write_log(experiment, make_key("dan"), [{"step": 1, "odd": 0.5}])
-        with pytest.raises(NoFigureDataError, match=f"no finished run of any method logs {what}"):
+        with pytest.raises(NoFigureDataError, match=f"no finished run of any method logs {values}"):
             make_figure(name, experiment, FigureOptions())

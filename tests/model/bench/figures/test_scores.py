@@ -1,21 +1,21 @@
-"""Tests of figures of scores: ranks, pairs, languages, sensitivity."""
+"""Tests of figures of scores: ranks, pairs, languages, sensitivity; and of all figures without finished runs."""
 
 from pathlib import Path
 
 import pytest
 
 from emodna.model.bench.figure_data import DotMark, HeatmapMark, LineMark
-from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
+from emodna.model.bench.figures import FIGURES, FigureOptions, NoFigureDataError, make_figure
 from emodna.model.bench.spec import MethodSpec
 from tests.model.bench.builders import RunKey, fake_experiment, repeat_uars
 
 PAIRS = [("ravdess", "savee"), ("savee", "ravdess"), ("ravdess", "emodb"), ("emodb", "ravdess")]
 
 
-@pytest.mark.parametrize("name", ["ranks", "pairs", "languages", "sensitivity"])
+@pytest.mark.parametrize("name", FIGURES)
 def test_figure_without_finished_runs_raises_an_error(name: str, tmp_path: Path) -> None:
     experiment = fake_experiment(tmp_path, {("ravdess", "emodb", "arousal", "emo-dna", 0): None})
-    with pytest.raises(NoFigureDataError, match="no finished run of"):
+    with pytest.raises(NoFigureDataError, match=r"no finished run .*\(arousal"):
         make_figure(name, experiment, FigureOptions())
 
 
@@ -94,13 +94,11 @@ class TestPairs:
 class TestLanguages:
     def test_languages_are_means_over_each_group(self, tmp_path: Path) -> None:
         uars: dict[RunKey, float | None] = {}
-        for place, pair in enumerate(PAIRS):  # two pairs of English, two of English and German
-            uars |= make_uars({"source-only": [50.0], "dan": [60.0 + place]}, pair)
-        same, other = (
-            panel.marks for panel in make_figure("languages", fake_experiment(tmp_path, uars), FigureOptions()).panels
-        )
-        assert [mark.name for mark in same] == ["same language", "different languages"]
-        dots = [mark for mark in (*same, *other) if isinstance(mark, DotMark)]
+        for number, pair in enumerate(PAIRS):  # two pairs of English, two of English and German
+            uars |= make_uars({"source-only": [50.0], "dan": [60.0 + number]}, pair)
+        figure = make_figure("languages", fake_experiment(tmp_path, uars), FigureOptions())
+        dots = [mark for panel in figure.panels for mark in panel.marks if isinstance(mark, DotMark)]
+        assert [mark.name for mark in dots] == ["same language", "different languages"] * 2
         assert [mark.values for mark in dots] == [[50.0, 60.5], [50.0, 62.5], [10.5], [12.5]]
         assert {mark.low for mark in dots[2:]} == {(None,)}  # two pairs have no interval
 
@@ -114,18 +112,16 @@ class TestLanguages:
         assert "No pair is of one language." in figure.note
 
     def test_several_languages_are_equal_only_if_all_are(self, tmp_path: Path) -> None:
-        experiment = fake_experiment(
-            tmp_path, make_uars({"dan": [60.0]}), languages={"ravdess": "en+de", "emodb": "en"}
-        )
+        languages = {"ravdess": "en+de", "emodb": "en"}
+        experiment = fake_experiment(tmp_path, make_uars({"dan": [60.0]}), languages=languages)
         assert make_figure("languages", experiment, FigureOptions()).facts["groups"]["same language"] == []
 
     def test_pairs_of_unknown_language_are_left_out(self, tmp_path: Path) -> None:
         pairs = [("ravdess", "emodb"), ("own", "emodb"), ("own", "calls")]
-        uars = {asked: uar for pair in pairs for asked, uar in make_uars({"dan": [60.0]}, pair).items()}
+        uars = {key: uar for pair in pairs for key, uar in make_uars({"dan": [60.0]}, pair).items()}
         languages = {"ravdess": "en", "emodb": "de", "own": None, "calls": None}
-        figure = make_figure(
-            "languages", fake_experiment(tmp_path / "some", uars, languages=languages), FigureOptions()
-        )
+        experiment = fake_experiment(tmp_path / "some", uars, languages=languages)
+        figure = make_figure("languages", experiment, FigureOptions())
         assert figure.facts["groups"] == {"same language": [], "different languages": ["ravdess -> emodb"]}
         assert "unknown language: calls, own." in figure.note
         none = fake_experiment(tmp_path / "none", uars, languages={**languages, "emodb": None})
@@ -136,17 +132,17 @@ class TestLanguages:
 class TestSensitivity:
     ROWS = ("emo-dna", "emo-dna:threshold_momentum=0.9", "emo-dna:threshold_momentum=0.999", "emo-dna:padding=mask")
 
-    def figure(self, out: Path, *more: str, seeds: int = 2):  # type: ignore[no-untyped-def]
+    def make_figure(self, out: Path, *more: str, seeds: int = 2):  # type: ignore[no-untyped-def]
         uars = {
-            (*pair, "arousal", row, seed): 50.0 + 10 * place + 4 * seed + 2 * (pair == PAIRS[0])
-            for place, row in enumerate((*self.ROWS, *more))
+            (*pair, "arousal", row, seed): 50.0 + 10 * number + 4 * seed + 2 * (pair == PAIRS[0])
+            for number, row in enumerate((*self.ROWS, *more))
             for pair in PAIRS[:2]
             for seed in range(seeds)
         }
         return make_figure("sensitivity", fake_experiment(out, uars), FigureOptions())
 
     def test_sensitivity_shows_one_changed_setting_and_the_defaults(self, tmp_path: Path) -> None:
-        figure = self.figure(tmp_path, "emo-dna:padding=mask,threshold_momentum=0.9", "dan", "dan:add=scl")
+        figure = self.make_figure(tmp_path, "emo-dna:padding=mask,threshold_momentum=0.9", "dan", "dan:add=scl")
         (dots,) = figure.panels[0].marks
         assert dots.categories == ["defaults", "threshold_momentum=0.9", "threshold_momentum=0.999", "padding=mask"]
         # Mean over two pairs (+1) and two seeds (+2); the seeds' own means are 2 below and above.
@@ -157,7 +153,7 @@ class TestSensitivity:
         assert "Bars: lowest to highest seed's mean" in figure.note
 
     def test_two_numeric_values_and_the_default_make_a_curve(self, tmp_path: Path) -> None:
-        _, curve = self.figure(tmp_path).panels
+        _, curve = self.make_figure(tmp_path).panels
         (line,) = curve.marks
         assert isinstance(line, LineMark)
         assert curve.title == "threshold_momentum"
@@ -165,7 +161,7 @@ class TestSensitivity:
         assert list(line.low or ()) == [61.0, 51.0, 71.0]
 
     def test_one_seed_has_no_interval(self, tmp_path: Path) -> None:
-        figure = self.figure(tmp_path, seeds=1)
+        figure = self.make_figure(tmp_path, seeds=1)
         assert "seed" not in figure.note
         panels = figure.panels
         assert set(panels[0].marks[0].low) == {None}

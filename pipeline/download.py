@@ -14,12 +14,12 @@ from emodna.pipeline.files import flush_folder
 #: Hidden folder beside the file, for unfinished downloads.
 UNFINISHED_FOLDER: Final = ".download"
 
-#: Maximum number of tries in a row without new bytes, and the pause in s after the first; each pause is twice the last.
+#: Maximum number of tries in a row without new bytes, and the pause in s after the first; each further pause doubles.
 _TRIES: Final = 5
 _PAUSE: Final = 1.0
 #: Timeouts in s for a connection and for the next bytes.
 _TIMEOUT: Final = (20.0, 30.0)
-#: Bytes that are written at a time; at most these are lost in an interruption.
+#: Number of bytes written at a time; an interruption loses at most these.
 _CHUNK: Final = 1 << 14
 #: Statuses below 500 that are tried again. 416: the downloaded part does not belong to this file.
 _RETRIED_STATUSES: Final = (408, 416, 425, 429)
@@ -49,9 +49,9 @@ def fetch(
 ) -> Path:
     """Download a file into a folder, unless it is there, and return its path.
 
-    An interrupted download is kept and continued. The file gets its name once its checksum is verified.
-    `on_progress` is called with the number of bytes so far, `on_message` with a line about a wait or a failed try. An
-    error names the `homepage` if the server no longer has the file.
+    An interrupted download is kept and continued. The file gets its name after its checksum is verified.
+    `on_progress` gets the number of bytes so far, `on_message` a line about each wait or failed try. The error names
+    the `homepage` if the server no longer has the file.
 
     Raises `DownloadError`: the download failed, or the folder holds another file of this name.
     """
@@ -66,11 +66,11 @@ def fetch(
         hidden.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(hidden / "lock")  # the kernel frees it if this process dies
         try:
-            held = lock.acquire(timeout=0)
+            held_lock = lock.acquire(timeout=0)
         except filelock.Timeout:
             on_message(f"waiting for another process that downloads {file}")
-            held = lock.acquire()
-        with held:
+            held_lock = lock.acquire()
+        with held_lock:
             if not _is_downloaded(download, file):
                 _check_space(download, part)
                 _download_rest(download, part, on_progress, on_message, homepage)
@@ -86,7 +86,6 @@ def fetch(
 
 
 def _check_space(download: Download, part: Path) -> None:
-    """Raise a `DownloadError` if the disk has too little space."""
     missing = download.bytes - (part.stat().st_size if part.exists() else 0)
     free = shutil.disk_usage(part.parent).free
     if missing > free:
@@ -96,13 +95,13 @@ def _check_space(download: Download, part: Path) -> None:
 
 
 def _is_downloaded(download: Download, file: Path) -> bool:
-    """Return True if the published file is in place. Raises `DownloadError`: another file is."""
+    """Return True if the published file is in place. Raises `DownloadError`: another file has its name."""
     if not file.exists():
         return False
     if not _is_published(download, file):
-        # Do not delete it: it may be another edition that the user needs.
+        # It may be another edition that the user needs, so it is not deleted.
         problem = f"not the published file {download.url}: its checksum is not {download.checksum}"
-        remedy = Remedy("move it away to download that one, or choose it with {root} to use it as it is")
+        remedy = Remedy("move it away to download the published one, or choose it with {root} to use it")
         raise DownloadError(problem, where=file, remedy=remedy)
     return True
 
@@ -116,7 +115,7 @@ def _is_published(download: Download, file: Path) -> bool:
 def _download_rest(
     download: Download, part: Path, on_progress: Callable[[int], None], on_message: Callable[[str], None], homepage: str
 ) -> None:
-    """Download the missing bytes of a part, with several tries. Does not check its content."""
+    """Download the missing bytes of a part, with several tries. The caller verifies the content."""
     import requests
 
     failures = 0
@@ -126,15 +125,15 @@ def _download_rest(
         try:
             _request_rest(download, part, size, on_progress)
         except requests.RequestException as error:
-            now = part.stat().st_size
-            failures = 1 if now > size else failures + 1
+            size_now = part.stat().st_size
+            failures = 1 if size_now > size else failures + 1
             status = None if error.response is None else error.response.status_code
             if status is not None and status < 500 and status not in _RETRIED_STATUSES:
                 page = f" (homepage: {homepage})" if homepage else ""
                 problem = f"{_describe_cause(error)}{page}"
                 remedy = Remedy("download it by hand, and choose it with {root}")
             elif failures == _TRIES:
-                problem = f"{_describe_cause(error)}, after {now / 1e6:.1f} of {download.bytes / 1e6:.1f} MB"
+                problem = f"{_describe_cause(error)}, after {size_now / 1e6:.1f} of {download.bytes / 1e6:.1f} MB"
                 remedy = Remedy("download again to continue")
             else:
                 pause = _PAUSE * 2 ** (failures - 1)
@@ -148,23 +147,19 @@ def _request_rest(download: Download, part: Path, size: int, on_progress: Callab
     """Request the file from byte `size` on, and append it to the part."""
     import requests
 
-    # A part that is compressed in transfer could not be continued.
+    # A part of a compressed transfer could not be continued.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
-    with (
-        requests.get(download.url, headers=headers, stream=True, timeout=_TIMEOUT) as response,
-        part.open("ab") as file,
-    ):
+    response = requests.get(download.url, headers=headers, stream=True, timeout=_TIMEOUT)
+    with response, part.open("ab") as file:
         if response.status_code == 416:
             file.truncate(0)
         response.raise_for_status()
         total = response.headers.get("Content-Range", response.headers.get("Content-Length", "")).rpartition("/")[2]
-        kind = response.headers.get("Content-Type", "unknown type")
-        if kind.startswith("text/html") or (total.isdecimal() and int(total) != download.bytes):
-            problem = (
-                f"the server sends {kind} of {total or 'unknown'} bytes, but the published file has {download.bytes}"
-            )
-            raise DownloadError(problem, where=download.url, remedy="it may have changed, or need a login")
-        if response.status_code == 200:  # the whole file, whatever the request
+        content_type = response.headers.get("Content-Type", "unknown type")
+        if content_type.startswith("text/html") or (total.isdecimal() and int(total) != download.bytes):
+            problem = f"the server sends {content_type} of {total or 'unknown'} bytes instead of {download.bytes}"
+            raise DownloadError(problem, where=download.url, remedy="the file may have changed, or need a login")
+        if response.status_code == 200:  # the whole file, not the requested range
             file.truncate(0)
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {size}-"):
             file.truncate(0)

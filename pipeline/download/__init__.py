@@ -1,5 +1,0 @@
-"""Download published corpora."""
-
-from emodna.pipeline.download.corpora import Download, fetch
-
-__all__ = ["Download", "fetch"]
