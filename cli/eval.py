@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.common import open_store
 from emodna.cli.options import FILE, FOLDER, PATH, Command, cache_option, common_options, config_option, device_option
 from emodna.pipeline.errors import EmodnaError
 
@@ -103,7 +102,7 @@ def _open_store(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
     from emodna.pipeline.store.layout import STORE_JSON
 
     own = cache / corpus / run.model.features.name
-    store = open_store(cache, str(own) if (own / STORE_JSON).exists() else corpus)
+    store = common.open_store(cache, str(own) if (own / STORE_JSON).exists() else corpus)
     run.check_features(store)
     return store
 
