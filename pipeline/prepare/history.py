@@ -26,10 +26,10 @@ _SEGMENTATION: Final = b"segmentation"
 
 
 class History:
-    """The utterances of a store that are committed, or that an interrupted preparation finished.
+    """The reusable utterances of a store: committed ones, and those that an interrupted preparation finished.
 
-    The store may be new. Utterances of another segmentation, and file times under another root, are ignored. `rehash` ignores all earlier
-    hashes, of the audio and of the shards.
+    The store may be new. Utterances of another segmentation, and file times under another root, are ignored. `rehash`
+    ignores all earlier hashes, of the audio and of the shards.
 
     Raises ForeignStoreError if the folder holds a store of another corpus or configuration.
     """
