@@ -51,7 +51,7 @@ class Caam(Method):
     """
 
     name = "caam"
-    summary = "capsule network whose code gives an adversary no way to disagree on the target only (CTL-MTNet)"
+    summary = "capsule network on which an adversary cannot disagree on the target only (CTL-MTNet)"
     reference = "Wen et al. 2022, IJCAI, arXiv 2207.10644"
     defaults = CaamConfig(reversal_schedule="steps")
     min_dim = MIN_SIZE

@@ -45,8 +45,8 @@ class Mdd(AlignmentMethod):
         """Return the margin disparity. It has no gradient to the classifier, and a reversed one to the features."""
         weight = reversal_weight(self.config, self.progress(step), step)
         adversary = DomainPair(*(self.adversary(reverse_gradient(each, weight)) for each in features))
-        in_order = logits.source, adversary.source, logits.target, adversary.target
-        disparity = margin_disparity(*in_order, margin=self.config.margin)
+        four_logits = logits.source, adversary.source, logits.target, adversary.target
+        disparity = margin_disparity(*four_logits, margin=self.config.margin)
         self._monitored_agreement = {
             "agreeing_source": agreement_share(logits.source, adversary.source),
             "agreeing_target": agreement_share(logits.target, adversary.target),

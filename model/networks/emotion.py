@@ -147,7 +147,7 @@ class EmotionNetwork(EmotionClassifier):
         dropout: float,
         tcn_blocks: int,
         tcn_kernel: int,
-        pooling: Pooling,
+        pooling: Pooling = "mean",
     ) -> None:
         super().__init__()
         self.pooling = pooling

@@ -41,7 +41,7 @@ def commit(
     shards: NDArray[np.int64],
     rejections: Sequence[tuple[str, str]],
 ) -> None:
-    """Write the tables, make them and the shards the content of the store if anything changed, and delete leftovers.
+    """Write the tables, commit them with the shards if anything changed, and delete leftovers.
 
     `utterances` holds the utterances in the shards on disk, sorted by (shard, id): columns of `layout.JOURNAL_SCHEMA`.
     `shards` (n,) holds the shard number of each. `rejections` holds path and reason.

@@ -26,10 +26,10 @@ _SEGMENTATION: Final = b"segmentation"
 
 
 class History:
-    """All utterances in a store, possibly a new one, that are committed or finished by an interrupted preparation.
+    """The reusable utterances of a store: committed ones, and those that an interrupted preparation finished.
 
-    Utterances of another segmentation, and file times under another root, are ignored. `rehash` ignores all earlier
-    hashes, of the audio and of the shards.
+    The store may be new. Utterances of another segmentation, and file times under another root, are ignored. `rehash`
+    ignores all earlier hashes, of the audio and of the shards.
 
     Raises ForeignStoreError if the folder holds a store of another corpus or configuration.
     """
@@ -39,7 +39,6 @@ class History:
         self.store = store
         self.snapshot: Snapshot | None = None
         self.damage: str | None = None
-        """Damage of the existing store."""
         self.has_other_segmentation = False
         """True if the existing store has another segmentation."""
         sources = [layout.JOURNAL_SCHEMA.empty_table()]

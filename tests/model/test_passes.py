@@ -17,7 +17,7 @@ SEPARATE = pytest.mark.parametrize("mode", ["separate", "source"])
 
 def network(dropout: float = 0.0) -> EmotionNetwork:
     torch.manual_seed(0)
-    return EmotionNetwork(6, classes=2, channels=8, dropout=dropout, tcn_blocks=2, tcn_kernel=2, pooling="mean").train()
+    return EmotionNetwork(6, classes=2, channels=8, dropout=dropout, tcn_blocks=2, tcn_kernel=2).train()
 
 
 def pass_pair(model: EmotionNetwork, source: LabelledBatch, target: Batch, mode: Any) -> tuple[Tensor, Tensor]:
