@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.common import open_store
 from emodna.cli.options import FILE, FOLDER, PATH, Command, cache_option, common_options, config_option, device_option
 from emodna.pipeline.errors import EmodnaError
 
@@ -37,9 +36,7 @@ _SEEN: Final = {
 )
 @click.argument("run", type=PATH)
 @click.option("--corpus", "corpora", multiple=True, required=True, help="Corpus name or store path; repeatable.")
-@click.option(
-    "--resamples", type=click.IntRange(min=100), default=10_000, help="Bootstrap resamples for the intervals."
-)
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Number of bootstrap resamples.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @click.option("--out", type=FOLDER, help="Folder for evaluation-<corpus>.json and predictions-<corpus>.parquet.")
 @click.option("--png", type=FILE, help="Draw the reliability curves to this PNG file.")
@@ -103,7 +100,7 @@ def _open_store(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
     from emodna.pipeline.store.layout import STORE_JSON
 
     own = cache / corpus / run.model.features.name
-    store = open_store(cache, str(own) if (own / STORE_JSON).exists() else corpus)
+    store = common.open_store(cache, str(own) if (own / STORE_JSON).exists() else corpus)
     run.check_features(store)
     return store
 

@@ -133,5 +133,4 @@ def _format_term(name: str, value: float) -> str:
 
 
 def _format_number(value: float) -> str:
-    """Return a number with at least two significant digits."""
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"

@@ -17,8 +17,7 @@ from emodna.pipeline.emotions import TASKS
 
 _DEFAULT: Final = Path("runs")
 _SORTS: Final = ("name", "date", "uar", "war", "f1", "macro_f1", "size")
-#: `Column.rank` of the scores.
-_RANKS: Final = {"uar": 0, "war": 2, "f1": 5, "macro_f1": 6}
+_SCORE_RANKS: Final = {"uar": 0, "war": 2, "f1": 5, "macro_f1": 6}
 
 
 @click.group(cls=Group, examples=("emodna-runs ls --sort uar", "emodna-runs show runs/first"))
@@ -38,7 +37,7 @@ def runs() -> None:
 @click.option("--tgt", metavar="CORPUS", help="Only runs with this target.")
 @click.option("--task", type=click.Choice(TASKS), help="Only runs of this task.")
 @click.option("--method", metavar="NAME", help="Only runs of this method.")
-@click.option("--sort", type=click.Choice(_SORTS), default="name", help="Sort key; latest, best or largest runs first.")
+@click.option("--sort", type=click.Choice(_SORTS), default="name", help="Sort key; latest, best or largest first.")
 @common_options
 def list_runs(folders: tuple[Path, ...], src: str | None, sort: str, as_json: bool, **filters: str | None) -> None:
     """List runs with their scores.
@@ -83,7 +82,7 @@ def _print_runs(found: Sequence[Run]) -> None:
             Column("method", [table.make_text(run.label or "-") for run in found]),
             Column("seed", [table.make_text(table.format_value(run.identity["seed"])) for run in found], 4, right=True),
             Column("state", [table.format_state(run) for run in found], 1),
-            *table.make_score_columns(found, _RANKS),
+            *table.make_score_columns(found, _SCORE_RANKS),
             Column("best constants", [table.format_best_constants(run) for run in found], 7, right=True),
             Column("age", [table.make_text(table.format_age(run)) for run in found], 8, right=True),
             Column("MB", [table.make_text(f"{run.bytes / 1e6:.1f}") for run in found], 9, right=True),

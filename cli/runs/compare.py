@@ -44,32 +44,22 @@ def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     found = [open_run(run) for run in runs]
     differences, seeds, pairs = find_differences(found), summarise_seeds(found), compare_pairs(found)
     if as_json:
-        common.print_json(_make_document(found, differences, seeds, pairs))
+        rows = [table.describe_run(run) for run in found]
+        paths = [row["run"] for row in rows]
+        document: dict[str, Any] = {"runs": rows, "differs": differences}
+        document["seeds"] = [{**asdict(each), "runs": [paths[index] for index in each.runs]} for each in seeds]
+        document["pairs"] = [{"a": paths[a], "b": paths[b], **asdict(each)} for (a, b), each in pairs.items()]
+        common.print_json(document)
         return
     _print_scores(found)
     _print_differences(found, differences)
-    _print_seeds(seeds)
+    if seeds:
+        _print_seeds(seeds)
     _print_pairs(pairs)
 
 
-def _make_document(
-    runs: Sequence[Run],
-    differences: Mapping[str, list[Any]],
-    seeds: "Sequence[SeedSummary]",
-    pairs: "Mapping[tuple[int, int], RunPair]",
-) -> dict[str, Any]:
-    rows = [table.describe_run(run) for run in runs]
-    paths = [row["run"] for row in rows]
-    return {
-        "runs": rows,
-        "differs": differences,
-        "seeds": [{**asdict(each), "runs": [paths[index] for index in each.runs]} for each in seeds],
-        "pairs": [{"a": paths[a], "b": paths[b], **asdict(each)} for (a, b), each in pairs.items()],
-    }
-
-
 def _make_name(index: int) -> str:
-    """Return the name of a run by its index: A, B, ..., Z, A1, B1, ..."""
+    """Return the name of a run by its index: A, ..., Z, A1, ..."""
     turn, letter = divmod(index, len(ascii_uppercase))
     return f"{ascii_uppercase[letter]}{turn or ''}"
 
@@ -103,8 +93,6 @@ def _print_differences(runs: Sequence[Run], differences: Mapping[str, list[Any]]
 
 
 def _print_seeds(seeds: "Sequence[SeedSummary]") -> None:
-    if not seeds:
-        return
     scores = [
         Column(heading, [Text(f"{each.mean[key]:.1f} \u00b1 {each.std[key]:.1f}") for each in seeds], right=True)
         for key, heading in SCORE_NAMES.items()

@@ -55,7 +55,13 @@ def split_into_folds(store: FeatureStore, task: str, count: int, seed: int) -> F
     if known < count or max(np.bincount(labels[rows])) < count:
         problem = f"only {known} speakers have {task} labels" if known < count else f"too few {task} labels"
         raise TrainingError(problem, where=corpus, field="folds", value=count, remedy="use fewer folds, at least 2")
-    parts = _split_utterances(labels[rows], of_labelled, count, derive_seed(seed, f"folds/{corpus}") % _SEEDS)
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
+
+    random_state = derive_seed(seed, f"folds/{corpus}") % _SEEDS
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=random_state)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # the folds are checked below
+        parts = [part for _, part in splitter.split(rows, labels[rows], of_labelled)]
     for part in parts:
         if len(np.unique(np.delete(labels[rows], part))) < 2:
             names = ", ".join(sorted(set(of_labelled[part])))
@@ -79,15 +85,3 @@ def predict_folds(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDA
         rows = np.flatnonzero(folds.of == fold)
         found[rows] = predict_store(fold_model, store, rows=rows)
     return found
-
-
-def _split_utterances(
-    labels: NDArray[np.int8], speakers: NDArray[np.object_], count: int, random_state: int
-) -> list[NDArray[np.int64]]:
-    """Return the positions of the labelled utterances of each fold."""
-    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
-
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=random_state)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")  # the caller checks the folds
-        return [part for _, part in splitter.split(labels, labels, speakers)]

@@ -55,7 +55,7 @@ def find_best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_be
 
 
 def _predict_split(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return labels and predictions of the held-out utterances, which are normalised as in training."""
+    """Return labels and predictions of the held-out utterances, normalised as in training."""
     store = split.store
     utterances = ((store[row], float(store.peak_db[row])) for row in split.held_out.tolist())
     return split.truth, assign_labels(replace(model, framer=framer).probabilities(utterances))

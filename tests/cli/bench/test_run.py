@@ -25,7 +25,7 @@ from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from tests.cli.bench.kill_worker import kill_worker
 from tests.model.bench.builders import write_experiment
 from tests.model.small import CommandResult, assert_one_line_error, run_command
-from tests.pipeline.clusters import Cluster, cluster, wait_until
+from tests.pipeline.clusters import Cluster, start_cluster, wait_until
 
 TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboard": "false", "checkpoint_seconds": 0}
 #: Files of a run that depend neither on interruptions nor on the worker.
@@ -328,7 +328,7 @@ def test_ctrl_c_writes_checkpoints_and_prints_how_to_resume(six_cache: Path, tmp
 
 @pytest.fixture(scope="module")
 def remote_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("cluster") / "running") as remote:
+    with start_cluster(tmp_path_factory.mktemp("cluster") / "running") as remote:
         remote.add_worker(threads=2)
         yield remote
 
