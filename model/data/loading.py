@@ -121,7 +121,7 @@ def prefetch(make: Callable[[int], Result], steps: range, ahead: int) -> Generat
 
 
 class ResidentWindows(Generic[BatchT]):
-    """All windows of a stream on a device, read once; its batches equal the stream's bit for bit."""
+    """The windows of a stream on a device, read once; its batches equal the stream's bit for bit."""
 
     def __init__(self, stream: Stream[BatchT], device: torch.device) -> None:
         self._stream, self._device = stream, device

@@ -17,14 +17,7 @@ from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.data.windows import Framer
 from emodna.model.errors import ConfigError
 from emodna.pipeline.features import MfccSet
-from tests.model.small import (
-    InterruptAt,
-    Interruption,
-    Stores,
-    assert_no_thread_left,
-    assert_same_tensors,
-    fit_small,
-)
+from tests.model.small import InterruptAt, Interruption, Stores, assert_no_thread_left, assert_same_tensors, fit_small
 
 CPU = torch.device("cpu")
 Streams = tuple[SourceStream, TargetStream]
