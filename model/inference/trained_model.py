@@ -1,4 +1,4 @@
-"""Save, load and apply a trained model, with everything that prediction needs in one file."""
+"""Save, load and apply a trained model; its file contains everything that prediction needs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError, Remedy
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 
-#: Windows per batch: larger batches are not faster per window.
+#: Windows per batch; larger batches are not faster per window.
 BATCH: Final = 64
 #: Limits of a window in frames: that of `TrainConfig.frames`, and more than an hour of samples at 16 kHz.
 _MIN_FRAMES: Final = 8
@@ -86,7 +86,6 @@ class TrainedModel:
     def _run_network(
         self, network: Callable[[Tensor, Tensor], Tensor | None], windows: Sequence[Window]
     ) -> Tensor | None:
-        """Return the output (n, width) of a function of the method; None if that returns None."""
         # A single window would be rounded differently: its matrix products would be matrix-vector products.
         features, lengths = zip(*(windows if len(windows) > 1 else [*windows, *windows]), strict=True)
         device = next(self.method.parameters()).device
@@ -150,7 +149,6 @@ class TrainedModel:
 
 
 def _rebuild_framer(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet) -> Framer:
-    """Rebuild the framer of a model; raise a ValueError if the metadata or the tensors are invalid."""
     if metadata["task"] not in TASKS or metadata["padding"] not in PADDINGS:
         raise ValueError("its task or its padding is unknown")
     if type(metadata["frames"]) is not int or not _MIN_FRAMES <= metadata["frames"] <= _MAX_FRAMES:

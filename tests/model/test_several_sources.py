@@ -84,10 +84,14 @@ class TestRuns:
     def test_a_resumed_run_equals_an_uninterrupted_one(
         self, normalisation: str, source: FeatureStore, target: FeatureStore, third: FeatureStore, tmp_path: Path
     ) -> None:
-        asked: dict[str, Any] = {"settings": {**EVERY_STEP, "normalisation": normalisation}, "resume": True, "steps": 3}
-        fit_small([source, third], target, tmp_path / "whole", **asked)
+        options: dict[str, Any] = {
+            "settings": {**EVERY_STEP, "normalisation": normalisation},
+            "resume": True,
+            "steps": 3,
+        }
+        fit_small([source, third], target, tmp_path / "whole", **options)
         with pytest.raises(Interruption):
-            fit_small([source, third], target, tmp_path / "run", callback=InterruptAt(2), **asked)
-        fit_small([third, source], target, tmp_path / "run", **asked)
+            fit_small([source, third], target, tmp_path / "run", callback=InterruptAt(2), **options)
+        fit_small([third, source], target, tmp_path / "run", **options)
         assert read_model(tmp_path / "run") == read_model(tmp_path / "whole")
         TrainedModel.load(tmp_path / "run" / "model.safetensors", torch.device("cpu"))

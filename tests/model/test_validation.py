@@ -82,8 +82,7 @@ class TestUtterances:
         self, source: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         emotions = read_emotions(source)
-        for path in list(emotions)[::3]:
-            emotions[path] = ""
+        emotions |= dict.fromkeys(list(emotions)[::3], "")
         store = make_manifest_store(roots["ravdess"], emotions, tmp_path)
         assert_valid(split(store, "arousal", 0.2, 0), store, "arousal")
 
