@@ -26,7 +26,6 @@ class RunCorpus:
     name: str
     feature_set: str
     fingerprint: str
-    """Fingerprint of the store."""
     licence: str
     citation: str
     utterances: int

@@ -15,6 +15,7 @@ from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
 BatchT = TypeVar("BatchT", bound=Batch, covariant=True)
+Labels = NDArray[np.int8]
 
 
 class Sampler:
@@ -67,16 +68,16 @@ class CorpusSubset:
     windows: CorpusWindows
     rows: NDArray[np.int64]
     """(n,) rows in the store."""
-    labels: NDArray[np.int8] | None = None
+    labels: Labels | None = None
     """(n,) labels of the rows, for a labelled stream."""
 
     @classmethod
-    def of_all(cls, windows: CorpusWindows, labels: NDArray[np.int8] | None = None) -> Self:
+    def of_all(cls, windows: CorpusWindows, labels: Labels | None = None) -> Self:
         """Return all utterances of a corpus, with their labels (n,) if given."""
         return cls(windows, np.arange(len(windows.store)), labels)
 
     @classmethod
-    def of_labelled(cls, windows: CorpusWindows, labels: NDArray[np.int8]) -> Self:
+    def of_labelled(cls, windows: CorpusWindows, labels: Labels) -> Self:
         """Return the utterances whose label is not -1, given the labels (n,) of all utterances of the store."""
         rows = np.flatnonzero(labels >= 0)
         return cls(windows, rows, labels[rows])
@@ -143,7 +144,7 @@ class Stream(Generic[BatchT]):
 
     def _locate(
         self, numbers: NDArray[np.int64]
-    ) -> Iterator[tuple[CorpusSubset, NDArray[np.int64], NDArray[np.int64], NDArray[np.int8] | None]]:
+    ) -> Iterator[tuple[CorpusSubset, NDArray[np.int64], NDArray[np.int64], Labels | None]]:
         """Yield each corpus that has some of the utterances, with their places in `numbers`, rows and labels."""
         corpus_numbers = np.searchsorted(self._ends, numbers, side="right")
         for number, corpus in enumerate(self._corpora):
@@ -169,7 +170,7 @@ class LabelledTargetStream(Stream[LabelledBatch]):
     batch_type = LabelledBatch
     _corpus = TARGET
 
-    def __init__(self, windows: CorpusWindows, labels: NDArray[np.int8], *, batch_size: int, seed: int) -> None:
+    def __init__(self, windows: CorpusWindows, labels: Labels, *, batch_size: int, seed: int) -> None:
         super().__init__([CorpusSubset.of_all(windows, labels)], [derive_seed(seed, "target sampler")], batch_size)
 
 
@@ -183,9 +184,7 @@ class FoldStream(Stream[LabelledBatch]):
     batch_type = LabelledBatch
     _corpus = TARGET
 
-    def __init__(
-        self, windows: CorpusWindows, labels: Sequence[NDArray[np.int8]], *, batch_size: int, seed: int
-    ) -> None:
+    def __init__(self, windows: CorpusWindows, labels: Sequence[Labels], *, batch_size: int, seed: int) -> None:
         seeds = [derive_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
         super().__init__([CorpusSubset.of_labelled(windows, each) for each in labels], seeds, len(labels) * batch_size)
 
@@ -196,9 +195,7 @@ class SourceStream(Stream[LabelledBatch]):
     batch_type = LabelledBatch
     _corpus = SOURCE
 
-    def __init__(
-        self, corpora: Sequence[tuple[CorpusWindows, NDArray[np.int8]]], *, batch_size: int, seed: int
-    ) -> None:
+    def __init__(self, corpora: Sequence[tuple[CorpusWindows, Labels]], *, batch_size: int, seed: int) -> None:
         seeds = [derive_seed(seed, f"source sampler/{each.store.snapshot.corpus}") for each, _ in corpora]
         super().__init__([CorpusSubset.of_labelled(windows, labels) for windows, labels in corpora], seeds, batch_size)
 

@@ -107,7 +107,7 @@ def _prepare_inputs(
         return list(islice(pending, _CHUNK))
 
     def start(recording: Input) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
-        pending = _prepare_input(recording, models, windows)
+        pending = _prepare(recording, models, windows)
         return pool.submit(lambda: (take_chunk(pending), pending))
 
     for first_chunk, pending in _submit_ahead(inputs, start, 2 * threads + 2):
@@ -129,10 +129,8 @@ def _classify_batches(
 
     def classify(batch: list[_PendingPrediction]) -> list[tuple[Input, Prediction]]:
         predictions = [each.prediction for each in batch]
-        for number, model in enumerate(models):
-            windows = {
-                i: each.window for i, each in enumerate(batch) if each.window and each.prediction.model == number
-            }
+        for index, model in enumerate(models):
+            windows = {i: each.window for i, each in enumerate(batch) if each.window and each.prediction.model == index}
             if windows:
                 with lock:
                     probabilities = model.classify(list(windows.values())).tolist()
@@ -155,9 +153,7 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
         yield pending.popleft().result()
 
 
-def _prepare_input(
-    recording: Input, models: Sequence[TrainedModel], windows: Windows | None
-) -> Iterator[_PendingPrediction]:
+def _prepare(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_PendingPrediction]:
     """Yield the pending predictions of a recording: by channel, then window, then model."""
     for channel in dict.fromkeys(model.features.channel for model in models):
         users = {number: model for number, model in enumerate(models) if model.features.channel == channel}

@@ -62,7 +62,7 @@ class TrainedModel:
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
-        logits = self._run_network(self.method.predict, windows)
+        logits = self._run(self.method.predict, windows)
         if logits is None or logits.shape[1] != CLASSES:
             raise TrainingError("predict() must return two logits per window", where=f"method {self.method.name}")
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
@@ -72,7 +72,7 @@ class TrainedModel:
         """Return the emotion features (n, width), None if there are none; raise a TrainingError if not finite."""
         parts = []
         for windows in self._batches(utterances):
-            features = self._run_network(self.method.embed, windows)
+            features = self._run(self.method.embed, windows)
             if features is None:
                 return None
             parts.append(features.float().cpu().numpy())
@@ -83,9 +83,7 @@ class TrainedModel:
         return iter(lambda: list(islice(windows, BATCH)), [])
 
     @torch.inference_mode()
-    def _run_network(
-        self, network: Callable[[Tensor, Tensor], Tensor | None], windows: Sequence[Window]
-    ) -> Tensor | None:
+    def _run(self, network: Callable[[Tensor, Tensor], Tensor | None], windows: Sequence[Window]) -> Tensor | None:
         # A single window would be rounded differently: its matrix products would be matrix-vector products.
         features, lengths = zip(*(windows if len(windows) > 1 else [*windows, *windows]), strict=True)
         device = next(self.method.parameters()).device

@@ -46,16 +46,14 @@ class Windows:
         return spans
 
 
-def cut(
-    blocks: Iterable[NDArray[np.float32]], spans: Sequence[Span], sample_rate: int
-) -> Iterator[NDArray[np.float32]]:
+def cut(blocks: Iterable[NDArray[np.float32]], spans: Sequence[Span], rate: int) -> Iterator[NDArray[np.float32]]:
     """Yield the samples of each span, in order, from a signal in blocks (n,), with little memory.
 
     The last span gets all remaining samples, because resampling may round the length up.
     """
     stream, buffer, offset = iter(blocks), np.empty(0, np.float32), 0
     for number, (start, end) in enumerate(spans):
-        first, stop = time_to_sample(start, sample_rate), time_to_sample(end, sample_rate)
+        first, stop = time_to_sample(start, rate), time_to_sample(end, rate)
         parts, length = [buffer], len(buffer)
         while (number == len(spans) - 1 or offset + length < stop) and (block := next(stream, None)) is not None:
             parts.append(block)

@@ -26,6 +26,7 @@ _NEVER: Final = (1 << 31) - 1
 _WARM_UP: Final = 3
 
 Losses = Callable[..., dict[str, Tensor]]
+_Graph = tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]
 
 
 def keep_freed_memory() -> None:
@@ -78,7 +79,7 @@ class CapturedUpdate:
     ) -> None:
         self._update, self._undo_steps = update, undo_steps
         self._inputs: tuple[LabelledBatch, Batch] | None = None
-        self._graphs: dict[str, tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
+        self._graphs: dict[str, _Graph] = {}
 
     def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
         """Take a step in a phase; return its terms and total. Raise a TrainingError if it cannot be captured."""
@@ -94,9 +95,7 @@ class CapturedUpdate:
         graph.replay()
         return terms
 
-    def _capture(
-        self, source: LabelledBatch, target: Batch, phase: Phase
-    ) -> tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]:
+    def _capture(self, source: LabelledBatch, target: Batch, phase: Phase) -> _Graph:
         graph = torch.cuda.CUDAGraph()
         side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side_stream.wait_stream(torch.cuda.current_stream())

@@ -74,9 +74,7 @@ def test_a_step_does_not_wait_for_the_device(kind: type[Method]) -> None:
 
 @pytest.mark.parametrize("cuda_graph", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_deterministic_runs_are_equal_even_after_a_resume(
-    method: str, cuda_graph: bool, pair: Stores, tmp_path: Path
-) -> None:
+def test_deterministic_resumed_runs_are_equal(method: str, cuda_graph: bool, pair: Stores, tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "method": method,
         "steps": 7,

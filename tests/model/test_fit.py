@@ -179,7 +179,7 @@ class TestResume:
         assert read_results(tmp_path / "run") == read_results(whole("emo-dna"))
 
     @pytest.mark.slow  # test_checkpoint.py tests in the quick suite that writing is atomic
-    def test_a_run_survives_a_kill_during_a_checkpoint(
+    def test_a_run_survives_a_kill_while_saving(
         self, whole: Callable[[str], Path], pair: Stores, tmp_path: Path
     ) -> None:
         script = """
@@ -232,9 +232,7 @@ fit(request, Callback())
         assert fit_small(*pair, tmp_path / "run", steps=1, resume=True) == result
         assert read_files(tmp_path / "run") == before
 
-    def test_a_resume_with_a_changed_store_is_an_error(
-        self, pair: Stores, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
+    def test_a_changed_store_prevents_a_resume(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
         source, target = pair
         first, changed = read_emotions(target), read_emotions(target)
         changed[next(iter(changed))] = "boredom" if changed[next(iter(changed))] != "boredom" else "anger"
@@ -346,9 +344,7 @@ class TestLabels:
         assert {score for constant in result["constant"].values() for score in constant.values()} == {None}
         assert len(pq.read_table(tmp_path / "run" / "predictions.parquet")) == len(store)
 
-    def test_unlabelled_source_utterances_are_counted(
-        self, pair: Stores, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
+    def test_unlabelled_utterances_are_counted(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
         emotions = read_emotions(pair[0])
         emotions |= dict.fromkeys(list(emotions)[:5], "")
         store = make_manifest_store(roots["ravdess"], emotions, tmp_path)
@@ -406,9 +402,7 @@ class TestErrors:
             fit_small(pair[0], again, tmp_path / "run")
         assert (raised.value.field, raised.value.value) == ("target", "other")
 
-    def test_stores_of_different_features_are_an_error(
-        self, pair: Stores, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
+    def test_different_features_are_an_error(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
         features = make_feature_set("mfcc40", fixed_samples=22050)
         other = prepare_store("emodb", roots["emodb"], tmp_path / "cache", features)
         with pytest.raises(ConfigError) as raised:

@@ -52,9 +52,7 @@ class TestSilencePadding:
     @pytest.mark.parametrize("level", [0.9, 1e-2, 1e-4])
     @pytest.mark.parametrize("frames", [80, 81, 188])
     @pytest.mark.parametrize("spectral", [MFCC, MfccSet(n_mfcc=39), LogMelSet()], ids=lambda each: each.title)
-    def test_silence_padding_equals_zeros_around_the_waveform(
-        self, spectral: LogMelSet, level: float, frames: int
-    ) -> None:
+    def test_silence_padding_equals_zeros_around_speech(self, spectral: LogMelSet, level: float, frames: int) -> None:
         samples = make_speech(1.3, level)
         features, peak_db = spectral.extract(samples)
         before = (frames - len(features)) // 2

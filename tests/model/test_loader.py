@@ -142,7 +142,7 @@ class TestResidents:
         assert choose_resident_streams("on", both, 1, CPU) == list(both)
         assert choose_resident_streams("off", both, 10**6, CPU) == []
 
-    def test_windows_that_do_not_fit_are_an_error(
+    def test_too_large_windows_are_an_error(
         self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(loading, "_measure_memory", lambda _: (10**5, 10**5))

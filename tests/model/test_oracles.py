@@ -225,9 +225,7 @@ class TestFolds:
         count=st.integers(2, 5),
         seed=st.integers(0, 2**40),
     )
-    def test_the_utterances_of_a_speaker_are_in_one_fold(
-        self, utterances: list[tuple[int, int]], count: int, seed: int
-    ) -> None:
+    def test_each_speaker_is_in_one_fold(self, utterances: list[tuple[int, int]], count: int, seed: int) -> None:
         labels = [label for label, _ in utterances]
         speakers = [f"s{speaker}" if label >= 0 or speaker else None for label, speaker in utterances]
         try:
@@ -273,9 +271,7 @@ class TestUpperBoundRun:
         assert sorted(map(tuple, config["folds"])) == [("03",), ("08",)]
         assert config["remarks"] == ["the target has 2 speakers, so there are 2 folds, not 4"]
 
-    def test_each_utterance_is_predicted_by_the_network_without_its_speaker(
-        self, bound: Path, target: FeatureStore
-    ) -> None:
+    def test_each_speaker_is_predicted_by_the_other_network(self, bound: Path, target: FeatureStore) -> None:
         model = TrainedModel.load(bound)
         assert isinstance(model.method, UpperBound)
         folds = json.loads((bound / "config.json").read_text())["folds"]
@@ -326,9 +322,7 @@ class TestUpperBoundRun:
             assert raised.value.field == field
         assert not (tmp_path / "run").exists()
 
-    def test_other_folds_at_a_resume_are_an_error(
-        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
+    def test_changed_folds_prevent_a_resume(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
         options: dict[str, Any] = {"method": "upper-bound", "settings": {"checkpoint_seconds": "0"}}
         with pytest.raises(Interruption):
             fit_small(source, target, tmp_path / "run", callback=InterruptAt(3), **options)
@@ -346,9 +340,7 @@ def select_fold(model: TrainedModel, fold: int) -> TrainedModel:
 
 
 class TestCards:
-    def test_the_card_of_an_oracle_says_so(
-        self, bound: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
+    def test_oracle_cards_say_so(self, bound: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
         fit_small(source, target, tmp_path / "run", steps=1, settings={"threshold": "oracle-labels"})
         for run, method in ((bound, "upper-bound"), (tmp_path / "run", "emo-dna")):
             text = render_card(RunFolder(run))

@@ -47,9 +47,7 @@ class TestBatches:
         owners = [next(n for n, store in enumerate(stores) if each in store.ids) for each in ids]
         assert owners == [(first * batch_size + place) % 3 for place in range(4 * batch_size)]
 
-    def test_the_order_of_a_source_does_not_depend_on_the_others(
-        self, source: FeatureStore, third: FeatureStore
-    ) -> None:
+    def test_the_order_of_a_source_ignores_the_others(self, source: FeatureStore, third: FeatureStore) -> None:
         ids = [each for step in range(4) for each in stream(source, third).ids(step)]
         assert ids[::2] == [each for step in range(2) for each in stream(source).ids(step)]
 
