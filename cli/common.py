@@ -28,13 +28,11 @@ if TYPE_CHECKING:
 
 
 class _Console(Console):
-    """rich's console, but `run` handles a closed pipe."""
-
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+        raise BrokenPipeError  # `run` handles it
 
 
-#: Standard output, for results, and standard error, for progress and logs.
+#: Standard output for results, standard error for progress and logs.
 out = _Console(highlight=False, soft_wrap=True, emoji=False)
 err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
@@ -44,7 +42,7 @@ def escape(text: object) -> str:
     return markup.escape(escape_controls(text))
 
 
-#: First characters of cells that a spreadsheet treats as a formula.
+#: First characters of formulas in spreadsheets.
 _FORMULA: Final = ("=", "+", "-", "@")
 
 
@@ -54,7 +52,7 @@ def escape_controls(text: object) -> str:
 
 
 def to_csv_cell(value: object) -> object:
-    """Return a cell of CSV: unprintable characters are escaped, and text like a formula begins with an apostrophe."""
+    """Return a CSV cell: unprintable characters are escaped, and text like a formula gets a leading apostrophe."""
     if value is None or isinstance(value, int | float):
         return value
     text = escape_controls(value)
@@ -70,7 +68,7 @@ def print_json(document: object) -> None:
 
 
 def format_json(document: object) -> str:
-    """Return a document as JSON text; values of unknown types, such as dates of a user's table, become strings."""
+    """Return a document as JSON text. Values of other types, such as dates of a user's table, become strings."""
     return json.dumps(_replace_nonfinite(document), indent=2, allow_nan=False, default=str)
 
 
@@ -84,12 +82,12 @@ def _replace_nonfinite(value: object) -> object:
 
 
 def print_fields(values: Mapping[str, object]) -> None:
-    """Print one line per value, unwrapped: "-" for None, a dict as counts, a list joined by semicolons."""
+    """Print one line per value: "-" for None, a dict as counts, a list joined by semicolons."""
     width = max(map(len, values))
     for name, value in values.items():
         match value:
             case dict():
-                value = ", ".join(f"{count} {counted}" for counted, count in value.items()) or None
+                value = ", ".join(f"{count} {key}" for key, count in value.items()) or None
             case list():
                 value = "; ".join(map(str, value)) or None
         out.print(f"[bold]{escape(name):{width}}[/bold]  {'-' if value is None else escape(value)}")
@@ -113,14 +111,14 @@ def detail(text: str) -> None:
 
 
 def print_error(error: Exception | str) -> None:
-    """Print an error as one line on standard error, in the words of the running command."""
+    """Print an error as one line on standard error. An `EmodnaError` names options of the running command."""
     err.print(f"[red]error:[/red] {escape(word_error(error) if isinstance(error, EmodnaError) else error)}")
 
 
 def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     """Run a command as a program and exit: 1 after an error, 2 after a usage error, 130 after Ctrl-C.
 
-    Errors are printed as one line. `resumable` says how to continue after an interruption.
+    Errors are printed as one line. `resumable` is a hint for the user: how to continue after an interruption.
     """
     _reserve_stdout()
     for stream in (sys.stdout, sys.stderr):
@@ -139,7 +137,7 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
         err.print(f"interrupted; {resumable or 'nothing is lost'}")
         code = 130
     except BrokenPipeError:  # the reader, such as `head`, has ended
-        _abandon_stdout()
+        _discard_stdout()
         code = 0
     except (OSError, MemoryError) as error:
         reason = explain_os_error(error) if isinstance(error, OSError) else "not enough memory: free some"
@@ -148,32 +146,31 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
         code = 1
         try:
             sys.stdout.flush()
-        except OSError:  # it failed before: at exit Python would try again and print its own message
-            _abandon_stdout()
+        except OSError:  # at exit, Python would try again and print its own message
+            _discard_stdout()
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _abandon_stdout() -> None:
-    """Discard what is still to be written on standard output."""
+def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _reserve_stdout() -> None:
-    """Let only Python print on standard output: libsndfile prints its complaints about damaged files there."""
+    """Redirect what C libraries print on standard output to standard error: libsndfile prints messages there."""
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.flush()
-        kept = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+        duplicate = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
         try:
             os.dup2(2, 1)
         except OSError:  # standard error is closed
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), 1)
-        sys.stdout = open(kept, "w", encoding=sys.stdout.encoding)  # noqa: SIM115, PTH123 (open until exit)
+        sys.stdout = open(duplicate, "w", encoding=sys.stdout.encoding)  # noqa: SIM115, PTH123 (open until exit)
 
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Treat the first Ctrl-C as a stop request: the yielded callable then returns True. A second one stops at once."""
+    """Treat the first Ctrl-C as a stop request: the yielded callable then returns True. A second one interrupts."""
     requested = threading.Event()
 
     def request_stop(_signal: int, _frame: object) -> None:
@@ -188,7 +185,7 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def resolve_device(name: str) -> "torch.device":
-    """Return a device by its name; "auto" is CUDA if available, else the CPU. Raise an EmodnaError if unavailable."""
+    """Return the device of a name; "auto" is CUDA if available, else the CPU. Raise an EmodnaError if unavailable."""
     import torch
 
     cards = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
@@ -201,7 +198,7 @@ def resolve_device(name: str) -> "torch.device":
 
 
 def open_store(cache: Path, store: str) -> "FeatureStore":
-    """Open a store by the name of its corpus or by its path. Raise a StoreError if missing, ambiguous or damaged."""
+    """Open the store of a corpus, or at a path. Raise a StoreError if it is missing, ambiguous or damaged."""
     from emodna.pipeline.catalogue import resolve_store
     from emodna.pipeline.store import FeatureStore
 
@@ -211,24 +208,19 @@ def open_store(cache: Path, store: str) -> "FeatureStore":
 
 
 def describe_store(path: Path) -> dict[str, Any]:
-    """Return corpus, feature set and counts of a store; None for values that a damaged store lacks."""
+    """Return corpus, feature set and counts of a store; None for unknown values of a damaged store."""
     from emodna.pipeline.store.snapshot import read_snapshot
 
     summary: dict[str, Any] = {"corpus": path.parent.name, "feature_set": path.name}
     summary |= dict.fromkeys(("utterances", "rejected", "audio_seconds", "bytes", "fingerprint", "created"))
     summary |= {"store": str(path.absolute()), "error": None}
     try:
-        snapshot = read_snapshot(path)
+        found = read_snapshot(path)
     except StoreError as error:
         return summary | {"error": str(error)}
-    return summary | {
-        "utterances": snapshot.counts["utterances"],
-        "rejected": snapshot.counts["rejected"],
-        "audio_seconds": snapshot.counts["seconds"],
-        "bytes": sum(file.size for file in snapshot.files),
-        "fingerprint": snapshot.fingerprint,
-        "created": snapshot.created,
-    }
+    summary |= {name: found.counts[name] for name in ("utterances", "rejected")}
+    summary |= {"audio_seconds": found.counts["seconds"], "bytes": sum(file.size for file in found.files)}
+    return summary | {"fingerprint": found.fingerprint, "created": found.created}
 
 
 def count_cores() -> int:

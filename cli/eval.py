@@ -6,22 +6,21 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.common import open_store
-from emodna.cli.options import Command, cache_option, common_options, config_option, device_option
+from emodna.cli.options import FILE, FOLDER, PATH, Command, cache_option, common_options, config_option, device_option
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
     from emodna.model.inference.finished_run import FinishedRun
     from emodna.pipeline.store import FeatureStore
 
-_TRAINED: Final = "the run was trained on it with its labels; its scores do not show the performance on new audio"
+_TRAINED: Final = "the run was trained on it with its labels; the scores do not show the performance on new audio"
 #: Notes on a corpus that was used in training, by the run's supervision and the corpus's role.
 _SEEN: Final = {
     ("source", "source"): _TRAINED,
-    ("source", "target"): "the run was adapted to it without its labels; its scores are those of emodna-fit",
+    ("source", "target"): "the run was adapted to it without its labels; the scores equal those of emodna-fit",
     ("oracle-labels", "source"): _TRAINED,
     ("oracle-labels", "target"): f"oracle: {_TRAINED}",
-    ("oracle-folds", "source"): "oracle: the run used no label of it",
+    ("oracle-folds", "source"): "oracle: the run used none of its labels",
     ("oracle-folds", "target"): f"oracle: {_TRAINED}; the scores of emodna-fit are cross-validated over its speakers",
 }
 
@@ -35,19 +34,13 @@ _SEEN: Final = {
         "emodna-eval runs/first --corpus iemocap --corpus emodb --out evaluation --png reliability.png",
     ),
 )
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option("--corpus", "corpora", multiple=True, required=True, help="Corpus name or store path; repeatable.")
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Bootstrap resamples of the intervals.")
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Number of bootstrap resamples.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for evaluation-<corpus>.json and predictions-<corpus>.parquet.",
-)
-@click.option(
-    "--png", type=click.Path(path_type=Path, dir_okay=False), help="File for a picture of the reliability curves."
-)
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: chosen by torch]")
+@click.option("--out", type=FOLDER, help="Folder for evaluation-<corpus>.json and predictions-<corpus>.parquet.")
+@click.option("--png", type=FILE, help="Draw the reliability curves to this PNG file.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: chosen by torch]")
 @device_option
 @cache_option
 @config_option
@@ -66,8 +59,8 @@ def evaluate(
 ) -> None:
     """Evaluate the model of a RUN on labelled corpora, preferably ones it was not trained on.
 
-    RUN is a folder of emodna-fit. The scores are printed with 95 % intervals and beside constant predictors, then by
-    emotion, gender and speaker, then the calibration. docs/EVALUATION.md defines every number.
+    RUN is a run folder of emodna-fit. Prints scores with 95 % intervals, next to those of constant predictors; then
+    scores by emotion, gender, language and speaker; then the calibration. docs/EVALUATION.md defines every number.
     """
     import torch
 
@@ -80,10 +73,9 @@ def evaluate(
     if threads is not None:
         torch.set_num_threads(threads)
     finished = FinishedRun.load(run, common.resolve_device(device))
-    stores = [_open_store(finished, cache, corpus) for corpus in corpora]  # all are checked before any is predicted
+    stores = [_open_store(finished, cache, corpus) for corpus in corpora]  # check all before predicting
     names = [store.snapshot.corpus for store in stores]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if out is not None and twice is not None:
+    if out is not None and (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
         raise EmodnaError("given more than once, so --out would overwrite its files", field="corpora", value=twice)
     documents: list[dict[str, Any]] = []
     for store in stores:
@@ -91,9 +83,7 @@ def evaluate(
         with count_progress(f"predicting {name}") as counter:
             advance = counter.begin(len(store))
             document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), advance)
-        document["predictions"] = None
-        if out is not None:
-            document["predictions"] = str(_save(out, document, store, probabilities))
+        document["predictions"] = None if out is None else str(_save(out, document, store, probabilities))
         if document["seen"] is not None:
             common.note(f"{common.escape(name)}: {_SEEN[document['supervision'], document['seen']]}")
         if not as_json:
@@ -106,17 +96,16 @@ def evaluate(
 
 
 def _open_store(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
-    """Open the store of a corpus, of several the one with the model's feature set. Raise an EvaluationError if none."""
+    """Open the store of a corpus with the model's feature set. Raise an EvaluationError if its features differ."""
     from emodna.pipeline.store.layout import STORE_JSON
 
     own = cache / corpus / run.model.features.name
-    store = open_store(cache, str(own) if (own / STORE_JSON).exists() else corpus)
+    store = common.open_store(cache, str(own) if (own / STORE_JSON).exists() else corpus)
     run.check_features(store)
     return store
 
 
 def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilities: Any) -> Path:
-    """Write the files of a corpus; return the path of the predictions."""
     from emodna.model.inference.predictions import write_predictions
     from emodna.model.run_folder import write_json
     from emodna.pipeline.files import make_folder
@@ -130,7 +119,6 @@ def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilit
 
 
 def _draw(documents: list[dict[str, Any]], png: Path) -> None:
-    """Draw the reliability curves of the corpora that have labels."""
     labelled = [document for document in documents if document["labelled"]]
     if not labelled:
         common.note(f"{common.escape(png)}: not drawn, no corpus has labels")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command, common_options, config_option
+from emodna.cli.options import PATH, Command, common_options, config_option
 
 
 @click.command(
@@ -16,21 +16,18 @@ from emodna.cli.options import Command, common_options, config_option
     groups={"Output": "kind out force"},
     examples=("emodna-export runs/first --to onnx --out model.onnx", "emodna-export runs/first --to card"),
 )
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option("--to", "kind", type=click.Choice(["onnx", "card"]), required=True, help="Format to write.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="File to write.  [default: model.onnx or MODEL_CARD.md in the run's folder]",
-)
-@click.option("--force", is_flag=True, help="Replace the file at --out.")
+@click.option("--out", type=PATH, help="File to write.  [default: model.onnx or MODEL_CARD.md in RUN]")
+@click.option("--force", is_flag=True, help="Overwrite the file of --out.")
 @config_option
 @common_options
 def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool) -> None:
-    """Write the model of a RUN (a folder of emodna-fit) as ONNX, or rewrite its model card.
+    """Write the model of a RUN as ONNX, or its model card.
 
-    The input of the ONNX file is the waveform: it computes features, framing and normalisation itself. It is kept only
-    if its predictions agree with the original's. docs/ONNX.md lists inputs, outputs and metadata.
+    RUN is a run folder of emodna-fit. The ONNX model takes the waveform and includes features, framing and
+    normalisation. The file is written only if its predictions agree with those of the original model. docs/ONNX.md
+    lists inputs, outputs and metadata.
     """
     from emodna.model.run_folder import RunFolder
 
@@ -40,23 +37,23 @@ def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool) -
     if kind == "onnx":
         from emodna.model.inference.onnx_export import export_onnx
 
-        common.detail("writing the model as ONNX takes a few seconds")
+        common.detail("writing the ONNX model takes a few seconds")
         exported = export_onnx(folder, place, force=force)
         for name, value in exported.metadata.items():
             common.detail(f"{name}: {common.escape(value)}")
         document = asdict(exported)
         text = (
-            f"{exported.bytes / 1e6:.2f} MB, within {exported.difference:.0e} of the original's probabilities"
-            f" ({exported.compared} waveforms compared)"
+            f"{exported.bytes / 1e6:.2f} MB; probabilities of {exported.compared} waveforms differ from the original's"
         )
+        text += f" by at most {exported.difference:.0e}"
     else:
         from emodna.model.runs.card import export_card
 
         document = {"bytes": export_card(folder, place, force=force)}
         text = f"{document['bytes']} bytes"
     if as_json:
-        head = {"run": str(run.absolute()), "to": kind, "out": str(place.absolute()), **document}
-        common.print_json({**head, "wall_seconds": time.perf_counter() - began})
+        head = {"run": str(run.absolute()), "to": kind, "out": str(place.absolute())}
+        common.print_json({**head, **document, "wall_seconds": time.perf_counter() - began})
     else:
         common.out.print(f"{common.escape(place)}: {text}")
 

@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from emodna.cli import common
-from emodna.cli.options import (
-    Command,
-    FeatureSetOption,
-    cache_option,
-    common_options,
-    config_option,
-    device_option,
-    parse_settings,
-)
+from emodna.cli import common, options
+from emodna.cli.options import FOLDER, Command, FeatureSetOption
 from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError, PluginError
@@ -26,13 +18,15 @@ if TYPE_CHECKING:
 
 #: Remarks on the scores of a run that used the target's labels, by its supervision.
 _ORACLES: Final = {
-    "oracle-labels": "oracle: trained with the labels of the scored utterances; a bound, not a method",
-    "oracle-folds": "oracle: trained with the target's labels, cross-validated over speakers; a bound, not a method",
+    "oracle-labels": "oracle: trained with the labels of the scored utterances; an upper bound, not a method",
+    "oracle-folds": "oracle: trained with target labels, cross-validated over speakers; an upper bound, not a method",
 }
-#: Greatest width of the list of methods, in columns.
+#: `LAST` and the criteria, here because their module is slow to import.
+_SELECTIONS: Final = ("last", "source-accuracy", "entropy", "information-maximisation", "snd", "pseudo-label-agreement")
+#: Greatest width of the list of methods, in columns of the terminal.
 _MAX_WIDTH: Final = 100
 _MARKS: Final = """
-(our reading): the paper does not give the sizes of its layers.
+(our reading): layer sizes are our choice; the paper does not give them.
 (oracle): learns from the target's labels, as an upper bound.
 [scl]: accepts `--add scl`, Emo-DNA's contrastive loss on pseudo-labels."""
 
@@ -56,58 +50,40 @@ _MARKS: Final = """
     "sources",
     multiple=True,
     metavar="CORPUS",
-    help="Labelled source corpus; repeatable, for equal shares of each batch.",
+    help="Labelled source; repeatable, with equal shares of a batch.",
 )
-@click.option(
-    "--tgt", "target", metavar="CORPUS", help="Target corpus; only oracles and the evaluation use its labels."
-)
+@click.option("--tgt", "target", metavar="CORPUS", help="Target corpus; only oracles train with its labels.")
 @click.option("--task", type=click.Choice(TASKS), default="arousal", help="Labels to learn.")
-@click.option("--method", default="emo-dna", metavar="NAME", help="Method, by a name from --list-methods.")
-@click.option("--add", type=click.Choice(["scl"]), help="Emo-DNA's contrastive loss L_SCL, for methods marked [scl].")
+@click.option("--method", default="emo-dna", metavar="NAME", help="Training method, see --list-methods.")
+@click.option("--add", type=click.Choice(["scl"]), help="Add Emo-DNA's contrastive loss to methods marked [scl].")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of all random numbers.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.  [default: chosen by torch]")
-@device_option
-@click.option("--compile", is_flag=True, help="Compile the losses by torch.compile; on a CPU, needs a C++ compiler.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: chosen by torch]")
+@options.device_option
+@click.option("--compile", is_flag=True, help="Compile the losses with torch.compile; needs a C++ compiler on a CPU.")
 @click.option("--cuda-graph", is_flag=True, help="Capture each step as a CUDA graph.")
-@cache_option
-@click.option(
-    "--feature-set",
-    cls=FeatureSetOption,
-    help="{names}, or the folder name of a store.  [default: mfcc40]",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Run folder.  [default: runs/<src>-<tgt>-<task>-<method>-s<seed>-<hash>]",
-)
+@options.cache_option
+@click.option("--feature-set", cls=FeatureSetOption, help="{names}, or the folder name of a store.  [default: mfcc40]")
+@click.option("--out", type=FOLDER, help="Run folder.  [default: runs/<src>-<tgt>-<task>-<method>-s<seed>-<hash>]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or start it if there is none.")
 @click.option(
     "--resident",
     "residency",
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
-    help="Keep all windows on the device; auto: if they fit easily.",
+    help="Keep all windows in device memory; auto: if they fit easily.",
 )
 @click.option(
     "--select",
-    type=click.Choice(
-        ["last", "source-accuracy", "entropy", "information-maximisation", "snd", "pseudo-label-agreement"]
-    ),
+    type=click.Choice(_SELECTIONS),
     default="last",
-    help="Model to keep: the last, or the best by a label-free criterion.",
+    help="Keep the last model or the best by a label-free criterion.",
 )
-@click.option(
-    "--oracle-analysis",
-    is_flag=True,
-    help="Also score model snapshots with the target's labels, in oracle.json only.",
-)
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of the training or method; repeatable."
-)
+@click.option("--oracle-analysis", is_flag=True, help="Score model snapshots with target labels, in oracle.json only.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting, see docs/METHODS.md; repeatable.")
 @click.option("--list-methods", is_flag=True, help="List the methods with their references, and exit.")
-@config_option
-@common_options
+@options.config_option
+@options.common_options
 def fit(
     sources: tuple[str, ...],
     target: str | None,
@@ -122,8 +98,8 @@ def fit(
 ) -> None:
     """Train a model on labelled source corpora and an unlabelled target corpus.
 
-    The scores on the target are printed beside those of constant predictors. docs/METHODS.md explains methods and
-    settings, docs/RUNS.md the files of a run.
+    Prints the scores on the target next to those of constant predictors. See docs/METHODS.md for methods and settings,
+    docs/RUNS.md for the files of a run.
     """
     if list_methods:
         _print_methods(as_json=as_json)
@@ -132,10 +108,11 @@ def fit(
         raise click.UsageError(f"Missing option '{'--tgt' if sources else '--src'}'.")
     if target in sources:
         raise EmodnaError("the same corpus as --src", field="target", value=target, remedy="choose another target")
-    parsed = parse_settings(settings)
+    parsed = options.parse_settings(settings)
     if add:
         if parsed.get("add", add) != add:
-            raise EmodnaError(f"conflicts with --set add={parsed['add']}", field="add", value=add, remedy="give one")
+            problem = f"conflicts with --set add={parsed['add']}"
+            raise EmodnaError(problem, field="add", value=add, remedy="give only one of them")
         parsed["add"] = add
     # Checks without torch come first: its import takes seconds.
     from emodna.cli.fit_progress import show_progress
@@ -177,10 +154,8 @@ def _print_result(result: dict[str, Any], *, labelled: int, utterances: int) -> 
     if result["select"] != "last":
         common.out.print(f"selected by {result['select']}: step {result['selected_step']} of {result['steps']}")
     if labelled == 0:
-        common.out.print(
-            f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score\n"
-            f"{utterances} predictions (id, probability, label): {common.escape(predictions)}"
-        )
+        common.out.print(f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score")
+        common.out.print(f"{utterances} predictions (id, probability, label): {common.escape(predictions)}")
         return
     from emodna.cli.scores import make_score_table
 
@@ -195,7 +170,7 @@ def _print_result(result: dict[str, Any], *, labelled: int, utterances: int) -> 
 
 
 def _print_oracle(oracle: dict[str, Any]) -> None:
-    """Print the scores of the best and the last model snapshot, marked as an oracle's."""
+    """Print the scores of the best and the last model snapshot, marked "oracle" on every line."""
     if oracle["best"] is None:
         common.out.print("oracle (uses the target's labels, for analysis only): the target has no labels")
         return
@@ -204,25 +179,21 @@ def _print_oracle(oracle: dict[str, Any]) -> None:
 
     common.out.print("oracle (uses the target's labels, for analysis only; the result above does not depend on it)")
     for which in ("best", "last"):
-        row = oracle[which]
-        scores = "  ".join(
-            f"{name} {cell}" for name, cell in zip(SCORE_NAMES.values(), format_scores(row), strict=True)
-        )
-        common.out.print(f"oracle {which}: step {row['step']}  {scores}")
+        cells = zip(SCORE_NAMES.values(), format_scores(oracle[which]), strict=True)
+        scores = "  ".join(f"{name} {score}" for name, score in cells)
+        common.out.print(f"oracle {which}: step {oracle[which]['step']}  {scores}")
 
 
 def _print_methods(*, as_json: bool) -> None:
-    """Print each method with its summary and reference, or with the reason why it cannot be used."""
     from emodna.model.methods.catalog import describe_methods
 
     found = describe_methods()
     if as_json:
-        common.print_json(
-            [
-                {"method": name, "error": str(each)} if isinstance(each, PluginError) else dataclasses.asdict(each)
-                for name, each in found.items()
-            ]
+        rows = (
+            {"method": name, "error": str(each)} if isinstance(each, PluginError) else dataclasses.asdict(each)
+            for name, each in found.items()
         )
+        common.print_json(list(rows))
         return
     from rich.table import Table
 
@@ -242,7 +213,7 @@ def _describe_method(each: "MethodInfo | PluginError") -> Iterator[str]:
     yield " ".join([each.summary, *marks])
     yield each.reference
     for package, version in each.package.items():
-        yield f"of the package {package} {version}"
+        yield f"from the package {package} {version}"
 
 
 def main() -> None:

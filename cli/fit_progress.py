@@ -18,9 +18,9 @@ from emodna.cli import common
 from emodna.cli.charts import draw_sparkline
 from emodna.cli.progress import format_duration
 
-#: Number of logged steps that the rate is computed from.
+#: Number of the latest logged steps from which the rate is computed.
 _RATE_MOMENTS: Final = 30
-#: Without a terminal, a line is printed each tenth of the steps, and at least each minute.
+#: Without a terminal, a line is printed after each tenth of the steps, and at least each minute.
 _PLAIN_LINES: Final = 10
 _PLAIN_SECONDS: Final = 60.0
 #: Width of a term's curve in columns, and the number of its last values that it shows.
@@ -29,9 +29,9 @@ _HISTORY: Final = 300
 
 
 class FitDisplay:
-    """Lines of progress, with rates and times of this session only.
+    """Progress as lines of text. Rates and times exclude earlier sessions of a resumed run.
 
-    `utterances` is the number per step, of the sources and the target together; `clock` is monotonic, in s.
+    `utterances` is the number of source and target utterances per step; `clock` is monotonic, in s.
     """
 
     def __init__(self, steps: int, utterances: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +41,7 @@ class FitDisplay:
         self._next_step = self._next_time = 0.0
 
     def on_start(self, done: int) -> None:
-        """Start the clock; `done` steps were finished before."""
+        """Start the clock; `done` is the number of steps of earlier sessions."""
         self.step = done
         self._moments = deque([(self._clock(), done)], maxlen=_RATE_MOMENTS)
         if done:
@@ -58,7 +58,7 @@ class FitDisplay:
             self._next_time = elapsed + _PLAIN_SECONDS
 
     def format_pace(self) -> list[str]:
-        """Return rates and times as text; only the elapsed time before two steps are logged."""
+        """Return rates and times as text; before the first logged step, only the elapsed time."""
         pace, now = [], self._clock()
         (earlier, first), (later, last) = self._moments[0], self._moments[-1]
         if last > first and later > earlier:
@@ -74,7 +74,7 @@ class FitDisplay:
 
 
 class _LiveFitDisplay(FitDisplay):
-    """A live display: a bar, the pace, and each logged quantity with its curve."""
+    """Progress as a bar, the pace, and each logged quantity with its curve."""
 
     def __init__(self, title: str, steps: int, utterances: int) -> None:
         super().__init__(steps, utterances)
@@ -94,7 +94,7 @@ class _LiveFitDisplay(FitDisplay):
         bar.add_row(ProgressBar(self.steps, self.step), f"{self.step}/{self.steps}")
         yield Text.from_markup(common.escape(self._title), style="bold", overflow="ellipsis", end="\n")
         yield bar
-        yield _arrange_in_columns([Text(fact) for fact in self.format_pace()])
+        yield _arrange_in_columns([Text(part) for part in self.format_pace()])
         terms = []
         for name, history in self._curves.copy().items():
             values = list(history)
@@ -104,8 +104,6 @@ class _LiveFitDisplay(FitDisplay):
 
 
 class _WarningPrinter(logging.Handler):
-    """A log handler that prints warnings of the training as notes above the display."""
-
     def emit(self, record: logging.LogRecord) -> None:
         common.note(common.escape(record.getMessage()))
 
@@ -127,7 +125,6 @@ def show_progress(title: str, steps: int, *, utterances: int) -> Iterator[FitDis
 
 
 def _arrange_in_columns(items: Sequence[Text]) -> Columns:
-    """Arrange items in columns of equal width."""
     return Columns(items, padding=(0, 3, 0, 0), equal=True)
 
 
@@ -136,5 +133,4 @@ def _format_term(name: str, value: float) -> str:
 
 
 def _format_number(value: float) -> str:
-    """Return a number with at least two significant digits."""
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"

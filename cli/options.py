@@ -19,15 +19,18 @@ from emodna.pipeline.errors import EmodnaError
 
 Returned = TypeVar("Returned")
 
-#: Title of the options that are in no group; they come last.
-_COMMON: Final = "Common"
 #: Key of click's context under which the table `set` of a configuration file is kept.
 _CONFIG_SETTINGS: Final = "emodna.settings"
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
+#: Types of arguments and options: any path, a file, a folder.
+PATH: Final = click.Path(path_type=Path)
+FILE: Final = click.Path(path_type=Path, dir_okay=False)
+FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+
 
 class CommandError(click.ClickException):
-    """An `EmodnaError` in the words of the command that met it; exit code 1."""
+    """An `EmodnaError` in the words of the running command; exit code 1."""
 
     def show(self, _file: object = None) -> None:
         """Print the error as one line on standard error."""
@@ -35,16 +38,16 @@ class CommandError(click.ClickException):
 
 
 class Command(click.Command):
-    """A command with groups of options, with examples, and with errors in the words of its options.
+    """A command whose help has groups of options and examples, and whose errors name its options.
 
     Parameters
     ----------
     groups
-        Title -> names of its parameters, separated by spaces. Options in no group are common ones.
+        Title -> names of the group's parameters, separated by spaces. The group "Common" has all others.
     examples
-        Command lines, printed at the end of the help.
+        Command lines at the end of the help.
     environment
-        Prefix of the environment variables that set its options: PREFIX_LONG_NAME.
+        Prefix of the environment variables that set the options: PREFIX_LONG_NAME.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class Command(click.Command):
                 option.envvar = f"{environment}_{_toml_key(option).upper().replace('-', '_')}"
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, group by group."""
+        """Write the options by group; the common ones last."""
         records = {
             str(parameter.name): record
             for parameter in self.get_params(ctx)
@@ -72,7 +75,7 @@ class Command(click.Command):
         for title, names in self.groups.items():
             with formatter.section(f"{title} options"):
                 formatter.write_dl([records.pop(name) for name in names])
-        with formatter.section(f"{_COMMON} options"):
+        with formatter.section("Common options"):
             formatter.write_dl(list(records.values()))
 
     def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -88,7 +91,7 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an `EmodnaError` becomes a `CommandError` in the words of its options."""
+        """Run the command; an `EmodnaError` becomes a `CommandError`."""
         with _word_errors():
             return super().invoke(ctx)
 
@@ -113,7 +116,7 @@ class Group(Command, click.Group):
 
 
 def common_options(command: Callable[..., Returned]) -> Callable[..., Returned]:
-    """Add --json, --version, and -q and -v, which are applied here; `verbose` is passed to commands that take it."""
+    """Add --json, --version, -q and -v. The latter two are applied here; `verbose` is also passed on, if accepted."""
     takes_verbose = "verbose" in inspect.signature(command).parameters
 
     @functools.wraps(command)
@@ -122,7 +125,7 @@ def common_options(command: Callable[..., Returned]) -> Callable[..., Returned]:
         return command(**others, verbose=verbose) if takes_verbose else command(**others)
 
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else, on stdout."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document on stdout."),
         click.option("-q", "--quiet", is_flag=True, help="Print no progress and no warnings."),
         click.option("-v", "--verbose", is_flag=True, help="Print more on stderr."),
         click.version_option(package_name="emodna"),
@@ -139,7 +142,7 @@ def set_verbosity(*, verbose: bool, quiet: bool) -> None:
 
 cache_option = click.option(
     "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     default=Path("cache"),
     envvar="EMODNA_CACHE",
     show_envvar=True,
@@ -164,7 +167,7 @@ class Seconds(click.FloatRange):
 
 
 class FeatureSetOption(click.Option):
-    """An option whose help lists the feature sets in place of {names}; only the help loads them."""
+    """An option whose help lists the feature sets in place of {names}. They are imported only for the help."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Return the option and its help."""
@@ -175,7 +178,7 @@ class FeatureSetOption(click.Option):
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
-    """Return the keys and values of --set; they win over those of the configuration file."""
+    """Return the keys and values of --set and of the configuration file; --set takes precedence."""
     parsed: dict[str, str] = dict(click.get_current_context().meta.get(_CONFIG_SETTINGS, {}))
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -207,16 +210,16 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
 
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(exists=True, path_type=Path, dir_okay=False),
     is_eager=True,
     expose_value=False,
     callback=_read_config,
-    help="TOML file with this command's long options as keys; options given here win over it.",
+    help="TOML file with long options as keys; the command line takes precedence.",
 )
 
 
 def _check_type(path: Path, option: click.Option, value: object) -> object:
-    """Return a value of the TOML file if it has the option's type; click would turn anything into text."""
+    """Return a value of the TOML file if it has the option's type; click would convert any value to text."""
     valid: list[type]
     match option.type:
         case click.types.IntParamType():
@@ -234,5 +237,4 @@ def _check_type(path: Path, option: click.Option, value: object) -> object:
 
 
 def _toml_key(option: click.Parameter) -> str:
-    """Return the long name of an option."""
     return max(option.opts, key=len).lstrip("-")

@@ -4,14 +4,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from emodna.cli import common, predictions
-from emodna.cli.options import Command, Seconds, common_options, config_option, device_option
+from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option
 from emodna.pipeline.emotions import CLASS_NAMES
 
 if TYPE_CHECKING:
@@ -33,28 +33,15 @@ _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
         "emodna-predict runs/first --manifest calls.csv --out predictions.csv",
     ),
 )
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.argument("audio", nargs=-1, type=click.Path())
+@click.option("--also", multiple=True, metavar="RUN", type=PATH, help="Also predict with this run; repeatable.")
+@click.option("--windows", "window", type=Seconds(), metavar="S", help="Predict for each window of S seconds.")
+@click.option("--hop", type=Seconds(), metavar="S", help="Seconds between window starts.  [default: half a window]")
+@click.option("--manifest", type=PATH, help="CSV or Parquet table with a column `path`, instead of AUDIO.")
+@click.option("--root", type=PATH, help="Folder or archive of the manifest's files.  [default: the manifest's folder]")
 @click.option(
-    "--also", multiple=True, metavar="RUN", type=click.Path(path_type=Path), help="Another run to use; repeatable."
-)
-@click.option("--windows", "window", type=Seconds(), metavar="S", help="Predict for each window of S s.")
-@click.option("--hop", type=Seconds(), metavar="S", help="Step between windows, in s.  [default: half a window]")
-@click.option(
-    "--manifest",
-    type=click.Path(path_type=Path),
-    help="Table (CSV, Parquet) with a column `path`, in place of AUDIO; keeps all columns.",
-)
-@click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    help="Folder or archive with the manifest's files.  [default: the table's folder]",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help=f"File for the predictions, ending in {', '.join(predictions.SUFFIXES)}.",
+    "--out", type=PATH, metavar="FILE", help=f"Write to this file; endings: {', '.join(predictions.SUFFIXES)}."
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
@@ -75,15 +62,22 @@ def predict(
     device: str,
     as_json: bool,
 ) -> int:
-    """Predict the emotion in AUDIO with the model of a RUN (a folder of emodna-fit).
+    """Predict the emotion in audio files with the model of a RUN.
 
-    AUDIO are audio files, folders and archives, or - for standard input. A prediction is the probability of high
-    arousal or positive valence, for the middle of a recording that is longer than the training window (4.4 s by
-    default), or for each window of --windows. The exit code is 1 if a file could not be used.
+    RUN is a run folder of emodna-fit. AUDIO are files, folders and archives, or - for standard input. A prediction is
+    the probability of high arousal or positive valence. Without --windows, there is one per recording; the model uses
+    the middle of recordings that are longer than its window (4.4 s by default). Columns of the manifest are copied to
+    the predictions. The exit code is 1 if a file could not be used.
     """
-    _check_arguments(audio, manifest, root, window, hop)
-    if as_json and as_csv:
-        raise click.UsageError("give either --json or --csv: both print on stdout")
+    for is_wrong, problem in (
+        (bool(audio) == (manifest is not None), "give either AUDIO or --manifest"),
+        (root is not None and manifest is None, "--root needs --manifest"),
+        (hop is not None and window is None, "--hop needs --windows"),
+        (audio.count("-") > 1, "give standard input (-) only once"),
+        (as_json and as_csv, "give either --json or --csv: both print on stdout"),
+    ):
+        if is_wrong:
+            raise click.UsageError(problem)
     if out is not None:
         predictions.check_output(out)
 
@@ -96,14 +90,10 @@ def predict(
     runs = (run, *also)
     models = [TrainedModel.load(each, common.resolve_device(device)) for each in runs]
     for model, folder in zip(models, runs, strict=True):
-        method, supervision = model.method.name, model.method.supervision
-        if is_oracle(supervision):
-            common.note(
-                f"{common.escape(folder)}: {mark_oracle(method, supervision)}: trained with the labels of its target"
-            )
-        common.detail(
-            f"{mark_oracle(method, supervision)}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s"
-        )
+        marked = mark_oracle(model.method.name, model.method.supervision)
+        if is_oracle(model.method.supervision):
+            common.note(f"{common.escape(folder)}: {marked}: trained with the labels of its target")
+        common.detail(f"{marked}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s")
         if windows is not None and windows.seconds > model.seconds:
             common.note(
                 f"windows of {windows.seconds:g} s are longer than the {model.task} model's window of "
@@ -130,16 +120,8 @@ def predict(
             if tally.add(given, prediction) and not (as_json or as_csv):
                 common.print_error(f"{prediction.file}: {prediction.error}")
             task, label = models[prediction.model].task, prediction.label
-            values = {
-                "file": prediction.file,
-                "start": prediction.start,
-                "end": prediction.end,
-                "task": task,
-                "probability": prediction.probability,
-                "label": None if label is None else CLASS_NAMES[task][label],
-                "error": prediction.error,
-                "run": str(runs[prediction.model]),
-            }
+            values = {**asdict(prediction), "task": task, "run": str(runs[prediction.model])}
+            values["label"] = None if label is None else CLASS_NAMES[task][label]
             values = {name: values[name] for name in names}
             for add in writers:
                 add(values, given.row, given.number)
@@ -149,23 +131,10 @@ def predict(
     return int(tally.has_failed)
 
 
-def _check_arguments(
-    audio: Sequence[str], manifest: Path | None, root: Path | None, window: float | None, hop: float | None
-) -> None:
-    if bool(audio) == (manifest is not None):
-        raise click.UsageError("give either AUDIO or --manifest")
-    if root is not None and manifest is None:
-        raise click.UsageError("--root needs --manifest")
-    if hop is not None and window is None:
-        raise click.UsageError("--hop needs --windows")
-    if audio.count("-") > 1:
-        raise click.UsageError("standard input (-) can be given once only")
-
-
 def _collect_inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str]
 ) -> "tuple[Iterator[Input], pa.Table | None]":
-    """Return the recordings, and the manifest's other columns, renamed if their names are taken."""
+    """Return the recordings, and the manifest's other columns, renamed if they have a name in `taken`."""
     from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
@@ -192,7 +161,7 @@ class _Tally:
     _errors: set[str | None] = field(default_factory=set)
 
     def add(self, given: "Input", prediction: "Prediction") -> bool:
-        """Count a prediction; return True if its error is new for its file."""
+        """Count a prediction. Return True if it has an error that its file did not have before."""
         self.predictions += 1
         if given is not self._latest:
             self._latest, self._errors = given, set()

@@ -28,13 +28,13 @@ Prediction = Mapping[str, Any]
 """Column -> value."""
 
 AddPrediction = Callable[[Prediction, Prediction, int | None], None]
-"""Function that writes a prediction, the other values of its row in the manifest, and the row's number."""
+"""Function that writes a prediction, given also the other values and the number of its row in the manifest."""
 
 
 def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
-    """Print a line per prediction, except for errors of whole files; with `runs`, each line names the run."""
+    """Print a line per prediction, except for errors of whole files. `runs` adds the run to each line."""
 
-    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
+    def add(prediction: Prediction, extra: Prediction, _number: int | None) -> None:
         if prediction["start"] is None:
             return
         span = f"{prediction['start']:.1f} to {prediction['end']:.1f} s"
@@ -45,7 +45,7 @@ def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
             text = f"{prediction['label']} {prediction['task']}  (p({positive}) = {prediction['probability']:.3f}"
             text += f", {span})" if over_time or prediction["start"] else ")"  # else the span is the whole file
         text += f"  run={prediction['run']}" if runs else ""
-        row = "".join(f"  {column}={cell}" for column, cell in beside.items() if cell not in (None, ""))
+        row = "".join(f"  {column}={cell}" for column, cell in extra.items() if cell not in (None, ""))
         click.echo(common.escape_controls(f"{prediction['file']}: {text}{row}"))
 
     return add
@@ -53,12 +53,12 @@ def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
 
 @contextmanager
 def write_json(stream: TextIO) -> Iterator[AddPrediction]:
-    """Write one JSON array, prediction by prediction."""
+    """Write a JSON array, one prediction at a time."""
     before = "["
 
-    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
+    def add(prediction: Prediction, extra: Prediction, _number: int | None) -> None:
         nonlocal before
-        lines = common.format_json({**prediction, **beside}).splitlines()
+        lines = common.format_json({**prediction, **extra}).splitlines()
         stream.write("\n  ".join([before, *lines]))
         stream.flush()
         before = ","
@@ -70,11 +70,11 @@ def write_json(stream: TextIO) -> Iterator[AddPrediction]:
 
 @contextmanager
 def write_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
-    """Write a header, and a row per prediction, with cells that are harmless in spreadsheets and terminals."""
+    """Write a header and a row per prediction. Cells are safe for spreadsheets and terminals."""
     rows = csv.writer(stream, lineterminator="\n")
 
-    def add(prediction: Prediction, beside: Prediction, _number: int | None) -> None:
-        rows.writerow(map(common.to_csv_cell, (*prediction.values(), *beside.values())))
+    def add(prediction: Prediction, extra: Prediction, _number: int | None) -> None:
+        rows.writerow(map(common.to_csv_cell, (*prediction.values(), *extra.values())))
         stream.flush()
 
     rows.writerow(map(common.to_csv_cell, [*names, *([] if manifest is None else manifest.column_names)]))
@@ -89,17 +89,16 @@ def _write_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table |
     import pyarrow.parquet as pq
 
     own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
-    beside = pa.table({}) if manifest is None else manifest
+    extra = pa.table({}) if manifest is None else manifest
     rows: list[Prediction] = []
     numbers: list[int | None] = []
-    with pq.ParquetWriter(stream, pa.schema([*own, *beside.schema])) as writer:
+    with pq.ParquetWriter(stream, pa.schema([*own, *extra.schema])) as writer:
 
         def write() -> None:
             table = pa.Table.from_pylist(rows, own)
             if manifest is not None:
-                for field, column in zip(
-                    beside.schema, beside.take(pa.array(numbers, pa.int64())).columns, strict=True
-                ):
+                columns = extra.take(pa.array(numbers, pa.int64())).columns
+                for field, column in zip(extra.schema, columns, strict=True):
                     table = table.append_column(field, column)
             writer.write_table(table)
             rows.clear()
@@ -127,7 +126,7 @@ def check_output(path: Path) -> None:
 
 @contextmanager
 def write_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
-    """Write a file in the format of its ending; it appears once it is complete."""
+    """Write a file in the format of its ending. The file appears when it is complete."""
     with open_atomically(path) as stream:
         if path.suffix.lower() == ".parquet":
             with _write_parquet(stream, names, manifest) as add:
@@ -140,5 +139,5 @@ def write_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") ->
 
 
 def _make_encodable(value: object) -> object:
-    """Return a value without characters that UTF-8 cannot encode; names of files may have some."""
+    """Escape the characters that UTF-8 cannot encode; file names may contain some."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Tables and a figure of scores: of a run beside constant predictors, and of an evaluation."""
+"""Tables and a figure of the scores of runs and evaluations."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +13,9 @@ from emodna.pipeline.emotions import CLASS_NAMES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Greatest number of speakers in a printed table; the JSON has all of them.
+#: Greatest number of speakers in a printed table; the JSON lists all.
 _MAX_SPEAKERS: Final = 12
-#: Number of speakers below which intervals are too narrow (see docs/EVALUATION.md).
+#: With fewer speakers, intervals over speakers are too narrow (docs/EVALUATION.md).
 _MIN_SPEAKERS: Final = 20
 
 
@@ -45,7 +45,7 @@ def format_percent(value: float | None) -> str:
 
 
 def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
-    """Print scores, breakdown and calibration of a corpus, after an empty line unless it is the first."""
+    """Print the scores, breakdown and calibration of a corpus; unless `first`, after an empty line."""
     if not first:
         common.out.print()
     corpus, count, labelled = document["corpus"], document["utterances"], document["labelled"]
@@ -94,8 +94,7 @@ def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
 def _print_scores(document: Mapping[str, Any]) -> None:
     _print_table(make_score_table(document))
     for unit in ("utterances", "speakers"):
-        why = document["intervals"][unit]["why"]
-        if why is not None:
+        if (why := document["intervals"][unit]["why"]) is not None:
             common.out.print(f"  over {unit}: {common.escape(why)}")
     over_speakers = document["intervals"]["speakers"]
     if over_speakers["war"] is not None and over_speakers["n"] < _MIN_SPEAKERS:
@@ -106,9 +105,8 @@ def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> 
     emotions = _make_table("emotion", "class", "utterances", f"predicted {classes[1]} %", "recall %")
     for name, row in breakdown["emotion"].items():
         label = "both" if row["label"] is None else classes[row["label"]]
-        emotions.add_row(
-            common.escape(name), label, str(row["count"]), *map(format_percent, (row["called_high"], row["recall"]))
-        )
+        shares = map(format_percent, (row["called_high"], row["recall"]))
+        emotions.add_row(common.escape(name), label, str(row["count"]), *shares)
     _print_table(emotions)
     for column in ("gender", "language"):
         if len(breakdown[column]) > 1:
@@ -123,9 +121,8 @@ def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> 
 def _make_group_table(name: str, groups: Iterable[tuple[str, Mapping[str, Any]]], classes: tuple[str, str]) -> Table:
     found = _make_table(name, "utterances", f"{classes[1]} %", *SCORE_NAMES.values())
     for group, row in groups:
-        found.add_row(
-            common.escape(group), str(row["count"]), f"{100 * row['high'] / row['count']:.1f}", *format_scores(row)
-        )
+        share = format_percent(100 * row["high"] / row["count"])
+        found.add_row(common.escape(group), str(row["count"]), share, *format_scores(row))
     return found
 
 

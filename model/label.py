@@ -10,9 +10,7 @@ SOURCE_SUPERVISION: Final = "source"
 ORACLE: Final = "oracle"
 OUR_READING: Final = "our reading"
 #: Display name of each score in results, in display order.
-SCORE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
-    {"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"}
-)
+SCORE_NAMES: Final = MappingProxyType({"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"})
 
 
 def is_oracle(supervision: object) -> bool:
@@ -41,7 +39,7 @@ def make_label(method: str, changed: Mapping[str, Any], *, our_reading: bool, su
 
 
 def read_label(config: Mapping[str, Any]) -> str | None:
-    """Return the label in a run's config.json, else the method's marked name (earlier versions), else None."""
+    """Return the label in a run's config.json, else the method's name, marked (earlier versions), else None."""
     if isinstance(label := config.get("label"), str):
         return label
     decisive = config.get("decisive")

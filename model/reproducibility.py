@@ -1,7 +1,4 @@
-"""Reproducible runs: random draws from one seed, plain float32, deterministic algorithms.
-
-Each purpose has its own generator, so that removing one does not change the draws of the others.
-"""
+"""Reproducible runs: random draws from one seed, plain float32, deterministic algorithms."""
 
 import hashlib
 import os
@@ -12,13 +9,13 @@ import torch
 
 
 def derive_seed(seed: int, purpose: str) -> int:
-    """Return a 63-bit seed for one purpose."""
+    """Return a 63-bit seed for one purpose, so that its draws do not depend on other purposes."""
     return _first_63_bits(f"{seed}/{purpose}".encode())
 
 
 @contextmanager
 def use_seed(seed: int, purpose: str) -> Iterator[None]:
-    """Seed the random draws of parameters within the context, and restore the global random state after it."""
+    """Seed the random draws of parameters within the context. Restore the global random state after it."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, purpose))  # CPU only: parameters are made there
         yield
@@ -26,7 +23,7 @@ def use_seed(seed: int, purpose: str) -> Iterator[None]:
 
 @contextmanager
 def fork_random_state(purpose: str, device: torch.device) -> Iterator[None]:
-    """Draw within the context from a state derived from the device's random state, and restore the latter after it."""
+    """Draw within the context from a state derived from the device's random state, which is restored after it."""
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         state = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
@@ -47,8 +44,8 @@ def _first_63_bits(content: bytes) -> int:
 def force_float32() -> Iterator[None]:
     """Compute in full float32 within the context: without TF32 in cuDNN and without autocast.
 
-    cuDNN's convolutions and LSTMs use TF32 by default, matrix products do not. Division by a temperature of 0.01 would
-    turn its rounding into errors of 0.1.
+    By default cuDNN's convolutions and LSTMs use TF32, and matrix products do not. Division by a temperature of 0.01
+    turns the rounding of TF32 into errors of 0.1.
     """
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False

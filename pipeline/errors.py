@@ -45,7 +45,6 @@ class Remedy:
 
 
 def _name_parameter(field: str, value: object) -> str:
-    """Return a parameter and its value as Python spells them."""
     return field if value is None else f"{field}={value}"
 
 
@@ -88,37 +87,29 @@ class EmodnaError(Exception):
         """Return the error as one line that names parameters of the Python API."""
         return self.word(_name_parameter, lambda _action: None)
 
-    def word(
-        self,
-        name_parameter: Callable[[str, object], str],
-        word_action: Callable[[Action], str | None],
-    ) -> str:
+    def word(self, name_parameter: Callable[[str, object], str], word_action: Callable[[Action], str | None]) -> str:
         """Return the error as one line; the given functions word its parameters and actions."""
         place = [] if self.where is None else [str(self.where)]
         if self.field is not None:
             place.append(name_parameter(self.field, self.value))
         parts = [": ".join([*place, self.problem])]
-        given = self.where if self.value is None else self.value
-        if isinstance(given, str) and (near := get_close_matches(given.lower(), self.valid, 1)):
-            parts.append(f"did you mean {near[0]}?")
+        name = self.where if self.value is None else self.value
+        if isinstance(name, str) and (matches := get_close_matches(name.lower(), self.valid, 1)):
+            parts.append(f"did you mean {matches[0]}?")
         if self.valid:
             parts.append(f"valid: {', '.join(self.valid)}")
         if isinstance(self.remedy, str):
             parts.append(self.remedy)
         elif self.remedy is not None:
-            text = "".join(
-                literal + ("" if name is None else name_parameter(*_split_parameter(name)))
-                for literal, name, _format, _conversion in Formatter().parse(self.remedy.text)
-            )
+            text = ""
+            for literal, parameter, _format, _conversion in Formatter().parse(self.remedy.text):
+                text += literal
+                if parameter is not None:
+                    field, _equals, value = parameter.partition("=")
+                    text += name_parameter(field, value or None)
             command = None if self.remedy.action is None else word_action(self.remedy.action)
             parts.append(text if command is None else f"{text}: {command}")
         return "; ".join(parts)
-
-
-def _split_parameter(name: str) -> tuple[str, str | None]:
-    """Split "name=value" into its name and value."""
-    field, equals, value = name.partition("=")
-    return field, value if equals else None
 
 
 class AudioError(EmodnaError):
@@ -137,7 +128,6 @@ def explain_rejection(error: AudioError | OSError | ValueError) -> str:
 
 
 def _select_errnos(*names: str) -> frozenset[int]:
-    """Return the numbers of those errors that this system defines."""
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
 
 
@@ -145,10 +135,10 @@ _NETWORK_NAMES: Final = (
     *("ESTALE", "ETIMEDOUT", "ENOTCONN", "ECONNRESET"),
     *("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
 )
-_SYSTEM: Final = _select_errnos(
+_SYSTEM_ERRNOS: Final = _select_errnos(
     *("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAGAIN", "ENOLCK", "ENOSPC", "EDQUOT", "ENODEV"), *_NETWORK_NAMES
 )
-_NO_FILE: Final = _select_errnos("ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENXIO")
+_NO_FILE_ERRNOS: Final = _select_errnos("ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENXIO")
 
 _ADVICE: Final = {
     "free some space or choose another place": _select_errnos("ENOSPC", "EDQUOT", "EFBIG"),
@@ -163,12 +153,12 @@ _ADVICE: Final = {
 
 def is_system_error(error: Exception) -> bool:
     """Return True if the system failed for a passing reason, such as no memory: the file itself may be sound."""
-    return isinstance(error, OSError) and error.errno in _SYSTEM
+    return isinstance(error, OSError) and error.errno in _SYSTEM_ERRNOS
 
 
 def is_read_error(error: Exception) -> bool:
     """Return True if a file exists but cannot be read."""
-    return isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_FILE
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in _NO_FILE_ERRNOS
 
 
 def explain_os_error(error: OSError) -> str:

@@ -18,35 +18,36 @@ MARGIN = 5.0
 SMALL = {"channels": "16", "frames": "128", "batch_size": "32"}
 
 
+def prepare_stores(home: Path) -> tuple[FeatureStore, FeatureStore]:
+    source, target = (prepare_store(name, home / name, home / "cache") for name in ("ravdess", "emodb"))
+    return source, target
+
+
 def check_gain(stores: tuple[FeatureStore, FeatureStore], out: Path, steps: int, seed: int, **settings: str) -> None:
-    """Train Source Only and Emo-DNA, and compare their UARs."""
     source, target = stores
 
-    def result(method: str) -> dict[str, Any]:
-        asked = {"method": method, "steps": steps, "seed": seed, "threads": 1, "out": out / method}
-        return fit(FitRequest([source], target, settings=settings, **asked), SilentCallback())
+    def train(method: str) -> dict[str, Any]:
+        fields = {"method": method, "steps": steps, "seed": seed, "threads": 1, "out": out / method}
+        return fit(FitRequest([source], target, settings=settings, **fields), SilentCallback())
 
-    source_only, emo_dna = result("source-only"), result("emo-dna")["uar"]
-    rivals = {"source-only": source_only["uar"]}
-    rivals |= {name: scores["uar"] for name, scores in source_only["constant"].items()}
-    assert all(emo_dna >= rival + MARGIN for rival in rivals.values()), (emo_dna, rivals)
+    source_only, emo_dna = train("source-only"), train("emo-dna")["uar"]
+    baselines = {"source-only": source_only["uar"]}
+    baselines |= {name: scores["uar"] for name, scores in source_only["constant"].items()}
+    assert all(emo_dna >= uar + MARGIN for uar in baselines.values()), (emo_dna, baselines)
 
 
 def test_emo_dna_adapts_in_a_shortened_demo(tmp_path: Path) -> None:
     make_ravdess(tmp_path / "ravdess", actors=range(1, 7), statements=(1,), repetitions=(1,))
     make_emodb(tmp_path / "emodb", speakers=("03", "08", "09", "10"))
-    source, target = (prepare_store(name, tmp_path / name, tmp_path / "cache") for name in ("ravdess", "emodb"))
-    check_gain((source, target), tmp_path, steps=200, seed=0, **SMALL)
+    check_gain(prepare_stores(tmp_path), tmp_path, steps=200, seed=0, **SMALL)
 
 
 @pytest.fixture(scope="module")
 def demo_stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, FeatureStore]:
-    """Return the stores of `make demo`."""
     home = tmp_path_factory.mktemp("demo")
     make_ravdess(home / "ravdess", repetitions=RAVDESS_REPETITIONS)
     make_emodb(home / "emodb", share=EMODB_SHARE)
-    source, target = (prepare_store(name, home / name, home / "cache") for name in ("ravdess", "emodb"))
-    return source, target
+    return prepare_stores(home)
 
 
 @pytest.mark.slow

@@ -187,7 +187,6 @@ def format_comparison_notes(comparison: "Comparison", experiment: Experiment) ->
 
 
 def _select_shared(comparison: "Comparison", experiment: Experiment) -> dict[Pair, int]:
-    """Return the numbers of shared recordings of the compared pairs."""
     pairs = {(src, tgt) for _, src, tgt in comparison.matched.scenarios}
     return {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
 

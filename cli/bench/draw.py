@@ -226,7 +226,6 @@ def _draw_heatmap(axes: Axes, mark: HeatmapMark) -> None:
 
 
 def _label_ticks(axes: Axes, rows: Sequence[str], columns: Sequence[str], middle: float = 0.0) -> None:
-    """Label the ticks; rotate long column names."""
     rotation: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if _is_long(columns) else {}
     axes.set_yticks(np.arange(len(rows)) + middle, ["\n".join(_wrap_text(name, _MAX_LABEL)) for name in rows])
     if columns:

@@ -44,9 +44,7 @@ _FORMATS: Final = ("png", "svg", "pdf")
 )
 @click.option("--format", type=click.Choice(_FORMATS), default="png", help="File format.")
 @click.option(
-    "--to",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder to write to.  [default: <out>/figures]",
+    "--to", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.  [default: <out>/figures]"
 )
 @out_option
 @config_option

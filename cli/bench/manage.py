@@ -97,13 +97,7 @@ def status(out: Path, as_json: bool) -> None:
 @click.option("--corpora", multiple=True, metavar="CORPUS", help="Corpus to drop, with all its pairs; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds to keep: 0, 1, ...")
 @common_options
-def drop(
-    out: Path,
-    methods: tuple[str, ...],
-    corpora: tuple[str, ...],
-    seeds: int | None,
-    as_json: bool,
-) -> None:
+def drop(out: Path, methods: tuple[str, ...], corpora: tuple[str, ...], seeds: int | None, as_json: bool) -> None:
     """Drop methods, corpora or seeds from an experiment.
 
     The folders of finished runs stay: `emodna-bench run` can add them again without training, and `emodna-bench clean
@@ -144,7 +138,6 @@ def drop(
 
 
 def _check_known(field: str, values: Iterable[Any], known: Iterable[Any]) -> None:
-    """Raise BenchError if an experiment lacks one of the methods or corpora."""
     known = list(known)
     if unknown := sorted(each for each in values if each not in known):
         raise BenchError("not in the experiment", field=field, value=str(unknown[0]), valid=known)

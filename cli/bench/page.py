@@ -147,7 +147,6 @@ def render_page(page: Page) -> str:
 
 
 def _describe_panel(panel: Panel) -> str:
-    """Return a description of a panel for screen readers."""
     axes = " by ".join(filter(None, [panel.y_label, panel.x_label]))
     marks = ("heatmap" if isinstance(mark, HeatmapMark) else f"{mark.kind} {mark.name}".strip() for mark in panel.marks)
     return ". ".join(filter(None, [panel.title, axes, ", ".join(marks)]))
@@ -326,7 +325,6 @@ def _make_columns(table: Table, position: CellPosition, head: str) -> Iterator[t
 
 
 def _build_comparison(experiment: Experiment, scores: pa.Table, tasks: Sequence[Task]) -> Section:
-    """Return the section that compares methods over all tasks, and in each task."""
     parts: list[Section] = []
     missing: list[str] = []
     for selection in [tuple(tasks)] * (len(tasks) > 1) + [(task,) for task in tasks]:
@@ -354,7 +352,6 @@ def _build_comparison(experiment: Experiment, scores: pa.Table, tasks: Sequence[
 def _build_figures(
     experiment: Experiment, tasks: Sequence[Task], progress: Callable[[str], None], *, features: bool
 ) -> Section:
-    """Return the section of all figures that the finished runs allow."""
     page_figures: list[PageFigure] = []
     missing: list[str] = []
     for name, entry in figures.FIGURES.items():

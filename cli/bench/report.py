@@ -27,19 +27,11 @@ _FILE = "report.html"
 )
 @click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Task; repeatable.  [default: all]")
 @click.option(
-    "--features/--no-features",
-    default=True,
-    help="Show figures of the models' features; takes minutes the first time.",
+    "--features/--no-features", default=True, help="Show figures of the models' features; takes minutes the first time."
 )
 @config_option
 @common_options
-def report(
-    out: Path,
-    to: Path | None,
-    tasks: tuple[Task, ...],
-    features: bool,
-    as_json: bool,
-) -> None:
+def report(out: Path, to: Path | None, tasks: tuple[Task, ...], features: bool, as_json: bool) -> None:
     """Write all tables, figures and runs as one HTML page.
 
     The page loads nothing from the network. It lists the parts that are missing because their runs are not finished.

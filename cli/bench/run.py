@@ -38,11 +38,7 @@ _workers_option = click.option(
     type=click.IntRange(min=1),
     help="Number of parallel runs.  [default: one per core; on CUDA at most 4 per GPU]",
 )
-_scheduler_option = click.option(
-    "--scheduler",
-    metavar="ADDRESS|FILE",
-    help="Use the Dask cluster of this scheduler.",
-)
+_scheduler_option = click.option("--scheduler", metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
 
 
 @click.command(
@@ -67,10 +63,7 @@ _scheduler_option = click.option(
     help="Prepared corpus; repeatable.  [default: those of --out, else all in the cache]",
 )
 @click.option(
-    "--tasks",
-    multiple=True,
-    type=click.Choice(TASKS),
-    help="Task; repeatable.  [default: both, or those of --table]",
+    "--tasks", multiple=True, type=click.Choice(TASKS), help="Task; repeatable.  [default: both, or those of --table]"
 )
 @click.option(
     "--methods",
@@ -88,11 +81,7 @@ _scheduler_option = click.option(
 @click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of seeds: 0, 1, ...; seed 0 runs first.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps of each run.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of all runs; repeatable.")
-@click.option(
-    "--feature-set",
-    cls=FeatureSetOption,
-    help="{names}, or the folder name of a store.  [default: mfcc40]",
-)
+@click.option("--feature-set", cls=FeatureSetOption, help="{names}, or the folder name of a store.  [default: mfcc40]")
 @cache_option
 @out_option
 @_workers_option
@@ -174,12 +163,7 @@ def run(
 @common_options
 @click.pass_context
 def retry(
-    context: click.Context,
-    out: Path,
-    workers: int | None,
-    scheduler: str | None,
-    device: str,
-    as_json: bool,
+    context: click.Context, out: Path, workers: int | None, scheduler: str | None, device: str, as_json: bool
 ) -> None:
     """Run the failed runs of an experiment again.
 
@@ -204,7 +188,6 @@ def retry(
 
 
 def _group_methods(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
-    """Return the methods of each group of tasks."""
     if not tables:
         methods = methods or [*PAPER_TABLES["2"].methods, *PAPER_TABLES["3"].methods]
         return [(tasks or TASKS, list(dict.fromkeys(methods)))]
@@ -214,7 +197,6 @@ def _group_methods(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: t
 
 
 def _find_stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
-    """Return the folders of the corpora's stores, sorted by corpus."""
     from emodna.pipeline.catalogue import find_store, list_stores, resolve_folder_name
 
     if corpora:

@@ -189,7 +189,6 @@ def _describe_method(row: "TableRow", paper_key: str) -> dict[str, Any]:
 
 
 def _describe_cell(cell: "Cell", column: "Column") -> dict[str, Any]:
-    """Return the values of a cell by their keys in JSON and CSV."""
     paper_score = cell.paper_score
     return {
         "mean": cell.mean,

@@ -1,1 +1,1 @@
-"""Command `emodna-runs`: list, show and compare runs."""
+"""The command emodna-runs."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command, Group, common_options
+from emodna.cli.options import FOLDER, Command, Group, common_options
 from emodna.cli.runs import table
 from emodna.cli.runs.compare import compare
 from emodna.cli.runs.show import show
@@ -17,8 +17,7 @@ from emodna.pipeline.emotions import TASKS
 
 _DEFAULT: Final = Path("runs")
 _SORTS: Final = ("name", "date", "uar", "war", "f1", "macro_f1", "size")
-#: `Column.rank` of the scores.
-_RANKS: Final = {"uar": 0, "war": 2, "f1": 5, "macro_f1": 6}
+_SCORE_RANKS: Final = {"uar": 0, "war": 2, "f1": 5, "macro_f1": 6}
 
 
 @click.group(cls=Group, examples=("emodna-runs ls --sort uar", "emodna-runs show runs/first"))
@@ -33,27 +32,19 @@ def runs() -> None:
     groups={"Data": "src tgt task method", "Output": "sort"},
     examples=("emodna-runs ls --sort uar", "emodna-runs ls runs more-runs --src ravdess --method emo-dna --json"),
 )
-@click.argument("folders", nargs=-1, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]...")
-@click.option("--src", metavar="CORPUS", help="Only runs with this source, alone or with others.")
+@click.argument("folders", nargs=-1, type=FOLDER, metavar="[DIR]...")
+@click.option("--src", metavar="CORPUS", help="Only runs with this source, possibly among others.")
 @click.option("--tgt", metavar="CORPUS", help="Only runs with this target.")
 @click.option("--task", type=click.Choice(TASKS), help="Only runs of this task.")
 @click.option("--method", metavar="NAME", help="Only runs of this method.")
-@click.option(
-    "--sort", type=click.Choice(_SORTS), default="name", help="Key to sort by; latest, best or largest first."
-)
+@click.option("--sort", type=click.Choice(_SORTS), default="name", help="Sort key; latest, best or largest first.")
 @common_options
-def list_runs(
-    folders: tuple[Path, ...],
-    src: str | None,
-    tgt: str | None,
-    task: str | None,
-    method: str | None,
-    sort: str,
-    as_json: bool,
-) -> None:
-    """List the runs in and below each DIR (default: ./runs) with their scores."""
+def list_runs(folders: tuple[Path, ...], src: str | None, sort: str, as_json: bool, **filters: str | None) -> None:
+    """List runs with their scores.
+
+    Searches each DIR and its subfolders (default: ./runs).
+    """
     places = folders or (_DEFAULT,)
-    filters = {"tgt": tgt, "task": task, "method": method}
     every = find_runs(places) if folders or _DEFAULT.exists() else ()
     found = [
         run
@@ -74,10 +65,8 @@ def _make_key(sort: str) -> Callable[[Run], Any]:
     """Return the key function of a sort; runs with equal keys keep the order of their paths."""
     match sort:
         case "name":
-            return lambda run: (
-                [str(run.identity[key] or "") for key in ("src", "tgt", "task", "method")]
-                + [f"{run.identity['seed'] or 0:20}"]
-            )
+            keys = ("src", "tgt", "task", "method")
+            return lambda run: (*(str(run.identity[key] or "") for key in keys), f"{run.identity['seed'] or 0:20}")
         case "date":
             return lambda run: -run.changed
         case "size":
@@ -93,7 +82,7 @@ def _print_runs(found: Sequence[Run]) -> None:
             Column("method", [table.make_text(run.label or "-") for run in found]),
             Column("seed", [table.make_text(table.format_value(run.identity["seed"])) for run in found], 4, right=True),
             Column("state", [table.format_state(run) for run in found], 1),
-            *table.make_score_columns(found, _RANKS),
+            *table.make_score_columns(found, _SCORE_RANKS),
             Column("best constants", [table.format_best_constants(run) for run in found], 7, right=True),
             Column("age", [table.make_text(table.format_age(run)) for run in found], 8, right=True),
             Column("MB", [table.make_text(f"{run.bytes / 1e6:.1f}") for run in found], 9, right=True),
@@ -105,9 +94,8 @@ def _print_runs(found: Sequence[Run]) -> None:
             common.out.print(f"[red]damaged:[/red] {common.escape(run.problem)}")
 
 
-runs.add_command(compare)
-runs.add_command(list_runs)
-runs.add_command(show)
+for command in (compare, list_runs, show):
+    runs.add_command(command)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.options import Command, common_options
+from emodna.cli.options import PATH, Command, common_options
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, make_text, print_table
 from emodna.cli.scores import format_percent
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
         "emodna-runs compare runs/seed0 runs/seed1 runs/dan --json",
     ),
 )
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN RUN...")
 @common_options
 def compare(runs: tuple[Path, ...], as_json: bool) -> None:
-    """Compare runs: scores, differing settings, means over seeds, and the predictions of each pair.
+    """Compare runs side by side.
 
-    An exact McNemar test compares two runs on the same utterances. It assumes independent utterances and is not
-    corrected for the number of pairs.
+    Prints scores, differing settings, means over seeds, and how the predictions of each pair differ. An exact McNemar
+    test compares two runs on the same utterances. It assumes independent utterances and is not corrected for the number
+    of pairs.
     """
     if len(runs) < 2:
         raise click.UsageError("give at least two runs")
@@ -43,34 +44,22 @@ def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     found = [open_run(run) for run in runs]
     differences, seeds, pairs = find_differences(found), summarise_seeds(found), compare_pairs(found)
     if as_json:
-        common.print_json(_make_document(found, differences, seeds, pairs))
+        rows = [table.describe_run(run) for run in found]
+        paths = [row["run"] for row in rows]
+        document: dict[str, Any] = {"runs": rows, "differs": differences}
+        document["seeds"] = [{**asdict(each), "runs": [paths[index] for index in each.runs]} for each in seeds]
+        document["pairs"] = [{"a": paths[a], "b": paths[b], **asdict(each)} for (a, b), each in pairs.items()]
+        common.print_json(document)
         return
     _print_scores(found)
     _print_differences(found, differences)
-    _print_seeds(seeds)
+    if seeds:
+        _print_seeds(seeds)
     _print_pairs(pairs)
 
 
-def _make_document(
-    runs: Sequence[Run],
-    differences: Mapping[str, list[Any]],
-    seeds: "Sequence[SeedSummary]",
-    pairs: "Mapping[tuple[int, int], RunPair]",
-) -> dict[str, Any]:
-    rows = [table.describe_run(run) for run in runs]
-    paths = [row["run"] for row in rows]
-    return {
-        "runs": rows,
-        "differs": differences,
-        "seeds": [
-            {"runs": [paths[index] for index in each.runs], "mean": each.mean, "std": each.std} for each in seeds
-        ],
-        "pairs": [{"a": paths[a], "b": paths[b], **asdict(each)} for (a, b), each in pairs.items()],
-    }
-
-
 def _make_name(index: int) -> str:
-    """Return the name of a run by its index: A, B, ..., Z, A1, B1, ..."""
+    """Return the name of a run by its index: A, ..., Z, A1, ..."""
     turn, letter = divmod(index, len(ascii_uppercase))
     return f"{ascii_uppercase[letter]}{turn or ''}"
 
@@ -96,27 +85,20 @@ def _print_differences(runs: Sequence[Run], differences: Mapping[str, list[Any]]
     if not differences:
         common.out.print("the same configuration\n")
         return
-    columns = [
-        Column(
-            _make_name(index),
-            [make_text(table.format_value(values[index])) for values in differences.values()],
-            folds=True,
-        )
-        for index in range(len(runs))
-    ]
-    print_table([Column("differs", [make_text(key) for key in differences], folds=True), *columns])
+    columns = [Column("differs", [make_text(key) for key in differences], folds=True)]
+    for index in range(len(runs)):
+        cells = [make_text(table.format_value(values[index])) for values in differences.values()]
+        columns.append(Column(_make_name(index), cells, folds=True))
+    print_table(columns)
 
 
 def _print_seeds(seeds: "Sequence[SeedSummary]") -> None:
-    if not seeds:
-        return
     scores = [
         Column(heading, [Text(f"{each.mean[key]:.1f} \u00b1 {each.std[key]:.1f}") for each in seeds], right=True)
         for key, heading in SCORE_NAMES.items()
     ]
-    print_table(
-        [Column("over seeds", [Text(", ".join(map(_make_name, each.runs))) for each in seeds], folds=True), *scores]
-    )
+    names = [Text(", ".join(map(_make_name, each.runs))) for each in seeds]
+    print_table([Column("over seeds", names, folds=True), *scores])
 
 
 def _print_pairs(pairs: "Mapping[tuple[int, int], RunPair]") -> None:
@@ -134,7 +116,7 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], RunPair]") -> None:
             ]
         )
     if any(each.p is None for each in known.values()):
-        common.note("no McNemar test where the target's store, which has the labels, is gone or has changed")
+        common.note("a McNemar test needs the target's labels: its store is missing or has changed")
     for indices, each in pairs.items():
         if each.problem is not None:
             common.out.print(f"{' '.join(map(_make_name, indices))}  {common.escape(each.problem)}")

@@ -8,19 +8,11 @@ import click
 from rich.text import Text
 
 from emodna.cli import common
-from emodna.cli.options import Command, common_options
+from emodna.cli.options import PATH, Command, common_options
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, format_value, make_text, print_table
-from emodna.model.runs.listing import (
-    Run,
-    TrainingStore,
-    find_changed_settings,
-    find_training_store,
-    flatten,
-    list_files,
-    open_run,
-    read_curves,
-)
+from emodna.model.runs import listing
+from emodna.model.runs.listing import Run, TrainingStore
 
 #: Lines and columns of the chart, and columns of each term's curve.
 _HEIGHT: Final = 6
@@ -28,13 +20,24 @@ _WIDTH: Final = 72
 _TERM_WIDTH: Final = 30
 
 
+_STATES: Final = {
+    "same": "unchanged since the run",
+    "changed": "has changed since the run",
+    "gone": "not found",
+    "not known": "not in the configuration",
+}
+
+
 @click.command(cls=Command, examples=("emodna-runs show runs/first", "emodna-runs show runs/first --json"))
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @common_options
 def show(run: Path, as_json: bool) -> None:
-    """Show a run: settings, data, versions, scores beside constant predictors, learning curves, and files."""
-    found = open_run(run)
-    data = [find_training_store(found, corpus) for corpus in found.corpora]
+    """Show one run in full.
+
+    Prints settings, data, versions, scores next to those of constant predictors, learning curves, and files.
+    """
+    found = listing.open_run(run)
+    data = [listing.find_training_store(found, corpus) for corpus in found.corpora]
     if as_json:
         common.print_json(_make_document(found, data))
     else:
@@ -46,7 +49,8 @@ def _make_document(run: Run, data: Sequence[TrainingStore]) -> dict[str, Any]:
         **table.describe_run(run),
         "constant": run.constants,
         "not_default": {
-            key: {"value": now, "default": default} for key, (now, default) in find_changed_settings(run).items()
+            key: {"value": now, "default": default}
+            for key, (now, default) in listing.find_changed_settings(run).items()
         },
         "config": run.config,
         "data": [
@@ -55,9 +59,9 @@ def _make_document(run: Run, data: Sequence[TrainingStore]) -> dict[str, Any]:
         ],
         "curves": {
             name: {"step": [step for step, _ in points], "value": [height for _, height in points]}
-            for name, points in read_curves(run).items()
+            for name, points in listing.read_curves(run).items()
         },
-        "files": [{"name": name, "bytes": status.st_size} for name, status in list_files(run.folder).items()],
+        "files": [{"name": name, "bytes": status.st_size} for name, status in listing.list_files(run.folder).items()],
     }
 
 
@@ -67,7 +71,7 @@ def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
         "state": str(table.format_state(run)) + (f": {run.problem}" if run.problem else ""),
         **{key: format_value(each) for key, each in run.identity.items() if key != "steps"},
         "supervision": format_value(run.supervision),
-        **_settings(run),
+        **_describe_settings(run),
         **{f"data: {each.corpus}": _describe_data(each) for each in data},
         "versions": ", ".join(f"{key} {each}" for key, each in run.config.get("versions", {}).items()) or "-",
         "last written": f"{table.format_age(run)} ago",
@@ -75,40 +79,28 @@ def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
     common.print_fields(values)
     if run.state == "done":
         _print_scores(run)
-    _print_curves(read_curves(run))
-    for name, status in list_files(run.folder).items():
+    _print_curves(listing.read_curves(run))
+    for name, status in listing.list_files(run.folder).items():
         common.out.print(f"{status.st_size / 1e6:9.3f} MB  {common.escape(name)}")
 
 
-def _settings(run: Run) -> dict[str, str]:
+def _describe_settings(run: Run) -> dict[str, str]:
     """Return a text for each changed setting, and one for all others."""
-
-    def short(key: str) -> str:  # the name in `--set`
-        return key.partition(".")[2]
-
-    changed = find_changed_settings(run)
-    mine = flatten({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
+    changed = listing.find_changed_settings(run)
+    used = listing.flatten({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
     machine = {key: run.decisive.get(key) for key in ("device", "threads")}
-    rest = [f"{short(key)} {format_value(found)}" for key, found in mine.items() if key not in changed]
-    return {
-        **{
-            f"set: {short(key)}": f"{format_value(now)} (default {format_value(default)})"
-            for key, (now, default) in changed.items()
-        },
-        "by default" if "defaults" in run.config else "settings": ", ".join(rest) or "-",
-        "machine": ", ".join(f"{key} {format_value(found)}" for key, found in machine.items() if found is not None)
-        or "-",
+    rest = [f"{key.partition('.')[2]} {format_value(value)}" for key, value in used.items() if key not in changed]
+    texts = {
+        f"set: {key.partition('.')[2]}": f"{format_value(value)} (default {format_value(default)})"
+        for key, (value, default) in changed.items()
     }
+    texts["by default" if "defaults" in run.config else "settings"] = ", ".join(rest) or "-"
+    shown = [f"{key} {format_value(value)}" for key, value in machine.items() if value is not None]
+    return {**texts, "machine": ", ".join(shown) or "-"}
 
 
 def _describe_data(data: TrainingStore) -> str:
-    state = {
-        "same": "unchanged since the run",
-        "changed": "has changed since the run",
-        "gone": "not found",
-        "damaged": "damaged",
-        "not known": "not in the configuration",
-    }[data.state]
+    state = _STATES.get(data.state, data.state)
     if data.path is None or data.fingerprint is None:
         return state
     return f"{data.path}, fingerprint {data.fingerprint:.12}: {state}"
@@ -130,21 +122,22 @@ def _print_curves(logged: Mapping[str, Sequence[tuple[int, float]]]) -> None:
     if not logged:
         common.out.print("metrics.jsonl has no line yet")
         return
-    poor = common.out.options.ascii_only
+    ascii_only = common.out.options.ascii_only
     main = "total" if "total" in logged else next(iter(logged))
     steps, values = zip(*logged[main], strict=True)
     labels = [f"{max(values):.3g}", *[""] * (_HEIGHT - 2), f"{min(values):.3g}"]
     margin = max(map(len, labels))
     room = min(max(common.out.width - margin - 2, 10), _WIDTH)
     wide = [each for each in values for _ in range(max(room // len(values), 1))]
-    for label, line in zip(labels, draw_curve(wide, room, _HEIGHT, ascii_only=poor), strict=True):
+    for label, line in zip(labels, draw_curve(wide, room, _HEIGHT, ascii_only=ascii_only), strict=True):
         common.out.print(Text(f"{label:>{margin}} ").append(line, style="cyan"))
     common.out.print(Text(f"{'':{margin}} {main}, steps {steps[0]} to {steps[-1]}"))
     heights = [[height for _, height in points] for points in logged.values()]
+    curves = [Text(draw_sparkline(each, _TERM_WIDTH, ascii_only=ascii_only), "cyan") for each in heights]
     print_table(
         [
             Column("logged", [make_text(name) for name in logged]),
-            Column("curve", [Text(draw_sparkline(each, _TERM_WIDTH, ascii_only=poor), "cyan") for each in heights], 2),
+            Column("curve", curves, 2),
             Column("first", [Text(f"{each[0]:.4g}") for each in heights], 1, right=True),
             Column("last", [Text(f"{each[-1]:.4g}") for each in heights], right=True),
         ]

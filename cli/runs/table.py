@@ -15,10 +15,10 @@ from emodna.cli.scores import format_percent, format_scores
 from emodna.model.label import SCORE_NAMES
 from emodna.model.runs.listing import Run
 
-#: Width of the padding of a column, and of the edge of a table.
+#: Widths of the padding of a column and of the edge of a table.
 _PADDING: Final = 3
 _EDGE: Final = 1
-#: Smallest width of a column that folds.
+#: Smallest width of a column that wraps its lines.
 _MIN_FOLDED: Final = 24
 
 _STYLES: Final = {"done": "green", "running": "cyan", "interrupted": "yellow", "damaged": "red"}
@@ -32,7 +32,7 @@ class Column:
     heading: str
     cells: Sequence[Text]
     rank: int = 0
-    """Importance: a narrow terminal hides the highest ranks first, and never rank 0."""
+    """Order of hiding: a narrow terminal hides the highest ranks first, and never rank 0."""
     right: bool = False
     folds: bool = False
 
@@ -48,7 +48,7 @@ class Column:
 
 
 def print_table(columns: Sequence[Column]) -> None:
-    """Print a table; on a terminal, without the columns of the highest ranks if there is not enough room."""
+    """Print a table; on a narrow terminal, without the columns of the highest ranks."""
     visible, before = list(columns), common.out.width
     if common.out.is_terminal:
         while _EDGE + sum(column.width for column in visible) > before and any(each.rank for each in visible):
@@ -73,7 +73,7 @@ def print_table(columns: Sequence[Column]) -> None:
 
 
 def make_score_columns(runs: Sequence[Run], ranks: Mapping[str, int] | None = None) -> list[Column]:
-    """Return a column for each score of some runs; yellow where the best constant predictor is at least as good."""
+    """Return a column for each score; yellow if the best constant predictor is at least as good."""
     return [
         Column(heading, [_format_score(run, key) for run in runs], (ranks or {}).get(key, 0), right=True)
         for key, heading in SCORE_NAMES.items()
@@ -120,14 +120,14 @@ def format_best_constants(run: Run) -> Text:
 
 
 def format_age(run: Run) -> str:
-    """Return the time since the last write of a run."""
+    """Return the time since the last change of a run."""
     seconds = max(time.time() - run.changed, 0)
     name, unit = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])
     return f"{seconds / unit:.0f} {name}"
 
 
 def make_text(value: object) -> Text:
-    """Return a value from outside as text that is harmless for the terminal."""
+    """Return a value from outside as text with unprintable characters escaped."""
     return Text.from_markup(common.escape(value))
 
 

@@ -1,7 +1,7 @@
 """Calibration of predicted probabilities.
 
-ECE and MCE follow Guo et al. (2017), On calibration of modern neural networks, equations 3 and 5, over the confidence
-in the predicted class, at least one half with two classes. The reliability curve is over the probability of class 1: it
+ECE and MCE follow Guo et al. (2017), On calibration of modern neural networks, equations 3 and 5. They use the
+confidence in the predicted class, which is at least 1/2. The reliability curve uses the probability of class 1, so it
 also shows a preference for one class.
 """
 
@@ -21,9 +21,9 @@ _EPSILON: Final = float(np.finfo(np.float64).eps)
 def compute_calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> dict[str, Any]:
     """Compute the calibration of probabilities (n,) of class 1 against the truth (n,), n at least 1.
 
-    Returns the number of `bins`; `ece` and `mce`, expected and maximum calibration error, 0 to 1; `brier`, mean squared
-    difference of probability and class, 0 to 1; `nll`, mean negative log-likelihood, nats; and the rows of
-    `bin_probabilities` for `confidence` in the predicted class and for `probability` of class 1.
+    Returns the number of `bins`; `ece` and `mce`, the expected and maximum calibration error, 0 to 1; `brier`, the mean
+    squared difference of probability and class, 0 to 1; `nll`, the mean negative log-likelihood, nats; and the rows of
+    `bin_probabilities` for the `confidence` in the predicted class and for the `probability` of class 1.
     """
     predicted = assign_labels(probability)
     confidence = bin_probabilities(np.maximum(probability, 1 - probability), predicted == truth)
@@ -45,8 +45,8 @@ def compute_calibration(truth: NDArray[np.int64], probability: NDArray[np.float6
 def bin_probabilities(predicted: NDArray[np.float64], occurred: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Bin the predicted probabilities (n,) of an event, and count its occurrences (n,).
 
-    Returns for each bin its bounds `from` and `to`, its `count`, the `mean` of its probabilities and the `share` of
-    occurrences; mean and share are None in an empty bin.
+    Returns a row per bin: bounds `from` and `to`, `count`, `mean` probability and `share` of occurrences. Mean and
+    share of an empty bin are None.
     """
     edges = np.linspace(0, 1, BINS + 1)
     index = np.digitize(predicted, edges[1:-1], right=True)

@@ -1,7 +1,7 @@
 """Label-free criteria that rank the model snapshots of a run.
 
-No criterion is right on every pair. Entropy and soft neighbourhood density are best for a model that predicts the same
-class for every utterance. docs/SELECTION.md measures each on real pairs.
+No criterion finds the best snapshot on every pair. Entropy and soft neighbourhood density prefer models that predict
+one class for all utterances. docs/SELECTION.md has measurements on real pairs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from emodna.model.metrics import assign_labels, scores
 from emodna.model.reproducibility import derive_seed
 
-#: Choice of the last step's model.
+#: Selects the model of the last step.
 LAST: Final = "last"
 SOURCE_ACCURACY: Final = "source-accuracy"
 
-#: Number of rows of the similarity matrix that are in memory at a time.
+#: Number of rows of the similarity matrix in memory at a time.
 _ROWS: Final = 256
 
 
@@ -34,18 +34,14 @@ def mutual_information(probabilities: NDArray[np.float64]) -> float:
 
 
 def soft_neighbourhood_density(
-    probabilities: NDArray[np.float64],
-    *,
-    temperature: float = 0.05,
-    seed: int = 0,
-    max_utterances: int = 8192,
+    probabilities: NDArray[np.float64], *, temperature: float = 0.05, seed: int = 0, max_utterances: int = 8192
 ) -> float:
     """Return the mean entropy, in nats, of each prediction's similarities to all others (Saito et al. 2021).
 
     The similarity of predictions (n, classes) is their cosine. A softmax with a temperature turns the similarities of
     one utterance to all others into a distribution. The density is high if each utterance has many near neighbours; its
-    maximum is ln(n - 1). More than `max_utterances` are sampled, the same for equal n and `seed`; the paper's corpora
-    have fewer.
+    maximum is ln(n - 1). Larger corpora than in the paper are reduced to a random sample of `max_utterances`; equal n
+    and `seed` give equal samples.
     """
     if len(probabilities) > max_utterances:
         generator = np.random.default_rng(derive_seed(seed, "soft neighbourhood density"))
@@ -56,11 +52,11 @@ def soft_neighbourhood_density(
     total = 0.0
     for start in range(0, len(directions), _ROWS):
         logits = directions[start : start + _ROWS] @ directions.T / temperature  # (rows, n)
-        own = np.arange(len(logits)), np.arange(start, start + len(logits))
-        logits[own] = -np.inf
+        diagonal = np.arange(len(logits)), np.arange(start, start + len(logits))
+        logits[diagonal] = -np.inf
         logits -= logits.max(axis=1, keepdims=True)
         weights = np.exp(logits)
-        logits[own] = 0.0  # its weight is 0, and 0 * -inf is nan
+        logits[diagonal] = 0.0  # the weight is 0, but 0 * -inf is nan
         sums = weights.sum(axis=1)
         total += float((np.log(sums) - (weights * logits).sum(axis=1) / sums).sum())
     return total / len(directions)
@@ -68,16 +64,15 @@ def soft_neighbourhood_density(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Predictions of one model snapshot, for the criteria."""
+    """Predictions of one model snapshot, as input of the criteria."""
 
     probabilities: NDArray[np.float64]
     """Probabilities (n, classes) of all utterances of the target."""
     pseudo_labels: NDArray[np.int64]
     """Classes (n,) of the mean prediction of all snapshots."""
     held_out: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
-    """Labels and predictions, (m,) each, of each source's held-out utterances; empty if there are none."""
+    """Labels and predictions, (m,) each, of the held-out utterances of each source that has some."""
     seed: int
-    """Seed of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +83,17 @@ class Criterion:
     reference: str
     higher_is_better: bool
     value: Callable[[Evidence], float | None]
-    """Function that computes the value; None if unknown."""
+    """Function that computes the value, or None if it is unknown."""
 
 
 def _compute_source_accuracy(evidence: Evidence) -> float | None:
     if not evidence.held_out:
         return None
     return float(np.mean([scores(truth, predicted).uar for truth, predicted in evidence.held_out]))
+
+
+def _compute_agreement(evidence: Evidence) -> float:
+    return 100 * float((assign_labels(evidence.probabilities[:, 1]) == evidence.pseudo_labels).mean())
 
 
 CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
@@ -124,19 +123,16 @@ CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
             lambda evidence: soft_neighbourhood_density(evidence.probabilities, seed=evidence.seed),
         ),
         "pseudo-label-agreement": Criterion(
-            "percent of target utterances labelled as by the mean prediction of all snapshots",
+            "percent of target utterances whose predicted class is that of the mean prediction of all snapshots",
             "EnsV, Hu et al. 2024, NeurIPS Datasets and Benchmarks",
             True,
-            lambda evidence: (
-                100 * float((assign_labels(evidence.probabilities[:, 1]) == evidence.pseudo_labels).mean())
-            ),
+            _compute_agreement,
         ),
     }
 )
 
 
 def _compute_entropies(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the entropy (n,) of each row of (n, classes)."""
     logarithms = np.log(np.where(probabilities > 0, probabilities, 1.0))
     entropies: NDArray[np.float64] = -(probabilities * logarithms).sum(axis=1)
     return entropies

@@ -9,14 +9,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.evaluation import intervals
 from emodna.model.evaluation.calibration import compute_calibration
-from emodna.model.evaluation.intervals import (
-    LEVEL,
-    Resampling,
-    make_empty_intervals,
-    resample_speakers,
-    resample_utterances,
-)
+from emodna.model.evaluation.intervals import Resampling
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES, assign_labels, compute_scores, confusions, constant_scores, scores
@@ -33,10 +28,10 @@ Groups = Mapping[str, NDArray[np.int64]]
 def evaluate(
     predicted: NDArray[np.int64], store: FeatureStore, task: str, resampling: Resampling | None = None
 ) -> dict[str, Any]:
-    """Score predictions (n,) of all utterances of a store on those with labels.
+    """Score the predictions (n,) for a store; utterances without labels are ignored.
 
-    Returns war, f1, uar and macro_f1 in percent (None without labels), the same for each constant predictor under
-    `constant`, and their 95 % intervals over `utterances` and over `speakers` under `intervals`.
+    Returns war, f1, uar and macro_f1 in percent (None without labels), the scores of constant predictors under
+    `constant`, and under `intervals` the 95 % intervals of the scores over `utterances` and over `speakers`.
     """
     scored = _LabelledPredictions.of(predicted, store, task)
     any_labels = len(scored.rows) > 0
@@ -56,7 +51,7 @@ def evaluate_run(
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Predict all utterances of a corpus and evaluate the predictions.
 
-    Returns the document of docs/EVALUATION.md, with None where labels are needed and the corpus has none, and the
+    Returns the document of docs/EVALUATION.md, in which values that need labels are None if there are none, and the
     probabilities (n,) of class 1 in the order of the store. `advance` is called with the number of utterances predicted
     since its last call. Raise an EvaluationError if the features differ from the run's, a StoreError if the store is
     damaged.
@@ -89,7 +84,7 @@ def evaluate_run(
 def group_confusions(
     column: str, store: FeatureStore, rows: NDArray[np.int64], truth: NDArray[np.int64], predicted: NDArray[np.int64]
 ) -> Groups:
-    """Count the confusions of truth and predictions (rows,) by a column of the index, in the order of its values."""
+    """Count the confusions of truth and predictions (rows,) for each value of an index column, sorted by value."""
     group, names = encode_names(store.columns([column])[column])
     counts = confusions(truth, predicted, group[rows], len(names))
     return {name: row for name, row in sorted(zip(names, counts, strict=True), key=itemgetter(0)) if row.any()}
@@ -98,7 +93,7 @@ def group_confusions(
 def break_down_emotions(groups: Groups) -> dict[str, Any]:
     """Return `count`, `label`, and the percentages `called_high` and `recall` of each emotion.
 
-    Label and recall are None for an emotion of both classes.
+    Label and recall are None if the utterances of the emotion belong to both classes.
     """
     found = {}
     for name, counts in groups.items():
@@ -114,7 +109,10 @@ def break_down_emotions(groups: Groups) -> dict[str, Any]:
 
 
 def break_down_scores(groups: Groups) -> dict[str, Any]:
-    """Return `count`, the count of `high` and the scores in percent of each group; UAR is None for a single class."""
+    """Return `count`, the number of `high` utterances, and the scores in percent of each group.
+
+    UAR is None if the group has only one class.
+    """
     found = {}
     for name, counts in groups.items():
         count, high = int(counts.sum()), int(counts[2:].sum())
@@ -126,7 +124,7 @@ def break_down_scores(groups: Groups) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _LabelledPredictions:
-    """The labelled utterances of a store: their rows, labels and predictions, (n,) each."""
+    """Rows, labels and predictions, (n,) each, of the labelled utterances of a store."""
 
     store: FeatureStore
     rows: NDArray[np.int64]
@@ -144,13 +142,15 @@ class _LabelledPredictions:
 
 
 def _compute_intervals(scored: _LabelledPredictions, resampling: Resampling) -> dict[str, Any]:
-    """Return the 95 % intervals of the scores, over utterances and over speakers."""
-    found = {"level": LEVEL, **asdict(resampling)}
+    found = {"level": intervals.LEVEL, **asdict(resampling)}
     if not len(scored.rows):
-        return {**found, **{unit: make_empty_intervals(0, "no labels") for unit in ("utterances", "speakers")}}
-    found["utterances"] = resample_utterances(confusions(scored.truth, scored.predicted)[0], resampling)
+        return {
+            **found,
+            **{unit: intervals.make_empty_intervals(0, "no labels") for unit in ("utterances", "speakers")},
+        }
+    found["utterances"] = intervals.resample_utterances(confusions(scored.truth, scored.predicted)[0], resampling)
     speakers = scored.group_by("speaker")
     if UNKNOWN in speakers:
         why = f"the speaker of {speakers[UNKNOWN].sum()} utterances is unknown"
-        return {**found, "speakers": make_empty_intervals(len(speakers) - 1, why)}
-    return {**found, "speakers": resample_speakers(np.stack(list(speakers.values())), resampling)}
+        return {**found, "speakers": intervals.make_empty_intervals(len(speakers) - 1, why)}
+    return {**found, "speakers": intervals.resample_speakers(np.stack(list(speakers.values())), resampling)}

@@ -1,4 +1,4 @@
-"""Cross-validation over the target's speakers, for the upper bound."""
+"""Cross-validation over the speakers of the target, for the method upper-bound."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.errors import Remedy
 from emodna.pipeline.store import FeatureStore
 
-#: Number of seeds of scikit-learn's generators.
+#: scikit-learn accepts seeds below this number.
 _SEEDS: Final = 2**32
 
 
@@ -32,52 +32,52 @@ class Folds:
     """Sorted names of the speakers of each fold."""
 
     def mask_labels(self, fold: int) -> NDArray[np.int8]:
-        """Return the labels (n,) for the network of a fold: -1 for the speakers of the fold."""
+        """Return the labels (n,) that train the network of a fold: -1 for the speakers of the fold."""
         return np.where(self.of == fold, np.int8(-1), self.labels)
 
 
 def split_into_folds(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
     """Split speakers at random into folds with similar class shares.
 
-    Raise a TrainingError if there are no labels, an unknown speaker, too few speakers or labels, or only one class in
-    the training part of a fold.
+    Raise a TrainingError if there are no labels, unknown speakers, too few speakers or labels, or a fold without which
+    only one class is left.
     """
     corpus, labels = store.snapshot.corpus, store.labels(task)
     rows = np.flatnonzero(labels >= 0)
     if not len(rows):
-        raise TrainingError(f"no {task} labels, which upper-bound learns from", field="target", value=corpus)
+        raise TrainingError(f"no {task} labels, and upper-bound needs them", field="target", value=corpus)
     speakers = store.columns(["speaker"])["speaker"]
     if unknown := speakers.take(rows).null_count:
-        problem = (
-            f"the speaker of {unknown} labelled utterances is unknown; upper-bound is cross-validated over speakers"
-        )
+        problem = f"the speaker of {unknown} labelled utterances is unknown, and upper-bound needs all speakers"
         raise TrainingError(problem, field="target", value=corpus)
     of_labelled = speakers.take(rows).to_numpy(zero_copy_only=False)
-    if (known := len(set(of_labelled))) < count:
-        problem = f"only {known} speakers have {task} labels"
+    known = len(set(of_labelled))
+    if known < count or max(np.bincount(labels[rows])) < count:
+        problem = f"only {known} speakers have {task} labels" if known < count else f"too few {task} labels"
         raise TrainingError(problem, where=corpus, field="folds", value=count, remedy="use fewer folds, at least 2")
-    if max(np.bincount(labels[rows])) < count:
-        raise TrainingError(
-            f"too few {task} labels", where=corpus, field="folds", value=count, remedy="use fewer folds, at least 2"
-        )
-    parts = _split_utterances(labels[rows], of_labelled, count, derive_seed(seed, f"folds/{corpus}") % _SEEDS)
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
+
+    random_state = derive_seed(seed, f"folds/{corpus}") % _SEEDS
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=random_state)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # the folds are checked below
+        parts = [part for _, part in splitter.split(rows, labels[rows], of_labelled)]
     for part in parts:
         if len(np.unique(np.delete(labels[rows], part))) < 2:
             names = ", ".join(sorted(set(of_labelled[part])))
-            raise TrainingError(
-                f"without {names}, the speakers of one fold, only one class is left",
-                where=corpus,
-                field="folds",
-                value=count,
-                remedy=Remedy("use fewer folds or another {seed}"),
-            )
+            problem = f"without {names}, the speakers of one fold, only one class is left"
+            remedy = Remedy("use fewer folds or another {seed}")
+            raise TrainingError(problem, where=corpus, field="folds", value=count, remedy=remedy)
     groups = [sorted(set(of_labelled[part].tolist())) for part in parts]
     fold_of = {name: fold for fold, group in enumerate(groups) for name in group}
     return Folds(np.array([fold_of.get(name, -1) for name in speakers.to_pylist()], np.int64), labels, groups)
 
 
 def predict_folds(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDArray[np.float64]:
-    """Predict the probability (n,) of class 1 by the network not trained on the speaker, or by all networks."""
+    """Predict the probability (n,) of class 1.
+
+    The network of an utterance's fold predicts it; all networks together predict utterances without fold.
+    """
     method = cast("UpperBound", model.method)  # the only method with folds
     found = np.empty(len(store))
     for fold in np.unique(folds.of).tolist():
@@ -85,15 +85,3 @@ def predict_folds(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDA
         rows = np.flatnonzero(folds.of == fold)
         found[rows] = predict_store(fold_model, store, rows=rows)
     return found
-
-
-def _split_utterances(
-    labels: NDArray[np.int8], speakers: NDArray[np.object_], count: int, random_state: int
-) -> list[NDArray[np.int64]]:
-    """Return the positions of the labelled utterances of each fold."""
-    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
-
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=random_state)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")  # the caller checks the folds
-        return [part for _, part in splitter.split(labels, labels, speakers)]

@@ -1,13 +1,13 @@
 """Bootstrap intervals of scores, over utterances and over speakers.
 
-A resample draws n of n units with replacement. A unit is an utterance, or a speaker with all utterances. The percentile
-interval (Efron & Tibshirani 1993, chapter 13) holds the middle 95 % of the resamples' scores. Utterances of one speaker
-are similar, so the interval over utterances can be too narrow for new speakers. The interval over speakers is the
-cluster bootstrap (Field & Welsh 2007); it is too narrow for few speakers. `tests.benchmarks.intervals` measures the
-coverage of both.
+A resample is n units drawn from n units with replacement. A unit is an utterance, or a speaker with all utterances.
+The percentile interval (Efron & Tibshirani 1993, chapter 13) contains the middle 95 % of the resamples' scores. The
+interval over utterances can be too narrow for new speakers, because utterances of one speaker are similar. The interval
+over speakers is the cluster bootstrap (Field & Welsh 2007); it is too narrow for few speakers.
+`tests.benchmarks.intervals` measures the coverage of both.
 
-Scores depend on counts only. Units with equal confusions are of one kind, and the number of draws of each kind is
-multinomial. This is the exact bootstrap, and its cost does not grow with the number of utterances.
+Scores depend on counts only. So units with equal confusions form one kind, and the number of draws of each kind is
+multinomial. The result is the exact bootstrap, at a cost that does not grow with the number of utterances.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from emodna.model.metrics import SCORES, compute_scores
 
 #: Percentage of the resamples inside an interval.
 LEVEL: Final = 95.0
-#: Greatest number of values that are drawn at a time.
+#: Greatest number of values drawn at a time.
 _CHUNK: Final = 1 << 21
-#: Share of resamples without one of the classes above which UAR has no interval; its recall is undefined there.
+#: UAR has no interval if more than this share of the resamples lack a class, because UAR is undefined there.
 _MAX_MISSING: Final = 0.1
 
 
@@ -46,7 +46,7 @@ def resample_speakers(counts: NDArray[np.int64], resampling: Resampling) -> dict
 
 
 def make_empty_intervals(units: int, why: str) -> dict[str, Any]:
-    """Return None for each interval, and the reason."""
+    """Return the result without intervals: None for each score, and the reason `why`."""
     return {"n": units, **dict.fromkeys(SCORES), "why": why}
 
 
@@ -70,14 +70,13 @@ def _compute_intervals(
     complete = (occurs >= expected).all(axis=1)
     missing = 1 - complete.mean()
     if missing > _MAX_MISSING:
-        why = f"{100 * missing:.0f} % of the resamples lack a class, which too few {unit}s have for an interval of UAR"
+        why = f"no interval of UAR: {100 * missing:.0f} % of the resamples lack a class that too few {unit}s have"
         return {"n": units, **intervals, "uar": None, "why": why}
     intervals["uar"] = np.percentile(found[complete, SCORES.index("uar")], tails).tolist()
     return {"n": units, **intervals, "why": None}
 
 
 def _resample(kinds: NDArray[np.int64], multiplicity: NDArray[np.int64], resampling: Resampling) -> NDArray[np.int64]:
-    """Draw the confusions (resamples, 4) of each resample."""
     rng = np.random.default_rng(resampling.seed)
     units, counts = int(multiplicity.sum()), np.empty((resampling.resamples, 4), np.int64)
     rows = max(_CHUNK // len(kinds), 1)

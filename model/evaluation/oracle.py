@@ -1,4 +1,4 @@
-"""Oracle analysis: scores of each model snapshot by the target's labels. No result depends on them."""
+"""Oracle analysis: scores of each model snapshot, computed with target labels. No result depends on them."""
 
 from dataclasses import asdict
 from typing import Any, Final
@@ -17,9 +17,9 @@ _NOTE: Final = "computed with the target's labels, for analysis only: never a re
 
 
 def write_oracle_analysis(run: RunFolder, model: TrainedModel, snapshots: Snapshots, target: FeatureStore) -> None:
-    """Score every model snapshot by the target's labels, and write oracle.json, with the single key `oracle`.
+    """Score every model snapshot with the target's labels, and write oracle.json, with the single key `oracle`.
 
-    Leaves the model in the state of the last snapshot. Raise a RunError if a snapshot is damaged.
+    The model ends in the state of the last snapshot. Raise a RunError if a snapshot is damaged.
     """
     labels = target.labels(model.task).astype(np.int64)
     rows = np.flatnonzero(labels >= 0)

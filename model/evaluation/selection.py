@@ -22,10 +22,10 @@ Sources = Sequence[tuple[Split, Framer]]
 def select(
     criterion: str, model: TrainedModel, snapshots: Snapshots, target: FeatureStore, sources: Sources, seed: int
 ) -> dict[str, Any]:
-    """Compute every criterion for every model snapshot, and restore the best by `criterion`; of equals, the last.
+    """Compute every criterion for every model snapshot, and restore the best by `criterion` (the last of equals).
 
     Returns the content of selection.json: the `selected_step`, and under `snapshots` a row per snapshot with its step,
-    the criteria by name, and the share of target utterances predicted as class 1.
+    the value of each criterion, and the share of target utterances predicted as class 1.
     """
     of_target, of_sources, total = [], [], np.zeros(len(target))
     for step in snapshots.steps:
@@ -41,26 +41,21 @@ def select(
         table.append({"step": step, **values, "class_1_share": float(assign_labels(of_class_1).mean())})
     selected = find_best_step(table, criterion, higher_is_better=CRITERIA[criterion].higher_is_better)
     snapshots.restore(model.method, selected)
-    criteria = {
-        name: {
-            "says": each.description,
-            "better": "higher" if each.higher_is_better else "lower",
-            "reference": each.reference,
-        }
-        for name, each in CRITERIA.items()
-    }
+    criteria = {}
+    for name, each in CRITERIA.items():
+        better = "higher" if each.higher_is_better else "lower"
+        criteria[name] = {"says": each.description, "better": better, "reference": each.reference}
     return {"select": criterion, "selected_step": selected, "criteria": criteria, "snapshots": table}
 
 
 def find_best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool) -> int:
     """Return the step of the row with the best value; of equals, the last."""
     sign = 1 if higher_is_better else -1
-    best = max(table, key=lambda row: (sign * row[key], row["step"]))
-    return int(best["step"])
+    return int(max(table, key=lambda row: (sign * row[key], row["step"]))["step"])
 
 
 def _predict_split(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return labels and predictions of the held-out utterances, normalised like the source in training."""
+    """Return labels and predictions of the held-out utterances, normalised as in training."""
     store = split.store
     utterances = ((store[row], float(store.peak_db[row])) for row in split.held_out.tolist())
     return split.truth, assign_labels(replace(model, framer=framer).probabilities(utterances))

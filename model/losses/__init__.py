@@ -2,19 +2,21 @@
 
 All losses share these rules:
 
-- They average by default where the paper sums, so that all terms have one scale. Other readings are keyword arguments.
+- They average by default where the paper sums, so that all terms have one scale. Keyword arguments offer the sum.
 - The result is at least float32, also under autocast. Value and gradient are finite for degenerate batches too.
 - A wrong shape or value raises a ValueError that names the argument.
 - Shapes are static and nothing synchronises with the host, so that a step can be captured as a CUDA graph.
 
-Keep ``torch.set_float32_matmul_precision`` at ``"highest"``: division by a temperature of 0.01 turns the rounding of
-TF32 into errors of 0.1.
+Keep ``torch.set_float32_matmul_precision`` at ``"highest"``: see `emodna.model.reproducibility.force_float32`.
 """
 
-from typing import get_args
+from typing import Final, get_args
 
 import torch
 from torch import Tensor
+
+#: Smallest divisor in the normalisation of a projection.
+MIN_NORM: Final = 1e-6
 
 
 def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -23,6 +25,12 @@ def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)
     return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def check_shapes(is_valid: bool, requirement: str, *tensors: Tensor) -> None:
+    """Raise a ValueError with the requirement and the tensors' shapes unless they are valid."""
+    if not is_valid:
+        raise ValueError(f"{requirement}, got {', '.join(str(tuple(tensor.shape)) for tensor in tensors)}")
 
 
 def check_positive(name: str, value: float) -> None:

@@ -13,22 +13,20 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 
-from emodna.model.losses import widen
+from emodna.model.losses import check_shapes, widen
 
+#: Label of an utterance without a known label.
 UNKNOWN: Final = -1
-"""Label of an utterance without a known label."""
-
+#: Bound of the logits in `reward`, whose linear term has no lower bound.
 MAX_LOGIT: Final = 10.0
-"""Bound of the logits in `reward`, whose linear term has no lower bound."""
-
+#: Offset of the discriminator's output in the logarithm of `reward`.
 LOG_OFFSET: Final = 1e-6
-"""Offset of the discriminator's output in the logarithm of `reward`."""
 
 
 def reverse_gradient(x: Tensor, weight: Tensor) -> Tensor:
     """Return features of any shape unchanged, and multiply their gradient by ``-weight`` (0-d, ``lambda`` in [1]_).
 
-    The layers after it minimise a loss that the layers before it maximise.
+    Then the layers after it minimise a loss, and the layers before it maximise it.
     """
     reversed_: Tensor = _Reversal.apply(x, weight)  # type: ignore[no-untyped-call]
     return reversed_
@@ -47,12 +45,11 @@ def domain_loss(
     For equal numbers of samples it equals the mean over all, as in [2]_. At chance level it is ln 2.
 
     The logits, shapes ``(n,)`` and ``(m,)``, are positive for source. Positive weights of the same shapes weight the
-    samples within their domain. They are detached and only their ratios matter.
+    samples within their domain. They are detached. Only their ratios matter.
     """
     # -ln sigmoid(z) for the source, -ln(1 - sigmoid(z)) for the target, by softplus to keep saturated gradients.
-    return (
-        _average_softplus(-source, source_weights, "source") + _average_softplus(target, target_weights, "target")
-    ) / 2
+    of_source = _average_softplus(-source, source_weights, "source")
+    return (of_source + _average_softplus(target, target_weights, "target")) / 2
 
 
 def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -64,12 +61,10 @@ def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def reward(favoured: Tensor, other: Tensor, weight: float = 1.0) -> Tensor:
     """Return the objective that one discriminator of D2GAN maximises [3]_, a scalar.
 
-    It is ``weight * E[log D(favoured)] - E[D(other)]`` with ``D = softplus(logit)``. Logits have any shape; beyond
-    `MAX_LOGIT` they have no gradient. The positive `weight` is ``alpha`` or ``beta`` in [3]_.
-
-    The optimal discriminator is ``D = weight * p / q`` for densities p of the favoured samples and q of the others. Its
-    objective is ``weight * (KL(p || q) + log(weight) - 1)``, which is smallest for p = q. The objective lies between
-    about ``-10 * weight - 10`` and ``2.3 * weight``.
+    It is ``weight * E[log D(favoured)] - E[D(other)]`` with ``D = softplus(logit)``. Its range is about
+    ``-10 * weight - 10`` to ``2.3 * weight``. Logits have any shape; beyond `MAX_LOGIT` they have no gradient. The
+    positive `weight` is ``alpha`` or ``beta`` in [3]_. For densities p of the favoured samples and q of the others, the
+    optimum is ``D = weight * p / q`` with the value ``weight * (KL(p || q) + log(weight) - 1)``.
     """
     of_favoured, of_other = (F.softplus(logits.clamp(-MAX_LOGIT, MAX_LOGIT)) for logits in widen(favoured, other))
     return weight * torch.log(of_favoured + LOG_OFFSET).mean() - of_other.mean()
@@ -105,14 +100,12 @@ class _Reversal(Function):
 
 
 def _average_softplus(logits: Tensor, weights: Tensor | None, domain: str) -> Tensor:
-    """Return the weighted mean of ``ln(1 + e^z)`` over one domain, with logits that are positive for the other one."""
-    if logits.ndim != 1 or len(logits) == 0:
-        raise ValueError(f"{domain} must have shape (n,) with n >= 1, got {tuple(logits.shape)}")
+    """Return the weighted mean of ``ln(1 + e^z)`` over a domain, with logits z that are positive for the other one."""
+    check_shapes(logits.ndim == 1 and len(logits) > 0, f"{domain} must have shape (n,) with n >= 1", logits)
     (logits,) = widen(logits)
     losses = F.softplus(logits)
     if weights is None:
         return losses.mean()
-    if weights.shape != losses.shape:
-        raise ValueError(f"{domain}_weights must have shape ({len(losses)},), got {tuple(weights.shape)}")
+    check_shapes(weights.shape == losses.shape, f"{domain}_weights must have shape ({len(losses)},)", weights)
     weights = weights.detach().to(losses.dtype)
     return (losses * (weights / weights.sum())).sum()

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from emodna.model.losses import widen
+from emodna.model.losses import check_shapes, widen
 
 
 def multilinear_map(features: Tensor, probabilities: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ class RandomisedMap(nn.Module):
     """Random projection of the multilinear map that preserves inner products in expectation [1]_.
 
     ``(R_f f) * (R_q q) / sqrt(outputs)``, elementwise, with fixed standard normal matrices. They are buffers because a
-    trained discriminator depends on them. Construct it within `use_seed`. The arguments are widths.
+    trained discriminator depends on them. Construct it within `use_seed`, with the widths of f, q and the output.
     """
 
     of_features: Tensor
@@ -54,10 +54,7 @@ def entropy_weights(probabilities: Tensor) -> Tensor:
 
 
 def _check_rows(features: Tensor, probabilities: Tensor) -> tuple[Tensor, ...]:
-    """Return features and detached probabilities in one type. Raise a ValueError for other shapes."""
-    if features.ndim != 2 or probabilities.ndim != 2 or len(features) != len(probabilities):
-        raise ValueError(
-            f"features and probabilities must have shapes (n, d) and (n, c), got {tuple(features.shape)} and "
-            f"{tuple(probabilities.shape)}"
-        )
+    """Check the shapes, detach the probabilities, and return both tensors in one type."""
+    is_valid = features.ndim == probabilities.ndim == 2 and len(features) == len(probabilities)
+    check_shapes(is_valid, "features and probabilities must have shapes (n, d) and (n, c)", features, probabilities)
     return widen(features, probabilities.detach())

@@ -9,13 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from emodna.model.losses import check_choice, check_positive, widen
+from emodna.model.losses import MIN_NORM, check_choice, check_positive, check_shapes, widen
 
 Reduction = Literal["mean", "sum"]
 """Reduction over utterances: the mean, or the sum as in the paper."""
-
-MIN_NORM = 1e-6
-"""Smallest divisor in the normalisation of a projection."""
 
 
 def supervised_contrastive(
@@ -49,18 +46,12 @@ def supervised_contrastive(
     reduction
         ``mean`` or ``sum`` over the anchors. The paper uses a sum.
     """
-    if z.ndim != 2 or labels.shape != z.shape[:1] or selected.shape != z.shape[:1]:
-        raise ValueError(
-            "z, labels and selected must have shapes (n, d), (n,) and (n,), "
-            f"got {tuple(z.shape)}, {tuple(labels.shape)} and {tuple(selected.shape)}"
-        )
+    is_valid = z.ndim == 2 and labels.shape == selected.shape == z.shape[:1]
+    check_shapes(is_valid, "z, labels and selected must have shapes (n, d), (n,) and (n,)", z, labels, selected)
     if selected.dtype != torch.bool:
         raise ValueError(f"selected must be a bool mask, got {selected.dtype}")
     if anchors is not None and (anchors.shape != selected.shape or anchors.dtype != torch.bool):
-        raise ValueError(
-            f"anchors must be a bool mask of shape {tuple(selected.shape)}, "
-            f"got {anchors.dtype} of shape {tuple(anchors.shape)}"
-        )
+        raise ValueError(f"anchors must be a bool mask of shape (n,), got {anchors.dtype} {tuple(anchors.shape)}")
     check_positive("temperature", temperature)
     check_choice("reduction", reduction, Reduction)
     contrast = selected[:, None] & selected & ~torch.eye(len(z), dtype=torch.bool, device=z.device)  # (n, n)
@@ -73,8 +64,8 @@ def supervised_contrastive(
         z = normalize(z, dim=1, eps=MIN_NORM)
         similarity = z @ z.T / temperature  # (n, n)
         # Masked entries get the lowest finite number, so that their exponential is 0. With -inf a row without contrast
-        # would not be finite. The diagonal must be masked before logsumexp takes the maximum: at temperature 0.01 it
-        # exceeds the rest by up to 200, so every other exponential would underflow.
+        # would not be finite. The diagonal must be masked before logsumexp: at temperature 0.01 it exceeds the rest by
+        # up to 200, so every other exponential would underflow.
         lowest = torch.finfo(similarity.dtype).min
         log_total = similarity.masked_fill(~contrast, lowest).logsumexp(1, keepdim=True)  # (n, 1)
         log_ratio = torch.where(positive, similarity - log_total, 0)  # (n, n)

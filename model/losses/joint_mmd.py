@@ -7,21 +7,19 @@ from typing import NamedTuple, Unpack
 
 from torch import Tensor
 
-from emodna.model.losses import check_positive
+from emodna.model.losses import check_positive, check_shapes
 from emodna.model.losses.kernels import KernelOptions, gaussian_kernel, heuristic_kernel, joint_distances
 from emodna.model.losses.mmd import Estimator, squared_mmd
 
 PROBABILITY_WIDTH = 1.6928
-"""Usual kernel width of class probabilities, 2 * 0.92^2. It is fixed: their squared distances are at most 2."""
+"""Kernel width of class probabilities in the authors' code, 2 * 0.92^2. Their squared distances are at most 2."""
 
 
 class LayerOutputs(NamedTuple):
-    """Outputs of a network for the utterances of one corpus."""
+    """Features ``(n, d)`` and class probabilities ``(n, c)`` of the utterances of one corpus."""
 
     features: Tensor
-    """Features, shape ``(n, d)``."""
     probabilities: Tensor
-    """Class probabilities, shape ``(n, c)``."""
 
 
 def joint_mmd(
@@ -38,26 +36,22 @@ def joint_mmd(
     times ``exp(-|P_i - P_j|^2 / b)`` on probabilities, with ``b`` from `probability_width`. Two utterances are similar
     only if features and predictions are. With constant probabilities the result equals `mk_mmd`.
 
-    The mini-batches hold n and m utterances, which may differ unless the estimator is linear (see `squared_mmd`). Both
-    layers get a gradient. `kernel` holds the options of the feature kernel.
+    The corpora may have different numbers of utterances unless the estimator is linear (see `squared_mmd`). Features
+    and probabilities get a gradient. `kernel` holds the options of the feature kernel.
 
     Examples
     --------
     >>> source, target = torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [3.0]])
     >>> high, low = torch.tensor([[0.0, 1.0]] * 2), torch.tensor([[1.0, 0.0]] * 2)
-    >>> print(f"{joint_mmd(Layers(source, high), Layers(target, high)).item():.6f}")
+    >>> print(f"{joint_mmd(LayerOutputs(source, high), LayerOutputs(target, high)).item():.6f}")
     0.915959
-    >>> print(f"{joint_mmd(Layers(source, high), Layers(source, low)).item():.6f}")
+    >>> print(f"{joint_mmd(LayerOutputs(source, high), LayerOutputs(source, low)).item():.6f}")
     0.892122
     """
     check_positive("probability_width", probability_width)
     of_features, of_probabilities = map(joint_distances, source, target)
-    if of_features.shape != of_probabilities.shape or len(source.features) != len(source.probabilities):
-        raise ValueError(
-            "features and probabilities must have the same number of rows, got "
-            f"{len(source.features)} and {len(source.probabilities)} for the source, "
-            f"{len(target.features)} and {len(target.probabilities)} for the target"
-        )
+    is_valid = of_features.shape == of_probabilities.shape and len(source.features) == len(source.probabilities)
+    check_shapes(is_valid, "features and probabilities must have the same number of rows", *source, *target)
     width = of_probabilities.new_full((1,), probability_width)
     joint = heuristic_kernel(of_features, **kernel) * gaussian_kernel(of_probabilities, width)  # (n + m, n + m)
     return squared_mmd(joint, len(source.features), estimator=estimator)

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 import torch
 from torch import Tensor
 
-from emodna.model.losses import check_choice, widen
+from emodna.model.losses import check_choice, check_shapes, widen
 
 Bandwidth = Literal["mean", "mean-with-diagonal", "median"]
 """Middle kernel width: a statistic of the squared distances within the joint sample."""
@@ -17,19 +17,17 @@ Bandwidth = Literal["mean", "mean-with-diagonal", "median"]
 KernelReduction = Literal["mean", "sum"]
 """Reduction over kernels: the mean (weights sum to 1, as in the paper) or the sum (as in most code)."""
 
+#: Smallest kernel width. Collapsed features would give a width of 0.
 MIN_WIDTH = 1e-6
-"""Smallest kernel width. Collapsed features would give a width of 0."""
 
 
 class KernelOptions(TypedDict, total=False):
-    """Options of a kernel on features, all optional: see `heuristic_kernel`."""
+    """Options of `heuristic_kernel`, all optional."""
 
     kernels: int
-    """Number of Gaussians, odd."""
     reduction: KernelReduction
     bandwidth: Bandwidth
     width_ratio: float
-    """Ratio of neighbouring widths."""
 
 
 def heuristic_kernel(
@@ -47,12 +45,9 @@ def heuristic_kernel(
 
 def joint_distances(source: Tensor, target: Tensor) -> Tensor:
     """Return the squared distances (n + m, n + m) within the joint sample of features (n, d) and (m, d)."""
-    if source.ndim != 2 or target.ndim != 2 or source.shape[1] != target.shape[1]:
-        raise ValueError(
-            f"source and target must have shapes (n, d) and (m, d), got {tuple(source.shape)} and {tuple(target.shape)}"
-        )
-    if source.shape[0] == 0 or target.shape[0] == 0:
-        raise ValueError(f"source and target need one sample or more each, got {source.shape[0]} and {target.shape[0]}")
+    is_valid = source.ndim == target.ndim == 2 and source.shape[1] == target.shape[1]
+    check_shapes(is_valid, "source and target must have shapes (n, d) and (m, d)", source, target)
+    check_shapes(min(len(source), len(target)) > 0, "source and target need one sample or more each", source, target)
     joint = torch.cat((source, target))  # (n + m, d)
     return squared_distances(joint, joint)
 
@@ -77,20 +72,12 @@ def heuristic_widths(
 ) -> Tensor:
     """Return widths ``middle * ratio^k``, ``k = -(kernels // 2) .. kernels // 2``, shape ``(kernels,)``.
 
-    They increase and are at least `MIN_WIDTH`. They are detached, otherwise wider kernels would reduce the loss.
+    ``kernels`` is odd. The ratio of neighbouring widths is above 1. ``distances`` are the squared distances within one
+    sample, shape ``(n, n)``, ``n >= 2``, with a zero diagonal. Their statistic ``bandwidth`` is the middle width: the
+    ``mean`` over the ``n (n - 1)`` entries off the diagonal, over all ``n^2`` entries (``mean-with-diagonal``), or the
+    ``median`` off the diagonal. DAN [1]_ uses 33 widths of ratio ``sqrt(2)`` around the median.
 
-    Parameters
-    ----------
-    distances
-        Squared distances within one sample, shape ``(n, n)``, ``n >= 2``, with a zero diagonal.
-    kernels
-        Number of widths, odd.
-    bandwidth
-        Middle width: the ``mean`` over the ``n (n - 1)`` entries off the diagonal, over all ``n^2`` entries
-        (``mean-with-diagonal``), or the ``median`` off the diagonal. DAN [1]_ uses 33 widths of ratio ``sqrt(2)``
-        around the median.
-    ratio
-        Ratio of neighbouring widths, above 1.
+    The widths increase and are at least `MIN_WIDTH`. They are detached, otherwise wider kernels would reduce the loss.
     """
     n = count_square_rows(distances)
     if n < 2:
@@ -120,8 +107,7 @@ def gaussian_kernel(distances: Tensor, widths: Tensor, *, reduction: KernelReduc
     Takes the squared distances (n, n) within one sample and the positive widths ``b_u`` (m,).
     """
     count_square_rows(distances)
-    if widths.ndim != 1 or widths.shape[0] == 0:
-        raise ValueError(f"widths must have shape (m,) with m >= 1, got {tuple(widths.shape)}")
+    check_shapes(widths.ndim == 1 and len(widths) > 0, "widths must have shape (m,) with m >= 1", widths)
     check_choice("reduction", reduction, KernelReduction)
     with torch.autocast(distances.device.type, enabled=False):
         kernels = torch.exp(-distances / widths[:, None, None])  # (m, n, n)
@@ -129,7 +115,7 @@ def gaussian_kernel(distances: Tensor, widths: Tensor, *, reduction: KernelReduc
 
 
 def count_square_rows(matrix: Tensor) -> int:
-    """Return the number of rows of a square matrix. Raise a ValueError for another shape or an empty matrix."""
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
-        raise ValueError(f"distances and kernels must have shape (n, n) with n >= 1, got {tuple(matrix.shape)}")
-    return matrix.shape[0]
+    """Return the number of rows of a square matrix. Raise a ValueError if it is not square, or is empty."""
+    is_valid = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] > 0
+    check_shapes(is_valid, "distances and kernels must have shape (n, n) with n >= 1", matrix)
+    return len(matrix)

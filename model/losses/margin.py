@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from emodna.model.losses import check_choice, check_positive, widen
+from emodna.model.losses import check_choice, check_positive, check_shapes, widen
 
 LabelKind = Literal["hard", "soft"]
 """Labels that the task classifier gives the adversary: its most probable class, or its class probabilities."""
@@ -27,21 +27,13 @@ def margin_disparity(
 ) -> Tensor:
     """Return ``margin * agreement`` on the source ``+ disagreement`` on the target, a scalar [1]_.
 
-    The adversary ``f'`` minimises it, the features maximise it, and the task classifier ``f`` gets no gradient. If both
-    corpora have the same distribution, the optimal adversary gives the class of ``f`` the probability
-    ``margin / (1 + margin)``.
+    Takes logits of the task classifier ``f`` and of the adversary ``f'``, shapes ``(n, classes)`` on the source and
+    ``(m, classes)`` on the target. The adversary minimises the result, the features maximise it, and ``f`` gets no
+    gradient. The positive ``margin`` is ``gamma``; its logarithm is the margin of [1]_. Labels are ``hard``, the most
+    probable class of ``f`` as in [1]_, or ``soft``, all classes weighted by the probabilities of ``f`` as in [2]_.
 
-    Parameters
-    ----------
-    task_source, task_target
-        Logits of ``f``, shapes ``(n, classes)`` and ``(m, classes)``.
-    adversary_source, adversary_target
-        Logits of ``f'``, same shapes.
-    margin
-        ``gamma``, the positive weight of the source term. Its logarithm is the margin of [1]_.
-    labels
-        ``hard``: the most probable class of ``f``, as in [1]_; ``soft``: all classes, weighted by the probabilities of
-        ``f``, as in [2]_.
+    If both corpora have the same distribution, the optimal adversary gives the class of ``f`` the probability
+    ``margin / (1 + margin)``.
     """
     check_positive("margin", margin)
     source = agreement(task_source, adversary_source, labels=labels)
@@ -57,7 +49,7 @@ def agreement(task: Tensor, adversary: Tensor, *, labels: LabelKind = "hard") ->
 def disagreement(task: Tensor, adversary: Tensor, *, labels: LabelKind = "hard") -> Tensor:
     """Return the mean of ``-log(1 - softmax(f')[y])`` with the label ``y`` of ``f``: small if the adversary differs."""
     task, adversary = _check_logits(task, adversary)
-    # log(1 - softmax) as the log-sum of the other classes: the difference would round to 0.
+    # log(1 - softmax) from the log-sum of the other classes, because 1 - softmax would round to 0.
     own = torch.eye(adversary.shape[1], dtype=torch.bool, device=adversary.device)
     others = adversary.unsqueeze(1).masked_fill(own, -torch.inf).logsumexp(2)  # (n, classes)
     return -(_weigh_classes(task, labels) * (others - adversary.logsumexp(1, keepdim=True))).sum(1).mean()
@@ -69,10 +61,9 @@ def agreement_share(task: Tensor, adversary: Tensor) -> Tensor:
 
 
 def _check_logits(task: Tensor, adversary: Tensor) -> tuple[Tensor, ...]:
-    """Return both logits in one type, the task's detached. Raise a ValueError for other shapes."""
-    if adversary.ndim != 2 or adversary.shape[0] == 0 or adversary.shape[1] < 2 or task.shape != adversary.shape:
-        shapes = f"{tuple(task.shape)} and {tuple(adversary.shape)}"
-        raise ValueError(f"logits must both have shape (n, classes) with n >= 1 and classes >= 2, got {shapes}")
+    """Check the shapes, detach the task's logits, and return both in one type."""
+    is_valid = task.ndim == 2 and task.shape[0] > 0 and task.shape[1] > 1 and task.shape == adversary.shape
+    check_shapes(is_valid, "logits must both have shape (n, classes) with n >= 1 and classes >= 2", task, adversary)
     return widen(task.detach(), adversary)
 
 

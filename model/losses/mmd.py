@@ -25,8 +25,8 @@ def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased
         ``mean K_ss + mean K_tt - 2 mean K_st``, the V-statistic. Not negative except for rounding, at most 2 for
         kernels of at most 1, and 0 for identical sets.
     unbiased
-        The same without the diagonals of ``K_ss`` and ``K_tt``, the U-statistic. If source and target agree, it is
-        negative about as often as positive. Some code adds a constant against that, which has no gradient.
+        The same without the diagonals of ``K_ss`` and ``K_tt``, the U-statistic. If source and target have the same
+        distribution, it is negative about as often as positive.
     linear-ring, linear-pairs
         Mean of ``k(s_i, s_j) + k(t_i, t_j) - k(s_i, t_j) - k(s_j, t_i)`` over ``j = i + 1 mod n``, or over the disjoint
         pairs ``(0, 1), (2, 3), ...`` without an odd last row (the estimator of [1]_). Depends on the order of the rows,
@@ -40,9 +40,8 @@ def squared_mmd(kernel: Tensor, n_source: int, *, estimator: Estimator = "biased
     with torch.autocast(kernel.device.type, enabled=False):
         if estimator == "biased":
             # Coordinates of mean(phi(source)) - mean(phi(target)). The result is the squared norm in the RKHS.
-            weights = torch.cat(
-                (kernel.new_full((n_source,), 1 / n_source), kernel.new_full((n_target,), -1 / n_target))
-            )
+            shares = kernel.new_full((n_source,), 1 / n_source), kernel.new_full((n_target,), -1 / n_target)
+            weights = torch.cat(shares)
             return weights @ kernel @ weights
         return (kernel * _make_pair_weights(kernel, n_source, n_target, estimator)).sum()
 
@@ -79,9 +78,7 @@ def _make_pair_weights(kernel: Tensor, n_source: int, n_target: int, estimator: 
         across = kernel.new_full((n_source, n_target), -1 / (n_source * n_target))
         return torch.cat((torch.cat((within(n_source), across), 1), torch.cat((across.T, within(n_target)), 1)))
     if n_source != n_target:
-        raise ValueError(
-            f"the {estimator} estimator needs as many source as target samples, got {n_source} and {n_target}"
-        )
+        raise ValueError(f"the {estimator} estimator needs equal numbers of samples, got {n_source} and {n_target}")
     following = torch.eye(n_source, dtype=kernel.dtype, device=kernel.device).roll(1, dims=1)  # 1 at (i, i + 1 mod n)
     if estimator == "linear-pairs":
         first = torch.arange(n_source, device=kernel.device)

@@ -6,16 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from emodna.model.losses import check_choice, check_positive, widen
+from emodna.model.losses import MIN_NORM, check_choice, check_positive, check_shapes, widen
 
 Negative = Literal["same", "cross", "both"]
 """Negative of an emotion prototype: the corpus prototype of the same corpus, of the other one, or both."""
 
 PrototypeMean = Literal["raw", "unit"]
 """Rows that a prototype averages: projections as they are, or scaled to length 1."""
-
-MIN_NORM = 1e-6
-"""Smallest divisor in the normalisation of a projection."""
 
 
 def prototype(projections: Tensor, *, mean: PrototypeMean = "raw") -> Tensor:
@@ -24,8 +21,8 @@ def prototype(projections: Tensor, *, mean: PrototypeMean = "raw") -> Tensor:
     It is shorter than 1 only if the mean is shorter than `MIN_NORM`. With ``mean="unit"`` each projection is scaled to
     length 1 before averaging, so that all have the same weight.
     """
-    if projections.ndim != 2 or projections.shape[0] == 0:
-        raise ValueError(f"projections must have shape (n, d) with n >= 1, got {tuple(projections.shape)}")
+    is_valid = projections.ndim == 2 and len(projections) > 0
+    check_shapes(is_valid, "projections must have shape (n, d) with n >= 1", projections)
     check_choice("mean", mean, PrototypeMean)
     (projections,) = widen(projections)
     if mean == "unit":
@@ -45,29 +42,20 @@ def decoupling_loss(
 ) -> Tensor:
     """Return the contrastive decoupling loss ``L_decouple`` (Eq. 5) of the four prototypes, a scalar.
 
-    The anchors are the two emotion prototypes. The positive of each is the other one. The index of the negative is
-    missing in print; by default it is the corpus prototype of the anchor's corpus, which pushes emotion and corpus
-    content of the same utterances apart. The negative logarithm of the ratio is then a softplus::
+    Takes ``p_e^S``, ``p_e^T``, ``p_c^S``, ``p_c^T`` from `prototype`, shape ``(d,)``, and a positive ``tau_p``. The
+    anchors are the two emotion prototypes. The positive of each is the other one. The paper does not print the index of
+    the negative. By default (``same``) it is the corpus prototype of the anchor's corpus, which pushes emotion and
+    corpus content of the same utterances apart. The negative logarithm of the ratio is then a softplus::
 
         1/2 sum over m in {S, T} of softplus((p_e^m . p_c^m - p_e^S . p_e^T) / temperature)
 
-    If all four prototypes are equal, the loss is ln 2, or ln 3 with both negatives.
-
-    Parameters
-    ----------
-    emotion_source, emotion_target, corpus_source, corpus_target
-        ``p_e^S``, ``p_e^T``, ``p_c^S``, ``p_c^T`` from `prototype`, shape ``(d,)``.
-    temperature
-        ``tau_p``, positive.
-    negative
-        ``same``: as above; ``cross``: the corpus prototype of the other corpus, ``p_e^m . p_c^n``; ``both``: both in
-        the denominator of Eq. 5, beside the positive.
-    detach_corpus
-        True to detach the corpus prototypes, so that only the emotion side learns.
+    With ``cross``, the negative is the corpus prototype of the other corpus, ``p_e^m . p_c^n``. With ``both``, the
+    denominator of Eq. 5 holds both negatives and the positive. If all four prototypes are equal, the loss is ln 2, or
+    ln 3 with both negatives. With ``detach_corpus``, the corpus prototypes are constants.
     """
     prototypes = (emotion_source, emotion_target, corpus_source, corpus_target)
-    if any(p.ndim != 1 or p.shape != emotion_source.shape for p in prototypes):
-        raise ValueError(f"prototypes must all have the same shape (d,), got {[tuple(p.shape) for p in prototypes]}")
+    is_valid = all(p.ndim == 1 and p.shape == emotion_source.shape for p in prototypes)
+    check_shapes(is_valid, "prototypes must all have the same shape (d,)", *prototypes)
     check_positive("temperature", temperature)
     check_choice("negative", negative, Negative)
     wide = widen(*prototypes)

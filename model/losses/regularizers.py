@@ -10,20 +10,18 @@ import math
 import torch
 from torch import Tensor
 
-from emodna.model.losses import widen
+from emodna.model.losses import check_shapes, widen
 
 
 def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
-    """Return half the mean squared distance of features to the center of their class ([1]_ sums in Eq. 2).
+    """Return half the mean squared distance of features to the center of their class (Eq. 2 of [1]_ has the sum).
 
     Shapes: features (n, d), labels (n,) int64 from 0, centers (classes, d). The centers get a gradient too. In the
-    paper they move towards the mean of their class with their own rate.
+    paper they have their own learning rate.
     """
-    if features.ndim != 2 or labels.shape != features.shape[:1] or centers.shape[1:] != features.shape[1:]:
-        raise ValueError(
-            "features, labels and centers must have shapes (n, d), (n,) and (classes, d), "
-            f"got {tuple(features.shape)}, {tuple(labels.shape)} and {tuple(centers.shape)}"
-        )
+    is_valid = features.ndim == 2 and labels.shape == features.shape[:1] and centers.shape[1:] == features.shape[1:]
+    requirement = "features, labels and centers must have shapes (n, d), (n,) and (classes, d)"
+    check_shapes(is_valid, requirement, features, labels, centers)
     features, centers = widen(features, centers)
     with torch.autocast(features.device.type, enabled=False):
         of_class = labels.unsqueeze(1) == torch.arange(len(centers), device=labels.device)  # (n, classes)
@@ -35,16 +33,16 @@ def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
 def squared_spectral_norm(features: Tensor) -> Tensor:
     """Return the squared largest singular value of features (n, d), n, d >= 1, a scalar [2]_.
 
-    ``sigma_1^2`` is the maximum of ``|F v|^2`` over unit vectors ``v``. Its gradient equals that for a constant ``v``,
-    ``2 sigma_1 u v^T``, so ``v`` is computed without gradient and no difference of singular values is a divisor. ``v``
-    is a column of a high power of ``F^T F``, computed by repeated squaring, which has static shapes and always
-    converges. torch's decompositions synchronise with the device, which a CUDA graph forbids.
+    ``sigma_1^2`` is the maximum of ``|F v|^2`` over unit vectors ``v``. Its gradient, ``2 sigma_1 u v^T``, is
+    the same for a constant ``v``. So ``v`` is computed without gradient, and no difference of singular values is a
+    divisor. ``v`` is a column of a high power of ``F^T F``, computed by repeated squaring, which has static shapes and
+    always converges. torch's decompositions synchronise with the device, which a CUDA graph forbids.
 
     The value is exact to rounding even if the second singular value is close. If both are equal, the gradient is a
     subgradient. The gradient of a zero matrix is 0.
     """
-    if features.ndim != 2 or features.numel() == 0:
-        raise ValueError(f"features must have shape (n, d) with n, d >= 1, got {tuple(features.shape)}")
+    is_valid = features.ndim == 2 and features.numel() > 0
+    check_shapes(is_valid, "features must have shape (n, d) with n, d >= 1", features)
     (features,) = widen(features)
     with torch.autocast(features.device.type, enabled=False):
         return (features @ _find_top_direction(features.detach())).square().sum()
@@ -55,11 +53,11 @@ def _find_top_direction(matrix: Tensor) -> Tensor:
     limits = torch.finfo(matrix.dtype)
     matrix = matrix / matrix.abs().amax().clamp_min(limits.tiny)  # its squares stay in range
     power = matrix.T @ matrix  # (d, d)
-    # (F^T F)^(2^k) leaves an error of order 2^-k in sigma_1^2 for the worst gap to the second singular value.
+    # After k squarings, the error of sigma_1^2 is of order 2^-k for the worst gap to the second singular value.
     for _ in range(round(-math.log2(limits.eps))):
         power = power / power.trace().clamp_min(limits.tiny)
         power = power @ power
-    # Every column now points in the top direction; the one with the largest diagonal entry is long.
+    # Every column now has the top direction. The column with the largest diagonal entry is not short.
     column = power.index_select(1, power.diagonal().argmax(0, keepdim=True)).squeeze(1)
     length: Tensor = torch.linalg.vector_norm(column)
     return column / length.clamp_min(limits.tiny)

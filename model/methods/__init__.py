@@ -1,7 +1,4 @@
-"""Registry of methods, those of emodna and those of other packages.
-
-Methods need torch, so each is imported at its first use. Listing their names imports nothing.
-"""
+"""Registry of the methods of emodna and of other packages. Listing their names does not import torch."""
 
 import importlib
 import logging
@@ -49,8 +46,6 @@ _LOCATIONS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 class _LazyMethods(Mapping[str, "type[Method]"]):
-    """Mapping of names to method classes that imports each class at its first use."""
-
     def __getitem__(self, name: str) -> "type[Method]":
         module, kind = _LOCATIONS[name]
         found: type[Method] = getattr(importlib.import_module(f"{__name__}.{module}"), kind)
@@ -67,14 +62,14 @@ class _LazyMethods(Mapping[str, "type[Method]"]):
 
 
 METHODS: Final[Mapping[str, "type[Method]"]] = _LazyMethods()
-"""Methods of emodna. An entry point cannot replace one."""
+"""Methods of emodna, each imported at its first use. An entry point cannot replace one."""
 
 
 def get_method(name: str) -> "type[Method]":
     """Import and return a method. Raise a ConfigError if it is unknown, a PluginError if its package is broken."""
     if name in METHODS:
         if ignored := plugins.find_entry_points(ENTRY_POINTS).get(name):
-            _LOG.warning("method %s: using emodna's own; %s is ignored, give it another name", name, ignored.value)
+            _LOG.warning("method %s: emodna has one; ignoring %s, give it another name", name, ignored.value)
         return METHODS[name]
     check_method_name(name)
     from emodna.model.methods.catalog import load_plugin_method
@@ -83,7 +78,7 @@ def get_method(name: str) -> "type[Method]":
 
 
 def load_method_of_run(path: Path, name: object, package: object = None) -> "type[Method]":
-    """Return the method that made a run's file, from `package` ({name: version}). Raise a RunError if it is missing."""
+    """Return the method of a run's file. Raise a RunError with its `package` ({name: version}) if it is missing."""
     if not isinstance(name, str) or name not in list_method_names():
         packages = [" ".join(map(str, each)) for each in package.items()] if isinstance(package, dict) else []
         origin = " of ".join(f"{each!a:.60}" for each in (name, *packages))
@@ -101,7 +96,7 @@ def find_package(name: str) -> dict[str, str]:
 
 
 def wrap_plugin_errors(name: str, call: str) -> AbstractContextManager[None]:
-    """Turn failures within the context into a PluginError if another package adds the method."""
+    """Turn exceptions within the context into a PluginError if another package adds the method."""
     entry = _find_entry_point(name)
     return plugins.wrap_plugin_errors(entry, f"{entry.value} {call}") if entry else nullcontext()
 
@@ -134,5 +129,4 @@ def load_methods() -> "Mapping[str, type[Method] | PluginError]":
 
 
 def _find_entry_point(name: str) -> EntryPoint | None:
-    """Return the entry point of a method; None for a method of emodna."""
     return None if name in METHODS else plugins.find_entry_points(ENTRY_POINTS).get(name)

@@ -16,7 +16,6 @@ class _Ablation(EmoDna):
 
     @classmethod
     def resolve_config(cls, config: EmoDnaConfig, data: DataSummary) -> ResolvedConfig:
-        """Raise a ConfigError if a weight that the ablation fixes at 0 is positive."""
         for name in (field.name for field in fields(EmoDnaConfig) if field.name.endswith("_weight")):
             if (value := getattr(config, name)) and not getattr(cls.defaults, name):
                 remedy = Remedy("choose {method=emo-dna}")

@@ -1,6 +1,6 @@
 """ADDi: adversarial dual discriminators of the encoder's codes, read as the game of D2GAN."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Final, Literal
 
@@ -15,10 +15,10 @@ from emodna.model.methods.base import (
     CLASSES,
     AdaptationConfig,
     NetworkMethod,
+    PairMethod,
     ParameterGroup,
     Phase,
     check_unused,
-    find_graph_obstacle,
     make_emotion_network,
 )
 from emodna.model.networks.discriminators import make_code_discriminator
@@ -43,7 +43,7 @@ class AddiConfig(AdaptationConfig):
     encoder: Literal["conv-blstm", "shared"] = "conv-blstm"
     """Encoder of the codes: backbone and Bi-LSTM, or the encoder that the compared methods share."""
     adversarial_weight: Weight = 0.1
-    """Weight of J in the encoder's loss. At 0 the discriminators still learn and J is still logged."""
+    """Weight of J in the encoder's loss. With 0 the discriminators still learn, and the log still has J."""
     d2gan_alpha: Positive = 1.0
     d2gan_beta: Positive = 1.0
     discriminator_hidden: Count = 128
@@ -52,22 +52,26 @@ class AddiConfig(AdaptationConfig):
     discriminator_beta1: Share = 0.5
 
     def __post_init__(self) -> None:
-        """Raise a ConfigError if a setting of the TCN is given without a TCN."""
+        """Raise a ConfigError if a setting of the TCN is changed without a TCN."""
         if self.encoder != "shared":
             check_unused(self, [field for field in fields(AddiConfig) if field.name.startswith("tcn_")], _NEEDS_TCN)
 
 
-class Addi(NetworkMethod):
-    """Cross-entropy on the source. Two discriminators tell the corpora's codes apart; the encoder opposes them."""
+class Addi(PairMethod, NetworkMethod):
+    """Cross-entropy on the source, and a game of the encoder against two discriminators of the corpora's codes.
+
+    The log has J of the encoder's turn, which is -2 if the discriminators cannot distinguish the corpora.
+    """
 
     name = "addi"
-    summary = "codes of both corpora made alike against two discriminators that reward opposite corpora"
+    summary = "codes that hide the corpus from two discriminators, each of which favours one corpus"
     reference = "Latif et al. 2022, IEEE TAFFC, arXiv 2204.08625; as D2GAN, Nguyen et al. 2017, arXiv 1709.03831"
     our_reading = True
     defaults = AddiConfig()
     phases: ClassVar[Sequence[Phase]] = (Phase(turns=TURNS),)
 
     network: EmotionClassifier
+    _monitored: dict[str, Tensor]
     _codes: DomainPair
     """Detached codes of the encoder's turn, for the discriminators' turn."""
 
@@ -80,13 +84,8 @@ class Addi(NetworkMethod):
             with use_seed(seed, "conv-blstm network"):
                 self.network = ConvBlstmNetwork(dim, classes=CLASSES, channels=config.channels, dropout=config.dropout)
         with use_seed(seed, "code discriminators"):
-            self.discriminators = nn.ModuleDict(
-                {
-                    name: make_code_discriminator(config.channels, config.discriminator_hidden)
-                    for name in ("first", "second")
-                }
-            )
-        self._monitored: dict[str, Tensor] = {}
+            sizes = config.channels, config.discriminator_hidden
+            self.discriminators = nn.ModuleDict({name: make_code_discriminator(*sizes) for name in ("first", "second")})
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the terms of the turn: the encoder minimises cross-entropy and J, the discriminators maximise J."""
@@ -117,22 +116,9 @@ class Addi(NetworkMethod):
         """Return the encoder's group and the discriminators' group. The latter has its own optimiser."""
         config, of_discriminators = self.config, tuple(self.discriminators.parameters())
         of_encoder = tuple(p for name, p in self.named_parameters() if not name.startswith("discriminators."))
+        optimizer, rate = config.discriminator_optimizer, config.discriminator_learning_rate
+        betas = config.discriminator_beta1, _BETA2
         return [
             ParameterGroup(*ENCODER, of_encoder),
-            ParameterGroup(
-                *DISCRIMINATORS,
-                of_discriminators,
-                config.discriminator_optimizer,
-                config.discriminator_learning_rate,
-                (config.discriminator_beta1, _BETA2),
-            ),
+            ParameterGroup(*DISCRIMINATORS, of_discriminators, optimizer, rate, betas),
         ]
-
-    @property
-    def graph_obstacle(self) -> str | None:
-        """Reason that prevents a CUDA graph; None if both corpora pass at once."""
-        return find_graph_obstacle(self.config.batch_norm)
-
-    def monitor(self) -> Mapping[str, Tensor]:
-        """Return J of the encoder's turn. It is -2 if the discriminators cannot tell the corpora apart."""
-        return self._monitored

@@ -13,8 +13,7 @@ from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, Dom
 from emodna.model.networks.discriminators import Discriminator, DiscriminatorNorm
 from emodna.model.reproducibility import use_seed
 
-#: Number of steps that the schedule `steps` takes for a whole training.
-_STEPS: Final = 10_000
+_SCHEDULE_STEPS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,12 @@ class ReversalConfig:
     reversal_ceiling: Weight = 1.0
     """Final value of lambda."""
     reversal_schedule: Literal["share", "steps"] = "share"
-    """Growth of lambda with the finished share of training, or with the step as if there were 10 000 steps."""
+    """Growth of lambda with the finished share of training, or with the step as in a training of 10 000 steps."""
 
 
 def reversal_weight(config: ReversalConfig, progress: Tensor, step: Tensor) -> Tensor:
     """Return lambda, 0-d, at a step (from 0) and a finished share of training."""
-    share = progress if config.reversal_schedule == "share" else step / _STEPS
+    share = progress if config.reversal_schedule == "share" else step / _SCHEDULE_STEPS
     return config.reversal_ceiling * ganin_weight(share)
 
 
@@ -38,7 +37,7 @@ class AdversaryConfig(ReversalConfig):
     """Settings of the domain discriminator and of the reversal in front of it."""
 
     domain_weight: Weight = 1.0
-    """Weight of the discriminator's loss. At 0 there is no discriminator."""
+    """Weight of the discriminator's loss. With 0 there is no discriminator."""
     discriminator_hidden: Count = 128
     """Units of each of its two hidden layers."""
     discriminator_norm: DiscriminatorNorm = "batch"

@@ -27,7 +27,7 @@ class AlignmentConfig(ContrastiveConfig):
     """Term to add to the method: L_SCL of Emo-DNA (the paper's Table 5)."""
 
     def __post_init__(self) -> None:
-        """Raise a ConfigError if a setting of L_SCL is given without L_SCL."""
+        """Raise a ConfigError if a setting of L_SCL is changed without L_SCL."""
         super().__post_init__()
         if self.add == "none":
             check_unused(self, fields(SclConfig), Remedy("it needs {add=scl}"))
@@ -40,7 +40,6 @@ class KernelConfig:
     mmd_kernels: Odd = 5
     mmd_estimator: Estimator = "biased"
     mmd_reduction: KernelReduction = "mean"
-    """Reduction over the kernels."""
     mmd_bandwidth: Bandwidth = "mean"
     mmd_width_ratio: Ratio = 2.0
     """Ratio of neighbouring kernel widths."""
@@ -82,7 +81,6 @@ class AlignmentMethod(ContrastiveMethod):
         if config.add == "scl" and config.scl_weight:
             self.projection = self.make_projection(seed)
             self.contrast = PseudoLabelContrast(config)
-        self._monitored: dict[str, Tensor] = {}
 
     @abstractmethod
     def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:
@@ -90,17 +88,14 @@ class AlignmentMethod(ContrastiveMethod):
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return Eq. 2, the transfer losses, and L_SCL if added. Raise a TrainingError if two terms share a name."""
-        n = len(source.labels)
-        logits, emotion = pass_both(
-            self.network, self.network.classify_and_embed, source, target, self.config.batch_norm
-        )
+        n, mode = len(source.labels), self.config.batch_norm
+        logits, emotion = pass_both(self.network, self.network.classify_and_embed, source, target, mode)
         features, predicted = DomainPair(emotion[:n], emotion[n:]), DomainPair(logits[:n], logits[n:])
         terms = {"emotion": F.cross_entropy(predicted.source, source.labels)}
-        for name, term in self.transfer_losses(features, predicted, step).items():
-            if name in ("emotion", "scl"):
-                problem = f"transfer_losses() must not name a term {name!r}: there is one already"
-                raise TrainingError(problem, where=f"method {self.name}")
-            terms[name] = term
+        transfer = self.transfer_losses(features, predicted, step)
+        if names := sorted(transfer.keys() & {"emotion", "scl"}):
+            raise TrainingError(f"transfer_losses() must not name a term {names[0]!r}", where=f"method {self.name}")
+        terms |= transfer
         if self.contrast:
             pseudo = self.contrast.select(predicted.target, target)
             terms["scl"] = self.config.scl_weight * self.contrast(self.projection(emotion), source.labels, pseudo)
@@ -112,5 +107,5 @@ class AlignmentMethod(ContrastiveMethod):
         return terms
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return the values of the pseudo-labels, and share of class 1 and mean entropy on the target."""
+        """Return share of class 1 and mean entropy of predictions on the target, and values of the pseudo-labels."""
         return {**self._monitored, **(self.contrast.monitor() if self.contrast else {})}

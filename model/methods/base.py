@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -80,7 +81,7 @@ class DataSummary:
         frames: int,
         batch_size: int,
     ) -> Self:
-        """Summarise the stores that a run reads. Source utterances with label -1 are left out: no batch holds them."""
+        """Summarise the stores that a run reads, without source utterances of label -1, which no batch holds."""
         of_source = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
         of_target = [(target, np.arange(len(target)))]
 
@@ -131,8 +132,8 @@ class Phase:
     share: float = 1.0
     """Share of the steps. The shares of a method's phases add up to 1."""
     turns: tuple[tuple[str, ...], ...] = ()
-    """Parameter groups that each step updates, one tuple of names per turn. Each turn has its own losses, e.g. an
-    encoder, then its discriminators. Empty: one turn with all groups."""
+    """Names of the parameter groups that each turn of a step updates, e.g. an encoder's, then its discriminators'.
+    Each turn has its own losses. Empty: one turn with all groups."""
 
 
 def find_phase(phases: Sequence[Phase], step: int, steps: int) -> Phase:
@@ -148,20 +149,20 @@ def find_phase(phases: Sequence[Phase], step: int, steps: int) -> Phase:
 class Method(nn.Module, ABC):
     """A way to train an emotion model on a labelled and an unlabelled corpus.
 
-    Constructed from `(dim, config, seed)`: values per frame, a configuration like `defaults`, and the run's seed.
+    Its constructor takes `(dim, config, seed)`: values per frame, a configuration like `defaults`, and the run's seed.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str] = ""
     reference: ClassVar[str]
-    """Publication that the method comes from."""
+    """Publication of the method."""
     our_reading: ClassVar[bool] = False
     """True if the paper does not specify the layers and we chose them. Every table says so."""
     defaults: ClassVar[Any]
     """Default configuration, a frozen dataclass. Its fields are the method's settings."""
     min_dim: ClassVar[int] = 1
     min_frames: ClassVar[int] = 8
-    """Smallest input that the networks accept: values per frame, and frames."""
+    """Smallest input of the networks: values per frame, and frames."""
     phases: ClassVar[Sequence[Phase]] = (Phase(),)
     """Stages of training, in order. By default one stage updates all parameters."""
 
@@ -170,6 +171,8 @@ class Method(nn.Module, ABC):
     """Name of the current phase, set by the trainer."""
     turn: tuple[str, ...] = ()
     """Names of the parameter groups that this call of `losses` updates, set by the trainer."""
+    _monitored: Mapping[str, Tensor] = MappingProxyType({})
+    """Values of the last step for `monitor`."""
 
     @classmethod
     def resolve_config(cls, config: Any, data: DataSummary) -> ResolvedConfig:  # noqa: ARG003
@@ -189,7 +192,7 @@ class Method(nn.Module, ABC):
         """Return logits (batch, 2) of features (batch, dim, frames)."""
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor | None:  # noqa: ARG002
-        """Return the emotion features (batch, width) that the classifier of `predict` reads, or None without such."""
+        """Return the emotion features (batch, width) that the classifier of `predict` reads; None if there are none."""
         return None
 
     @property
@@ -211,8 +214,21 @@ class Method(nn.Module, ABC):
         return [ParameterGroup("all", tuple(self.parameters()))]
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return values of the last step to log beside the terms, 0-d tensors by name."""
-        return {}
+        """Return further values of the last step to log, 0-d tensors by name."""
+        return self._monitored
+
+
+class PairMethod(Method):
+    """A method that passes both corpora through its network. Its configuration has the setting `batch_norm`."""
+
+    config: Any
+
+    @property
+    def graph_obstacle(self) -> str | None:
+        """Reason that separate passes of the corpora prevent a CUDA graph; None if they pass at once."""
+        if self.config.batch_norm == "concat":
+            return None
+        return "needs batch_norm=concat: separate passes draw their own random numbers"
 
 
 class NetworkMethod(Method):
@@ -231,7 +247,7 @@ class NetworkMethod(Method):
 
 
 class SharedEncoder(NetworkMethod):
-    """A method on the encoder that the compared methods share. It predicts phi_e(E_e(E(x)))."""
+    """A method with the encoder that the compared methods share. It predicts phi_e(E_e(E(x)))."""
 
     network: EmotionNetwork
 
@@ -256,12 +272,7 @@ def make_emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionN
 
 
 def check_unused(config: object, unused: Iterable[Field[Any]], remedy: Remedy) -> None:
-    """Raise a ConfigError if one of the fields that have no effect in this configuration is not at its default."""
+    """Raise a ConfigError if a field without effect in this configuration does not have its default."""
     for field in unused:
         if (value := getattr(config, field.name)) != field.default:
             raise ConfigError("has no effect", field=field.name, value=value, remedy=remedy)
-
-
-def find_graph_obstacle(batch_norm: BatchNormMode) -> str | None:
-    """Return the reason that separate passes of the corpora prevent a CUDA graph; None if they pass at once."""
-    return None if batch_norm == "concat" else "needs batch_norm=concat: separate passes draw their own random numbers"

@@ -1,6 +1,6 @@
 """CAAM: the corpus adaptation of CTL-MTNet, margin disparity on a capsule network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,8 +17,7 @@ from emodna.model.methods.base import CLASSES, DataSummary, Method, ParameterGro
 from emodna.model.networks.capsules import MIN_SIZE, CapsuleEncoder, init_glorot
 from emodna.model.reproducibility import use_seed
 
-#: Utterances per step and domain in the authors' code.
-_BATCH: Final = 512
+_AUTHORS_BATCH_SIZE: Final = 512
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ class CaamConfig(ReversalConfig):
     """Settings of CAAM, from the authors' code where it differs from their text."""
 
     input_scale: Positive = 17.0
-    """Factor of the features. The authors' MFCCs are not normalised and have a standard deviation of about 17.
-    Squashing would reduce standardised features to almost 0. Use 1 with `normalisation=none`."""
+    """Factor of the features: the standard deviation of the authors' MFCCs, which are not normalised. Squashing would
+    reduce standardised features to almost 0. Use 1 with `normalisation=none`."""
     channels: Count = 64
     """Filters of the convolutions and length of the capsules."""
     primary_maps: Count = 6
@@ -39,14 +38,17 @@ class CaamConfig(ReversalConfig):
     margin: Positive = 1.5
     """Margin factor gamma."""
     answers: LabelKind = "soft"
-    """Labels that the task classifier gives the adversary. `hard` is MDD proper."""
+    """Labels that the task classifier gives the adversary. MDD uses `hard`."""
     beta1: Share = 0.975
     """beta1 of Adam. Overrides the run's default, as `beta2` does."""
     beta2: Share = 0.935
 
 
 class Caam(Method):
-    """Cross-entropy on the source, and margin disparity whose gradient is reversed in front of the encoder."""
+    """Cross-entropy on the source, and margin disparity whose gradient is reversed in front of the encoder.
+
+    The log has the shares of utterances on which the adversary predicts the class of the task head.
+    """
 
     name = "caam"
     summary = "capsule network on which an adversary cannot disagree on the target only (CTL-MTNet)"
@@ -58,11 +60,11 @@ class Caam(Method):
     @classmethod
     def resolve_config(cls, config: CaamConfig, data: DataSummary) -> ResolvedConfig:
         """Return the configuration unchanged, with a remark if the batches are smaller than the authors'."""
-        if data.batch_size >= _BATCH:
+        if data.batch_size >= _AUTHORS_BATCH_SIZE:
             return ResolvedConfig(config)
         remark = (
             f"this run uses {data.batch_size} utterances of each corpus per step; "
-            f"the method's authors use {_BATCH} (batch_size={_BATCH})"
+            f"the method's authors use {_AUTHORS_BATCH_SIZE} (batch_size={_AUTHORS_BATCH_SIZE})"
         )
         return ResolvedConfig(config, [remark])
 
@@ -70,14 +72,12 @@ class Caam(Method):
         super().__init__()
         self.config = config
         with use_seed(seed, "capsule encoder"):
-            self.encoder = CapsuleEncoder(
-                config.channels, config.primary_maps, config.capsules, config.routings, config.dropout
-            )
+            sizes = config.channels, config.primary_maps, config.capsules, config.routings
+            self.encoder = CapsuleEncoder(*sizes, config.dropout)
         with use_seed(seed, "task"):
             self.task = _make_head(config.channels)
         with use_seed(seed, "adversary"):
             self.adversary = _make_head(config.channels)
-        self._monitored: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return cross-entropy and margin disparity. In joint tensors the first n rows are the source's."""
@@ -107,7 +107,6 @@ class Caam(Method):
         return self._encode(features)
 
     def _encode(self, features: Tensor) -> Tensor:
-        """Return the code z (batch, channels) of features (batch, dim, frames)."""
         encoded: Tensor = self.encoder(self.config.input_scale * features)
         return encoded
 
@@ -115,10 +114,6 @@ class Caam(Method):
         """Return one group for Adam with the run's learning rate."""
         betas = self.config.beta1, self.config.beta2
         return [ParameterGroup("all", tuple(self.parameters()), "adam", betas=betas)]
-
-    def monitor(self) -> Mapping[str, Tensor]:
-        """Return the shares of utterances on which the adversary predicts the class of the task head."""
-        return self._monitored
 
 
 def _make_head(inputs: int) -> nn.Sequential:

@@ -18,13 +18,12 @@ from emodna.pipeline.errors import PluginError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MethodInfo:
-    """Description of a usable method."""
+    """Attributes of a usable method: see `Method`."""
 
     method: str
     summary: str
     reference: str
     our_reading: bool
-    """True if the paper does not specify the layers and we chose them."""
     oracle: bool
     """True if the method learns from target labels: an upper bound, not a competitor."""
     add: list[str]
@@ -32,7 +31,7 @@ class MethodInfo:
     package: Mapping[str, str]
     """Name and version of the package that adds the method; empty for a method of emodna."""
     settings: Mapping[str, Any]
-    """Settings with their defaults."""
+    """Default of each setting."""
 
 
 def describe_methods() -> dict[str, MethodInfo | PluginError]:
@@ -66,9 +65,8 @@ def load_plugin_method(entry: EntryPoint) -> type[Method]:
         if not hasattr(kind, name):
             raise plugins.make_plugin_error(entry, f"{entry.value} has no `{name}`: must be {requirement}")
         if not is_valid(value := getattr(kind, name)):
-            raise plugins.make_plugin_error(
-                entry, f"{entry.value} has the `{name}` {value!r:.60}: must be {requirement}"
-            )
+            problem = f"{entry.value} has the `{name}` {value!r:.60}: must be {requirement}"
+            raise plugins.make_plugin_error(entry, problem)
     try:
         check_keys(kind.defaults, TrainConfig(), RecordConfig())
     except ConfigError as error:
@@ -77,10 +75,9 @@ def load_plugin_method(entry: EntryPoint) -> type[Method]:
 
 
 def _learns_from_target(name: str, kind: type[Method]) -> bool:
-    """Return True if the method learns from target labels with its default configuration."""
     if kind.supervision is Method.supervision:
         return False
-    # The property needs an instance. On the meta device that takes no memory.
+    # The property needs an instance, which takes no memory on the meta device.
     with wrap_plugin_errors(name, "()"), torch.device("meta"):
         return kind(kind.min_dim, kind.defaults, 0).supervision != "source"
 

@@ -27,7 +27,7 @@ class ConditioningConfig:
     """True to give utterances with confident predictions more weight."""
 
     def __post_init__(self) -> None:
-        """Raise a ConfigError if a width is given without a random projection."""
+        """Raise a ConfigError if the width is changed without a random projection."""
         if self.conditional_map != "randomised":
             unused = [type(self).__dataclass_fields__["randomised_dim"]]
             check_unused(self, unused, Remedy("it needs {conditional_map=randomised}"))

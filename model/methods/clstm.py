@@ -14,7 +14,7 @@ from emodna.model.reproducibility import use_seed
 
 @dataclass(frozen=True)
 class ClstmConfig:
-    """Sizes of the network, all chosen by us."""
+    """Sizes of the network, which are our choice."""
 
     channels: Count = 64
     """Filters of the convolutions."""

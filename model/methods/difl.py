@@ -1,6 +1,6 @@
 """DIFL: domain-invariant features, which hide corpus, gender and language."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,7 +14,8 @@ from emodna.model.errors import ConfigError
 from emodna.model.losses.adversarial import UNKNOWN, known_cross_entropy, reverse_gradient
 from emodna.model.losses.regularizers import center_loss
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
-from emodna.model.methods.base import CLASSES, DataSummary, Method, ParameterGroup, ResolvedConfig, find_graph_obstacle
+from emodna.model.methods.base import CLASSES, DataSummary, PairMethod, ParameterGroup, ResolvedConfig
+from emodna.model.networks.emotion import make_head
 from emodna.model.networks.passes import BatchNormMode, pass_both
 from emodna.model.networks.recurrent import AttentiveEncoder
 from emodna.model.reproducibility import use_seed
@@ -50,9 +51,8 @@ class DiflConfig(ReversalConfig):
     center_weight: Weight = 0.0
     """Weight of the center loss on the source's classes."""
     center_learning_rate: Positive = 0.01
-    """Learning rate of the centers. z lies in (-1, 1), so a hundred steps reach any value."""
+    """Learning rate of the centers. Values of z are between -1 and 1, so a hundred steps reach any of them."""
     batch_norm: BatchNormMode = "concat"
-    """Statistics that batch norm uses: see `emodna.model.networks.passes`."""
 
     @property
     def heads(self) -> dict[str, int]:
@@ -67,14 +67,18 @@ class DiflConfig(ReversalConfig):
         return {label: classes for label, (enabled, classes) in heads.items() if enabled}
 
 
-class Difl(Method):
-    """Cross-entropy on the source, and adversarial heads for corpus, gender and language on both corpora."""
+class Difl(PairMethod):
+    """Cross-entropy on the source, and adversarial heads for corpus, gender and language on both corpora.
+
+    The log has the share of class 1 on the target, lambda, and the accuracy of each head (NaN without known labels).
+    """
 
     name = "difl"
     summary = "features that hide corpus, gender and language from adversarial heads"
     reference = "Gao et al. 2022, ICASSP"
     our_reading = True
     defaults = DiflConfig()
+    _monitored: dict[str, Tensor]
 
     def __init__(self, dim: int, config: DiflConfig, seed: int) -> None:
         super().__init__()
@@ -96,12 +100,9 @@ class Difl(Method):
         self.heads = nn.ModuleDict()
         for label, classes in config.heads.items():
             with use_seed(seed, f"{label} head"):
-                self.heads[label] = nn.Sequential(
-                    nn.Linear(self.encoder.width, config.head_units), nn.ReLU(), nn.Linear(config.head_units, classes)
-                )
+                self.heads[label] = make_head(self.encoder.width, config.head_units, classes)
         if config.center_weight:
             self.centers = nn.Parameter(torch.zeros(CLASSES, self.encoder.width))
-        self._monitored: dict[str, Tensor] = {}
 
     @classmethod
     def resolve_config(cls, config: DiflConfig, data: DataSummary) -> ResolvedConfig:
@@ -109,12 +110,10 @@ class Difl(Method):
         gender, of_gender = _assess_head("gender", data.source_genders, data.target_genders)
         language, of_language = _assess_head("language", data.source_languages, data.target_languages)
         heads = config.heads
-        remarks = [
-            remark for label, remark in (("gender", of_gender), ("language", of_language)) if remark and label in heads
-        ]
-        config = replace(
-            config, gender_head=config.gender_head and gender, language_head=config.language_head and language
-        )
+        about_heads = {"gender": of_gender, "language": of_language}
+        remarks = [remark for label, remark in about_heads.items() if remark and label in heads]
+        gender, language = config.gender_head and gender, config.language_head and language
+        config = replace(config, gender_head=gender, language_head=language)
         if "language" in config.heads:
             if config.languages not in (DiflConfig.languages, count := len(data.languages)):
                 problem = f"the corpora have {count} languages ({_join_values(data.languages)})"
@@ -163,11 +162,6 @@ class Difl(Method):
         z: Tensor = self.encoder(features, lengths)
         return z
 
-    @property
-    def graph_obstacle(self) -> str | None:
-        """Reason that prevents a CUDA graph; None if both corpora pass at once."""
-        return find_graph_obstacle(self.config.batch_norm)
-
     def parameter_groups(self) -> Sequence[ParameterGroup]:
         """Return all parameters. The centers have their own learning rate."""
         if not self.config.center_weight:
@@ -178,13 +172,9 @@ class Difl(Method):
             ParameterGroup("centers", (self.centers,), learning_rate=self.config.center_learning_rate),
         ]
 
-    def monitor(self) -> Mapping[str, Tensor]:
-        """Return share of class 1 on the target, lambda, and accuracy of each head (NaN without known labels)."""
-        return self._monitored
-
 
 def _assess_head(label: str, source: frozenset[str], target: frozenset[str]) -> tuple[bool, str | None]:
-    """Return True if a head can learn from the known values of both corpora, and a remark about it."""
+    """Return True if a head can learn from the known values of both corpora, and a remark for the user."""
     known = source | target
     if not known:
         return False, f"no {label} head: the {label} of all utterances is unknown"
@@ -205,5 +195,5 @@ def _join_values(values: Iterable[str]) -> str:
 
 
 def _compute_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the accuracy (0-d) of logits (n, classes) over the rows with a known label (n,)."""
+    """Return the accuracy (0-d) over the rows with a known label."""
     return (logits.detach().argmax(1) == labels).sum() / (labels != UNKNOWN).sum()

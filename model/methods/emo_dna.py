@@ -16,7 +16,7 @@ from emodna.model.losses.mmd import mk_mmd
 from emodna.model.losses.prototypes import Negative, PrototypeMean, decoupling_loss, prototype
 from emodna.model.methods.alignment import KernelConfig
 from emodna.model.methods.pseudo_labels import ContrastiveConfig, ContrastiveMethod, PseudoLabelContrast
-from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, make_projection_head
+from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, make_head
 from emodna.model.networks.passes import evaluation_mode, pass_both
 from emodna.model.reproducibility import use_seed
 from emodna.pipeline.errors import Remedy
@@ -24,7 +24,7 @@ from emodna.pipeline.errors import Remedy
 
 @dataclass(frozen=True)
 class EmoDnaConfig(ContrastiveConfig, KernelConfig):
-    """Settings of Emo-DNA: the paper's constants, and our readings of its gaps. A weight of 0 drops the term."""
+    """Settings of Emo-DNA: the paper's constants, and our choices where it is silent. A weight of 0 drops the term."""
 
     corpus_weight: Weight = 1.0
     """Weight of L_corpus."""
@@ -37,22 +37,22 @@ class EmoDnaConfig(ContrastiveConfig, KernelConfig):
     reduction: Reduction = "mean"
     """Reduction of Eq. 2, 3 and 9 over utterances."""
     warmup_steps: Steps = 0
-    """Steps with L_emotion and L_corpus only. The threshold already follows the confidence."""
+    """Steps with L_emotion and L_corpus only. Meanwhile the threshold follows the confidence."""
 
     lstm_directions: Directions = "sum"
     lstm_pooling: Pooling = "mean"
     projection_heads: Literal["shared", "separate"] = "shared"
-    """One projection head g for E and C, or one each."""
+    """One projection head g for E and C, or a head for each."""
 
     decouple_negative: Negative = "same"
-    """Negative of Eq. 5, whose index is missing in print."""
+    """Negative of Eq. 5, whose index the paper does not print."""
     prototype_mean: PrototypeMean = "raw"
     """Mean of Eq. 4: over projections as they are, or over unit vectors."""
     detach_corpus_prototypes: bool = False
 
     scl_anchors: Literal["all", "source"] = "all"
     pseudo_label_mode: Literal["train", "eval"] = "train"
-    """Forward pass that makes the pseudo-labels: the training step's own, or one in evaluation mode."""
+    """Forward pass that makes the pseudo-labels: that of the training step, or one in evaluation mode."""
 
     def __post_init__(self) -> None:
         """Raise a ConfigError if the width of C does not fit or a projection head would never learn."""
@@ -69,7 +69,7 @@ class EmoDnaConfig(ContrastiveConfig, KernelConfig):
 
 
 class EmoDna(ContrastiveMethod):
-    """Emotion and corpus encoders on one backbone, trained by Eq. 12."""
+    """Emotion and corpus encoders on one backbone, trained with the objective of Eq. 12."""
 
     name = "emo-dna"
     summary = "contrastive decoupling of emotion and corpus; alignment by MK-MMD and confident pseudo-labels"
@@ -91,11 +91,9 @@ class EmoDna(ContrastiveMethod):
         self.corpus_projection: nn.Module | None = None
         if config.decouple_weight and config.projection_heads == "separate":
             with use_seed(seed, "corpus projection head"):
-                self.corpus_projection = make_projection_head(
-                    self.corpus_encoder.width, config.projection_hidden, config.projection_dim
-                )
+                width = self.corpus_encoder.width
+                self.corpus_projection = make_head(width, config.projection_hidden, config.projection_dim)
         self.contrast = PseudoLabelContrast(config) if config.scl_weight else None
-        self._monitored: dict[str, Tensor] = {}
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the terms of one step of Algorithm 1. In joint tensors the first n rows are the source's."""
@@ -106,9 +104,8 @@ class EmoDna(ContrastiveMethod):
             corpora = torch.cat([source.corpus, target.corpus])
             l_corpus = F.cross_entropy(self.corpus_classifier(corpus[0]), corpora, reduction=config.reduction)
             terms["corpus"] = config.corpus_weight * l_corpus
-
         alignment: dict[str, Tensor] = {}
-        # g(E): (n + m, projection_dim). Without a projection head nothing reads it.
+        # g(E): (n + m, projection_dim). Without a projection head no term uses it.
         projected = self.projection(emotion) if config.decouple_weight or config.scl_weight else emotion
         if config.decouple_weight:
             alignment["decouple"] = config.decouple_weight * self._compute_decoupling(projected, corpus[0], n)
@@ -116,14 +113,11 @@ class EmoDna(ContrastiveMethod):
             d_k = mk_mmd(emotion[:n], emotion[n:], estimator=config.mmd_estimator, **config.kernel)
             alignment["mmd"] = config.mmd_weight * d_k
         if self.contrast:
-            of_target = self._predict_in_evaluation(target) if config.pseudo_label_mode == "eval" else logits[n:]
+            of_target = self._predict_in_eval_mode(target) if config.pseudo_label_mode == "eval" else logits[n:]
             pseudo = self.contrast.select(of_target, target)
-            only_source = config.scl_anchors == "source"
-            l_scl = self.contrast(
-                projected, source.labels, pseudo, source_anchors=only_source, reduction=config.reduction
-            )
-            alignment["scl"] = config.scl_weight * l_scl
-        is_warm = step >= config.warmup_steps  # a mask, not a branch: the host never reads the step
+            options = {"source_anchors": config.scl_anchors == "source", "reduction": config.reduction}
+            alignment["scl"] = config.scl_weight * self.contrast(projected, source.labels, pseudo, **options)
+        is_warm = step >= config.warmup_steps  # a factor, because the host must not read the step
         return terms | {name: is_warm * term for name, term in alignment.items()}
 
     def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
@@ -156,8 +150,7 @@ class EmoDna(ContrastiveMethod):
             detach_corpus=config.detach_corpus_prototypes,
         )
 
-    def _predict_in_evaluation(self, target: Batch) -> Tensor:
-        """Return logits (m, 2) of the network in evaluation mode."""
+    def _predict_in_eval_mode(self, target: Batch) -> Tensor:
         with evaluation_mode(self.network):
             return self.predict(target.features, target.lengths)
 

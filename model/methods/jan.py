@@ -11,7 +11,7 @@ from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, Dom
 
 @dataclass(frozen=True)
 class JanConfig(AlignmentConfig, KernelConfig):
-    """Settings of JAN, without the paper's adversarial variant. `KernelConfig` describes the kernels on E."""
+    """Settings of JAN, without the paper's adversarial variant. `KernelConfig` has those of the kernels on E."""
 
     jmmd_weight: Weight = 1.0
     jmmd_probability_width: Positive = PROBABILITY_WIDTH

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from emodna.model.config import Count, Positive, Weight
 from emodna.model.losses.adversarial import reverse_gradient
@@ -11,6 +11,7 @@ from emodna.model.losses.margin import agreement_share, margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
 from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, DomainPair
 from emodna.model.methods.base import CLASSES
+from emodna.model.networks.emotion import make_head
 from emodna.model.reproducibility import use_seed
 
 
@@ -22,7 +23,7 @@ class MddConfig(AlignmentConfig, ReversalConfig):
     margin: Positive = 1.5
     """Margin factor gamma. The paper uses 2 to 4 for images."""
     adversary_hidden: Count = 128
-    """Units of the hidden layer of f'. The encoder's objective is unbounded and outruns a linear f'."""
+    """Units of the hidden layer of f'. A linear f' cannot follow the encoder, whose objective has no bound."""
 
 
 class Mdd(AlignmentMethod):
@@ -37,20 +38,15 @@ class Mdd(AlignmentMethod):
     def __init__(self, dim: int, config: MddConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
         with use_seed(seed, "adversary"):
-            self.adversary = nn.Sequential(
-                nn.Linear(config.channels, config.adversary_hidden),
-                nn.ReLU(),
-                nn.Linear(config.adversary_hidden, CLASSES),
-            )
+            self.adversary = make_head(config.channels, config.adversary_hidden, CLASSES)
         self._monitored_agreement: dict[str, Tensor] = {}
 
     def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:
         """Return the margin disparity. It has no gradient to the classifier, and a reversed one to the features."""
         weight = reversal_weight(self.config, self.progress(step), step)
         adversary = DomainPair(*(self.adversary(reverse_gradient(each, weight)) for each in features))
-        disparity = margin_disparity(
-            logits.source, adversary.source, logits.target, adversary.target, margin=self.config.margin
-        )
+        four_logits = logits.source, adversary.source, logits.target, adversary.target
+        disparity = margin_disparity(*four_logits, margin=self.config.margin)
         self._monitored_agreement = {
             "agreeing_source": agreement_share(logits.source, adversary.source),
             "agreeing_target": agreement_share(logits.target, adversary.target),

@@ -9,15 +9,8 @@ from torch import Tensor, nn
 from emodna.model.config import Constraint, Count, Momentum, Positive, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.contrastive import Reduction, supervised_contrastive
-from emodna.model.methods.base import (
-    CLASSES,
-    AdaptationConfig,
-    SharedEncoder,
-    Supervision,
-    check_unused,
-    find_graph_obstacle,
-)
-from emodna.model.networks.emotion import make_projection_head
+from emodna.model.methods.base import CLASSES, AdaptationConfig, PairMethod, SharedEncoder, Supervision, check_unused
+from emodna.model.networks.emotion import make_head
 from emodna.model.reproducibility import use_seed
 from emodna.pipeline.errors import Remedy
 
@@ -39,14 +32,14 @@ Threshold = Annotated[str, Constraint(f"adaptive, fixed:P (P from 0 to 1), none 
 
 
 class PseudoLabels(NamedTuple):
-    """Pseudo-labels of a target mini-batch."""
+    """Pseudo-labels of a target mini-batch, each tensor of shape ``(batch,)``."""
 
     labels: Tensor
-    """Most probable class of each utterance, int64, shape ``(batch,)``."""
+    """Most probable class, int64."""
     confidence: Tensor
-    """Probability of that class, at least float32, shape ``(batch,)``."""
+    """Probability of that class, at least float32."""
     selected: Tensor
-    """Mask of the utterances whose confidence reaches the threshold, bool, shape ``(batch,)``."""
+    """Mask of the utterances whose confidence reaches the threshold, bool."""
 
 
 class AdaptiveThreshold(nn.Module):
@@ -54,8 +47,8 @@ class AdaptiveThreshold(nn.Module):
 
     The threshold, a 0-d float32 buffer, starts at ``1 / n_classes``. In training mode each call first updates it in
     place, ``threshold <- momentum * threshold + (1 - momentum) * mean(confidence)`` (Eq. 6), then selects confidences
-    at or above it (Eq. 7), in the order of Algorithm 1: call it once per training step. In evaluation mode it only
-    selects. The threshold lags behind by about ``1 / (1 - momentum)`` steps. No output carries a gradient.
+    at or above it (Eq. 7), as in Algorithm 1. So call it once per training step. In evaluation mode it only selects.
+    The threshold lags behind the confidence by about ``1 / (1 - momentum)`` steps. No output has a gradient.
     """
 
     threshold: Tensor
@@ -69,13 +62,13 @@ class AdaptiveThreshold(nn.Module):
         """Return pseudo-labels of logits (batch, n_classes). In training mode, update the threshold first."""
         confidence, labels = _find_most_probable(logits)
         if self.training:
-            # In place and never read by the host: a captured CUDA graph replays this on the same memory.
+            # In place and without the host, because a captured CUDA graph replays it on the same memory.
             self.threshold.lerp_(confidence.mean().to(self.threshold.dtype), 1 - self.momentum)
         return PseudoLabels(labels, confidence, confidence >= self.threshold)
 
 
 class FixedThreshold(nn.Module):
-    """Pseudo-labels of at least a given confidence. With a threshold of 0, all of them."""
+    """Pseudo-labels with a confidence at or above a threshold. 0 selects all."""
 
     def __init__(self, threshold: float) -> None:
         super().__init__()
@@ -125,7 +118,7 @@ class SclConfig:
     projection_dim: Count = 128
 
     def __post_init__(self) -> None:
-        """Raise a ConfigError if a momentum is given for a fixed threshold."""
+        """Raise a ConfigError if the momentum is changed without an adaptive threshold."""
         if self.threshold != "adaptive":
             unused = [field for field in fields(SclConfig) if field.name == "threshold_momentum"]
             check_unused(self, unused, Remedy("it needs {threshold=adaptive}"))
@@ -184,7 +177,7 @@ class ContrastiveConfig(AdaptationConfig, SclConfig):
     """Settings of a method that passes both corpora through the shared encoder and can use L_SCL."""
 
 
-class ContrastiveMethod(SharedEncoder):
+class ContrastiveMethod(PairMethod, SharedEncoder):
     """A method on the shared encoder that can use L_SCL."""
 
     config: ContrastiveConfig
@@ -194,17 +187,12 @@ class ContrastiveMethod(SharedEncoder):
         """Make the projection head g: (n, channels) -> (n, projection_dim)."""
         config = self.config
         with use_seed(seed, "projection head"):
-            return make_projection_head(config.channels, config.projection_hidden, config.projection_dim)
+            return make_head(config.channels, config.projection_hidden, config.projection_dim)
 
     @property
     def supervision(self) -> Supervision:
         """Labels that the method learns from: `source`, unless target labels replace pseudo-labels."""
         return "oracle-labels" if self.contrast and self.config.uses_target_labels else "source"
-
-    @property
-    def graph_obstacle(self) -> str | None:
-        """Reason that prevents a CUDA graph; None if both corpora pass at once."""
-        return find_graph_obstacle(self.config.batch_norm)
 
 
 def _find_most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:

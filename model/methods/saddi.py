@@ -27,7 +27,7 @@ class SaddiConfig(AddiConfig):
     decoder_channels: Count = 64
     """Channels of the decoder and of the window discriminator."""
     realism_weight: Weight = 0.1
-    """Weight of the decoder's game against the window discriminator, beside the squared error."""
+    """Weight of the decoder's game against the window discriminator. The squared error has weight 1."""
     second_discriminator: Literal["codes", "windows"] = "codes"
     """Inputs of D2: codes of source and target, or real and decoded windows."""
     interpolation: _Fraction = 0.5
@@ -51,10 +51,9 @@ class Saddi(Addi):
 
     def __init__(self, dim: int, config: SaddiConfig, seed: int) -> None:
         super().__init__(dim, config, seed)
-        self.config = config
         with use_seed(seed, "window decoder"):
             self.decoder = WindowDecoder(config.channels, dim, config.decoder_channels)
-        # Name of the window discriminator: D2 itself if that reads windows.
+        # If D2 reads windows, it is also the window discriminator.
         self._window_discriminator = "second" if config.second_discriminator == "windows" else "realism"
         with use_seed(seed, "window discriminator"):
             self.discriminators[self._window_discriminator] = WindowDiscriminator(dim, config.decoder_channels)
@@ -68,7 +67,7 @@ class Saddi(Addi):
             return terms
         if self.phase == "augmentation":
             synthetic = self._synthetic_loss(source)
-            terms["emotion"] = (terms["emotion"] + synthetic) / 2  # one batch, half of which is synthetic
+            terms["emotion"] = (terms["emotion"] + synthetic) / 2  # half of the batch is synthetic
             self._monitored["synthetic"] = synthetic.detach()
         real = _Windows.join(source, target)
         decoded = self._decode(torch.cat(self._codes), real)  # of detached codes: only the decoder learns
@@ -99,16 +98,16 @@ class Saddi(Addi):
         """Decode codes (n, channels) to windows (n, dim, frames) with the lengths and the padding of `like`."""
         frames = like.features.shape[2]
         counted = torch.arange(frames, device=codes.device) < like.lengths.unsqueeze(1)  # (n, frames)
-        with torch.set_grad_enabled(self.turn != DISCRIMINATORS):  # the decoder does not learn in their turn
+        with torch.set_grad_enabled(self.turn != DISCRIMINATORS):  # then the decoder does not learn
             return torch.where(counted.unsqueeze(1), self.decoder(codes, frames), like.features)
 
     def _play_window_game(self, decoded: Tensor, real: "_Windows", weight: float = 1.0) -> Tensor:
-        """Return the value that the window discriminator maximises, a scalar."""
+        """Return the objective that the window discriminator maximises, a scalar."""
         discriminator = self.discriminators[self._window_discriminator]
         return reward(discriminator(real.features, real.lengths), discriminator(decoded, real.lengths), weight)
 
     def _synthetic_loss(self, source: LabelledBatch) -> Tensor:
-        """Return the cross-entropy of one synthetic utterance for each utterance of the source, with its label."""
+        """Return the cross-entropy of synthetic utterances, one for each source utterance and with its label."""
         codes = self._mix(self._codes.source, source.labels)
         windows = self._decode(codes, _Windows(source.features, source.lengths)).detach()
         with keep_running_statistics(self.network):  # prediction uses the statistics of real utterances
@@ -131,7 +130,6 @@ class _Windows(NamedTuple):
 
     @classmethod
     def join(cls, source: Batch, target: Batch) -> Self:
-        """Concatenate the windows of both batches."""
         return cls(torch.cat([source.features, target.features]), torch.cat([source.lengths, target.lengths]))
 
 

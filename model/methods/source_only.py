@@ -17,7 +17,7 @@ class SourceOnlyConfig(EncoderConfig):
     """Settings of the encoder and of its batch norm."""
 
     target_bn: bool = False
-    """True to predict with the target's batch norm statistics. The weights stay those of Source Only."""
+    """True to predict with the target's batch norm statistics. The weights do not depend on it."""
 
 
 class SourceOnly(SharedEncoder):
@@ -33,7 +33,7 @@ class SourceOnly(SharedEncoder):
         """Return Eq. 2."""
         if not self.config.target_bn:
             return {"emotion": self._compute_emotion_loss(source)}
-        # In training, batch norm uses the batch's statistics, so the running ones do not influence the weights.
+        # In training, batch norm uses the batch's statistics, so the running ones do not change the weights.
         with keep_running_statistics(self.network):
             emotion = self._compute_emotion_loss(source)
         with fork_random_state("target pass", target.features.device), torch.no_grad():
@@ -45,7 +45,5 @@ class SourceOnly(SharedEncoder):
 
     @property
     def graph_obstacle(self) -> str | None:
-        """Reason that prevents a CUDA graph; None if only the source passes."""
-        if not self.config.target_bn:
-            return None
-        return "needs target_bn=false: the target's pass draws its own random numbers"
+        """Reason that the target's pass prevents a CUDA graph; None without `target_bn`."""
+        return "needs target_bn=false: the target's pass draws random numbers" if self.config.target_bn else None

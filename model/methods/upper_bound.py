@@ -27,14 +27,14 @@ class FoldModel(SharedEncoder):
     """Model of a fold, trained on the speakers of the other folds."""
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """Return Eq. 2 on labelled utterances of the target, which `source` holds."""
+        """Return Eq. 2 on labelled utterances of the target, passed as `source`."""
         return {"emotion": F.cross_entropy(self.network(source.features, source.lengths), source.labels)}
 
 
 class UpperBound(Method):
     """Oracle: cross-entropy on the target's labels, cross-validated over its speakers. The source is not used.
 
-    Each fold has its own network. It is trained on the speakers of the other folds, with the batch size of every other
+    Each fold has a network that is trained on the speakers of the other folds, with the batch size of every other
     method, and evaluated on the fold's speakers. All networks begin with the weights of Source Only.
     """
 

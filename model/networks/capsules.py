@@ -18,10 +18,8 @@ from emodna.model.networks.layers import Dropout, convolve_and_pool
 MIN_SIZE: Final = 38
 
 _KERNEL: Final = 3
-#: Offset of a squared length under the root, as in Keras.
-_SQUARED_LENGTH_OFFSET: Final = 1e-7
-#: Offset of the variance in Keras' batch norm.
-_VARIANCE_OFFSET: Final = 1e-3
+#: Offsets of a squared length under the root and of the variance in batch norm, as in Keras.
+_SQUARED_LENGTH_OFFSET, _VARIANCE_OFFSET = 1e-7, 1e-3
 #: Smallest divisor in the normalisation of a vector.
 _MIN_LENGTH: Final = 1e-6
 
@@ -51,12 +49,11 @@ class ConvolutionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of (batch, inputs, frames, dim)."""
-        pooled = convolve_and_pool(x, *self._fold_norm())
+        pooled = convolve_and_pool(x, *self._fold_norm())  # weight and bias with the norm
         dropped: Tensor = self.dropout(pooled.flatten(2))
         return dropped.reshape(pooled.shape)
 
     def _fold_norm(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of the convolution with the norm folded in."""
         norm, bias = self.norm, self.conv.bias
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight = self.conv.weight * scale[:, None, None, None]
@@ -83,8 +80,8 @@ class PrimaryCapsules(nn.Module):
 class RoutedCapsules(nn.Module):
     """Capsules with dynamic routing from n lower capsules: (batch, n, inputs) -> (batch, capsules, length).
 
-    All lower capsules share the matrix that predicts an upper capsule. So the inputs are mixed first and the mixtures
-    multiplied with the matrices, without single predictions.
+    All lower capsules share the matrix that predicts an upper capsule. So the lower capsules are summed first, with
+    their shares, and the sums are multiplied by the matrices.
     """
 
     def __init__(self, inputs: int, capsules: int, length: int, iterations: int) -> None:
@@ -111,9 +108,10 @@ class RoutedCapsules(nn.Module):
 
 
 class CapsuleEncoder(nn.Module):
-    """Capsule encoder with filters and capsule lengths of `channels`: (batch, dim, frames) -> (batch, channels).
+    """Capsule encoder: (batch, dim, frames) -> (batch, channels).
 
-    There are `primary_maps` primary capsules per position, `capsules` last capsules, and `routings` iterations.
+    It has `channels` filters, capsules of this length, `primary_maps` primary capsules per position, `capsules` last
+    capsules, and `routings` iterations.
     """
 
     def __init__(self, channels: int, primary_maps: int, capsules: int, routings: int, dropout: float) -> None:
@@ -124,9 +122,8 @@ class CapsuleEncoder(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 init_glorot(layer)
-        # Glorot's bound for one matrix of all upper capsules.
-        inputs, outputs = channels, capsules * channels
-        nn.init.uniform_(self.routed.weight, -((6 / (inputs + outputs)) ** 0.5), (6 / (inputs + outputs)) ** 0.5)
+        bound = (6 / (channels + capsules * channels)) ** 0.5  # Glorot's, for one matrix of all upper capsules
+        nn.init.uniform_(self.routed.weight, -bound, bound)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the code (batch, channels) of features (batch, dim, frames)."""

@@ -16,8 +16,7 @@ DiscriminatorNorm = Literal["batch", "none"]
 
 #: Dropout without batch norm (Long et al. 2018).
 _DROPOUT: Final = 0.5
-#: Slope of LeakyReLU.
-_SLOPE: Final = 0.2
+_LEAKY_SLOPE: Final = 0.2
 #: Blocks of decoder and window discriminator. Each doubles or halves the time steps.
 _BLOCKS: Final = 3
 #: Sinusoids that encode the position of a time step for the decoder.
@@ -27,8 +26,8 @@ _WAVES: Final = 8
 class Discriminator(nn.Module):
     """Three linear layers with one logit, positive for source: (n, inputs) -> (n,).
 
-    As in the code of Jiang et al. (2020), who use 1024 hidden units for image features. In training, pass both corpora
-    at once: separate batch norm would hide their difference.
+    The layers are those of Jiang et al. (2020), whose code has 1024 hidden units for image features. In training, pass
+    both corpora at once: separate batch norm would hide their difference.
     """
 
     def __init__(self, inputs: int, hidden: int, norm: DiscriminatorNorm = "batch") -> None:
@@ -50,13 +49,8 @@ class Discriminator(nn.Module):
 
 def make_code_discriminator(inputs: int, hidden: int) -> nn.Sequential:
     """Make linear layers with LeakyReLU, without batch norm: (batch, inputs) -> logits (batch, 1)."""
-    return nn.Sequential(
-        nn.Linear(inputs, hidden),
-        nn.LeakyReLU(_SLOPE),
-        nn.Linear(hidden, hidden),
-        nn.LeakyReLU(_SLOPE),
-        nn.Linear(hidden, 1),
-    )
+    first, second = (nn.Linear(width, hidden) for width in (inputs, hidden))
+    return nn.Sequential(first, nn.LeakyReLU(_LEAKY_SLOPE), second, nn.LeakyReLU(_LEAKY_SLOPE), nn.Linear(hidden, 1))
 
 
 class WindowDiscriminator(nn.Module):
@@ -72,7 +66,7 @@ class WindowDiscriminator(nn.Module):
         """Return logits (batch, 1) of windows, from their first `lengths` (batch,) frames."""
         x = windows
         for block in self.blocks:
-            x = F.leaky_relu(block(x), _SLOPE)
+            x = F.leaky_relu(block(x), _LEAKY_SLOPE)
             lengths = (lengths + 1) // 2
         logits: Tensor = self.last(mean_over_time(x, lengths))
         return logits
@@ -97,9 +91,9 @@ class WindowDecoder(nn.Module):
         positions = torch.linspace(0, math.pi, steps, device=codes.device, dtype=codes.dtype)
         waves = torch.outer(torch.arange(1, _WAVES + 1, device=codes.device, dtype=codes.dtype), positions)
         time = torch.cat([waves.sin(), waves.cos()]).expand(len(codes), -1, -1)  # (batch, 2 * _WAVES, steps)
-        x = F.leaky_relu(self.first(torch.cat([codes.unsqueeze(2).expand(-1, -1, steps), time], dim=1)), _SLOPE)
+        x = F.leaky_relu(self.first(torch.cat([codes.unsqueeze(2).expand(-1, -1, steps), time], dim=1)), _LEAKY_SLOPE)
         for block in self.blocks:
             doubled = x.unsqueeze(3).expand(-1, -1, -1, 2).flatten(2)  # each step twice
-            x = F.leaky_relu(block(doubled), _SLOPE)
+            x = F.leaky_relu(block(doubled), _LEAKY_SLOPE)
         windows: Tensor = self.last(x[:, :, :frames])
         return windows

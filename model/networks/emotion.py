@@ -1,7 +1,7 @@
 """Networks of Emo-DNA (paper sections 3.3 and 4.1), shared by the methods that are compared with it.
 
-The paper leaves details open. We chose: padding 1 and pooling by 2 in the backbone; 64 channels, dropout 0.1 and mean
-pooling over time in the emotion encoder; a sum of both directions of the Bi-LSTM. Other readings are arguments.
+The paper leaves details open. We chose padding 1 and pooling by 2 in the backbone, 64 channels, dropout 0.1 and mean
+pooling over time in the emotion encoder, and the sum of both directions of the Bi-LSTM. Arguments offer other readings.
 """
 
 from typing import Final, Literal
@@ -18,8 +18,7 @@ Pooling = Literal["mean", "last"]
 Directions = Literal["sum", "concat", "concat-half"]
 """Combination of the Bi-LSTM's directions: sum, concatenation, or concatenation with half the units each."""
 
-#: Pool size of a backbone block.
-_POOL: Final = 2
+_POOL_SIZE: Final = 2
 
 
 class Backbone(nn.Sequential):
@@ -36,10 +35,10 @@ class Backbone(nn.Sequential):
                 BatchNorm1d(channels),
                 nn.ReLU(),
                 Dropout(dropout),
-                MaxPool1d(_POOL),
+                MaxPool1d(_POOL_SIZE),
             ]
         super().__init__(*layers)
-        self.shrink = _POOL**blocks
+        self.shrink = _POOL_SIZE**blocks
 
     def pool_lengths(self, lengths: Tensor) -> Tensor:
         """Return the numbers of time steps (batch,) after pooling of numbers of frames (batch,), at least 1."""
@@ -54,7 +53,7 @@ class CausalConv(nn.Module):
         super().__init__()
         self.past = (kernel - 1) * dilation
         self.conv = Conv1d(inputs, outputs, kernel, dilation=dilation)
-        # Norm before dropout: after it, its statistics would differ between training and evaluation.
+        # The norm comes before dropout, which would change its statistics in training only.
         self.norm = BatchNorm1d(outputs)
         self.dropout = Dropout(dropout)
 
@@ -69,10 +68,8 @@ class TemporalBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
-        self.convs = nn.Sequential(
-            CausalConv(inputs, outputs, kernel, dilation, dropout),
-            CausalConv(outputs, outputs, kernel, dilation, dropout),
-        )
+        convs = (CausalConv(width, outputs, kernel, dilation, dropout) for width in (inputs, outputs))
+        self.convs = nn.Sequential(*convs)
         self.residual = nn.Identity() if inputs == outputs else Conv1d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,8 +87,8 @@ class EmotionEncoder(nn.Sequential):
 class CorpusEncoder(nn.Module):
     """Bi-LSTM with pooling over time: (batch, channels, time) -> (batch, width).
 
-    The width is `units` for `sum` and `concat-half` (an even number), and twice that for `concat`. Pooling `last` takes
-    each direction's final state: of the last step forward, of the first step backward.
+    The width is `units` for `sum` and `concat-half` (`units` must be even), and twice that for `concat`. Pooling `last`
+    takes each direction's final state: of the last step forward, of the first step backward.
     """
 
     def __init__(self, channels: int, units: int, *, directions: Directions = "sum", pooling: Pooling = "mean") -> None:
@@ -114,7 +111,7 @@ class CorpusEncoder(nn.Module):
 
 
 class EmotionClassifier(nn.Module):
-    """Backbone, encoder and linear classifier, which a subclass makes."""
+    """Base of networks of a backbone, an encoder and a linear classifier, which the subclass makes."""
 
     backbone: Backbone
     encoder: nn.Module
@@ -139,7 +136,7 @@ class EmotionClassifier(nn.Module):
 
 
 class EmotionNetwork(EmotionClassifier):
-    """Emotion network of all methods with the shared encoder, an `EmotionEncoder`."""
+    """Emotion network of all methods with the shared encoder: backbone, `EmotionEncoder` and linear classifier."""
 
     def __init__(
         self,
@@ -179,8 +176,8 @@ class ConvBlstmNetwork(EmotionClassifier):
         return features
 
 
-def make_projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Make the projection head g of Eq. 4 and 8: linear, ReLU, linear (Khosla et al. 2020)."""
+def make_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Make linear, ReLU, linear, as in the projection head g of Eq. 4 and 8 (Khosla et al. 2020)."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 

@@ -2,8 +2,8 @@
 
 Shapes stay (batch, channels, time), but the channels of a time step are adjacent in memory. In that layout oneDNN's
 convolutions and torch's loops are fast; torch's one-dimensional layers do not use it. Each layer accepts any layout and
-returns this one. Parameters, their names and, to rounding, the values equal those of the base class. On other devices,
-and in compilers and exporters, the base class does the work.
+returns this one. Parameters and their names are those of the base class, and values are equal to rounding. On other
+devices, and in compilers and exporters, the layer calls the base class.
 """
 
 from typing import Any, Final
@@ -29,9 +29,8 @@ class Conv1d(nn.Conv1d):
         if not _is_fast_path(x):
             return super().forward(x)
         flat = {"stride": (1, *self.stride), "padding": (0, *self.padding), "dilation": (1, *self.dilation)}
-        convolved: Tensor = F.conv2d(
-            _to_channels_last(x), self.weight.unsqueeze(2), self.bias, groups=self.groups, **flat
-        )
+        x, weight = _to_channels_last(x), self.weight.unsqueeze(2)
+        convolved: Tensor = F.conv2d(x, weight, self.bias, groups=self.groups, **flat)
         return convolved.squeeze(2)
 
 
@@ -78,8 +77,8 @@ def pad_past(x: Tensor, steps: int) -> Tensor:
 def convolve_and_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return a convolution without padding, then ELU, then mean pooling over two by two positions.
 
-    With one input channel the output is much larger than the input, and each pass over it takes longer than the
-    convolution. So on a CPU the work is done in chunks that stay in the cache.
+    With one input channel the output is much larger than the input, and each pass over the output takes longer than the
+    convolution. So a CPU processes chunks that fit into its cache.
 
     Shapes: x (batch, inputs, h, w) with h, w >= 4, weight (outputs, inputs, 3, 3), bias (outputs,), result
     (batch, outputs, (h - 2) // 2, (w - 2) // 2), on a CPU channels last in memory.
@@ -95,17 +94,16 @@ def convolve_and_pool(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _is_fast_path(x: Tensor) -> bool:
-    """Return True if the fast layers handle this input."""
     return x.device.type == "cpu" and x.ndim == 3 and not torch.compiler.is_compiling()
 
 
 def _to_channels_last(x: Tensor) -> Tensor:
-    """Return (batch, channels, time) as channels-last (batch, channels, 1, time), without a copy if it is already."""
+    """Return (batch, channels, time) as channels-last (batch, channels, 1, time), without a copy if possible."""
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
 class _MaxOfTwo(torch.autograd.Function):
-    """Maximum of each two time steps: (batch, channels, time) -> (batch, channels, time // 2)."""
+    """Maximum of each pair of time steps: (batch, channels, time) -> (batch, channels, time // 2)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -121,7 +119,7 @@ class _MaxOfTwo(torch.autograd.Function):
         (lead,) = ctx.saved_tensors
         batch, channels, time = ctx.shape
         steps = time // 2 * 2
-        to_second = torch.ops.aten.threshold_backward(gradient, lead, 0)  # if both are equal, the first gets it
+        to_second = torch.ops.aten.threshold_backward(gradient, lead, 0)  # the first gets it if both are equal
         of_input = gradient.new_empty(batch, time, channels).transpose(1, 2)
         of_input[..., 0:steps:2] = gradient - to_second
         of_input[..., 1:steps:2] = to_second
@@ -190,5 +188,4 @@ def _view_kernels(kernels: Tensor) -> list[Tensor]:
 
 
 def _split_rows(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    """Split each tensor into chunks of rows."""
     return [torch.split(each, _CHUNK) for each in tensors]

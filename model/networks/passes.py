@@ -30,9 +30,9 @@ def pass_both(
 ) -> tuple[Tensor, ...]:
     """Pass both corpora through a network, at once or one after the other. Return the source's rows, then the target's.
 
-    `network` holds the batch norms of `encode`. In separate passes the source's outputs do not depend on the target,
-    because the target's pass draws dropout from its own random state. So with `source`, a method with transfer weights
-    of 0 trains the shared network bit for bit like Source Only, provided that `encode` does all of its computation.
+    `network` holds the batch norms of `encode`. In separate passes the target's pass draws dropout from its own random
+    state, so the source's outputs do not depend on the target. So with `source`, and if `encode` is the whole network,
+    a method with transfer weights of 0 trains the shared network bit for bit like Source Only.
     """
     if batch_norm == "concat":
         return encode(torch.cat([source.features, target.features]), torch.cat([source.lengths, target.lengths]))

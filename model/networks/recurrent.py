@@ -44,8 +44,7 @@ class AttentionPooling(nn.Module):
         """Return the mean (batch, width) of (batch, time, width) over each row's first `lengths` (batch,) steps."""
         scores = self.score(torch.tanh(self.project(hidden))).squeeze(2)  # (batch, time)
         mask = torch.arange(hidden.shape[1], device=hidden.device) < lengths.unsqueeze(1)
-        # The lowest finite number gets a weight of 0.
-        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(1)
+        weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(1)  # 0 beyond the length
         pooled: Tensor = (weights.unsqueeze(2) * hidden).sum(1)
         return pooled
 
@@ -53,7 +52,7 @@ class AttentionPooling(nn.Module):
 class AttentiveEncoder(nn.Module):
     """Shared backbone, Bi-LSTM and attention pooling: (batch, dim, frames) -> (batch, 2 * units).
 
-    As in the corpus encoder of Emo-DNA, the backward direction reads the padding first.
+    The backward direction reads the padding first, as in the corpus encoder of Emo-DNA.
     """
 
     def __init__(self, dim: int, *, channels: int, units: int, attention_units: int, dropout: float) -> None:

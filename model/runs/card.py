@@ -32,13 +32,16 @@ _METRICS: Final = {"uar": "recall", "war": "accuracy", "f1": "f1", "macro_f1": "
 
 
 def write_card(run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task) -> None:
-    """Write the card of a run with a result, and the information on its corpora for later cards."""
+    """Write the card of a finished run, and the information on its corpora for later cards."""
     write_corpora(run, sources, target, task)
     write_atomically(run.card, render_card(run).encode())
 
 
 def export_card(run: RunFolder, place: Path, *, force: bool) -> int:
-    """Render the card of a finished run into a file; return its size in bytes. Raise an ExportError if it exists."""
+    """Write the card of a finished run to a file; return its size in bytes.
+
+    Raise an ExportError if the file exists, unless `force`.
+    """
     content = render_card(run).encode()
     with replace_atomically(place, force=force) as fresh:
         fresh.write_bytes(content)
@@ -55,14 +58,13 @@ def render_card(run: RunFolder) -> str:
     except RunError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, EmodnaError, jinja2.TemplateError) as error:
-        raise RunError(
-            f"damaged, or written by another version: no card can be rendered ({error})", where=run.path
-        ) from error
+        problem = f"damaged, or written by another version: cannot render a card ({error})"
+        raise RunError(problem, where=run.path) from error
 
 
 @cache
 def _load_template() -> jinja2.Template:
-    """Return the template; its values are escaped for Markdown, or for YAML by the filter `yaml`."""
+    """Return the template. It escapes values for Markdown; the filter `yaml` escapes them for YAML."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -78,7 +80,6 @@ def _load_template() -> jinja2.Template:
 def _collect_variables(
     config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]
 ) -> dict[str, Any]:
-    """Return the variables of the template."""
     decisive, method = config["decisive"], str(read_label(config))
     task: Task = decisive["task"]
     supervision = config.get("supervision", SOURCE_SUPERVISION)

@@ -32,7 +32,7 @@ class RunPair:
     p: float | None = None
     """p-value of `mcnemar`."""
     problem: str | None = None
-    """Reason why the runs cannot be compared."""
+    """Reason why the runs cannot be compared; None if they can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class SeedSummary:
 
 
 def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Return the differing keys of the configurations, such as `train.batch_size`, with the value of each run.
+    """Return the keys in which the configurations differ, such as `train.batch_size`, with the value of each run.
 
-    With several methods, a method setting is compared only if all methods have it or runs of one method differ in it.
+    Runs of several methods: a method setting is compared only if all have it or runs of one method differ in it.
     """
     found = [
         {**flatten(run.decisive), "supervision": run.supervision, **flatten({"versions": run.config.get("versions")})}
@@ -57,12 +57,11 @@ def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     ]
     keys = dict.fromkeys(key for each in found for key in each)
     if len({run.identity["method"] for run in runs}) > 1:
+        shared = {key for key in keys if all(key in each for each in found)}
         keys = {
             key: None
             for key in keys
-            if not key.startswith("method_config.")
-            or all(key in each for each in found)
-            or _differs_within_method(key, found)
+            if not key.startswith("method_config.") or key in shared or _differs_within_method(key, found)
         }
     values = {key: [each.get(key) for each in found] for key in keys}
     return {key: each for key, each in values.items() if any(_to_json(value) != _to_json(each[0]) for value in each)}
@@ -92,7 +91,7 @@ def summarise_seeds(runs: Sequence[Run]) -> list[SeedSummary]:
 
 
 def compare_pairs(runs: Sequence[Run]) -> dict[tuple[int, int], RunPair]:
-    """Return the comparison of each pair of runs, by their indices."""
+    """Compare each pair of runs; the keys are the indices of the runs."""
     numbered = enumerate(zip(runs, map(read_predictions, runs), strict=True))
     return {(a, b): _compare_pair(*first, *second) for (a, first), (b, second) in itertools.combinations(numbered, 2)}
 
@@ -129,7 +128,7 @@ def _compare_pair(a: Run, first: pa.Table | str, b: Run, second: pa.Table | str)
 
 
 def read_predictions(run: Run) -> pa.Table | str:
-    """Return id and label of a run's predictions, sorted by id, or the reason why they cannot be read."""
+    """Return the columns id and label of a run's predictions, sorted by id, or the reason why they cannot be read."""
     path = run.folder.predictions
     if run.state != "done":
         return f"{run.folder.path}: not finished"

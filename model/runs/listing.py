@@ -1,4 +1,4 @@
-"""Runs on disk, in any state, and their stores; read without torch."""
+"""Reading of run folders in any state, and of the stores they were trained on, without torch."""
 
 import fcntl
 import json
@@ -36,9 +36,9 @@ class Run:
     config: Mapping[str, Any]
     """Content of config.json; empty if that is damaged."""
     step: int | None
-    """Number of finished steps: the logged ones while the run is running, else those that a resume would keep."""
+    """Number of finished steps: the last logged step of a running run, else the steps that resuming would keep."""
     scores: Scores
-    """Scores of `SCORE_NAMES` in percent; None before the run is done, and if the target has no labels."""
+    """Scores of `SCORE_NAMES` in percent; None if the run is not done or the target has no labels."""
     constants: Mapping[str, Scores]
     """Scores of the constant predictors, by name."""
     changed: float
@@ -89,7 +89,7 @@ class TrainingStore:
     corpus: str
     path: str | None
     fingerprint: str | None
-    """Fingerprint at the time of the run; None if the configuration lacks it."""
+    """Fingerprint of the store during training; None if unknown."""
     state: Literal["same", "changed", "gone", "damaged", "not known"]
     store: "FeatureStore | None"
     """The opened store; None unless its state is "same"."""
@@ -146,7 +146,7 @@ def read_curves(run: Run) -> dict[str, list[tuple[int, float]]]:
 
 
 def list_files(folder: RunFolder) -> dict[str, os.stat_result]:
-    """Return name and status of each file of a run, sorted by name, without files that vanish meanwhile."""
+    """Return name and status of each file of a run, sorted by name. Files that vanish meanwhile are left out."""
     found = {}
     with suppress(OSError):
         for path in sorted(folder.path.rglob("*")):
@@ -171,7 +171,7 @@ def find_changed_settings(run: Run) -> dict[str, tuple[Any, Any]]:
 
 
 def is_locked(folder: RunFolder) -> bool:
-    """Return True if a training is running in a folder. The check takes a shared lock, so readers do not conflict."""
+    """Return True if a training is running in a folder. The shared lock lets several processes check at once."""
     try:
         with folder.lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -183,7 +183,6 @@ def is_locked(folder: RunFolder) -> bool:
 
 
 def _read_run(folder: RunFolder) -> Run | None:
-    """Read the run in a folder; None if it contains no run."""
     config: dict[str, Any] = {}
     scores: Scores = dict.fromkeys(SCORE_NAMES)
     constants: Mapping[str, Scores] = {}
@@ -199,7 +198,7 @@ def _read_run(folder: RunFolder) -> Run | None:
         else:
             state, step = "interrupted", _read_checkpoint_step(folder)
     except (RunError, OSError) as error:
-        # Other models have a config.json, too: a run also has one of these files.
+        # Models of other programs have a config.json, too, but none of these files.
         if not config and not any(map(os.path.exists, (folder.metrics, folder.resume, folder.result))):
             return None
         state, problem = "damaged", str(error)
@@ -217,7 +216,6 @@ def _read_config(folder: RunFolder) -> dict[str, Any]:
 
 
 def _read_scores(folder: RunFolder) -> tuple[Scores, Mapping[str, Scores]]:
-    """Read the scores of a run and of the constant predictors."""
     result = read_json(folder.result)
     try:
         constants = {name: {key: scores[key] for key in SCORE_NAMES} for name, scores in result["constant"].items()}
@@ -240,7 +238,7 @@ def _read_checkpoint_step(folder: RunFolder) -> int:
 
 
 def _read_log(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl without incomplete ones; a running training may be writing the last."""
+    """Return the complete lines of metrics.jsonl; a running training may be writing another."""
     found = []
     with suppress(FileNotFoundError):
         for line in folder.metrics.read_text(errors="replace").splitlines():

@@ -24,13 +24,15 @@ def check_complete(stream: BinaryIO) -> None:
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
         _check_wav(stream, size, ">4sI" if head[:4] == b"RIFX" else "<4sI")
     elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        for name, declared, held in _iterate_chunks(stream, size, position=12, header=">4sI"):
+        for name, declared, available in _iterate_chunks(stream, size, position=12, header=">4sI"):
             if name == b"SSND":
-                return _check_length(declared, held)
+                return _check_length(declared, available)
     elif head[:4] == b"riff" and len(head) == 24:
-        for name, declared, held in _iterate_chunks(stream, size, position=40, header="<4s12xQ", align=8, counted=24):
+        for name, declared, available in _iterate_chunks(
+            stream, size, position=40, header="<4s12xQ", align=8, counted=24
+        ):
             if name == b"data":
-                return _check_length(declared, held)
+                return _check_length(declared, available)
     elif head[:4] in (b".snd", b"dns.") and len(head) == 24:
         start, declared = struct.unpack((">" if head[:4] == b".snd" else "<") + "4xII12x", head)
         if declared != _UNKNOWN:
@@ -40,13 +42,13 @@ def check_complete(stream: BinaryIO) -> None:
 
 def _check_wav(stream: BinaryIO, size: int, header: str) -> None:
     long_length = _UNKNOWN
-    for name, length, held in _iterate_chunks(stream, size, position=12, header=header):
+    for name, length, available in _iterate_chunks(stream, size, position=12, header=header):
         if name == b"ds64":  # holds the 64-bit length of an RF64
             long_length = struct.unpack("<8xQ", stream.read(16).ljust(16, b"\0"))[0]
         if name == b"data":
             declared = long_length if length == _UNKNOWN else length
             if declared != _UNKNOWN:
-                _check_length(declared, held)
+                _check_length(declared, available)
             return
     raise AudioError("truncated: a WAV header without audio data")
 
@@ -54,7 +56,7 @@ def _check_wav(stream: BinaryIO, size: int, header: str) -> None:
 def _iterate_chunks(
     stream: BinaryIO, size: int, *, position: int, header: str, align: int = 2, counted: int = 0
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each chunk's name, declared length without `counted` bytes of its header, and the bytes that remain."""
+    """Yield each chunk's name, declared length without `counted` bytes of its header, and number of bytes left."""
     header_size = struct.calcsize(header)
     while position + header_size <= size:
         stream.seek(position)
@@ -65,6 +67,7 @@ def _iterate_chunks(
         position += content + -content % align
 
 
-def _check_length(declared: int, held: int) -> None:
-    if declared > held:
-        raise AudioError(f"truncated: the header declares {declared} bytes of audio, the file holds {max(held, 0)}")
+def _check_length(declared: int, available: int) -> None:
+    if declared > available:
+        held = max(available, 0)
+        raise AudioError(f"truncated: the header declares {declared} bytes of audio, the file holds {held}")

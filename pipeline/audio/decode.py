@@ -16,8 +16,8 @@ from emodna.pipeline.errors import AudioError
 
 #: Samples per decoded block, all channels together.
 _BLOCK_SAMPLES: Final = 1 << 20
-#: Smallest number of frames by which libsndfile says that the length is unknown, as in a streamed FLAC.
-_NO_LENGTH = 2**62
+#: Smallest number of frames that means an unknown length in libsndfile, as in a streamed FLAC.
+_NO_LENGTH: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,6 @@ class Recording:
     sample_rate: int
     """Hz, as in the file."""
     channels: int
-    """Number of channels in the file."""
 
     @property
     def duration(self) -> float:
@@ -58,7 +57,7 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
 
 
 class RecordingReader:
-    """A recording that is decoded block by block, in little memory, to the same samples as by `decode`.
+    """A recording that is decoded block by block in little memory, with the same samples as from `decode`.
 
     Takes the parameters of `decode` and raises the same `AudioError`: from the constructor for errors in the header,
     during iteration for all others.
@@ -73,9 +72,8 @@ class RecordingReader:
             self.sample_rate: int = self._file.samplerate
             """Hz, as in the file."""
             self.channels: int = self._file.channels
-            """Channels in the file."""
             self.length: int = self._file.frames
-            """Number of samples, as the header declares it; iteration raises `AudioError` if there are fewer."""
+            """Number of samples in the header; iteration raises `AudioError` if there are fewer."""
             if channel >= self.channels:
                 raise AudioError(f"no channel {channel}: the file has {self.channels}")
             if self.length >= _NO_LENGTH:
@@ -117,7 +115,7 @@ class RecordingReader:
         dtype = "int16" if self._file.subtype == "PCM_16" else "float32"
         with self._file as file:
             if self.length * self.channels <= _BLOCK_SAMPLES or not file.seekable():
-                # An explicit length: soundfile does not know that of a file without seeking (such as GSM 6.10 in WAV).
+                # The explicit length is for files without seeking, such as GSM 6.10 in WAV.
                 yield _to_float(file.read(self.length, dtype=dtype, always_2d=True)[:, self._channel])
                 return
         left = self.length
@@ -143,17 +141,17 @@ class RecordingReader:
 
 
 def resample_blocks(blocks: Iterable[NDArray[np.float32]], source: int, target: int) -> Iterator[NDArray[np.float32]]:
-    """Resample a signal block by block, each (n,), to the same samples as by `resample`."""
+    """Resample a signal in blocks (n,); the samples are the same as from `resample`."""
     if source == target:
         yield from blocks
         return
     stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="HQ")
-    taken = given = 0
+    input_length = output_length = 0
     for block in blocks:
         resampled = stream.resample_chunk(block)
-        taken, given = taken + len(block), given + len(resampled)
+        input_length, output_length = input_length + len(block), output_length + len(resampled)
         yield resampled
-    left = -(-taken * target // source) - given
+    left = -(-input_length * target // source) - output_length
     rest = stream.resample_chunk(np.empty(0, np.float32), last=True)[:left]
     yield np.pad(rest, (0, left - len(rest)))
 
@@ -166,7 +164,8 @@ def time_to_sample(time: float, sample_rate: int) -> int:
 class _CallbackSafeStream:
     """A stream whose methods raise nothing, because libsndfile's callbacks print and lose exceptions.
 
-    `seek` to an invalid position (from a damaged header) does nothing. A read error is kept for `raise_error`.
+    `seek` to an invalid position (from a damaged header) does nothing. After a read error, `readinto` returns 0 bytes
+    and `raise_error` raises the error.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -175,7 +174,6 @@ class _CallbackSafeStream:
         self.read, self.tell = stream.read, stream.tell
 
     def readinto(self, buffer: Any) -> int:
-        """Read into a buffer; return 0 bytes after an error."""
         try:
             return 0 if self._error else self._stream.readinto(buffer)  # type: ignore[attr-defined]
         except OSError as error:
@@ -183,13 +181,11 @@ class _CallbackSafeStream:
             return 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move to a position, or stay if it is invalid; return the position."""
         with suppress(ValueError, OSError, OverflowError):
             self._stream.seek(offset, whence)
         return self._stream.tell()
 
     def raise_error(self) -> None:
-        """Raise the read error, if there was one."""
         if self._error is not None:
             raise self._error
 
@@ -198,7 +194,6 @@ class _SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundf
     """A sound file without seeking after each block, which would restart some decoders."""
 
     def seekable(self) -> bool:
-        """Return False, so that soundfile does not seek."""
         return False
 
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.errors import AudioError, CorpusError
 
-#: Separator between the id of a recording and the start of a segment in s. The start is zero-padded: ids sort by time.
+#: Separator between the id of a recording and the start of a segment in s, in the id of the segment.
 _MARK: Final = "@"
-_DIGITS: Final = "09.3f"
 
 #: Blocks per s, each with one level, and blocks per minute, which are processed together.
 _BLOCKS: Final = 100
@@ -42,9 +41,11 @@ class EnergySegmenter:
     blocks. The voice level is exceeded by the loudest `min_voice` seconds, or by the loudest 5 % if that is shorter: a
     recording may contain a single word. A block is voice if it is above the noise by `above_noise_db`, or by
     `noise_share` of the range between noise and voice if that is less, and at most `below_voice_db` below the voice. If
-    the range is smaller than `min_range_db`, all is voice but the blocks that are that far below the noise level.
+    the range is smaller than `min_range_db`, blocks are voice unless they are that far below the noise level.
+
     Pauses shorter than `min_pause` do not cut. Sounds shorter than `min_voice` are not voice. Each segment includes
-    `margin` at both ends. A segment longer than `max_piece` is cut at its quietest point in the second half of that.
+    `margin` at both ends. A segment longer than `max_piece` is cut at the quietest point of the second half of its
+    first `max_piece`. All these times are in s.
 
     Raises `AudioError` from `find_segments`: no voice found. Raises `ValueError`: constants that make segments overlap
     or shorter than a voice.
@@ -55,13 +56,9 @@ class EnergySegmenter:
     below_voice_db: float = 40.0
     min_range_db: float = 3.0
     min_pause: float = 0.5
-    """Shortest pause that cuts, in s."""
     min_voice: float = 0.2
-    """Shortest sound that is voice, in s."""
     margin: float = 0.1
-    """Time before and after the voice, in s."""
     max_piece: float = 10.0
-    """Longest segment, in s."""
 
     def __post_init__(self) -> None:
         if not 0 <= 2 * self.margin < self.min_pause or not 0.05 <= self.min_voice <= self.max_piece / 4:
@@ -93,14 +90,14 @@ class EnergySegmenter:
         if not len(level) or level.max() <= _SILENCE:
             return
         pause, shortest = round(_BLOCKS * self.min_pause), round(_BLOCKS * self.min_voice)
-        loudest = min(len(level) // 20, shortest)  # a fixed time, since a long recording may be mostly pause
+        loudest = min(len(level) // 20, shortest)  # limited, because a long recording may be mostly pause
         noise, voice = np.percentile(level, 10), np.sort(level)[-1 - loudest]
         threshold = max(
             noise + min(self.above_noise_db, self.noise_share * (voice - noise)), voice - self.below_voice_db
         )
-        if voice - noise < self.min_range_db:  # all is voice; cuts at its own fluctuations would be random
+        if voice - noise < self.min_range_db:  # cuts at fluctuations of a steady sound would be random
             threshold = noise - self.min_range_db
-        loud = np.pad(level >= threshold, pause)  # because closing erodes the ends
+        loud = np.pad(level >= threshold, pause)  # closing erodes the ends
         closed = scipy.ndimage.binary_closing(loud, np.ones(pause))[pause:-pause]
         runs, _ = scipy.ndimage.label(closed)
         for (run,) in scipy.ndimage.find_objects(runs):
@@ -122,7 +119,7 @@ def _compute_levels(samples: NDArray[np.float32], sample_rate: int) -> NDArray[n
 
 
 def _cut(level: NDArray[np.float64], start: int, stop: int, longest: int) -> Iterator[tuple[int, int]]:
-    """Yield a span of blocks, cut at its quietest points if it is too long."""
+    """Yield a span of blocks, or its parts if it is too long."""
     import scipy.ndimage
 
     smooth = scipy.ndimage.uniform_filter1d(level[start:stop], size=10, mode="nearest")
@@ -145,8 +142,8 @@ def find_segmenter(name: str) -> Segmenter | None:
 
 
 def make_segment_id(recording_id: str, start: float) -> str:
-    """Return the id of the segment of a recording that starts at a time in s."""
-    return f"{recording_id}{_MARK}{start:{_DIGITS}}"
+    """Return the id of the segment of a recording that starts at `start` in s. Ids sort by time."""
+    return f"{recording_id}{_MARK}{start:09.3f}"
 
 
 def get_recording_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.features.base import SILENCE_DB, FeatureSet, crop_or_pad
+from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
 from emodna.pipeline.features.logmel import LogMelSet
 from emodna.pipeline.features.mfcc import MfccSet
 from emodna.pipeline.features.wave import WaveSet
@@ -18,7 +18,6 @@ __all__ = [
     "LogMelSet",
     "MfccSet",
     "WaveSet",
-    "crop_or_pad",
     "make_feature_set",
     "rebuild_feature_set",
 ]
@@ -43,9 +42,9 @@ def make_feature_set(name: str, *, channel: int = 0, fixed_samples: int | None =
 def rebuild_feature_set(parameters: Mapping[str, Any]) -> FeatureSet:
     """Rebuild a feature set from its `parameters()`; raise an `EmodnaError` if this version has no such set."""
     for default in FEATURE_SETS.values():
-        given = {field.name: parameters[field.name] for field in fields(default) if field.name in parameters}
-        if all(value is None or (type(value) in (int, float) and value >= 0) for value in given.values()):
-            candidate = replace(default, **given)
+        values = {field.name: parameters[field.name] for field in fields(default) if field.name in parameters}
+        if all(value is None or (type(value) in (int, float) and value >= 0) for value in values.values()):
+            candidate = replace(default, **values)
             if candidate.parameters() == dict(parameters):
                 return candidate
     raise EmodnaError("unknown feature parameters: this version cannot extract these features")

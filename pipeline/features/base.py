@@ -14,7 +14,7 @@ from emodna.pipeline.errors import AudioError
 #: Peak of digital silence in dB: the floor of every logarithm (librosa's `amin`, 1e-10).
 SILENCE_DB: Final = -100.0
 
-#: Types of a parameter: those that survive JSON and HDF5 attributes unchanged.
+#: Type of a parameter. JSON and HDF5 attributes keep such values unchanged.
 Parameter = str | int | float | bool | None
 
 
@@ -29,13 +29,13 @@ class FeatureSet(ABC):
     channel: int = 0
     """Channel of the file to use, from 0."""
     fixed_samples: int | None = None
-    """Length in samples to which the waveform is first cropped or zero-padded at both ends (the authors': 96 000)."""
+    """Length in samples to which both ends are cropped or zero-padded first; None: unchanged (the authors: 96 000)."""
     sample_rate: int = 22050
     """Sample rate in Hz of the audio for `extract`."""
 
     #: Kind of features, the same for all parameters.
     kind: ClassVar[str]
-    #: Name of one value of a frame, for the axis of a picture.
+    #: Name of one value of a frame, for the axis of a figure.
     value: ClassVar[str]
     #: Unit of the values; empty if there is none.
     unit: ClassVar[str] = ""

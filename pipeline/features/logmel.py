@@ -119,7 +119,6 @@ class _LogMel:
         self._workspace = _Workspace(n_fft)
 
     def __call__(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        """Return the spectrogram (1 + n // hop_length, n_mels) of (n,) samples and its maximum, in dB."""
         import torch
 
         log_mel = torch.from_numpy(self._compute_mel(samples)).clamp_min_(POWER_FLOOR).log10_().mul_(10.0)

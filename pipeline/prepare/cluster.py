@@ -1,6 +1,6 @@
 """Examine recordings on a Dask cluster: its workers read the audio and send features back.
 
-Only this process writes to the store. The module has three parts: the connection, which the benchmark also uses, the
+Only this process writes to the store. The module has three parts: the connection, which experiments also use, the
 executor, and the code that runs on the workers.
 """
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 10.0
 #: Errors of Dask when the scheduler or the client is gone.
 CONNECTION_ERRORS: Final = (OSError, RuntimeError, CancelledError, asyncio.CancelledError)
-#: Errors of Dask for a bad address or its file; the last two are about TLS and port 0.
+#: Errors of Dask for a bad address or its file. The last two concern TLS and port 0.
 _ADDRESS_ERRORS: Final = (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError)
 
 #: Smallest number of pending batches, because more workers may join.
 _MIN_PENDING: Final = 64
 #: Interval in s between checks for workers.
 _POLL_SECONDS: Final = 3.0
-#: Largest number of open roots per worker process: those of current and of recently killed preparations.
+#: Largest number of open roots per worker process, for several preparations, some of them killed.
 _MAX_ROOTS: Final = 4
 
-#: Shows the user one line.
+#: Function that shows the user one line.
 Notify = Callable[[str], None]
 
 
@@ -63,7 +63,7 @@ class PickledCall:
 
 @contextmanager
 def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
-    """Connect to a scheduler, given by its address or by the JSON file in which it wrote its address.
+    """Connect to the scheduler at an address, or at the address in its JSON file.
 
     `name` identifies this client to Dask. Raises WorkerError if there is no scheduler.
     """
@@ -75,12 +75,9 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
         address = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name=name)
     except _ADDRESS_ERRORS as error:
-        raise WorkerError(
-            f"no Dask scheduler found ({getattr(error, 'strerror', None) or error})",
-            field="scheduler",
-            value=scheduler,
-            remedy="give tcp://HOST:PORT, tls://HOST:PORT, or the .json file that the scheduler wrote",
-        ) from error
+        problem = f"no Dask scheduler found ({getattr(error, 'strerror', None) or error})"
+        remedy = "give tcp://HOST:PORT, tls://HOST:PORT, or the .json file that the scheduler wrote"
+        raise WorkerError(problem, field="scheduler", value=scheduler, remedy=remedy) from error
     try:
         yield client
     finally:
@@ -104,21 +101,20 @@ def connect_cluster(scheduler: str, notify: Notify) -> Iterator[ExecutorFactory]
 def _start_executor(
     client: "Client", scheduler: str, notify: Notify, tree: Tree, extraction: ExtractionConfig, _recordings: int
 ) -> Iterator[Executor]:
-    """Start threads that send batches to the cluster, enough to keep all workers busy."""
-    run = _ClusterRun(client, scheduler, notify, tree, extraction)
-    with run.translate_connection_errors():
+    session = _ClusterSession(client, scheduler, notify, tree, extraction)
+    with session.translate_connection_errors():
         size = max(_MIN_PENDING, 2 * sum(client.nthreads().values()))
     with ThreadPoolExecutor(size) as pool:
-        threading.Thread(target=run.watch_for_workers, daemon=True).start()
+        threading.Thread(target=session.watch_for_workers, daemon=True).start()
         try:
-            yield Executor(pool, size, run.examine)
-            run.close_roots()
+            yield Executor(pool, size, session.examine)
+            session.close_roots()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            run.cancel()
+            session.cancel()
 
 
-class _ClusterRun:
+class _ClusterSession:
     """Use of a cluster by one preparation; its methods are thread-safe."""
 
     def __init__(
@@ -127,7 +123,7 @@ class _ClusterRun:
         self._client, self._scheduler, self._notify = client, scheduler, notify
         self._tree, self._extraction = tree, extraction
         self._versions = extraction.get_versions()
-        # Sent with every batch, because it is small. A worker opens its tree once.
+        # Every batch carries this small setup. A worker opens the tree once.
         self._setup = pickle.dumps((tree.root, _describe_archive_size(tree.root), pickle.dumps((tree, extraction))))
         self._sent: WeakSet[Future[BatchReply]] = WeakSet()
         self._ended = threading.Event()
@@ -135,7 +131,6 @@ class _ClusterRun:
         self._lock = threading.Lock()
 
     def watch_for_workers(self) -> None:
-        """Notify the user when there are no workers."""
         is_notified = False
         with suppress(*CONNECTION_ERRORS):  # `examine` raises them
             while not self._ended.is_set():
@@ -146,11 +141,7 @@ class _ClusterRun:
                 self._ended.wait(_POLL_SECONDS)
 
     def examine(self, jobs: Sequence[Job]) -> list[ExtractionResult]:
-        """Examine a batch.
-
-        Raises WorkerError if the scheduler is gone, or workers are unusable or died; CorpusError if the audio of a
-        worker differs.
-        """
+        """Examine a batch. Raises WorkerError for a lost scheduler or worker, CorpusError for other audio there."""
         call = pickle.dumps(PickledCall(examine_on_worker, self._versions, self._setup, pickle.dumps(list(jobs))))
         with self.translate_connection_errors(), self._translate_worker_errors(jobs):
             future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
@@ -169,7 +160,7 @@ class _ClusterRun:
             self._client.cancel(list(self._sent))
 
     def close_roots(self) -> None:
-        """Close the roots that the workers opened, because unpacked tars fill their disks."""
+        """Close the roots on the workers, because unpacked tars fill their disks."""
 
         def close() -> None:
             with suppress(*CONNECTION_ERRORS):
@@ -182,7 +173,6 @@ class _ClusterRun:
 
     @contextmanager
     def translate_connection_errors(self) -> Iterator[None]:
-        """Turn the errors of Dask for a lost scheduler into a WorkerError."""
         try:
             yield
         except (CancelledError, OSError) as error:
@@ -190,7 +180,6 @@ class _ClusterRun:
 
     @contextmanager
     def _translate_worker_errors(self, jobs: Sequence[Job]) -> Iterator[None]:
-        """Turn the errors of Dask for unusable or dead workers into a WorkerError."""
         from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
 
@@ -225,15 +214,14 @@ class _ClusterRun:
     def _compare_processors(self, reply: "BatchReply") -> None:
         """Notify the user once if the processors of the workers differ."""
         with self._lock:
-            is_second = len(self._cpus) == 1 and reply.cpu not in self._cpus
+            is_second_kind = len(self._cpus) == 1 and reply.cpu not in self._cpus
             self._cpus.setdefault(reply.cpu, reply.worker)
-        if is_second:
+        if is_second_kind:
             kinds = ", ".join(f"{cpu} on {worker}" for cpu, worker in self._cpus.items())
             self._notify(f"the workers' processors differ ({kinds}): the last bits of features depend on the worker")
 
 
 def _describe_size(tree: Tree, job: Job) -> str:
-    """Return the size of a recording as text."""
     stamp = tree.read_stamp(job.path)
     return "no such file" if stamp is None else f"{stamp.size} bytes"
 
@@ -244,7 +232,6 @@ def _describe_archive_size(root: Path) -> str:
 
 
 def _make_audio_error(place: str, there: str, here: str) -> CorpusError:
-    """Return the error for audio that differs on a worker."""
     problem = f"not the same audio: {there} on the worker, {here} in the preparing process"
     return CorpusError(problem, where=place, remedy="make the audio the same on every worker")
 
@@ -254,7 +241,7 @@ def _make_audio_error(place: str, there: str, here: str) -> CorpusError:
 
 @dataclass(frozen=True, slots=True)
 class BatchReply:
-    """Reply of a worker to a batch."""
+    """The reply of a worker to a batch."""
 
     worker: str
     cpu: str
@@ -269,16 +256,10 @@ _thread: Final = threading.local()
 
 
 def examine_on_worker(versions: Mapping[str, str], setup: bytes, jobs: bytes) -> BatchReply:
-    """Examine a batch on a worker.
+    """Examine a pickled batch on a worker.
 
-    Parameters
-    ----------
-    versions
-        Result of `ExtractionConfig.get_versions` in the preparing process.
-    setup
-        Pickled root, size of its archive and, pickled again, tree and extraction.
-    jobs
-        Pickled batch. Objects of emodna are unpickled only after the versions are compared.
+    `setup` holds, pickled, the root, the size of its archive and, pickled again, tree and extraction. Objects of emodna
+    are unpickled only after the versions are compared with those of the preparing process.
 
     Raises WorkerError if the versions here differ, CorpusError if the root here is missing or differs.
     """
@@ -295,7 +276,7 @@ def examine_on_worker(versions: Mapping[str, str], setup: bytes, jobs: bytes) ->
 
 
 def close_roots() -> None:
-    """Close the open roots of this worker; other preparations reopen theirs."""
+    """Close all roots of this worker; other preparations reopen theirs."""
     _open_root.cache_clear()
 
 

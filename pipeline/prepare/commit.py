@@ -41,23 +41,17 @@ def commit(
     shards: NDArray[np.int64],
     rejections: Sequence[tuple[str, str]],
 ) -> None:
-    """Write the tables, make them and the shards the content of the store if anything changed, and delete leftovers.
+    """Write the tables, commit them with the shards if anything changed, and delete leftovers.
 
-    Parameters
-    ----------
-    utterances
-        Utterances in the shards on disk, sorted by (shard, id): columns of `layout.JOURNAL_SCHEMA`.
-    shards
-        Number of each utterance's shard, (n,).
-    rejections
-        Path and reason.
+    `utterances` holds the utterances in the shards on disk, sorted by (shard, id): columns of `layout.JOURNAL_SCHEMA`.
+    `shards` (n,) holds the shard number of each. `rejections` holds path and reason.
     """
     store, parameters = history.store, extraction.features.parameters()
     numbers, first = np.unique(shards, return_index=True)
     names = utterances["file"].take(pa.array(first)).to_pylist()
     files = [history.describe_shard_file(name, int(number)) for number, name in zip(numbers, names, strict=True)]
     index = _build_index(corpus, scan, utterances, shards, segmented=extraction.segmenter is not None)
-    # Split between shards, so that a change rewrites one file.
+    # Each index file covers some shards, so that a change rewrites one file.
     edges = np.flatnonzero(np.diff(shards // _SHARDS_PER_INDEX)) + 1
     for start, stop in pairwise([0, *map(int, edges), len(index)]):
         files.append(write_table(store, "index", index.slice(start, stop - start)))
@@ -85,11 +79,11 @@ def commit(
         segmentation=extraction.segmentation,
     )
     earlier = history.snapshot
-    flush_folder(store)  # the names of files from a killed preparation may not be on the disk yet
+    flush_folder(store)  # file names from a killed preparation may not be on the disk yet
     if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
         content = asdict(snapshot) | {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
         content["checksum"] = compute_checksum(content)
-        # Renaming store.json into place is the only commit.
+        # The commit: it renames store.json into place.
         write_atomically(store / layout.STORE_JSON, encode_document(content))
     delete_leftovers(store, snapshot)
 
@@ -111,9 +105,8 @@ def _build_index(
     columns = {name: next(s[name] for s in sources if name in s.column_names) for name in layout.INDEX_SCHEMA.names}
     if segmented:
         columns[layout.START_COLUMN] = get_segment_starts(utterances["id"])
-    own = scanned.drop_columns(layout.SCAN_SCHEMA.names)
-    columns |= {name: own[name] for name in own.column_names}
-    # In one chunk per column, because the chunks of a table affect the bytes of its file.
+    columns |= {name: scanned[name] for name in scanned.column_names if name not in layout.SCAN_SCHEMA.names}
+    # The chunks of a table affect the bytes of its file.
     return pa.table(columns).combine_chunks()
 
 

@@ -30,10 +30,7 @@ RESUME: Final = "finished shards are kept; prepare the corpus again to resume"
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """A pool of threads that examine batches, or send them to a worker and wait for its reply.
-
-    The same threads write the shards.
-    """
+    """A pool of threads that write shards and examine batches, or send them to a worker and wait for its reply."""
 
     pool: ThreadPoolExecutor
     max_pending: int
@@ -42,7 +39,7 @@ class Executor:
     """Function that examines a batch; raises WorkerError if its worker died, OSError like `extract.examine`."""
 
 
-#: Starts an executor for the recordings of a root, given their number. The executor ends with the context.
+#: Function that starts an executor for a number of recordings below a root. The executor ends with the context.
 ExecutorFactory = Callable[[Tree, ExtractionConfig, int], AbstractContextManager[Executor]]
 
 
@@ -76,7 +73,7 @@ def make_process_factory(count: int) -> ExecutorFactory:
     @contextmanager
     def start(tree: Tree, extraction: ExtractionConfig, _recordings: int) -> Iterator[Executor]:
         context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-        # Without torch: the processes load it in parallel, which is faster. RAVDESS takes 4.4 s instead of 4.9 s.
+        # The fork server does not load torch; its processes do so in parallel (RAVDESS: 4.4 s instead of 4.9 s).
         context.set_forkserver_preload([examine_all.__module__])
         idle: SimpleQueue[Connection] = SimpleQueue()
         processes = []
@@ -87,7 +84,7 @@ def make_process_factory(count: int) -> ExecutorFactory:
                     process = context.Process(target=_serve_batches, args=(there, tree, extraction), daemon=True)
                     process.start()
                     processes.append(process)
-                    there.close()  # only the worker holds this end now, so its death ends the stream
+                    there.close()  # now only the worker holds this end, so its death ends the stream
                     idle.put(here)
                 yield Executor(pool, 2 * count, partial(_examine_in_process, idle))
             finally:
@@ -100,7 +97,6 @@ def make_process_factory(count: int) -> ExecutorFactory:
 
 
 def _examine_in_process(idle: SimpleQueue[Connection], jobs: Sequence[Job]) -> list[ExtractionResult]:
-    """Examine a batch in an idle process."""
     connection = idle.get()
     try:
         connection.send(jobs)
@@ -122,20 +118,19 @@ def _serve_batches(connection: Connection, tree: Tree, extraction: ExtractionCon
     with suppress(EOFError, OSError):
         while True:
             jobs = connection.recv()
-            reply: list[ExtractionResult] | Exception
             try:
-                reply = examine_all(jobs, tree, extraction)
+                reply: list[ExtractionResult] | Exception = examine_all(jobs, tree, extraction)
             except Exception as error:
                 reply = _make_sendable(error)
             connection.send(reply)
 
 
 def _make_sendable(error: Exception) -> Exception:
-    """Return an error that can be pickled, as a RuntimeError if necessary. Its note is the traceback of the worker."""
-    lines = "".join(traceback.format_exception(error))
+    """Return the error, or a RuntimeError if it cannot be pickled. Its note is the traceback of the worker."""
+    note = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
-    error.add_note(lines)
+    error.add_note(note)
     return error

@@ -1,7 +1,4 @@
-"""Extract the features of the utterances in one recording.
-
-Usually a recording is one utterance. Each recording is processed alone, so other recordings cannot change its features.
-"""
+"""Extract the features of the utterances in one recording, independently of other recordings."""
 
 import errno
 import hashlib
@@ -48,16 +45,16 @@ class UtteranceInfo:
     duration: float
     frames: int
     peak_db: float
-    offset: int
-    """First frame in the shard."""
     audio_sha256: str
     feature_crc: int
-    file: str
+    offset: int = 0
+    """First frame in the shard."""
+    file: str = ""
     """Name of the shard; empty before the features are written."""
 
 
 class AudioState(NamedTuple):
-    """Size, modification time and hash of an audio file. An unchanged size and time mean an unchanged hash."""
+    """Size, modification time and hash of an audio file. The same size and time mean the same hash."""
 
     size: int
     mtime_ns: int
@@ -90,7 +87,7 @@ class ExtractionResult:
     read_error: str | None = None
     """Reason why the existing file cannot be read. Its earlier utterances stay in the store."""
     state: AudioState | None = None
-    """State of the file when it was hashed; None if it was not opened or changed very recently."""
+    """State of the file when it was hashed; None if it was not opened or has just changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +107,14 @@ class ExtractionConfig:
 
     @property
     def segmentation(self) -> dict[str, str | float] | None:
-        """Parameters of the segmentation as the store records them. Other segments cannot be reused."""
+        """Parameters of the segmentation in the store. Segments with other parameters are not reused."""
         return None if self.segmenter is None else {**self.segmenter.parameters(), "max_seconds": self.max_seconds}
 
     def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
-        all_versions = read_versions()
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
         names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation)
-        return {name: all_versions[name] for name in names}
+        return {name: read_versions()[name] for name in names}
 
 
 @cache
@@ -138,7 +134,7 @@ def read_versions() -> Mapping[str, str]:
 
 
 def examine_all(jobs: Sequence[Job], tree: Tree, extraction: ExtractionConfig) -> list[ExtractionResult]:
-    """Examine a batch of recordings."""
+    """Examine the recordings of a batch one by one."""
     return [examine(job, tree, extraction) for job in jobs]
 
 
@@ -166,8 +162,7 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
     with tree.open(job.path) as opened:
         stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _MAX_IN_MEMORY else opened
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        is_old = stamp is not None and stamp.mtime_ns < now - _RACY_NS
-        state = AudioState(*stamp, sha256) if stamp is not None and is_old else None
+        state = AudioState(*stamp, sha256) if stamp is not None and stamp.mtime_ns < now - _RACY_NS else None
         if _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
             return ExtractionResult(job, job.known, state=state)
         recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
@@ -189,15 +184,10 @@ def _extract(
     segments = [(recording_id, samples, recording.duration)]
     if extraction.segmenter is not None:
         # At the original sample rate, so that all feature sets have the same segments.
-        cuts = extraction.segmenter.find_segments(recording.samples, recording.sample_rate)
-        segments = [
-            (
-                make_segment_id(recording_id, start),
-                samples[time_to_sample(start, rate) : time_to_sample(stop, rate)],
-                stop - start,
-            )
-            for start, stop in cuts
-        ]
+        segments = []
+        for start, stop in extraction.segmenter.find_segments(recording.samples, recording.sample_rate):
+            segment = samples[time_to_sample(start, rate) : time_to_sample(stop, rate)]
+            segments.append((make_segment_id(recording_id, start), segment, stop - start))
     for id, segment, duration in segments:
         features, peak_db = extraction.features.extract(segment)
         info = UtteranceInfo(
@@ -207,9 +197,7 @@ def _extract(
             duration=duration,
             frames=len(features),
             peak_db=peak_db,
-            offset=0,
             audio_sha256=sha256,
             feature_crc=compute_feature_crc(features),
-            file="",
         )
         yield info, features

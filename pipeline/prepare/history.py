@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.segment import get_recording_ids
 from emodna.pipeline.errors import ForeignStoreError, Remedy, StoreError, UnreadableStoreError, is_system_error
 from emodna.pipeline.features import FeatureSet
-from emodna.pipeline.prepare.extract import UtteranceInfo
+from emodna.pipeline.prepare.extract import ExtractionConfig, UtteranceInfo
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed, write_checksummed
 from emodna.pipeline.store.layout import StoredFile
@@ -26,42 +26,26 @@ _SEGMENTATION: Final = b"segmentation"
 
 
 class History:
-    """All utterances in a store that are committed, or finished by an interrupted preparation.
+    """The reusable utterances of a store: committed ones, and those that an interrupted preparation finished.
 
-    Parameters
-    ----------
-    store
-        Folder of the store; may be new.
-    corpus, features, segmentation, root
-        Expected content of the store. Utterances of another segmentation, and file times under another root, are
-        ignored.
-    rehash
-        Ignore all earlier hashes, of the audio and of the shards.
+    The store may be new. Utterances of another segmentation, and file times under another root, are ignored. `rehash`
+    ignores all earlier hashes, of the audio and of the shards.
 
-    Raises ForeignStoreError if the folder holds another store.
+    Raises ForeignStoreError if the folder holds a store of another corpus or configuration.
     """
 
-    def __init__(
-        self,
-        store: Path,
-        corpus: str,
-        features: FeatureSet,
-        segmentation: Mapping[str, Any] | None,
-        root: Path,
-        *,
-        rehash: bool,
-    ) -> None:
+    def __init__(self, store: Path, corpus: str, extraction: ExtractionConfig, root: Path, *, rehash: bool) -> None:
+        segmentation = extraction.segmentation
         self.store = store
         self.snapshot: Snapshot | None = None
         self.damage: str | None = None
-        """Damage of the existing store, if any."""
         self.has_other_segmentation = False
         """True if the existing store has another segmentation."""
         sources = [layout.JOURNAL_SCHEMA.empty_table()]
         if (store / layout.STORE_JSON).exists():
             try:
                 self.snapshot = read_snapshot(store)
-                _check_identity(store, self.snapshot, corpus, features)
+                _check_identity(store, self.snapshot, corpus, extraction.features)
                 self.has_other_segmentation = self.snapshot.segmentation != segmentation
                 if not self.has_other_segmentation:
                     sources.append(_read_committed(store, self.snapshot, rehash=rehash))
@@ -71,7 +55,7 @@ class History:
                 self.snapshot, self.damage = None, f"{error.where}: {error.problem}"
         sources += _read_journal(store, segmentation)
         utterances = pa.concat_tables(sources)
-        # Counted by source, because the journal may also list a committed shard.
+        # Counts are per source, because the journal may also list a committed shard.
         counts = [each for source in sources for each in pc.value_counts(source["file"]).to_pylist()]
         self.members: dict[str, int] = {each["values"]: each["counts"] for each in counts}
         """Number of utterances in each shard file."""
@@ -95,9 +79,9 @@ class History:
         return StoredFile(file, path.stat().st_size, hash_file(path), number)
 
     def write_audio_stat(self, paths: pa.ChunkedArray, opened: pa.Table) -> None:
-        """Write the state of the existing files `paths` whose hash is known.
+        """Write the known states of the existing files `paths`.
 
-        `opened` has the state of those that this preparation opened, null if unknown: columns of `AUDIO_STAT_SCHEMA`.
+        `opened` has those of the files that this preparation opened, null if unknown: columns of `AUDIO_STAT_SCHEMA`.
         """
         old = self.audio.filter(pc.is_in(self.audio["path"], value_set=paths))
         old = old.filter(pc.invert(pc.is_in(old["path"], value_set=opened["path"])))
@@ -106,7 +90,7 @@ class History:
 
 
 def _find_newest(recordings: pa.ChunkedArray, lengths: Sequence[int]) -> NDArray[np.bool_]:
-    """Return which utterances, (n,), come from the last source of their recording; `lengths` counts them by source.
+    """Return a mask (n,) of the utterances from the last source of their recording; `lengths` counts them by source.
 
     All segments of a recording come from one source, because they share a shard.
     """
@@ -120,11 +104,8 @@ def _find_newest(recordings: pa.ChunkedArray, lengths: Sequence[int]) -> NDArray
 
 def _check_identity(store: Path, snapshot: Snapshot, corpus: str, features: FeatureSet) -> None:
     if (snapshot.corpus, snapshot.parameters) != (corpus, features.parameters()):
-        raise ForeignStoreError(
-            f"holds {snapshot.corpus} as {snapshot.feature_set}, not {corpus} as {features.name}",
-            where=store,
-            remedy=Remedy("move it away, or choose another {cache}"),
-        )
+        problem = f"holds {snapshot.corpus} as {snapshot.feature_set}, not {corpus} as {features.name}"
+        raise ForeignStoreError(problem, where=store, remedy=Remedy("move it away, or choose another {cache}"))
 
 
 def _read_committed(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Table:
@@ -151,10 +132,10 @@ def _read_journal(store: Path, segmentation: Mapping[str, Any] | None) -> Iterat
         if table is None or not _is_intact(store / path.stem):
             continue
         try:
-            cut = json.loads((table.schema.metadata or {}).get(_SEGMENTATION, b"null"))
+            recorded_segmentation = json.loads((table.schema.metadata or {}).get(_SEGMENTATION, b"null"))
         except (ValueError, RecursionError):
             continue
-        if cut == segmentation and set(table["file"].to_pylist()) == {path.stem}:
+        if recorded_segmentation == segmentation and set(table["file"].to_pylist()) == {path.stem}:
             yield table.replace_schema_metadata(None)
 
 

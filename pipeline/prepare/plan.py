@@ -44,6 +44,7 @@ class PreparationPlan:
     """Plan for a store: the recordings of a scan, compared with the history of the store."""
 
     def __init__(self, scan: Scan, tree: Tree, history: History, extraction: ExtractionConfig) -> None:
+        self.extraction = extraction
         self._ids, self._paths = scan.table["id"], scan.table["path"]
         count = layout.count_shards(len(scan), cut=extraction.segmenter is not None)
         shard = np.fromiter((layout.assign_shard(id, count) for id in iterate_values(self._ids)), np.int64, len(scan))
@@ -70,31 +71,25 @@ class PreparationPlan:
         """Return the jobs for some recordings of a shard, each with its known utterances."""
         rows = pa.array(recordings)
         jobs = zip(recordings, self._ids.take(rows).to_pylist(), self._paths.take(rows).to_pylist(), strict=True)
-        is_wanted = np.isin(self._owner[shard.known], recordings)  # a batch is a small part of its shard
+        is_wanted = np.isin(self._owner[shard.known], recordings)
         known = [UtteranceInfo(**row) for row in self.known[shard.known].filter(pa.array(is_wanted)).to_pylist()]
         owner = self._owner[shard.known][is_wanted]
         return [Job(id, path, tuple(known[at] for at in np.flatnonzero(owner == row))) for row, id, path in jobs]
 
     def _find_up_to_date(self, tree: Tree, audio: pa.Table, max_seconds: float) -> NDArray[np.bool_]:
-        """Return which recordings, (n,), need no examination.
-
-        The size and time of their audio are unchanged, and no utterance is longer than `max_seconds`.
-        """
+        """Return a mask (n,) of the recordings with unchanged size and time and no utterance above `max_seconds`."""
         recordings, first = np.unique(self._owner, return_index=True)
         state = find_positions(self._paths.take(pa.array(recordings)), audio["path"])
         recordings, first, state = (each[state != NOT_FOUND] for each in (recordings, first, state))
-        then = audio.take(pa.array(state))
+        recorded = audio.take(pa.array(state))
         paths = iterate_values(self._paths.take(pa.array(recordings)))
-        now = np.fromiter(
-            (tree.read_stamp(path) or (NOT_FOUND, NOT_FOUND) for path in paths),
-            np.dtype((np.int64, 2)),
-            len(recordings),
-        )
+        stamps = (tree.read_stamp(path) or (NOT_FOUND, NOT_FOUND) for path in paths)
+        current = np.fromiter(stamps, np.dtype((np.int64, 2)), len(recordings))
         up_to_date = np.zeros(len(self._ids), bool)
         up_to_date[recordings] = (
-            (now[:, 0] == then["size"].to_numpy())
-            & (now[:, 1] == then["mtime_ns"].to_numpy())
-            & pc.equal(then["audio_sha256"], self.known["audio_sha256"].take(pa.array(first))).to_numpy()
+            (current[:, 0] == recorded["size"].to_numpy())
+            & (current[:, 1] == recorded["mtime_ns"].to_numpy())
+            & pc.equal(recorded["audio_sha256"], self.known["audio_sha256"].take(pa.array(first))).to_numpy()
         )
         up_to_date[self._owner[self.known["duration"].to_numpy() > max_seconds]] = False
         return up_to_date
@@ -110,12 +105,12 @@ class PreparationPlan:
         file, offset = files.indices.to_numpy(), self.known["offset"].to_numpy()
         size = np.array([history.members[name] for name in files.dictionary.to_pylist()])
         end = offset + self.known["frames"].to_numpy()
-        adjoins = (file[1:] == file[:-1]) & (offset[1:] == end[:-1])  # utterance follows the one before in its file
-        for number, mine, (start, stop) in zip(numbers, recordings, pairwise(map(int, known)), strict=True):
+        adjoins = (file[1:] == file[:-1]) & (offset[1:] == end[:-1])  # the next utterance follows in the same file
+        for number, rows, (start, stop) in zip(numbers, recordings, pairwise(map(int, known)), strict=True):
             is_complete = (
                 start < stop
                 and offset[start] == 0
                 and adjoins[start : stop - 1].all()
                 and size[file[start]] == stop - start
             )
-            yield ShardPlan(int(number), mine, mine[is_unexamined[mine]], slice(start, stop), bool(is_complete))
+            yield ShardPlan(int(number), rows, rows[is_unexamined[rows]], slice(start, stop), bool(is_complete))

@@ -30,7 +30,7 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import delete_temporary_files
 from emodna.pipeline.store.shards import hold_writer_lock, map_shard, write_shard
 
-#: Recordings per batch: enough to make the transfer cheap, few enough to balance the workers.
+#: Recordings per batch. More make the transfer cheaper, fewer balance the workers better.
 _BATCH: Final = 16
 
 
@@ -79,25 +79,12 @@ def prepare(
 ) -> PrepareReport:
     """Bring a corpus's store up to date with its root.
 
-    Parameters
-    ----------
-    cache
-        The store is <cache>/<corpus>/<feature set>.
-    workers
-        Factory of the executor that examines the recordings; not called if the store is up to date.
-    rehash
-        Ignore all earlier hashes.
-    wait
-        Wait while another process writes the same store.
+    The store is <cache>/<corpus>/<feature set>. `workers` starts the executor unless the store is up to date. `rehash`
+    ignores all earlier hashes. `wait` waits while another process writes the same store.
 
-    Raises
-    ------
-    CorpusError
-        The root has no usable recording. An existing store is unchanged.
-    StoreError
-        Another process writes the store and `wait` is false, or the folder holds another store.
-    WorkerError
-        The workers died or are unusable. Finished shards are kept for the next preparation.
+    Raises `CorpusError`: the root has no usable recording; an existing store is unchanged. `StoreError`: another
+    process writes the store and `wait` is false, or the folder holds another store. `WorkerError`: the workers died or
+    are unusable; finished shards are kept for the next preparation.
     """
     began = time.perf_counter()
     tree = corpus.open(root)
@@ -108,32 +95,28 @@ def prepare(
         if waited:  # the files may have changed meanwhile
             tree = corpus.open(root)
             scan = corpus.scan(tree)
-        history = History(store, corpus.name, extraction.features, extraction.segmentation, tree.root, rehash=rehash)
+        history = History(store, corpus.name, extraction, tree.root, rehash=rehash)
         if extraction.segmenter is not None and layout.START_COLUMN in scan.table.column_names:
             raise CorpusError(f"reserved column names: {layout.START_COLUMN}", remedy="rename these columns")
         plan = PreparationPlan(scan, tree, history, extraction)
         callback.on_plan(plan.unexamined_count)
         progress = _Progress([plan.known[shard.known] for shard in plan.shards])
-        unfinished = [at for at, shard in enumerate(plan.shards) if not shard.is_up_to_date]
-        if unfinished:
-            # Within the lock, so that no worker writes after another process takes it.
+        if not all(shard.is_up_to_date for shard in plan.shards):
+            # Workers end before the lock is released, so that none writes after another process takes it.
             with workers(tree, extraction, plan.unexamined_count) as executor:
-                # In threads, because a write mostly waits for the disk.
+                # Threads write the shards, because a write mostly waits for the disk.
                 writes: dict[futures.Future[tuple[pa.Table, Sequence[ExtractionResult]]], int] = {}
-                for at, results in _examine_shards(plan, unfinished, extraction, executor, callback):
-                    shard = plan.shards[at]
-                    write = executor.pool.submit(_finish_shard, plan, shard, results, store, extraction, executor)
-                    writes[write] = at
-                    for done in [each for each in writes if each.done()]:
-                        progress.add(writes.pop(done), *done.result())
+                for at, results in _examine_shards(plan, executor, callback):
+                    writes[executor.pool.submit(_finish_shard, plan, plan.shards[at], results, store, executor)] = at
+                    for write in [each for each in writes if each.done()]:
+                        progress.add(writes.pop(write), *write.result())
                 for write, at in writes.items():
                     progress.add(at, *write.result())
 
         rejections = sorted(progress.rejections)
         utterances = pa.concat_tables(progress.utterances)
         if not len(utterances):
-            path, reason = rejections[0]
-            problem = f"all {len(rejections)} files rejected; the first: {path}: {reason}"
+            problem = f"all {len(rejections)} files rejected; the first: {': '.join(rejections[0])}"
             raise CorpusError(problem, where=tree.root)
         shards = np.repeat([shard.number for shard in plan.shards], [len(each) for each in progress.utterances])
         commit(corpus, tree.root, extraction, history, scan, utterances, shards, rejections)
@@ -163,14 +146,11 @@ class _Progress:
     states: list[pa.Table] = field(default_factory=lambda: [layout.AUDIO_STAT_SCHEMA.empty_table()])
     """State of each audio file when it was hashed, null if unknown: columns of `layout.AUDIO_STAT_SCHEMA`."""
     extracted: int = 0
-    """Number of extracted utterances."""
     rejections: list[tuple[str, str]] = field(default_factory=list)
-    """Path and reason."""
     read_errors: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of existing files that cannot be read. Their earlier features stay."""
 
     def add(self, at: int, utterances: pa.Table, opened: Sequence[ExtractionResult]) -> None:
-        """Add a finished shard."""
         self.utterances[at] = utterances
         self.extracted += sum(len(result.utterances) for result in opened if result.extracted)
         self.rejections += [(each.job.path, each.rejection) for each in opened if each.rejection is not None]
@@ -181,15 +161,11 @@ class _Progress:
 
 
 def _examine_shards(
-    plan: PreparationPlan,
-    unfinished: Sequence[int],
-    extraction: ExtractionConfig,
-    executor: Executor,
-    callback: PrepareCallback,
+    plan: PreparationPlan, executor: Executor, callback: PrepareCallback
 ) -> Iterator[tuple[int, list[ExtractionResult]]]:
     """Examine the recordings of unfinished shards; yield the position of each finished shard and its results."""
     # A recording that is cut into utterances is long enough to be a batch.
-    size = _BATCH if extraction.segmenter is None else 1
+    size = _BATCH if plan.extraction.segmenter is None else 1
     pending: dict[futures.Future[list[ExtractionResult]], int] = {}
     results: defaultdict[int, list[ExtractionResult]] = defaultdict(list)
 
@@ -201,9 +177,8 @@ def _examine_shards(
             if len(results[at]) == len(plan.shards[at].unexamined):
                 yield at, results.pop(at)
 
-    for at in unfinished:
-        shard = plan.shards[at]
-        if not len(shard.unexamined):
+    for at, shard in enumerate(plan.shards):
+        if not len(shard.unexamined) and not shard.is_complete:
             yield at, []
         for start in range(0, len(shard.unexamined), size):
             while len(pending) >= executor.max_pending:
@@ -215,16 +190,11 @@ def _examine_shards(
 
 
 def _finish_shard(
-    plan: PreparationPlan,
-    shard: ShardPlan,
-    examined: Sequence[ExtractionResult],
-    store: Path,
-    extraction: ExtractionConfig,
-    executor: Executor,
+    plan: PreparationPlan, shard: ShardPlan, examined: Sequence[ExtractionResult], store: Path, executor: Executor
 ) -> tuple[pa.Table, Sequence[ExtractionResult]]:
-    """Write a shard from new and earlier features, unless its file exists.
+    """Write a shard from new and earlier features, unless its file exists; return its utterances.
 
-    Return its utterances, and the results of the recordings whose audio was opened.
+    The second value holds the results of the recordings whose audio was opened.
     """
     if shard.is_complete and all(result.utterances == result.job.known for result in examined):
         return plan.known[shard.known], examined
@@ -232,7 +202,7 @@ def _finish_shard(
     mapped = functools.cache(map_shard)
     results = []
     for job in plan.make_jobs(shard, shard.recordings):
-        result = opened.get(job.id) or ExtractionResult(job, job.known)  # without a result, its audio is unchanged
+        result = opened.get(job.id) or ExtractionResult(job, job.known)  # unopened audio is unchanged
         if result.utterances and not result.features:
             try:
                 features = tuple(read_features(mapped(store / each.file), each) for each in result.utterances)
@@ -241,7 +211,7 @@ def _finish_shard(
                 (result,) = executor.examine([replace(job, known=())])
                 opened[job.id] = result
         results.append(result)
-    return _write_shard_file(store, shard.number, extraction, results), list(opened.values())
+    return _write_shard_file(store, shard.number, plan.extraction, results), list(opened.values())
 
 
 def _write_shard_file(
@@ -255,10 +225,9 @@ def _write_shard_file(
     utterances, features = zip(*rows, strict=True)
     file = write_shard(store, number, extraction.parameters, [each.id for each in utterances], features)
     ends = accumulate(each.frames for each in utterances)
-    located = [
-        replace(each, offset=end - each.frames, file=file.name) for each, end in zip(utterances, ends, strict=True)
-    ]
-    table = pa.Table.from_pylist([asdict(each) for each in located], layout.JOURNAL_SCHEMA)
+    pairs = zip(utterances, ends, strict=True)
+    records = [asdict(each) | {"offset": end - each.frames, "file": file.name} for each, end in pairs]
+    table = pa.Table.from_pylist(records, layout.JOURNAL_SCHEMA)
     write_journal(store, file.name, table, extraction.segmentation)
     return table
 
@@ -266,17 +235,14 @@ def _write_shard_file(
 def _list_warnings(
     corpus: Corpus, history: History, scan: Scan, plan: PreparationPlan, utterances: pa.Table, progress: _Progress
 ) -> list[str]:
-    """Return warnings about the store and its audio, one line each."""
     lines = [f"rebuilt a damaged store: {history.damage}"] if history.damage else []
     if history.has_other_segmentation:
         lines.append("replaced the earlier store, which has another segmentation of its recordings")
     if missing := plan.missing_recordings:
         lines.append(f"{len(missing)} recordings of the earlier store no longer exist (the first: {missing[0]})")
     if progress.read_errors:
-        path, reason = min(progress.read_errors)
-        lines.append(
-            f"{len(progress.read_errors)} recordings kept from the earlier store (the first: {path}: {reason})"
-        )
+        first, count = ": ".join(min(progress.read_errors)), len(progress.read_errors)
+        lines.append(f"{count} recordings kept from the earlier store (the first: {first})")
     silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
         lines.append(f"{len(silent)} recordings are all zeros (the first: {silent[0]})")

@@ -24,7 +24,7 @@ class LeftoverKind(StrEnum):
     OLD = "old"
     """File of an earlier commit, or of a killed preparation."""
     TEMPORARY = "temporary"
-    """File half written by a killed preparation."""
+    """Incomplete file of a killed preparation."""
     UNFINISHED = "unfinished"
     """Finished work of an interrupted preparation, which the next one would use."""
 
@@ -94,15 +94,15 @@ def collect_garbage(store: Path, *, delete: bool, unfinished: bool) -> GarbageRe
         if not delete:
             is_read = _is_locked(store / layout.READER_LOCK)
             in_use = [replace(each, reason=IN_USE) for each in deletable if is_read and each.is_data]
-            free = tuple(each for each in deletable if not (is_read and each.is_data))
-            return GarbageReport(store, free, (*kept, *in_use))
+            unused = tuple(each for each in deletable if not (is_read and each.is_data))
+            return GarbageReport(store, unused, (*kept, *in_use))
         if not deletable:
             return GarbageReport(store, kept=tuple(kept))
         with hold_writer_lock(store, wait=False, on_wait=lambda: None):
             deletable, kept = _select_leftovers(store, unfinished=unfinished)  # again, now that nobody else writes
-            removed, undeleted = _delete(store, deletable)
-        failed = any(each.reason != IN_USE for each in undeleted)
-        return GarbageReport(store, tuple(removed), (*kept, *undeleted), failed=failed)
+            removed, remaining = _delete(store, deletable)
+        failed = any(each.reason != IN_USE for each in remaining)
+        return GarbageReport(store, tuple(removed), (*kept, *remaining), failed=failed)
     except StoreError as error:
         return GarbageReport(store, skipped=str(error))
     except OSError as error:
@@ -118,50 +118,51 @@ def find_leftovers(store: Path, snapshot: Snapshot | None) -> list[Leftover]:
     files, journal = _list_files(store), _list_files(store / layout.JOURNAL)
     entries = {path: path.stem for path in journal if path.suffix == layout.CHECKSUMMED_SUFFIX}
     finished = {shard for shard in entries.values() if store / shard in files} - listed
-    found = []
+    leftovers = []
     for path, size in sorted({**files, **journal}.items()):
         if is_temporary(path):
-            found.append(Leftover(path, size, LeftoverKind.TEMPORARY))
+            leftovers.append(Leftover(path, size, LeftoverKind.TEMPORARY))
         elif path.name in finished or entries.get(path) in finished:
-            found.append(Leftover(path, size, LeftoverKind.UNFINISHED))
+            leftovers.append(Leftover(path, size, LeftoverKind.UNFINISHED))
         elif path in entries or (
             snapshot and path in files and layout.is_content_name(path.name) and path.name not in listed
         ):
-            found.append(Leftover(path, size, LeftoverKind.OLD))
-    return found
+            leftovers.append(Leftover(path, size, LeftoverKind.OLD))
+    return leftovers
 
 
 def _select_leftovers(store: Path, *, unfinished: bool) -> tuple[list[Leftover], list[Leftover]]:
     """Return the leftovers to delete, and the finished work to keep."""
     snapshot = read_snapshot(store) if os.path.lexists(store / layout.STORE_JSON) else None
-    found = find_leftovers(store, snapshot)
-    deletable = [each for each in found if unfinished or each.kind is not LeftoverKind.UNFINISHED]
-    kept = [] if unfinished else [each for each in found if each.kind is LeftoverKind.UNFINISHED]
-    return deletable, [replace(each, reason=REUSABLE) for each in kept]
+    leftovers = find_leftovers(store, snapshot)
+    if unfinished:
+        return leftovers, []
+    reusable = [replace(each, reason=REUSABLE) for each in leftovers if each.kind is LeftoverKind.UNFINISHED]
+    return [each for each in leftovers if each.kind is not LeftoverKind.UNFINISHED], reusable
 
 
-def _delete(store: Path, found: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
-    """Delete files, but data only while no reader holds a snapshot. Return the deleted and the other files."""
-    removed, undeleted = [], []
+def _delete(store: Path, leftovers: Iterable[Leftover]) -> tuple[list[Leftover], list[Leftover]]:
+    """Delete files, but data only if no reader holds a snapshot. Return the deleted and the remaining files."""
+    removed, remaining = [], []
     with (store / layout.READER_LOCK).open("r+b") as lock:  # network file systems do not lock read-only files
         try:
             is_unread = try_to_lock(lock.fileno())
         except OSError:  # without locks, there may be readers
             is_unread = False
-        for each in found:
+        for each in leftovers:
             if each.is_data and not is_unread:
-                undeleted.append(replace(each, reason=IN_USE))
+                remaining.append(replace(each, reason=IN_USE))
                 continue
             try:
                 each.path.unlink(missing_ok=True)
                 removed.append(each)
             except OSError as error:
-                undeleted.append(replace(each, reason=f"cannot be deleted: {error.strerror}"))
-    return removed, undeleted
+                remaining.append(replace(each, reason=f"cannot be deleted: {error.strerror}"))
+    return removed, remaining
 
 
 def _is_locked(lock: Path) -> bool:
-    """Return True if a process holds a lock. Does not wait and changes nothing."""
+    """Return True if a process holds a lock; do not wait."""
     try:
         with lock.open() as file:
             return not try_to_lock(file.fileno())

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline.files import write_atomically
-from emodna.pipeline.store import layout
 from emodna.pipeline.store.snapshot import Snapshot, verify_file
 
 #: Columns that training reads for every utterance. All are numeric, so that a million rows take little memory.
@@ -50,7 +49,7 @@ def _to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def write_checksummed(path: Path, table: pa.Table) -> None:
-    """Write a table after its checksum, atomically."""
+    """Write a checksum and then a table into a file, atomically."""
     sink = pa.BufferOutputStream()
     pyarrow.feather.write_feather(table, sink)
     content = sink.getvalue().to_pybytes()
@@ -68,8 +67,3 @@ def read_checksummed(path: Path, schema: pa.Schema | None = None) -> pa.Table | 
         return None
     table = pyarrow.feather.read_table(pa.BufferReader(content))
     return table if schema is None or table.schema.equals(schema) else None
-
-
-def list_side_files(store: Path) -> list[Path]:
-    """List the side files of a store."""
-    return sorted(path for path in store.glob(f"**/*{layout.CHECKSUMMED_SUFFIX}") if path.is_file())

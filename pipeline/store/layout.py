@@ -30,35 +30,25 @@ CHECKSUMMED_SUFFIX: Final = ".sealed"
 SHARD_SUFFIX: Final = ".h5"
 TABLE_SUFFIX: Final = ".parquet"
 
-#: Largest mean number of recordings per shard; above it, the number of shards doubles. The second number is for
-#: recordings that are cut into utterances.
+#: Largest mean number of recordings per shard; above it, the number of shards doubles. The second is for recordings
+#: that are cut into utterances.
 UTTERANCES_PER_SHARD: Final = 128
 CUT_RECORDINGS_PER_SHARD: Final = 16
 
 INDEX_SCHEMA: Final = pa.schema(
-    [
-        ("id", pa.string()),
-        ("path", pa.string()),
-        ("corpus", pa.string()),
-        ("speaker", pa.string()),
-        ("gender", pa.string()),
-        ("language", pa.string()),
-        ("text", pa.string()),
-        ("intensity", pa.string()),
-        ("emotion_code", pa.string()),
-        ("emotion", pa.string()),
-        ("arousal", pa.int8()),
-        ("valence", pa.int8()),
-        ("sample_rate", pa.int32()),
-        ("channels", pa.int32()),
-        ("duration", pa.float64()),
-        ("frames", pa.int32()),
-        ("peak_db", pa.float32()),
-        ("shard", pa.int32()),
-        ("offset", pa.int64()),
-        ("audio_sha256", pa.string()),
-        ("feature_crc", pa.uint32()),
-    ]
+    {
+        **dict.fromkeys(("id", "path", "corpus", "speaker", "gender", "language", "text", "intensity"), pa.string()),
+        **dict.fromkeys(("emotion_code", "emotion"), pa.string()),
+        **dict.fromkeys(("arousal", "valence"), pa.int8()),
+        **dict.fromkeys(("sample_rate", "channels"), pa.int32()),
+        "duration": pa.float64(),
+        "frames": pa.int32(),
+        "peak_db": pa.float32(),
+        "shard": pa.int32(),
+        "offset": pa.int64(),
+        "audio_sha256": pa.string(),
+        "feature_crc": pa.uint32(),
+    }
 )
 
 #: Columns of a corpus scan, one row per recording.
@@ -75,9 +65,9 @@ AUDIO_COLUMNS: Final = (
 )
 
 JOURNAL_SCHEMA: Final = pa.schema([*(INDEX_SCHEMA.field(name) for name in AUDIO_COLUMNS), ("file", pa.string())])
-REJECTED_SCHEMA: Final = pa.schema([("path", pa.string()), ("reason", pa.string())])
+REJECTED_SCHEMA: Final = pa.schema({"path": pa.string(), "reason": pa.string()})
 AUDIO_STAT_SCHEMA: Final = pa.schema(
-    [("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64()), ("audio_sha256", pa.string())]
+    {"path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64(), "audio_sha256": pa.string()}
 )
 
 
@@ -93,7 +83,7 @@ class StoredFile:
 
 
 def make_content_name(kind: str, sha256: str, suffix: str) -> str:
-    """Return the file name of a content of this kind."""
+    """Return the file name for content of this kind."""
     return f"{kind}-{sha256[:16]}{suffix}"
 
 
@@ -103,10 +93,9 @@ def is_content_name(name: str) -> bool:
 
 
 def count_shards(recordings: int, *, cut: bool = False) -> int:
-    """Return the number of shards, a power of two, for a number of recordings; more if they are `cut`."""
+    """Return the number of shards for a number of recordings: a power of two, and larger if they are `cut`."""
     per_shard = CUT_RECORDINGS_PER_SHARD if cut else UTTERANCES_PER_SHARD
-    least = -(-recordings // per_shard)
-    return 1 << max(least - 1, 0).bit_length()
+    return 1 << max(-(-recordings // per_shard) - 1, 0).bit_length()
 
 
 def assign_shard(recording_id: str, shards: int) -> int:

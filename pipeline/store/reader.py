@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
 from emodna.pipeline.store import layout
-from emodna.pipeline.store.index import Index, list_side_files, read_checksummed
+from emodna.pipeline.store.index import Index, read_checksummed
 from emodna.pipeline.store.shards import compute_feature_crc, map_shard
 from emodna.pipeline.store.snapshot import Snapshot, encode_document, make_damage_error, read_snapshot, verify_file
 
-#: Maximum number of ids to compare with an unknown one, which takes a second.
+#: Maximum number of ids to compare with an unknown id. The comparison takes a second.
 _IDS_TO_COMPARE: Final = 20_000
 
 
@@ -55,7 +55,7 @@ class FeatureStore:
                 self._open(snapshot)
                 break
             except StoreError:
-                # Without locks, another process may have replaced the files of this snapshot a moment ago.
+                # Without locks, another process may just have replaced the files of this snapshot.
                 earlier, snapshot = snapshot, read_snapshot(self.path)
                 if snapshot == earlier:
                     raise
@@ -99,7 +99,7 @@ class FeatureStore:
         return (self[row] for row in range(len(self)))
 
     def gather(self, rows: NDArray[np.integer[Any]]) -> list[NDArray[np.float32]]:
-        """Return the features of rows (n,): the same as `store[row]` for each, five times as fast."""
+        """Return the features of rows (n,), as `store[row]` does for each row, but five times as fast."""
         for row in rows[~self._checked_rows[rows]].tolist():
             self[row]  # also maps its shard
         starts = self._offset[rows]
@@ -140,9 +140,9 @@ class FeatureStore:
         return self._index.columns(names)
 
     def iterate_blocks(self, values: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield rows and features of the whole store, in blocks of adjacent utterances; each utterance is checked.
+        """Yield rows and features of the whole store, in blocks of adjacent utterances; check each utterance.
 
-        A block has at most so many `values`, or one longer utterance. Its features are (sum of the frames, dim),
+        A block has at most this number of `values`, or one longer utterance. Its features are (sum of the frames, dim),
         read-only. No shard stays mapped, so memory does not grow with the store.
         """
         ends = self._offset + self.frames
@@ -185,7 +185,7 @@ class FeatureStore:
             except StoreError as error:
                 problems.append(error)
                 if isinstance(error.__cause__, OSError):
-                    unreadable.add(file.shard)  # mapping a file that the disk cannot read kills the process
+                    unreadable.add(file.shard)  # a read error of mapped memory kills the process
         damaged: dict[str, list[str]] = {}
         for row, shard in enumerate(self._shard.tolist()):
             if shard in unreadable:
@@ -202,18 +202,19 @@ class FeatureStore:
     def _verify_unlisted_files(self) -> list[StoreError]:
         """Return the problems of the files that store.json does not list: itself and the side files."""
         problems = []
-        description = self.path / layout.STORE_JSON
+        file = self.path / layout.STORE_JSON
         try:
             read_snapshot(self.path)
-            if encode_document(json.loads(description.read_bytes())) != description.read_bytes():
-                problems.append(make_damage_error(description, "not the bytes that were written"))
+            if encode_document(json.loads(file.read_bytes())) != file.read_bytes():
+                problems.append(make_damage_error(file, "changed after it was written"))
         except StoreError as error:
             problems.append(error)
         # A preparation that commits meanwhile deletes its journal.
-        damaged = [path for path in list_side_files(self.path) if read_checksummed(path) is None and path.exists()]
+        side_files = sorted(path for path in self.path.glob(f"**/*{layout.CHECKSUMMED_SUFFIX}") if path.is_file())
+        damaged = [path for path in side_files if read_checksummed(path) is None and path.exists()]
         remedy = Remedy("delete it and prepare the corpus again", PrepareCorpus.of_store(self.path))
-        checksum = "damaged: its checksum does not match"
-        return [*problems, *(StoreError(checksum, where=path, remedy=remedy) for path in damaged)]
+        problem = "damaged: its checksum does not match"
+        return [*problems, *(StoreError(problem, where=path, remedy=remedy) for path in damaged)]
 
     def _read(self, row: int) -> NDArray[np.float32]:
         """Return the features of a row, a view of the memory map of its shard."""

@@ -23,7 +23,7 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.layout import StoredFile
 from emodna.pipeline.store.snapshot import has_content, make_damage_error, make_read_error
 
-_in_memory = itertools.count()
+_numbers_in_memory = itertools.count()
 
 _POLL_SECONDS: Final = 0.05
 
@@ -35,7 +35,7 @@ _HDF5_ERRORS: Final = (OSError, LookupError, AttributeError, RuntimeError, TypeE
 def hold_writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) -> Iterator[bool]:
     """Lock a store for writing. The kernel releases the lock when its holder dies.
 
-    Call `on_wait` before waiting for another writer; yield True if there was one. Raises `StoreError`: another writer
+    Call `on_wait` before waiting for another writer; yield True after waiting. Raises `StoreError`: another writer
     holds the lock and `wait` is false, or the folder is not writable or does not support locks.
     """
     waited = False
@@ -50,8 +50,8 @@ def hold_writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) ->
                 waited = True
             time.sleep(_POLL_SECONDS)
     except OSError as error:
-        problem = f"cannot be written: {error.strerror}"
-        raise StoreError(problem, where=store, remedy=Remedy("choose another {cache}")) from error
+        remedy = Remedy("choose another {cache}")
+        raise StoreError(f"cannot be written: {error.strerror}", where=store, remedy=remedy) from error
     try:
         yield waited
     finally:
@@ -61,8 +61,8 @@ def hold_writer_lock(store: Path, *, wait: bool, on_wait: Callable[[], None]) ->
 def _try_lock(store: Path) -> int | None:
     """Lock a store, creating its folder; return the lock's open descriptor, or None if another writer holds the lock.
 
-    The package filelock is unsuitable: on a file system without locks it takes the lock for held, or leaves a file that
-    outlives its holder.
+    The package filelock is unsuitable: on a file system without locks it believes that another process holds the lock,
+    or leaves a file behind when it is killed.
     """
     make_folder(store / layout.JOURNAL)
     (store / layout.READER_LOCK).touch()
@@ -90,16 +90,12 @@ def try_to_lock(descriptor: int) -> bool:
 
 
 def write_shard(
-    store: Path,
-    number: int,
-    parameters: Mapping[str, Any],
-    ids: Sequence[str],
-    features: Sequence[NDArray[np.float32]],
+    store: Path, number: int, parameters: Mapping[str, Any], ids: Sequence[str], features: Sequence[NDArray[np.float32]]
 ) -> StoredFile:
     """Write one memory-mappable shard: features [frames, dim] in order of `ids`, `parameters` as attributes."""
     offsets = np.cumsum([0, *(len(each) for each in features)], dtype=np.int64)
     # HDF5 identifies files in memory by name, and several threads write shards at the same time.
-    name = f"shard in memory {next(_in_memory)}"
+    name = f"shard in memory {next(_numbers_in_memory)}"
     with h5py.File(
         name, "w", driver="core", backing_store=False, alignment_threshold=4096, alignment_interval=4096
     ) as file:

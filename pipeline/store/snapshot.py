@@ -1,4 +1,4 @@
-"""Read store.json, and check the files that it lists."""
+"""Read store.json and check the listed files."""
 
 import hashlib
 import json
@@ -61,11 +61,9 @@ def read_snapshot(store: Path) -> Snapshot:
         if content["format"] != layout.FORMAT:
             raise StoreError("not the store.json of a feature store", where=file)
         if content["version"] != layout.FORMAT_VERSION:
-            raise ForeignStoreError(
-                f"format version {content['version']!r}; this emodna reads version {layout.FORMAT_VERSION}",
-                where=file,
-                remedy=Remedy("prepare the corpus again into another {cache}"),
-            )
+            problem = f"format version {content['version']!r}; this emodna reads version {layout.FORMAT_VERSION}"
+            remedy = Remedy("prepare the corpus again into another {cache}")
+            raise ForeignStoreError(problem, where=file, remedy=remedy)
         if content.pop("checksum") != compute_checksum(content):
             raise make_damage_error(file, "its checksum does not match")
         files = [StoredFile(**entry) for entry in content.pop("files")]
@@ -124,7 +122,6 @@ def make_damage_error(path: Path, reason: str, *, reread: bool = False) -> Store
 
 
 def _advise_preparation(file: Path, *, reread: bool = False) -> Remedy:
-    """Return the advice to prepare the store of this file again."""
     text = "prepare the corpus again" + ", reading all recordings anew" * reread
     return Remedy(text, PrepareCorpus.of_store(file.parent, reread=reread))
 
@@ -133,9 +130,9 @@ def verify_file(store: Path, file: StoredFile) -> Path:
     """Return the path of a file after comparing its bytes with store.json; raise a `StoreError` if they differ."""
     path = store / file.name
     try:
-        intact = path.stat().st_size == file.size and hash_file(path) == file.sha256
+        is_intact = path.stat().st_size == file.size and hash_file(path) == file.sha256
     except OSError as error:
         raise make_read_error(path, error) from error
-    if not intact:
+    if not is_intact:
         raise make_damage_error(path, "its checksum does not match", reread=True)
     return path

@@ -9,7 +9,7 @@ import click
 from tests.benchmarks.inputs import corpus_option, root_option
 from tests.benchmarks.prep import time_prep
 from tests.benchmarks.timing import Rounds
-from tests.pipeline.clusters import cluster
+from tests.pipeline.clusters import start_cluster
 
 
 @click.command()
@@ -18,7 +18,7 @@ from tests.pipeline.clusters import cluster
 @click.option("--rounds", default=3, show_default=True)
 def main(root: Path, corpus: str, rounds: int) -> None:
     """Time first runs in turn: with two processes, and on a running cluster of two workers with one thread each."""
-    with tempfile.TemporaryDirectory() as scratch, cluster(Path(scratch, "cluster")) as running:
+    with tempfile.TemporaryDirectory() as scratch, start_cluster(Path(scratch, "cluster")) as running:
         for _ in range(2):
             running.add_worker(threads=1)
         caches = (Path(scratch, f"cache{number}") for number in itertools.count())

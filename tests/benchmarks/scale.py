@@ -50,7 +50,7 @@ def _make_results(jobs: Sequence[Job]) -> list[ExtractionResult]:
     for job in jobs:
         array, crc = _make_features(4 + len(job.id) % 2 + int(job.id[-5]) % 7)
         sha256 = hashlib.sha256(job.id.encode()).hexdigest()
-        info = UtteranceInfo(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, 0, sha256, crc, "")
+        info = UtteranceInfo(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, sha256, crc)
         state = AudioState(0, LONG_AGO * 10**9, sha256)
         results.append(ExtractionResult(job, (info,), (array,), extracted=True, state=state))
     return results

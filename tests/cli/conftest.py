@@ -18,7 +18,6 @@ from tests.model.small import SETTINGS, SilentCallback
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty working folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -54,6 +53,5 @@ def finished_runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 @pytest.fixture(scope="session")
-def finished_run(finished_runs: dict[str, Path]) -> Path:
-    """Return the arousal run."""
+def run(finished_runs: dict[str, Path]) -> Path:
     return finished_runs["arousal"]

@@ -1,4 +1,4 @@
-"""The programs of the package, as click commands."""
+"""The commands of the package as click commands."""
 
 from collections.abc import Iterator
 from importlib.metadata import distribution
@@ -9,7 +9,6 @@ import click
 
 
 def load_programs() -> dict[str, click.Command]:
-    """Return the command of each console script, by its name."""
     programs = {}
     with mock.patch("emodna.cli.common.run") as run:
         for script in distribution("emodna").entry_points.select(group="console_scripts"):
@@ -22,7 +21,7 @@ PROGRAMS = load_programs()
 
 
 def iterate_commands() -> Iterator[tuple[str, Any]]:
-    """Yield every program and subcommand, by the words that call it."""
+    """Yield every command and subcommand with the words that call it."""
     for name, program in PROGRAMS.items():
         yield name, program
         if isinstance(program, click.Group):

@@ -17,8 +17,6 @@ Command = Callable[..., "CommandResult"]
 
 @dataclass(frozen=True)
 class CommandResult:
-    """Exit code and output of a command."""
-
     code: int
     out: str
     err: str
@@ -62,7 +60,6 @@ def make_runner(
 
 
 def run_script(name: str, *arguments: object, **options: Any) -> CommandResult:
-    """Run an installed command in a new process."""
     command = [str(Path(sys.executable).with_name(name)), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
     return CommandResult(done.returncode, done.stdout, done.stderr)

@@ -27,11 +27,6 @@ KEYS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def run(finished_run: Path) -> Path:
-    return finished_run
-
-
 @pytest.fixture(scope="module")
 def own_cache(emodb_root: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a cache that also has `calls`, without labels, and `staff`, with labels and a hostile speaker name."""
@@ -53,8 +48,7 @@ def evaluate(run: Path, cache: Path, *arguments: object) -> CommandResult:
 
 def parse_documents(answer: CommandResult) -> list[dict[str, Any]]:
     assert answer.code == 0, answer.err
-    found: list[dict[str, Any]] = json.loads(answer.out)
-    return found
+    return json.loads(answer.out)
 
 
 class TestJson:
@@ -81,8 +75,8 @@ class TestJson:
             for name, root in (("ravdess", ravdess_root), ("emodb", emodb_root))
         )
         settings = {**SETTINGS, "normalisation": "per-corpus"}
-        asked = FitRequest([source], target, method="source-only", steps=1, settings=settings, out=tmp_path / "run")
-        run_fit(asked, SilentCallback())
+        request = FitRequest([source], target, method="source-only", steps=1, settings=settings, out=tmp_path / "run")
+        run_fit(request, SilentCallback())
         (found,) = parse_documents(evaluate(tmp_path / "run", folder, "--corpus", "emodb", "--json"))
         assert Path(found["store"]).name.startswith("mfcc39-")
         assert "normalised by its own statistics" in evaluate(tmp_path / "run", folder, "--corpus", "emodb").out

@@ -21,6 +21,8 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.audio.decode import decode, resample
 from tests.model.small import CommandResult, assert_one_line_error, run_command
 
+#: Metadata that are text; all others are JSON.
+PLAIN_TEXTS = ("emodna_version", "task", "method", "supervision", "method_reference")
 GUIDE = Path(__file__).parents[2] / "docs" / "ONNX.md"
 
 
@@ -29,18 +31,15 @@ def export(*arguments: object) -> CommandResult:
 
 
 @pytest.fixture(scope="module")
-def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of a finished run."""
-    return Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("export") / "run"))
+def run(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(run, tmp_path_factory.mktemp("export") / "run"))
 
 
 @pytest.fixture(scope="module")
 def document(run: Path) -> dict[str, Any]:
-    """Return the JSON of an export to the default file."""
     answer = export(run, "--to", "onnx", "--json")
     assert (answer.code, answer.err) == (0, "")
-    document: dict[str, Any] = json.loads(answer.out)
-    return document
+    return json.loads(answer.out)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +65,9 @@ class TestOnnx:
         self, run: Path, session: onnxruntime.InferenceSession, emodb_root: Path
     ) -> None:
         files = sorted((emodb_root / "wav").glob("*.wav"))
-        said = json.loads(run_command(predict_command.main, run, *files, "--json", "--threads", 1).out)
+        predicted = json.loads(run_command(predict_command.main, run, *files, "--json", "--threads", 1).out)
         found = [float(session.run(["probability"], {"waveform": read_waveform(file)[None]})[0][0]) for file in files]
-        assert found == pytest.approx([each["probability"] for each in said], abs=1e-4)
+        assert found == pytest.approx([each["probability"] for each in predicted], abs=1e-4)
         assert np.ptp(found) > 1e-3
         # Also in a batch with silence.
         speech = read_waveform(files[0])
@@ -76,11 +75,13 @@ class TestOnnx:
         assert probability.tolist() == pytest.approx([found[0], np.nan], abs=1e-6, nan_ok=True)
         assert np.isnan(logits).tolist() == [[False] * 2, [True] * 2]
 
-    def test_metadata_describe_the_model(self, document: dict[str, Any], session: onnxruntime.InferenceSession) -> None:
-        about = session.get_modelmeta().custom_metadata_map
-        assert about == document["metadata"]
-        assert (about["task"], about["method"]) == ("arousal", "emo-dna")
-        decoded = {name: json.loads(about[name]) for name in about if name not in _PLAIN}
+    def test_metadata_describes_the_model(
+        self, document: dict[str, Any], session: onnxruntime.InferenceSession
+    ) -> None:
+        metadata = session.get_modelmeta().custom_metadata_map
+        assert metadata == document["metadata"]
+        assert (metadata["task"], metadata["method"]) == ("arousal", "emo-dna")
+        decoded = {name: json.loads(metadata[name]) for name in metadata if name not in PLAIN_TEXTS}
         assert decoded["class_names"] == ["low", "high"]
         assert (decoded["sample_rate"], decoded["min_samples"]) == (22050, 2048)
         assert decoded["window_seconds"] == pytest.approx(32 * 512 / 22050)
@@ -93,7 +94,7 @@ class TestOnnx:
         assert session.get_inputs()[0].shape == ["batch", "samples"]
         assert [each.name for each in session.get_outputs()] == ["probability", "logits"]
 
-    def test_file_has_no_local_paths_and_the_guide_names_all_metadata(self, document: dict[str, Any]) -> None:
+    def test_file_has_no_local_path_and_only_documented_metadata(self, document: dict[str, Any]) -> None:
         content = Path(document["out"]).read_bytes()
         assert not re.findall(rb"\.py\b|/home|/tmp|site-packages|" + re.escape(os.fsencode(Path.cwd())), content)
         assert onnx.load(document["out"]).producer_name == "emodna"
@@ -130,9 +131,6 @@ class TestOnnx:
         assert_one_line_error(export(run, "--to", "onnx", "--out", tmp_path / "mine"), "mine", "--force")
         assert_one_line_error(export(run, "--to", "onnx", "--out", tmp_path / "no" / "mine"), "not found")
         assert (tmp_path / "mine").read_text() == "mine"
-
-
-_PLAIN = ("emodna_version", "task", "method", "supervision", "method_reference")
 
 
 class TestCard:

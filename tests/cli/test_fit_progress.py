@@ -14,8 +14,6 @@ TERMS = {"emotion": 0.7, "total": 1.5, "threshold": 0.51, "confident": 0.8}
 
 
 class Clock:
-    """A clock that tests set."""
-
     def __init__(self) -> None:
         self.now = 100.0
 
@@ -24,11 +22,8 @@ class Clock:
 
 
 class TestPace:
-    @pytest.fixture
-    def clock(self) -> Clock:
-        return Clock()
-
-    def test_pace_has_rates_and_remaining_time(self, clock: Clock) -> None:
+    def test_pace_has_rates_and_remaining_time(self) -> None:
+        clock = Clock()
         display = FitDisplay(100, 128, clock)
         assert display.format_pace() == ["elapsed 0:00"]
         display.on_start(0)
@@ -38,7 +33,8 @@ class TestPace:
         clock.now += 3
         assert display.format_pace()[2:] == ["ETA 0:17", "elapsed 0:08"]
 
-    def test_pace_of_a_resumed_run_counts_this_session_only(self, clock: Clock) -> None:
+    def test_pace_of_a_resumed_run_counts_this_session_only(self) -> None:
+        clock = Clock()
         display = FitDisplay(1000, 2, clock)
         display.on_start(900)
         assert display.format_pace() == ["elapsed 0:00"]  # no division by zero
@@ -82,24 +78,16 @@ def test_quiet_prints_nothing(train: Training) -> None:
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_display_fits_on_a_terminal(width: int, train: Training) -> None:
-    shown = train("ravdess -> emodb, arousal, " + 5 * "emo-dna ", force_terminal=True, width=width, done=40)
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    output = train("ravdess -> emodb, arousal, " + 5 * "emo-dna ", force_terminal=True, width=width, done=40)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output)
     assert max(map(len, plain.splitlines())) <= width
-    for part in (
-        "resuming from step 40",
-        "100/100",
-        "steps/s",
-        "utterances/s",
-        "ETA 0:00",
-        "elapsed",
-        "confident 0.800 ▁",
-    ):
-        assert part in plain
+    parts = ("resuming from step 40", "100/100", "steps/s", "utterances/s", "ETA 0:00", "elapsed", "confident 0.800 ▁")
+    assert [part for part in parts if part not in plain] == []
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_names_from_outside_are_escaped(terminal: bool, train: Training) -> None:
-    shown = train("x[red]\x1b[2J -> b", force_terminal=terminal, width=80)
-    assert "\x1b[2J" not in shown
-    assert "odd[red]\\x1b[2J 1e+06" in shown
-    assert ("x[red]\\x1b[2J -> b" in shown) is terminal
+    output = train("x[red]\x1b[2J -> b", force_terminal=terminal, width=80)
+    assert "\x1b[2J" not in output
+    assert "odd[red]\\x1b[2J 1e+06" in output
+    assert ("x[red]\\x1b[2J -> b" in output) is terminal

@@ -18,8 +18,7 @@ every_command = pytest.mark.parametrize("name", COMMANDS)
 
 def render_help(name: str) -> str:
     context = click.Context(COMMANDS[name], info_name=name, terminal_width=WIDTH, **COMMANDS[name].context_settings)
-    text: str = COMMANDS[name].get_help(context)
-    return text
+    return COMMANDS[name].get_help(context)
 
 
 @every_command

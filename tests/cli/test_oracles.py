@@ -25,12 +25,12 @@ def fit(cache: Path, *arguments: object) -> CommandResult:
 def trained_runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, CommandResult]]:
     """Return the folder and outputs of three runs: upper bound, Emo-DNA with the target's labels, Source Only."""
     folder = tmp_path_factory.mktemp("runs")
-    asked = {
+    options = {
         "bound": ("--method", "upper-bound"),
         "labels": ("--set", "threshold=oracle-labels"),
         "floor": ("--method", "source-only"),
     }
-    return folder, {name: fit(cache, *each, "--out", folder / name) for name, each in asked.items()}
+    return folder, {name: fit(cache, *each, "--out", folder / name) for name, each in options.items()}
 
 
 @pytest.fixture
@@ -47,10 +47,7 @@ def read_json(main: Any, *arguments: object) -> Any:
 class TestFit:
     @pytest.mark.parametrize(
         ("name", "method", "supervision"),
-        [
-            ("bound", "upper-bound (oracle)", "oracle-folds"),
-            ("labels", "emo-dna (oracle)", "oracle-labels"),
-        ],
+        [("bound", "upper-bound (oracle)", "oracle-folds"), ("labels", "emo-dna (oracle)", "oracle-labels")],
     )
     def test_oracles_are_marked(
         self, name: str, method: str, supervision: str, trained_runs: tuple[Path, dict[str, CommandResult]]

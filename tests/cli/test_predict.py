@@ -30,16 +30,6 @@ def predict(*arguments: object) -> CommandResult:
     return run_command(predict_command.main, *arguments, "--threads", 1, "--quiet")
 
 
-@pytest.fixture
-def runs(finished_runs: dict[str, Path]) -> dict[str, Path]:
-    return finished_runs
-
-
-@pytest.fixture
-def run(finished_run: Path) -> Path:
-    return finished_run
-
-
 @pytest.fixture(scope="module")
 def files(emodb_root: Path) -> list[Path]:
     return sorted((emodb_root / "wav").glob("*.wav"))[:3]
@@ -74,8 +64,6 @@ def test_text_is_an_escaped_line_per_file(run: Path, files: list[Path], tmp_path
 
 
 class TestManifest:
-    """Predictions for the rows of a table, with its columns."""
-
     @pytest.fixture
     def table(self, files: list[Path], tmp_path: Path) -> Path:
         """Return a table of four rows; the second and the third cannot be predicted."""
@@ -85,7 +73,9 @@ class TestManifest:
         (tmp_path / "t.csv").write_text("\n".join([*rows, "0, a [bold]é.wav ,hangry,"]) + "\n")
         return tmp_path / "t.csv"
 
-    def test_rows_are_predicted_in_order_with_their_columns(self, run: Path, table: Path, tmp_path: Path) -> None:
+    def test_predictions_keep_the_order_and_the_columns_of_the_rows(
+        self, run: Path, table: Path, tmp_path: Path
+    ) -> None:
         answer = predict(run, "--manifest", table, "--json")
         assert answer.code == 1
         members = {name: (tmp_path / name).read_bytes() for name in ("b.wav", "a [bold]é.wav")}
@@ -115,7 +105,7 @@ class TestManifest:
         assert second.endswith("  own_label=0  emotion=hangry")
         assert [line.split(":")[1] for line in answer.err.splitlines()] == [" absent.wav", " row 3"]
 
-    def test_single_rows_have_errors(self, run: Path, files: list[Path], tmp_path: Path) -> None:
+    def test_unusable_paths_are_errors_of_their_rows(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         odd = ["../out.wav", "/out.wav", "../x\0/y.wav", "x" * 300]
         pq.write_table(pa.table({"path": [*odd, None, files[0].name]}), tmp_path / "t.parquet")
         answer = predict(run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent, "--json")
@@ -173,11 +163,11 @@ class TestWindows:
             assert predict(run, files[0], *options).code == 2
 
 
-def test_also_adds_predictions_of_another_run(runs: dict[str, Path], files: list[Path]) -> None:
-    manifest_arguments = (runs["arousal"], "--also", runs["valence"], *files[:2])
+def test_also_adds_predictions_of_another_run(finished_runs: dict[str, Path], files: list[Path]) -> None:
+    manifest_arguments = (finished_runs["arousal"], "--also", finished_runs["valence"], *files[:2])
     found = json.loads(predict(*manifest_arguments, "--json").out)
     assert all(list(each) == [*KEYS, "run"] for each in found)
-    expected = [(str(file), task, str(runs[task])) for file in files[:2] for task in ("arousal", "valence")]
+    expected = [(str(file), task, str(finished_runs[task])) for file in files[:2] for task in ("arousal", "valence")]
     assert [(each["file"], each["task"], each["run"]) for each in found] == expected
     for each in found:
         alone = json.loads(predict(each["run"], *files[:2], "--json").out)
@@ -210,13 +200,13 @@ class TestTables:
         return [run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent]
 
     def test_files_have_the_content_of_json(self, manifest_arguments: list[object], tmp_path: Path) -> None:
-        said = predict(*manifest_arguments, "--json")
+        printed = predict(*manifest_arguments, "--json")
         for suffix in (".json", ".parquet", ".csv"):
             answer = predict(*manifest_arguments, "--out", tmp_path / f"out{suffix}")
             assert (answer.code, answer.out) == (1, "")
             assert answer.err.startswith("error: =x.wav: ")
-        assert (tmp_path / "out.json").read_text() == said.out
-        found = json.loads(said.out)
+        assert (tmp_path / "out.json").read_text() == printed.out
+        found = json.loads(printed.out)
         table = pq.read_table(tmp_path / "out.parquet")
         assert table.column_names == [*KEYS, "note", "when", "own_label"]
         for key in (*KEYS, "note", "own_label"):
@@ -243,12 +233,12 @@ class TestTables:
 
     def test_files_that_cannot_be_written_are_errors(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.csv")
-        for name, says in (
+        for name, problem in (
             ("a.txt", "valid: .csv, .parquet, .json"),
             ("no/a.csv", "folder not found"),
             ("pipe.csv", "not a file"),
         ):
-            assert_one_line_error(predict(run, files[0], "--out", tmp_path / name), name, says)
+            assert_one_line_error(predict(run, files[0], "--out", tmp_path / name), name, problem)
 
 
 class TestWholeCommand:

@@ -36,7 +36,6 @@ def word(error: EmodnaError, *, settings: bool = True) -> str:
 
 
 def make_action(kind: type[Action]) -> Action:
-    """Return an action with a value in every field."""
     values = {}
     for name, hint in typing.get_type_hints(kind).items():
         (first, *_) = typing.get_args(hint) or (hint,)

@@ -32,8 +32,8 @@ def make_prep(root: Path, cache: Path) -> Callable[[], object]:
 
 
 def read_repeatedly(store: Path, fingerprints: Sequence[str], end: float, seed: int, *, unlocked: bool) -> Counter[str]:
-    """Open and read a store repeatedly; return counts of the findings."""
-    draw, found = random.Random(seed), Counter[str]()
+    """Open and read a store repeatedly; return counts of the results."""
+    draw, results = random.Random(seed), Counter[str]()
 
     def refuse(*_: object) -> NoReturn:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -48,26 +48,26 @@ def read_repeatedly(store: Path, fingerprints: Sequence[str], end: float, seed: 
             frames = sum(len(features) for features in opened)  # checks each checksum
             assert frames == opened.snapshot.counts["frames"]
             assert len(opened.read_rejected()) == opened.snapshot.counts["rejected"]
-            found[f"read {'AB'[fingerprints.index(opened.fingerprint)]}"] += 1
+            results[f"read {'AB'[fingerprints.index(opened.fingerprint)]}"] += 1
         except StoreError as error:
             if not unlocked or "missing" not in str(error):
                 raise
-            found["gone"] += 1
-    return found
+            results["missing"] += 1
+    return results
 
 
 def write_repeatedly(roots: Sequence[Path], cache: Path, until: float, seed: int) -> Counter[str]:
-    """Prepare the roots in turn in children, and kill some; return counts of their ends."""
-    draw, ended = random.Random(seed), Counter[str]()
+    """Prepare random roots in children, and kill some children; return the number of killed and of finished ones."""
+    draw, ends = random.Random(seed), Counter[str]()
     while time.monotonic() < until:
         child = forking.Child(make_prep(draw.choice(roots), cache))
         if draw.random() < 0.3:
             time.sleep(draw.uniform(0, 0.5))
             child.kill()
-        last = child.wait()
-        assert last.code in (0, -9), last
-        ended["killed" if last.code else "finished"] += 1
-    return ended
+        result = child.wait()
+        assert result.code in (0, -9), result
+        ends["killed" if result.code else "finished"] += 1
+    return ends
 
 
 def run_crowd(folder: Path, seconds: float, readers: int, unlocked: int, writers: int) -> Counter[str]:

@@ -23,7 +23,6 @@ from tests.pipeline.making import find_features_offset, flip
 
 
 def classify_file(path: Path) -> str:
-    """Return the kind of a store file."""
     if path.parent.name == "journal":
         return "journal"
     return path.name.split("-")[0] if path.suffix in (".h5", ".parquet") else path.name
@@ -69,10 +68,10 @@ def _find_problem(truth: Truth, path: Path, utterance: str | None) -> str | None
         problems = list(map(str, store.verify()))
     except StoreError as error:
         problems = [str(error)]
-    named = [each for each in problems if path.name in each]
-    if not named:
+    problems_of_file = [each for each in problems if path.name in each]
+    if not problems_of_file:
         return f"not found: {problems}"
-    if utterance is not None and not any(utterance in each for each in named):
+    if utterance is not None and not any(utterance in each for each in problems_of_file):
         return f"utterance {utterance} not named: {problems}"
     return None
 
@@ -85,15 +84,15 @@ def main(masks: Sequence[int], step: int, as_json: bool) -> None:
     """Flip bytes and print how many flips were found; exit 1 if one was not."""
     tried, missed = Counter[str](), list[str]()
     with tempfile.TemporaryDirectory() as folder:
-        for what, problem in try_flips(make_tiny_store(Path(folder)), masks, step):
-            tried[what] += 1
+        for kind, problem in try_flips(make_tiny_store(Path(folder)), masks, step):
+            tried[kind] += 1
             if problem is not None:
                 missed.append(problem)
                 click.echo(problem, err=True)
     if as_json:
         click.echo(json.dumps({"tried": tried, "missed": missed}))
     else:
-        click.echo(f"{tried.total()} flips ({', '.join(f'{n} {what}' for what, n in tried.items())})")
+        click.echo(f"{tried.total()} flips ({', '.join(f'{count} {kind}' for kind, count in tried.items())})")
         click.echo(f"{tried.total() - len(missed)} found and named")
     sys.exit(int(bool(missed)))
 

@@ -1,7 +1,7 @@
-"""Run commands in forked children: real processes, without a start of seconds for each.
+"""Run commands in forked children, which start at once.
 
 The parent only imports the modules of a command and never runs it. It therefore has no threads, and all children start
-alike.
+in the same state.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ class ChildResult:
 
     @property
     def json(self) -> Any:
-        """Standard output, parsed as one JSON document."""
         assert self.code == 0, self
         return json.loads(self.out)
 
@@ -54,8 +53,8 @@ class Child:
                 os.dup2(stream.fileno(), target)
             action()
             code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
+        except SystemExit as error:
+            code = int(error.code or 0)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -65,13 +64,12 @@ class Child:
             os._exit(code)
 
     def kill(self) -> None:
-        """Kill it by SIGKILL if it still runs."""
         os.kill(self.pid, signal.SIGKILL)
 
     def wait(self, seconds: float = 3600) -> ChildResult:
-        """Wait for its end, and kill it after a time limit."""
+        """Wait for the end of the child, and kill it after a time limit."""
         deadline = time.monotonic() + seconds
-        while (ended := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
+        while (status := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
             if time.monotonic() > deadline:
                 self.kill()
             time.sleep(0.002)
@@ -80,11 +78,10 @@ class Child:
             stream.seek(0)
             texts.append(stream.read().decode("utf-8", "replace"))
             stream.close()
-        return ChildResult(os.waitstatus_to_exitcode(ended[1]), *texts)
+        return ChildResult(os.waitstatus_to_exitcode(status[1]), *texts)
 
 
 def run_child(action: Callable[[], object]) -> ChildResult:
-    """Run a function in a child and wait for its end."""
     return Child(action).wait()
 
 
@@ -95,10 +92,9 @@ class ChildTask:
         self._child = Child(lambda: print(f"\n{json.dumps(action())}"))
 
     def get_result(self) -> Any:
-        """Wait for the result."""
-        ended = self._child.wait()
-        assert ended.code == 0, ended
-        return json.loads(ended.out.splitlines()[-1])
+        result = self._child.wait()
+        assert result.code == 0, result
+        return json.loads(result.out.splitlines()[-1])
 
 
 def evaluate(action: Callable[[], object]) -> Any:
@@ -123,9 +119,9 @@ def run_here(action: Callable[[], object]) -> None:
     """Run a command in this process; raise an error if it fails."""
     try:
         action()
-    except SystemExit as ended:
-        if ended.code:
-            raise RuntimeError(f"exit {ended.code}") from None
+    except SystemExit as error:
+        if error.code:
+            raise RuntimeError(f"exit {error.code}") from None
 
 
 def make_command(main: Callable[[], object], *arguments: object) -> Callable[[], object]:

@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -47,62 +46,57 @@ def run_batch(targets: Sequence[str], seed: int, start: int, count: int) -> dict
     at, stop = start * len(targets), (start + count) * len(targets)
     while at < stop:
         with tempfile.TemporaryDirectory() as folder:
-            place, results = Path(folder) / "trial", Path(folder) / "results"
-            child = json.dumps([list(targets), seed, at, stop, str(place), str(results)])
+            position, results = Path(folder) / "position", Path(folder) / "results"
+            child = json.dumps([list(targets), seed, at, stop, str(position), str(results)])
             command = [sys.executable, "-m", "tests.faults.fuzz", "--child", child]
             environment = {**os.environ, "TMPDIR": folder}
             try:
-                ran = subprocess.run(
-                    command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=environment
-                )
-                ended, end = ran.returncode == 0, f"exit {ran.returncode}: {ran.stderr[-600:]}"
+                ran = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=environment)
+                problem = f"exit {ran.returncode}: {ran.stderr[-600:]}" if ran.returncode else None
             except subprocess.TimeoutExpired:
-                ended, end = False, f"no end in {_SECONDS} s"
-            reached = int(place.read_text()) if place.exists() else at
+                problem = f"no end in {_SECONDS} s"
+            last = int(position.read_text()) if position.exists() else at
             lines = results.read_text().splitlines() if results.exists() else []
         for name, outcome, finding in map(json.loads, lines):
             tally = tallies[name]
             tally.outcomes[outcome] += 1
             tally.trials += 1
             tally.findings += [finding] if finding else []
-        if ended:
+        if not problem:
             break
-        number, which = divmod(reached, len(targets))
-        tallies[targets[which]].findings.append(f"{targets[which]}:{seed}:{number}: {end}")
-        at = reached + 1
+        number, index = divmod(last, len(targets))
+        tallies[targets[index]].findings.append(f"{targets[index]}:{seed}:{number}: {problem}")
+        at = last + 1
     return tallies
 
 
-def _child(targets: list[str], seed: int, at: int, stop: int, place: str, results: str) -> None:
-    """Run trials and write their results."""
+def _run_trials(targets: list[str], seed: int, start: int, stop: int, position: str, results: str) -> None:
+    """Run trials in a child; write the position of the current trial, and all results."""
     resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from tests.faults.targets import find_target
 
     raised: list[str] = []
     sys.unraisablehook = lambda hook: raised.append(repr(hook.exc_value))
-    with Path(place).open("w") as reached, Path(results).open("w") as written, warnings.catch_warnings():
+    with Path(position).open("w") as position_file, Path(results).open("w") as result_file, warnings.catch_warnings():
         warnings.simplefilter("error")
-        for each in range(at, stop):
-            reached.seek(0)
-            reached.write(f"{each}\n")
-            reached.flush()
-            number, which = divmod(each, len(targets))
-            name = targets[which]
-            outcome = ""
+        for at in range(start, stop):
+            position_file.seek(0)
+            position_file.write(f"{at}\n")
+            position_file.flush()
+            number, index = divmod(at, len(targets))
+            name, outcome, finding = targets[index], "FOUND", None
             try:
-                outcome = find_target(name)(_generator(name, seed, number))
+                outcome = find_target(name)(_make_generator(name, seed, number))
             except Exception:
                 raised.append(traceback.format_exc(limit=-4))
             if raised:
-                finding = f"{name}:{seed}:{number}: {' / '.join(raised)}"
+                outcome, finding = "FOUND", f"{name}:{seed}:{number}: {' / '.join(raised)}"
                 raised.clear()
-                print(json.dumps([name, "FOUND", finding]), file=written, flush=True)
-            else:
-                print(json.dumps([name, outcome, None]), file=written, flush=True)
+            print(json.dumps([name, outcome, finding]), file=result_file, flush=True)
 
 
-def _generator(target: str, seed: int, number: int) -> np.random.Generator:
+def _make_generator(target: str, seed: int, number: int) -> np.random.Generator:
     return np.random.default_rng([zlib.crc32(target.encode()), seed, number])
 
 
@@ -115,13 +109,13 @@ def _generator(target: str, seed: int, number: int) -> np.random.Generator:
 def main(minutes: float, seed: int, chosen: Sequence[str], only: str | None, child: str | None) -> None:
     """Fuzz, and print the outcomes of each target; exit 1 if there is a finding."""
     if child is not None:
-        _child(*json.loads(child))
+        _run_trials(*json.loads(child))
         return
     from tests.faults.targets import TARGETS
 
     if only is not None:
         name, *rest = only.split(":")
-        click.echo(TARGETS[name](_generator(name, *map(int, rest))))
+        click.echo(TARGETS[name](_make_generator(name, *map(int, rest))))
         return
     names = list(chosen or TARGETS)
     tallies = {name: Tally() for name in names}
@@ -135,11 +129,11 @@ def main(minutes: float, seed: int, chosen: Sequence[str], only: str | None, chi
             tallies[name].outcomes += ran.outcomes
             tallies[name].findings += ran.findings
         start += _BATCH
-    _print(tallies)
+    _print_table(tallies)
     sys.exit(int(any(tally.findings for tally in tallies.values())))
 
 
-def _print(tallies: dict[str, Any]) -> None:
+def _print_table(tallies: dict[str, Tally]) -> None:
     click.echo("| target | inputs | findings | outcomes |\n|---|---:|---:|---|")
     for name, tally in tallies.items():
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in tally.outcomes.most_common())

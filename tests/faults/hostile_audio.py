@@ -51,7 +51,6 @@ def encode(samples: Float32, rate: int = 22_050, **options: str) -> bytes:
 
 
 def make_headers() -> Iterator[tuple[str, bytes]]:
-    """Yield WAVs with false headers."""
     data = chunk(b"data", _PCM)
     for rate in (0, 1, 99, 999, 2**31 - 1, 2**31, 2**32 - 1):
         yield f"rate {rate}", make_riff(make_fmt(rate=rate), data)
@@ -108,10 +107,8 @@ def make_contents() -> Iterator[tuple[str, bytes]]:
         samples = _SAMPLES.copy()
         samples[77] = value
         yield f"bad {name}", encode(samples, subtype="FLOAT")
-    yield (
-        "bad double overflow",
-        make_riff(make_fmt(tag=3, align=8, bits=64), chunk(b"data", np.full(5000, 1e300).tobytes())),
-    )
+    doubles = chunk(b"data", np.full(5000, 1e300).tobytes())
+    yield "bad double overflow", make_riff(make_fmt(tag=3, align=8, bits=64), doubles)
     for count in (0, 1, 2047):
         yield f"bad {count} samples", wav(_SAMPLES[:count], 22_050)
         yield f"bad {count} samples of FLAC", encode(_SAMPLES[:count], format="FLAC")
@@ -119,14 +116,8 @@ def make_contents() -> Iterator[tuple[str, bytes]]:
 
 def make_damaged() -> Iterator[tuple[str, bytes]]:
     """Yield compressed recordings that are damaged in the middle."""
-    for format, subtype in (
-        ("FLAC", "PCM_16"),
-        ("OGG", "VORBIS"),
-        ("OGG", "OPUS"),
-        ("MP3", "MPEG_LAYER_III"),
-        ("AIFF", "PCM_16"),
-        ("CAF", "ALAC_16"),
-    ):
+    formats = [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
+    for format, subtype in (*formats, ("AIFF", "PCM_16"), ("CAF", "ALAC_16")):
         if format not in soundfile.available_formats():
             continue
         whole = encode(noise(2.0, 48_000), 48_000, format=format, subtype=subtype)
@@ -156,7 +147,6 @@ def make_long(folder: Path) -> Iterator[tuple[str, Path, float]]:
 
 
 def examine_all(folder: Path) -> Iterator[dict[str, object]]:
-    """Yield the result of each recording."""
     files: list[tuple[str, Path, float]] = []
     for number, (name, content) in enumerate([*make_headers(), *make_contents(), *make_damaged()]):
         path = folder / f"{number}.wav"

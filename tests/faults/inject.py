@@ -1,8 +1,8 @@
 """Fail every file call of emodna-prep, one after the other: `python -m tests.faults.inject`.
 
-Each run has one fault at one call, or from that call on: a full disk, a quota, an I/O error, a folder that became
-read-only, no descriptors, a short write. It must end with one line that names a file, or succeed. The store must be
-intact, and the next run must give the bytes of an undisturbed one.
+Each preparation has one fault at one call, or from that call on: a full disk, a quota, an I/O error, a folder that
+became read-only, no descriptors, a short write. It must succeed, or end with one line that names a file. The store must
+be intact, and the next preparation must give the bytes of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Fault:
 
     operation: str
     place: str
-    """Phase of the run, as by `name_phase`."""
+    """Phase of the preparation, from `name_phase`."""
     number: int
     """Number of the call among those of this operation and phase, from 1."""
     kind: str
@@ -65,34 +65,34 @@ class FaultInjector(FileObserver):
     """An observer that fails a call."""
 
     def __init__(self, scenario: Scenario, fault: Fault) -> None:
-        self._scenario, self._fault, self._seen = scenario, fault, 0
+        self._scenario, self._fault, self._count = scenario, fault, 0
         self._lock = threading.Lock()
         self._failing: str | None = None
         """Path of the call that failed."""
 
     def before(self, call: FileCall) -> int | None:
         fault = self._fault
-        here = (call.operation, scenarios.name_phase(*call, self._scenario)) == (fault.operation, fault.place)
+        is_match = (call.operation, scenarios.name_phase(*call, self._scenario)) == (fault.operation, fault.place)
         with self._lock:
-            self._seen += here
-            is_first = here and self._seen == fault.number
+            self._count += is_match
+            is_first = is_match and self._count == fault.number
             # A lasting error affects reads of the same file, or all calls of the same operation.
-            same = call.path == self._failing if call.operation == "read" else call.operation == fault.operation
-            stays = fault.kind.endswith("+") and self._failing is not None and same
+            is_alike = call.path == self._failing if call.operation == "read" else call.operation == fault.operation
+            is_later = fault.kind.endswith("+") and self._failing is not None and is_alike
             if is_first:
                 self._failing = call.path
-        if not (is_first or stays):
+        if not (is_first or is_later):
             return None
         if fault.kind == "short":
             return 7
         number = getattr(errno, fault.kind.rstrip("+"))
         # Errors of open files have no path.
-        named = (call.path,) if call.operation not in ("read", "write", "fsync", "lock") else ()
-        raise OSError(number, os.strerror(number), *named)
+        path = (call.path,) if call.operation not in ("read", "write", "fsync", "lock") else ()
+        raise OSError(number, os.strerror(number), *path)
 
 
 def list_faults(scenario: Scenario, cache: Path) -> Iterator[Fault]:
-    """List every fault of every call of an undisturbed run."""
+    """Yield every fault at every call of an undisturbed preparation."""
     counts = Counter(scenarios.list_calls(scenario, cache))
     for (operation, place), calls in sorted(counts.items()):
         for kind in WRITING.get(operation, ()) or READING.get(operation, ()):
@@ -103,28 +103,28 @@ def list_faults(scenario: Scenario, cache: Path) -> Iterator[Fault]:
 def shuffle_evenly(chosen: list[Fault], draw: random.Random) -> list[Fault]:
     """Return the faults in random order, with all kinds of calls and errors evenly spread."""
     draw.shuffle(chosen)
-    seen = Counter[tuple[str, str]]()
+    counts = Counter[tuple[str, str]]()
     turns = []
     for fault in chosen:
-        seen[fault.operation, fault.kind] += 1
-        turns.append(seen[fault.operation, fault.kind])
+        counts[fault.operation, fault.kind] += 1
+        turns.append(counts[fault.operation, fault.kind])
     return [fault for _, fault in sorted(zip(turns, chosen, strict=True), key=lambda pair: pair[0])]
 
 
 def run_with_fault(scenario: Scenario, cache: Path, fault: Fault) -> str:
-    """Run once with a fault; return `reported`, `tolerated`, `rejected` (a new file) or `kept` (an old one)."""
+    """Prepare with a fault; return `reported`, `tolerated`, `rejected` (a new file) or `kept` (an old file)."""
     store = scenarios.copy_older_store(scenario, cache)
 
     def run_faulty() -> None:
         install_observer([scenario.root, store], FaultInjector(scenario, fault))
         scenario.make_prep(cache, "--no-wait", "--json")()
 
-    ended = forking.run_child(run_faulty)
+    result = forking.run_child(run_faulty)
     found = scenarios.open_in_child(store)
-    assert "Traceback" not in ended.err, f"{fault}: {ended.err}"
-    assert ended.code in (0, 1), f"{fault}: {ended}"
-    if ended.code:
-        line = scenarios.find_error_line(ended)
+    assert "Traceback" not in result.err, f"{fault}: {result.err}"
+    assert result.code in (0, 1), f"{fault}: {result}"
+    if result.code:
+        line = scenarios.find_error_line(result)
         assert str(scenario.root) in line or str(store) in line, f"{fault}: names no file: {line}"
         assert line.count(": ") >= 3 or ";" in line, f"{fault}: gives no advice: {line}"
         assert found in (scenario.before, scenario.expected), fault
@@ -133,7 +133,7 @@ def run_with_fault(scenario: Scenario, cache: Path, fault: Fault) -> str:
         outcome = "tolerated"
     else:
         lost = scenario.expected.audio.keys() - found.audio.keys()
-        rejected = json.loads(ended.out)[0]["rejected"]
+        rejected = json.loads(result.out)[0]["rejected"]
         assert not lost & scenario.before.audio.keys(), f"{fault}: lost {lost}"
         assert fault.place == "decode", f"{fault}: unexpected end"
         assert len(lost) + 1 >= rejected, f"{fault}: {lost}"
@@ -150,7 +150,7 @@ def run_with_fault(scenario: Scenario, cache: Path, fault: Fault) -> str:
 @click.option("--only", default="", help="Only faults whose name contains this.")
 @click.option("--keep-going", is_flag=True, help="Count failures instead of stopping at the first.")
 def main(sample: int | None, seed: int, only: str, keep_going: bool) -> None:
-    """Fail file calls one by one, and print the ends of the runs."""
+    """Fail file calls one by one, and print the outcomes."""
     began, table, failures = time.perf_counter(), Counter[tuple[str, str, str]](), 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -167,7 +167,7 @@ def main(sample: int | None, seed: int, only: str, keep_going: bool) -> None:
                 click.echo(f"FAILED {fault}: {error}", err=True)
                 failures, outcome = failures + 1, "FAILED"
             table[fault.operation, fault.kind.rstrip("+"), outcome] += 1
-    click.echo("| call | fault | how the run ended | faults |\n|---|---|---|---:|")
+    click.echo("| call | fault | outcome | faults |\n|---|---|---|---:|")
     for (operation, kind, outcome), count in sorted(table.items()):
         click.echo(f"| {operation} | {kind} | {outcome} | {count} |")
     click.echo(f"| **all** | | | **{table.total()}** |\n\n{time.perf_counter() - began:.0f} s")

@@ -2,7 +2,7 @@
 
 Half of the kills happen at a random time, the others just before or after a random file call, so that each phase is
 hit. After each kill the store must be intact: the old one, or the new one after its commit. After one to four kills in
-a row, the next run must reuse the finished work and give the bytes of an undisturbed run.
+a row, the next preparation must reuse the finished work and give the bytes of an undisturbed preparation.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ class Tally:
     phases: Counter[str] = field(default_factory=Counter)
     kills: int = 0
     committed: int = 0
-    finishing_runs: int = 0
-    reused_finished: int = 0
-    """Number of finishing runs that reused shards of a killed run."""
+    resumed: int = 0
+    """Number of preparations to the end after kills."""
+    reusing: int = 0
+    """Number of those that reused shards of a killed preparation."""
 
 
 class PhaseObserver(FileObserver):
@@ -44,13 +45,13 @@ class PhaseObserver(FileObserver):
 
     def __init__(self, scenario: Scenario, page: mmap.mmap, kill_at: tuple[str, str, int] | None = None) -> None:
         self._scenario, self._page, self._kill_at = scenario, page, kill_at
-        self._seen: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def before(self, call: FileCall) -> int | None:
         phase = scenarios.name_phase(*call, self._scenario)
         with self._lock:
-            self._seen[phase] += 1
+            self._counts[phase] += 1
         self._record(phase)
         self._kill("before", phase)
         return None
@@ -67,12 +68,12 @@ class PhaseObserver(FileObserver):
         self._page[1:64] = phase.encode().ljust(63, b"\0")
 
     def _kill(self, moment: str, phase: str) -> None:
-        if self._kill_at == (moment, phase, self._seen[phase]):
+        if self._kill_at == (moment, phase, self._counts[phase]):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def make_page() -> mmap.mmap:
-    """Make memory shared with a child: its first byte is 1 after the commit, and its phase follows."""
+    """Make memory to share with a child. The first byte is 1 after the commit; the name of the phase follows."""
     shared = mmap.mmap(-1, mmap.PAGESIZE)
     shared[1:64] = START.encode().ljust(63, b"\0")
     return shared
@@ -82,79 +83,76 @@ def read_phase(shared: mmap.mmap) -> str:
     return shared[1:64].rstrip(b"\0").decode()
 
 
-def measure_run(scenario: Scenario, cache: Path) -> tuple[Counter[str], float]:
-    """Return the number of calls of a whole run by phase, and its duration in s."""
+def measure_preparation(scenario: Scenario, cache: Path) -> tuple[Counter[str], float]:
+    """Return the number of calls of a whole preparation by phase, and its duration in s."""
     began = time.perf_counter()
     calls = Counter(phase for _, phase in scenarios.list_calls(scenario, cache))
     return calls, time.perf_counter() - began
 
 
-def run_and_kill(
-    scenario: Scenario, cache: Path, draw: random.Random, calls: Counter[str], length: float
+def prepare_and_kill(
+    scenario: Scenario, cache: Path, draw: random.Random, calls: Counter[str], duration: float
 ) -> tuple[bool, str, bool]:
-    """Run once and kill; return whether the kill was in time, the phase, and whether it had committed."""
+    """Prepare and kill; return True if the kill was in time, the phase, and True if it was after the commit."""
     shared, by_time = make_page(), draw.random() < 0.5
     at: tuple[str, str, int] | None = None
     if not by_time:
-        where = draw.choice(sorted(calls))
-        at = (draw.choice(["before", "after"]), where, draw.randint(1, calls[where]))
-    store = scenario.store(cache)
+        phase = draw.choice(sorted(calls))
+        at = (draw.choice(["before", "after"]), phase, draw.randint(1, calls[phase]))
+    store = scenario.find_store(cache)
 
-    def run_observed() -> None:
+    def prepare_observed() -> None:
         install_observer([scenario.root, store], PhaseObserver(scenario, shared, at))
         scenario.make_prep(cache, "--no-wait")()
 
-    child = forking.Child(run_observed)
+    child = forking.Child(prepare_observed)
     if by_time:
-        time.sleep(draw.uniform(0, length))
+        time.sleep(draw.uniform(0, duration))
         child.kill()
-    ended = child.wait()
-    assert ended.code in (0, -signal.SIGKILL), ended
-    return ended.code != 0, read_phase(shared), shared[0] == 1
+    result = child.wait()
+    assert result.code in (0, -signal.SIGKILL), result
+    return result.code != 0, read_phase(shared), shared[0] == 1
 
 
 def check_store(scenario: Scenario, store: Path, *, committed: bool) -> None:
-    """Check that the store is intact, and is the old or the new one."""
+    """Check that a store is intact, and that it is the old or the new one."""
     found = scenarios.open_in_child(store)
     # A kill may happen between the rename of store.json and its record.
     allowed = [scenario.expected] if committed else [scenario.before, scenario.expected]
     assert found in allowed, f"neither the old store nor the new: {sorted(found.files)}"
 
 
-def finish_run(scenario: Scenario, cache: Path, *, committed: bool) -> bool:
-    """Run to the end; return True if it reused shards of a killed run."""
-    store = scenario.store(cache)
+def resume_preparation(scenario: Scenario, cache: Path, *, committed: bool) -> bool:
+    """Prepare to the end; return True if shards of a killed preparation were reused."""
+    store = scenario.find_store(cache)
     finished = forking.evaluate(lambda: sorted(scenarios.list_finished(store)))
     (report,) = forking.run_child(scenario.make_prep(cache, "--no-wait", "--json")).json  # the lock is free
-    kept = scenario.unchanged_utterances | ({*finished} & scenario.expected.audio.keys())
-    expected = len(scenario.expected.audio) if committed else len(kept)
+    reusable = scenario.unchanged_utterances | ({*finished} & scenario.expected.audio.keys())
+    expected = len(scenario.expected.audio) if committed else len(reusable)
     assert report["reused"] >= expected, f"{report['reused']} utterances reused of {expected} that were finished"
     scenarios.check_finished(scenario, cache)
-    return not committed and len(kept) > len(scenario.unchanged_utterances)
+    return not committed and len(reusable) > len(scenario.unchanged_utterances)
 
 
 def run_campaign(scenario: Scenario, folder: Path, count: int, seed: int) -> Tally:
-    """Kill this many runs."""
     draw, tally = random.Random(seed), Tally()
-    calls, length = measure_run(scenario, folder / "traced")
-    number = 0
+    calls, duration = measure_preparation(scenario, folder / "traced")
     while tally.kills < count:
-        cache = folder / f"cache-{number}"
-        number += 1
+        cache = folder / f"cache-{tally.resumed}"
         store = scenarios.copy_older_store(scenario, cache)
         committed = False
         for _ in range(draw.choice([1, 1, 1, 2, 3, 4])):
-            in_time, where, now = run_and_kill(scenario, cache, draw, calls, length)
-            if in_time:
+            is_in_time, phase, is_committed = prepare_and_kill(scenario, cache, draw, calls, duration)
+            if is_in_time:
                 tally.kills += 1
-                tally.phases[where] += 1
-                tally.committed += now
-            committed |= now or not in_time
+                tally.phases[phase] += 1
+                tally.committed += is_committed
+            committed |= is_committed or not is_in_time
             check_store(scenario, store, committed=committed)
             if tally.kills == count:
                 break
-        tally.reused_finished += finish_run(scenario, cache, committed=committed)
-        tally.finishing_runs += 1
+        tally.reusing += resume_preparation(scenario, cache, committed=committed)
+        tally.resumed += 1
     return tally
 
 
@@ -175,9 +173,8 @@ def main(count: int, seed: int, root: Path | None, corpus: str) -> None:
     click.echo(f"| **all** | **{tally.kills}** |")
     click.echo(
         f"\n{tally.kills} kills (seed {seed}), {tally.committed} of them after the commit: every store was intact. "
-        f"{tally.finishing_runs} finishing runs: each gave the bytes of an undisturbed run; "
-        f"{tally.reused_finished} of them reused shards of a killed run. "
-        f"{time.perf_counter() - began:.0f} s"
+        f"{tally.resumed} preparations were resumed and gave the bytes of an undisturbed one; "
+        f"{tally.reusing} of them reused shards of a killed one. {time.perf_counter() - began:.0f} s"
     )
 
 

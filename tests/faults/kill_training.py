@@ -21,9 +21,9 @@ RESULT_FILES = ("model.safetensors", "resume.safetensors", "metrics.jsonl", "pre
 
 
 def read_results(run: Path) -> dict[str, bytes]:
-    """Return the bytes of the results of a finished run."""
-    chosen = [path for path in (RunFolder(run).selection, *RunFolder(run).snapshots.glob("*")) if path.exists()]
-    return {path.name: path.read_bytes() for path in (*(run / name for name in RESULT_FILES), *chosen)}
+    """Return the bytes of the result files of a finished run by name."""
+    snapshots = [path for path in (RunFolder(run).selection, *RunFolder(run).snapshots.glob("*")) if path.exists()]
+    return {path.name: path.read_bytes() for path in (*(run / name for name in RESULT_FILES), *snapshots)}
 
 
 @click.command()
@@ -62,21 +62,21 @@ def main(
         subprocess.run([*command, whole], check=True, stdout=subprocess.DEVNULL)
         duration = time.monotonic() - began
         click.echo(f"undisturbed: {steps} steps in {duration:.1f} s")
-        differing = 0
+        is_different = False
         for number in range(rounds):
             run = Path(scratch) / f"round{number}"
             for _ in range(kills):
                 click.echo(f"killed with {_kill(command, run, draw.uniform(0, duration / kills))}")
             subprocess.run([*command, run], check=True, stdout=subprocess.DEVNULL)
             expected, found = read_results(whole), read_results(run)
-            odd = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
-            differing += bool(odd)
-            click.echo(f"round {number + 1}: " + (f"DIFFERS in {', '.join(odd)}" if odd else "the same bytes"))
-    sys.exit(int(differing > 0))
+            names = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+            is_different |= bool(names)
+            click.echo(f"round {number + 1}: " + (f"DIFFERS in {', '.join(names)}" if names else "the same bytes"))
+    sys.exit(is_different)
 
 
 def _kill(command: list[str], run: Path, after: float) -> str:
-    """Start or resume a run, and kill it some seconds after its first checkpoint; return the saved step as text."""
+    """Start or resume a run and kill it `after` seconds after its first checkpoint; return the saved step as text."""
     resume = RunFolder(run).resume
     before = resume.stat().st_mtime_ns if resume.exists() else None
     process = subprocess.Popen([*command, run], stdout=subprocess.DEVNULL)
@@ -85,7 +85,7 @@ def _kill(command: list[str], run: Path, after: float) -> str:
     time.sleep(after)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    return f"step {load_tensors(resume)[1]['step']} safe" + (" (it had ended)" if process.returncode == 0 else "")
+    return f"step {load_tensors(resume)[1]['step']} safe" + (" (after its end)" if process.returncode == 0 else "")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Observe the file calls of a process in some folders: they may fail, be cut short, or kill the process.
+"""Observe the file calls of a process in some folders; an observer can fail them, cut them short, or kill the process.
 
 This layer replaces the file functions of `os`, `io` and `fcntl`, so it depends on no name of the code under test. It
-lasts until the end of the process: install it in a child.
+stays until the end of the process: install it in a child.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class FileObserver:
 
 
 def install_observer(folders: Sequence[Path], observer: FileObserver) -> None:
-    """Observe all calls of this process on files below some folders."""
-    below = tuple(f"{folder}{os.sep}" for folder in folders)
-    whole = tuple(map(str, folders))
+    """Observe all calls of this process on these folders and the files below them."""
+    prefixes = tuple(f"{folder}{os.sep}" for folder in folders)
+    folder_names = tuple(map(str, folders))
     names: dict[int, str] = {}
 
     def find_name(path: object) -> str | None:
@@ -47,11 +47,11 @@ def install_observer(folders: Sequence[Path], observer: FileObserver) -> None:
         if not isinstance(path, str | os.PathLike):
             return None
         name = str(Path(path).absolute())
-        return name if name.startswith(below) or name in whole else None
+        return name if name.startswith(prefixes) or name in folder_names else None
 
-    def wrap(operation: str, original: Callable[..., Any], which: int = 0) -> Callable[..., Any]:
+    def wrap(operation: str, original: Callable[..., Any], index: int = 0) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            name = find_name(arguments[which]) if len(arguments) > which else None
+            name = find_name(arguments[index]) if len(arguments) > index else None
             if name is None:
                 return original(*arguments, **options)
             observer.before(FileCall(operation, name))

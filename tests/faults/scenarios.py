@@ -1,4 +1,4 @@
-"""A corpus that changed since its preparation: some files are unchanged, others changed, new, gone or corrupt."""
+"""A corpus that changed since its preparation: files are unchanged, changed, new, deleted or corrupt."""
 
 from __future__ import annotations
 
@@ -41,17 +41,14 @@ class Scenario:
 
     @property
     def unchanged_utterances(self) -> set[str]:
-        """Unchanged utterances of the earlier store."""
         return {id for id, sha256 in self.before.audio.items() if self.expected.audio.get(id) == sha256}
 
     def make_prep(self, cache: Path, *options: object) -> Callable[[], object]:
         """Return a function for a child that runs emodna-prep on this root."""
-        return forking.make_command(
-            main, "--corpus", self.corpus, "--root", self.root, "--cache", cache, "--workers", 2, *options
-        )
+        arguments = ("--corpus", self.corpus, "--root", self.root, "--cache", cache, "--workers", 2)
+        return forking.make_command(main, *arguments, *options)
 
-    def store(self, cache: Path) -> Path:
-        """Return the store in a cache."""
+    def find_store(self, cache: Path) -> Path:
         (store,) = (cache / self.corpus).iterdir()
         return store
 
@@ -72,14 +69,14 @@ def make_scenario(folder: Path, *, corpus: str = "emodb", source: Path | None = 
         _write_audio(root / path.relative_to(source), other.read_bytes(), LONG_AGO + 3600)
     forking.preload(scenario.make_prep(folder / "warm-up"))
     assert forking.run_child(scenario.make_prep(older)).code == 0
-    before = open_in_child(scenario.store(older))
+    before = open_in_child(scenario.find_store(older))
 
     _link_files(root, source, files[:-1])
     corrupt = files[1]
     _write_audio(root / corrupt.relative_to(source), corrupt.read_bytes()[:-100], LONG_AGO + 7200)
     fresh = folder / "fresh"
     assert forking.run_child(scenario.make_prep(fresh)).code == 0
-    expected = open_in_child(scenario.store(fresh))
+    expected = open_in_child(scenario.find_store(fresh))
     return Scenario(corpus, root, older, before, expected)
 
 
@@ -89,9 +86,9 @@ def read_state(store: Path) -> dict[str, object]:
     problems = opened.verify()
     assert problems == [], problems
     opened.read_rejected()
-    on_disk = content(store)
+    hashes = content(store)
     return {
-        "files": {file.name: on_disk[file.name] for file in opened.snapshot.files},
+        "files": {file.name: hashes[file.name] for file in opened.snapshot.files},
         "audio": dict(zip(opened.ids, opened.column("audio_sha256"), strict=True)),
         "fingerprint": opened.fingerprint,
     }
@@ -104,26 +101,25 @@ def open_in_child(store: Path) -> State:
 
 def check_finished(scenario: Scenario, cache: Path) -> None:
     """Compare a store with the expected one, and delete it."""
-    store = scenario.store(cache)
+    store = scenario.find_store(cache)
     after, leftovers = forking.evaluate(lambda: (read_state(store), list_leftovers(store)))
     assert State(**after) == scenario.expected
     assert leftovers == []
     shutil.rmtree(cache)
 
 
-def find_error_line(ended: forking.ChildResult) -> str:
+def find_error_line(result: forking.ChildResult) -> str:
     """Return the one error line of a failed command."""
-    lines = [line for line in ended.err.splitlines() if line.startswith("error: ")]
-    assert ended.code == 1, ended
-    assert len(lines) == 1, ended
+    lines = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert (result.code, len(lines)) == (1, 1), result
     return lines[0]
 
 
 class CallRecorder(FileObserver):
     """An observer that records the operation of each call and the phase of the preparation."""
 
-    def __init__(self, of: Scenario) -> None:
-        self._scenario = of
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
         self.calls: list[tuple[str, str]] = []
 
     def before(self, call: FileCall) -> int | None:
@@ -177,7 +173,7 @@ def _write_audio(path: Path, audio: bytes, seconds: int) -> None:
 def copy_older_store(scenario: Scenario, cache: Path) -> Path:
     """Copy the earlier store into a new cache, with its times; return the copy."""
     shutil.copytree(scenario.older, cache, copy_function=shutil.copy2)
-    return scenario.store(cache)
+    return scenario.find_store(cache)
 
 
 def name_phase(operation: str, path: str, scenario: Scenario) -> str:

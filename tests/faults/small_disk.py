@@ -32,13 +32,13 @@ def prepare_on_small_disk(scenario: Scenario, disk: Path, spare: int) -> bool:
     disk.mkdir()
     mount("-t", "tmpfs", "-o", f"size={(count_blocks(scenario.older) + spare + 2) * BLOCK}", "tmpfs", disk)
     store = scenarios.copy_older_store(scenario, disk / "cache")
-    ended = forking.run_child(scenario.make_prep(disk / "cache"))
+    result = forking.run_child(scenario.make_prep(disk / "cache"))
     found = scenarios.open_in_child(store)
-    if ended.code:
-        line = scenarios.find_error_line(ended)
+    if result.code:
+        line = scenarios.find_error_line(result)
         assert "No space left on device; free some space" in line, line
         assert str(store) in line, line
-        assert "Traceback" not in ended.err, ended
+        assert "Traceback" not in result.err, result
         assert found in (scenario.before, scenario.expected)
     else:
         assert found == scenario.expected
@@ -46,7 +46,7 @@ def prepare_on_small_disk(scenario: Scenario, disk: Path, spare: int) -> bool:
     mount("-o", "remount,size=64m", disk)
     assert forking.run_child(scenario.make_prep(disk / "cache")).code == 0
     scenarios.check_finished(scenario, disk / "cache")
-    return ended.code != 0
+    return result.code != 0
 
 
 def prepare_read_only(scenario: Scenario, folder: Path) -> None:
@@ -55,10 +55,9 @@ def prepare_read_only(scenario: Scenario, folder: Path) -> None:
     (store / ".readers").unlink()
     mount("--bind", folder / "cache", folder / "cache")
     mount("-o", "remount,bind,ro", folder / "cache")
-    ended = forking.run_child(scenario.make_prep(folder / "cache"))
-    assert (ended.code, ended.out) == (1, ""), ended
-    assert ended.err.startswith(f"error: {store}: cannot be written: Read-only file system"), ended
-    assert len(ended.err.splitlines()) == 1, ended
+    result = forking.run_child(scenario.make_prep(folder / "cache"))
+    assert (result.code, result.out, len(result.err.splitlines())) == (1, "", 1), result
+    assert result.err.startswith(f"error: {store}: cannot be written: Read-only file system"), result
     assert scenarios.open_in_child(store) == scenario.before
     assert forking.evaluate(lambda: len(FeatureStore(store))) == len(scenario.before.audio)
 

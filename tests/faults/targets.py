@@ -36,10 +36,11 @@ from emodna.model.methods import METHODS
 from emodna.pipeline import corpora
 from emodna.pipeline.archives import FolderTree, open_tree
 from emodna.pipeline.audio.decode import decode, resample
-from emodna.pipeline.corpora.base import Corpus, PathCorpus, Skip, Utterance
+from emodna.pipeline.corpora.base import Corpus, PathCorpus, Skip
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import AudioError, CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
+from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import compute_feature_crc
@@ -71,19 +72,19 @@ TARGETS: dict[str, Target] = {}
 
 
 def register_target(*errors: type[Exception]) -> Callable[[Target], Target]:
-    """Register a target; these errors, each of one line, are the outcome "refused"."""
+    """Register a target; these errors, each of one line, give the outcome "refused"."""
 
-    def decorate(tried: Target) -> Target:
-        @functools.wraps(tried)
-        def find_target(generator: Generator) -> str:
+    def decorate(function: Target) -> Target:
+        @functools.wraps(function)
+        def run_target(generator: Generator) -> str:
             try:
-                return tried(generator)
+                return function(generator)
             except errors as error:
                 _check_one_line(error)
                 return "refused"
 
-        TARGETS[tried.__name__] = find_target
-        return find_target
+        TARGETS[function.__name__] = run_target
+        return run_target
 
     return decorate
 
@@ -93,15 +94,14 @@ def _pick(items: Sequence[Any], generator: Generator) -> Any:
 
 
 @cache
-def _folder() -> Path:
-    """Make a folder for this process."""
+def _make_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="fuzz-"))
 
 
 @cache
-def _sounds() -> list[bytes]:
+def _make_recordings() -> list[bytes]:
     """Make one short recording in each format that this libsndfile writes."""
-    made = [wav(noise(0.2))]
+    recordings = [wav(noise(0.2))]
     for format, subtype in ((name, each) for name, encodings in _SOUNDS.items() for each in encodings.split()):
         for channels in (1, 2):
             file = io.BytesIO()
@@ -110,15 +110,15 @@ def _sounds() -> list[bytes]:
                 soundfile.write(file, samples, 8000, format=format, subtype=subtype)
             except (soundfile.LibsndfileError, ValueError):  # a format that another libsndfile lacks
                 continue
-            made.append(file.getvalue())
-    return made
+            recordings.append(file.getvalue())
+    return recordings
 
 
 @register_target(AudioError)
 def audio(generator: Generator) -> str:
     """A damaged recording is refused, or gives finite features."""
-    sounds = _sounds()
-    content = mutate(_pick(sounds, generator), sounds, generator)
+    recordings = _make_recordings()
+    content = mutate(_pick(recordings, generator), recordings, generator)
     recording = decode(io.BytesIO(content), channel=int(generator.integers(2)), max_seconds=30.0)
     _require(bool(np.isfinite(recording.samples).all()), "samples that are not finite")
     _require(0 < recording.sample_rate < 2**31 and recording.duration <= 30.0, "an impossible rate or duration")
@@ -128,7 +128,7 @@ def audio(generator: Generator) -> str:
 
 
 @cache
-def _archives() -> dict[str, bytes]:
+def _make_archives() -> dict[str, bytes]:
     members = {f"wav/{name}.wav": noise(0.01, seed=name).tobytes() for name in "abc"} | {"note.txt": b"text" * 99}
     return {kind: packer(members) for kind, packer in PACKERS.items()}
 
@@ -136,11 +136,11 @@ def _archives() -> dict[str, bytes]:
 @register_target(CorpusError)
 def archives(generator: Generator) -> str:
     """A damaged archive is refused, or its members are read or rejected one by one."""
-    packed = _archives()
-    kind = _pick(sorted(packed), generator)
-    path = _folder() / f"x{kind}"
-    path.write_bytes(mutate(packed[kind], list(packed.values()), generator))
-    refused = False
+    contents = _make_archives()
+    kind = _pick(sorted(contents), generator)
+    path = _make_folder() / f"x{kind}"
+    path.write_bytes(mutate(contents[kind], list(contents.values()), generator))
+    is_refused = False
     tree = open_tree(path, (".wav",))
     for name in tree.list_files((".wav",)):
         _require(tree.make_relative(name) == name and not name.startswith("/"), f"a member named {name!r}")
@@ -148,24 +148,24 @@ def archives(generator: Generator) -> str:
             tree.open(name).close()
         except AudioError as error:
             _check_one_line(error)
-            refused = True
-    return "partly read" if refused else "read"
+            is_refused = True
+    return "partly read" if is_refused else "read"
 
 
 @cache
-def _store() -> Truth:
-    return make_tiny_store(_folder() / "tiny")
+def _make_store() -> Truth:
+    return make_tiny_store(_make_folder() / "tiny")
 
 
-def _copy() -> Path:
-    shutil.rmtree(_folder() / "copy", ignore_errors=True)
-    return Path(shutil.copytree(_store().path, _folder() / "copy"))
+def _copy_store() -> Path:
+    shutil.rmtree(_make_folder() / "copy", ignore_errors=True)
+    return Path(shutil.copytree(_make_store().path, _make_folder() / "copy"))
 
 
 def _read_store(store: Path) -> str:
     """Open, read and verify a store: it gives correct data or a StoreError."""
-    truth = _store()
-    damaged = False
+    truth = _make_store()
+    is_damaged = False
     try:
         opened = FeatureStore(store)
         for row, id in enumerate(opened.ids):
@@ -173,23 +173,23 @@ def _read_store(store: Path) -> str:
                 features = opened[row]
             except StoreError as error:
                 _check_one_line(error)
-                damaged = True
+                is_damaged = True
                 continue
             expected = truth.features[id]
             _require(features.shape == expected.shape and bool((features == expected).all()), f"wrong features: {id}")
             _require(opened.labels("arousal")[row] == truth.arousal[id], f"a wrong label: {id}")
         opened.read_rejected()
-        _require(bool(opened.verify()) or not damaged, "damage that verify does not find")
+        _require(bool(opened.verify()) or not is_damaged, "damage that verify does not find")
     except StoreError as error:
         _check_one_line(error)
         return "refused"
-    return "partly read" if damaged else "read"
+    return "partly read" if is_damaged else "read"
 
 
 @register_target()
 def store_bytes(generator: Generator) -> str:
     """Damage in any file of a store is found, and reading gives correct data."""
-    store = _copy()
+    store = _copy_store()
     files = [path for path in sorted(store.rglob("*")) if path.is_file() and path.stat().st_size]
     path = _pick(files, generator)
     before = path.read_bytes()
@@ -204,7 +204,7 @@ def store_bytes(generator: Generator) -> str:
 @register_target()
 def store_shards(generator: Generator) -> str:
     """A damaged shard with a valid hash gives correct data or a StoreError, and HDF5 does not crash."""
-    store = _copy()
+    store = _copy_store()
     shard = sorted(store.glob("*.h5"))[0]
     shard.write_bytes(mutate(shard.read_bytes(), [shard.read_bytes()], generator))
     return _read_store(_rename_by_content(store))
@@ -255,45 +255,39 @@ def _rename_by_content(store: Path) -> Path:
 @register_target()
 def side_files(generator: Generator) -> str:
     """A damaged side file is ignored: the history of a store is correct or empty."""
-    store = _copy()
+    store = _copy_store()
     paths = sorted(store.rglob(f"*{layout.CHECKSUMMED_SUFFIX}"))
     path = _pick(paths, generator)
     path.write_bytes(mutate(path.read_bytes(), [each.read_bytes() for each in paths], generator))
-    history = History(store, "emodb", MfccSet(), None, _store().root, rehash=False)
+    history = History(store, "emodb", ExtractionConfig(MfccSet()), _make_store().root, rehash=False)
     for info in history.utterances.to_pylist():
-        _require(
-            info["feature_crc"] == compute_feature_crc(_store().features[info["id"]]), f"wrong checksum: {info['id']}"
-        )
+        expected = compute_feature_crc(_make_store().features[info["id"]])
+        _require(info["feature_crc"] == expected, f"wrong checksum: {info['id']}")
     return "known" if len(history.utterances) else "unknown"
 
 
 @cache
-def _tables() -> dict[str, bytes]:
-    columns = {
-        "path": ["a.wav", "b/ü.wav", "c"],
-        "id": ["1", "2", "3"],
-        "emotion": ["anger", "", "x"],
-        "age": [1, 2, 3],
-    }
-    table = pa.table(columns)
-    made = {}
+def _make_tables() -> dict[str, bytes]:
+    columns = {"path": ["a.wav", "b/ü.wav", "c"], "id": ["1", "2", "3"], "emotion": ["anger", "", "x"]}
+    table = pa.table(columns | {"age": [1, 2, 3]})
+    contents = {}
     for number, options in enumerate(({}, {"compression": "zstd"}, {"use_dictionary": False, "version": "1.0"})):
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, **options)
-        made[f"{number}.parquet"] = sink.getvalue().to_pybytes()
-    made["a.csv"] = b'path,id,emotion\na.wav,1,anger\n"b ""x"".wav",2,\n"c\nd.wav",3,fear\n'
-    made["b.csv"] = "\ufeffpath;id\r\na.wav;1\r\nü.wav;2\r\n".encode()
-    return made
+        contents[f"{number}.parquet"] = sink.getvalue().to_pybytes()
+    contents["a.csv"] = b'path,id,emotion\na.wav,1,anger\n"b ""x"".wav",2,\n"c\nd.wav",3,fear\n'
+    contents["b.csv"] = "\ufeffpath;id\r\na.wav;1\r\nü.wav;2\r\n".encode()
+    return contents
 
 
 @register_target(CorpusError)
 def tables(generator: Generator) -> str:
     """A damaged table of a user is refused, or gives utterances."""
-    made = _tables()
-    name = _pick(sorted(made), generator)
-    path = _folder() / f"table{name}"
-    path.write_bytes(mutate(made[name], list(made.values()), generator))
-    scan = Manifest(path, "mine").scan(FolderTree(_folder()))
+    contents = _make_tables()
+    name = _pick(sorted(contents), generator)
+    path = _make_folder() / f"table{name}"
+    path.write_bytes(mutate(contents[name], list(contents.values()), generator))
+    scan = Manifest(path, "mine").scan(FolderTree(_make_folder()))
     _require(len(scan.select_own_columns()) in (0, len(scan.utterances)), "columns of another length")
     _require(all(utterance.path and utterance.id for utterance in scan.utterances), "an utterance without path")
     return "read"
@@ -309,7 +303,7 @@ _LABELS = (
 @register_target(CorpusError)
 def iemocap_labels(generator: Generator) -> str:
     """A damaged label file loses labels, but the scan succeeds."""
-    root = _folder() / "iemocap"
+    root = _make_folder() / "iemocap"
     labels = root / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
     if not labels.exists():
         labels.parent.mkdir(parents=True)
@@ -338,27 +332,25 @@ _NAMES: Mapping[str, str] = {
 def names(generator: Generator) -> str:
     """Any file name is scanned or skipped."""
     name = _pick(sorted(_NAMES), generator)
-    spelled = mutate(_NAMES[name].encode(), [each.encode() for each in _NAMES.values()], generator)
-    path = PurePosixPath("/".join(spelled.decode("utf-8", "replace").split("/")).lstrip("/") or "x")
+    content = mutate(_NAMES[name].encode(), [each.encode() for each in _NAMES.values()], generator)
+    path = PurePosixPath(content.decode("utf-8", "replace").lstrip("/") or "x")
     corpus: Corpus = corpora.load_corpus(name)
     if not isinstance(corpus, PathCorpus):
         return "no path corpus"
-    described = corpus.describe(path)
-    match described:
-        case None | Skip():
-            return "left out"
-        case Utterance():
-            _require(bool(described.id), "an utterance without an id")
-            return "described"
+    utterance = corpus.describe(path)
+    if utterance is None or isinstance(utterance, Skip):
+        return "skipped"
+    _require(bool(utterance.id), "an utterance without an id")
+    return "read"
 
 
 @cache
-def _model() -> bytes:
+def _make_model() -> bytes:
     torch.set_num_threads(1)
     kind = METHODS["emo-dna"]
     settings = {**as_settings(kind.defaults), "channels": 2, "tcn_blocks": 1, "projection_dim": 2}
     framer = Framer(24, "silence", Statistics.identity(40), MfccSet().silence)
-    path = _folder() / "whole.safetensors"
+    path = _make_folder() / "whole.safetensors"
     method = kind(40, type(kind.defaults)(**settings), 0)
     TrainedModel(method, settings, "arousal", 40, framer, MfccSet()).save(path)
     return path.read_bytes()
@@ -367,25 +359,25 @@ def _model() -> bytes:
 @register_target(RunError)
 def model_bytes(generator: Generator) -> str:
     """A damaged model is refused, or equals the written one."""
-    path = _folder() / "damaged.safetensors"
-    path.write_bytes(mutate(_model(), [_model()], generator))
-    tensors, facts = load_tensors(path)
-    expected, said = load_tensors(_folder() / "whole.safetensors")
-    same = facts == said and tensors.keys() == expected.keys()
-    _require(same and all(torch.equal(tensors[name], expected[name]) for name in expected), "another model")
+    path = _make_folder() / "damaged.safetensors"
+    path.write_bytes(mutate(_make_model(), [_make_model()], generator))
+    tensors, metadata = load_tensors(path)
+    expected, expected_metadata = load_tensors(_make_folder() / "whole.safetensors")
+    is_equal = metadata == expected_metadata and tensors.keys() == expected.keys()
+    _require(is_equal and all(torch.equal(tensors[name], expected[name]) for name in expected), "another model")
     return "read"
 
 
 @register_target(RunError, AudioError)
 def model_facts(generator: Generator) -> str:
     """A model with strange metadata and a valid checksum is refused, or gives a probability."""
-    _model()
-    tensors, facts = load_tensors(_folder() / "whole.safetensors")
-    facts = json.loads(json.dumps(facts))
-    path = _folder() / "strange.safetensors"
+    _make_model()
+    tensors, metadata = load_tensors(_make_folder() / "whole.safetensors")
+    metadata = json.loads(json.dumps(metadata))
+    path = _make_folder() / "strange.safetensors"
     for _ in range(int(generator.integers(1, 4))):
-        _make_strange(facts, generator)
-    save_tensors(path, tensors, facts)
+        _make_strange(metadata, generator)
+    save_tensors(path, tensors, metadata)
     model = TrainedModel.load(path, torch.device("cpu"))
     features = np.asarray(generator.standard_normal((31, 40)), np.float32)
     probability = model.probabilities([(features, -20.0)]) if model.framer.frames < 10_000 else np.zeros(1)
@@ -409,7 +401,6 @@ def faulty(_generator: Generator) -> str:
 
 
 def find_target(name: str) -> Target:
-    """Return a target by its name."""
     return faulty if name == "faulty" else TARGETS[name]
 
 

@@ -60,14 +60,9 @@ def test_a_second_preparation_is_refused_or_waits_for_the_first_to_end(tmp_path:
         wait_for(lambda: is_stopped(first.pid))
         with pytest.raises(StoreError, match="another process is writing this store"):
             prepare_corpus(root, cache, wait=False)
-        # The second process never reaches this point; it runs the same module for its small shards.
-        second = subprocess.Popen(
-            [*interrupted, "before:store.json:9", "SIGCONT", *map(str, options), "--json"],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        # The second process runs the same module for its small shards, and never sends the signal.
+        command = [*interrupted, "before:store.json:9", "SIGCONT", *map(str, options), "--json"]
+        second = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert second.stderr is not None
         assert "waiting" in second.stderr.readline()
     finally:
@@ -87,9 +82,7 @@ def test_a_training_run_keeps_its_snapshots_while_stores_are_replaced(
 ) -> None:
     shutil.copytree(cache, tmp_path / "cache")
     store = next((tmp_path / "cache" / "emodb").iterdir())
-    before = FeatureStore(store)
-    fingerprint, files = before.fingerprint, content(store)
-    del before
+    fingerprint, files = FeatureStore(store).fingerprint, content(store)
     out = tmp_path / "run"
     command = [Path(sys.executable).with_name("emodna-fit"), "--src", "ravdess", "--tgt", "emodb", "--out", out]
     command += ["--cache", tmp_path / "cache", "--threads", 1, "--steps", 3]
@@ -101,8 +94,7 @@ def test_a_training_run_keeps_its_snapshots_while_stores_are_replaced(
             fit.send_signal(signal.SIGSTOP)
             wait_for(lambda: is_stopped(fit.pid))
             root = Path(shutil.copytree(emodb_root, tmp_path / "root"))
-            gone = sorted(root.rglob("*.wav"))[0]
-            gone.unlink()
+            sorted(root.rglob("*.wav"))[0].unlink()
             prepare_corpus(root, tmp_path / "cache")
             assert FeatureStore(store).fingerprint != fingerprint
             assert files.keys() < content(store).keys()  # no file of the open snapshot was deleted
@@ -125,24 +117,23 @@ def compute_checksums(opened: FeatureStore) -> list[int]:
     return [int(features.view(np.uint32).sum()) for features in opened]
 
 
-def send_checksums(opened: FeatureStore, answers: Connection) -> None:
-    answers.send(compute_checksums(opened))
+def send_checksums(opened: FeatureStore, connection: Connection) -> None:
+    connection.send(compute_checksums(opened))
 
 
 class TestSeveralProcesses:
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
     @pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
     def test_a_worker_reads_the_snapshot_of_its_parent(self, store: Path, tmp_path: Path, method: str) -> None:
-        """Another content was committed meanwhile."""
         opened = FeatureStore(store)
         write_tiny_emodb(tmp_path / "root", NAMES[:6], variant="b")
         prepare_corpus(tmp_path / "root", tmp_path / "cache")
         context = multiprocessing.get_context(method)
-        answers, end = context.Pipe(duplex=False)
-        worker = context.Process(target=send_checksums, args=(opened, end))
+        here, there = context.Pipe(duplex=False)
+        worker = context.Process(target=send_checksums, args=(opened, there))
         worker.start()
-        end.close()
-        assert answers.recv() == compute_checksums(opened)
+        there.close()
+        assert here.recv() == compute_checksums(opened)
         worker.join()
         assert worker.exitcode == 0
 

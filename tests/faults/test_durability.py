@@ -18,7 +18,7 @@ NAMES = make_emodb_names(12)
 
 
 class PowerCut(BaseException):
-    """End of the process by a power cut."""
+    """A power cut, which ends the process."""
 
 
 @pytest.fixture(autouse=True)

@@ -47,9 +47,9 @@ def test_errors_crashes_and_failing_finalizers_are_findings() -> None:
 
 
 def test_a_trial_is_reproducible() -> None:
-    first, second = (mutate(bytes(range(256)), [b"other"], fuzz._generator("audio", 3, 5)) for _ in range(2))
+    first, second = (mutate(bytes(range(256)), [b"other"], fuzz._make_generator("audio", 3, 5)) for _ in range(2))
     assert first == second
-    assert mutate(bytes(range(256)), [b"other"], fuzz._generator("audio", 3, 6)) != first
+    assert mutate(bytes(range(256)), [b"other"], fuzz._make_generator("audio", 3, 6)) != first
 
 
 @pytest.mark.parametrize("step", [509, pytest.param(151, marks=pytest.mark.slow)])
@@ -67,6 +67,6 @@ def test_damage_covers_the_whole_content() -> None:
     content = bytes(1000)
     changed = np.zeros(1000, bool)
     for number in range(300):
-        damaged = mutate(content, [b"\1" * 1000], fuzz._generator("names", 0, number))
+        damaged = mutate(content, [b"\1" * 1000], fuzz._make_generator("names", 0, number))
         changed[[place for place, each in enumerate(damaged[:1000]) if each]] = True
     assert changed.mean() > 0.9

@@ -17,9 +17,9 @@ def run_harness(*arguments: object, before: tuple[str, ...] = ()) -> str:
     """Run a module of this folder in a process, because it forks; return its output."""
     command = [*before, sys.executable, "-m", *map(str, arguments)]
     folder = Path(str(tests.__file__)).parents[1]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran.stdout
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(40, marks=pytest.mark.slow)])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.features import MfccSet
+from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.prepare.history import History, write_journal
 from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import make_emodb_names, prepare_corpus, write_tiny_emodb
@@ -17,7 +18,7 @@ from tests.pipeline.making import make_emodb_names, prepare_corpus, write_tiny_e
 
 @dataclass(frozen=True)
 class Truth:
-    """Correct content of a store."""
+    """The correct content of a store."""
 
     path: Path
     root: Path
@@ -32,7 +33,7 @@ def make_tiny_store(folder: Path) -> Truth:
     (root / "wav" / "08b01Wa.wav").write_bytes(b"no audio")
     store = prepare_corpus(root, folder / "cache", workers=1).store
     opened = FeatureStore(store)
-    history = History(store, "emodb", MfccSet(), None, root, rehash=False)
+    history = History(store, "emodb", ExtractionConfig(MfccSet()), root, rehash=False)
     (shard,) = opened.snapshot.shards.values()
     write_journal(store, shard.name, history.utterances, None)
     for lock in (layout.READER_LOCK, layout.WRITER_LOCK):

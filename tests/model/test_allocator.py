@@ -40,8 +40,7 @@ print(default, faults())
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_freed_memory_is_kept() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    finished = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment
-    )
-    default, kept = map(int, finished.stdout.split())
+    program = [sys.executable, "-c", PROGRAM]
+    result = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
+    default, kept = map(int, result.stdout.split())
     assert kept < 0.01 * default

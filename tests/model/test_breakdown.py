@@ -35,9 +35,9 @@ def test_scores_of_a_group_equal_the_scores_of_its_utterances(
     found = break_down_scores(group_confusions(column, target, np.arange(len(target)), truth, predictions))
     assert list(found) == sorted(set(values))  # there is no unknown value
     for name, row in found.items():
-        here = values == name
-        assert (row["count"], row["high"]) == (here.sum(), truth[here].sum())
-        assert {key: row[key] for key in SCORES} == pytest.approx(asdict(scores(truth[here], predictions[here])))
+        group = values == name
+        assert (row["count"], row["high"]) == (group.sum(), truth[group].sum())
+        assert {key: row[key] for key in SCORES} == pytest.approx(asdict(scores(truth[group], predictions[group])))
 
 
 def test_emotions_have_a_recall_and_a_share_predicted_high(
@@ -47,11 +47,10 @@ def test_emotions_have_a_recall_and_a_share_predicted_high(
     found = break_down_emotions(group_confusions("emotion", target, np.arange(len(target)), truth, predictions))
     assert list(found) == sorted(set(values))
     for name, row in found.items():
-        here = values == name
-        assert row["label"] == truth[here][0]
-        assert row["count"] == here.sum()
-        assert row["called_high"] == pytest.approx(100 * predictions[here].mean())
-        assert row["recall"] == pytest.approx(100 * (predictions[here] == truth[here]).mean())
+        group = values == name
+        assert (row["label"], row["count"]) == (truth[group][0], group.sum())
+        assert row["called_high"] == pytest.approx(100 * predictions[group].mean())
+        assert row["recall"] == pytest.approx(100 * (predictions[group] == truth[group]).mean())
 
 
 def test_unknown_speakers_form_a_group(target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:

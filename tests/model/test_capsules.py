@@ -29,7 +29,7 @@ def find_shapes(dim: int, frames: int) -> list[tuple[int, ...]]:
 
 
 class TestShapes:
-    def test_shapes_equal_the_authors_network(self) -> None:
+    def test_shapes_equal_those_of_the_authors_network(self) -> None:
         assert find_shapes(39, 188) == [(64, 93, 18), (64, 45, 8), (64, 21, 3), (114, 64), (6, 64), (64,)]
 
     def test_smallest_input_gives_one_position_of_capsules(self) -> None:
@@ -46,10 +46,8 @@ class TestPlainNetwork:
         mine, plain = encoder(8, dropout=0.0, routings=routings), PlainCapsules(8, dropout=0.0, routings=routings)
         for norm in mine.modules():  # the initial statistics have almost no effect
             if isinstance(norm, FrozenBatchNorm2d):
-                for number, tensor in enumerate(
-                    (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var)
-                ):
-                    assert tensor is not None
+                tensors = norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var
+                for number, tensor in enumerate(tensors):
                     tensor.copy_(make_noise(8, seed=number).abs() + 0.5)
         plain.load_state_dict(mine.state_dict())
         inputs = 30 * make_noise(4, dim, frames)
@@ -70,8 +68,6 @@ def test_frozen_batch_norm_is_an_affine_map_in_training() -> None:
     expected = x * (norm.weight / 1.001**0.5)[:, None, None] + norm.bias[:, None, None]
     torch.testing.assert_close(norm(x), expected)
     assert not norm.training
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
     assert norm.running_mean.tolist() == [0, 0, 0]
     assert norm.running_var.tolist() == [1, 1, 1]
 

@@ -19,12 +19,10 @@ from tests.model.small import fit_small, make_manifest_store, read_emotions
 
 @pytest.fixture
 def run(trained_run: Path, tmp_path: Path) -> RunFolder:
-    """Return a copy of the finished run."""
     return RunFolder(Path(shutil.copytree(trained_run, tmp_path / "run")))
 
 
 def split_card(text: str) -> tuple[dict[str, Any], str]:
-    """Return front matter and text."""
     _, front, body = re.split(r"^---\n", text, maxsplit=2, flags=re.MULTILINE)
     return yaml.safe_load(front), body
 

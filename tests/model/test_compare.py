@@ -29,7 +29,6 @@ def seed_runs(source: FeatureStore, target: FeatureStore, tmp_path_factory: pyte
 
 
 def copy_with_predictions(run: Run, place: Path, labels: np.ndarray | None = None, ids: list[str] | None = None) -> Run:
-    """Return a copy of a run with other predictions."""
     shutil.copytree(run.folder.path, place)
     table = pq.read_table(place / "predictions.parquet")
     columns = {"id": table["id"] if ids is None else ids, "label": table["label"] if labels is None else labels}
@@ -47,15 +46,14 @@ class TestDifferences:
         assert found == {"method": ["source-only", "emo-dna"], "steps": [4, 20]}
 
 
-class TestSeeds:
-    def test_runs_that_differ_only_in_their_seed_are_summarised(self, seed_runs: list[Run]) -> None:
-        assert summarise_seeds([seed_runs[0], seed_runs[0]]) == summarise_seeds([seed_runs[0], seed_runs[2]]) == []
-        (group,) = summarise_seeds(seed_runs)
-        assert group.runs == (0, 1)
-        for key in SCORE_NAMES:
-            values = [run.scores[key] for run in seed_runs[:2]]
-            assert group.mean[key] == pytest.approx(sum(values) / 2)  # type: ignore[arg-type]
-            assert group.std[key] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2))  # type: ignore[operator]
+def test_runs_that_differ_only_in_their_seed_are_summarised(seed_runs: list[Run]) -> None:
+    assert summarise_seeds([seed_runs[0], seed_runs[0]]) == summarise_seeds([seed_runs[0], seed_runs[2]]) == []
+    (group,) = summarise_seeds(seed_runs)
+    assert group.runs == (0, 1)
+    for key in SCORE_NAMES:
+        first, second = (run.scores[key] for run in seed_runs[:2])
+        assert group.mean[key] == pytest.approx((first + second) / 2)
+        assert group.std[key] == pytest.approx(abs(first - second) / math.sqrt(2))
 
 
 class TestPairs:
@@ -68,11 +66,10 @@ class TestPairs:
         for name, rows in wrong.items():
             labels = truth.copy()
             labels[rows] = 1 - labels[rows]
+            # Rows may have any order.
             order = np.random.default_rng(0).permutation(len(truth)) if name == "b" else np.arange(len(truth))
             ids = [target.ids[row] for row in order]
-            runs.append(
-                copy_with_predictions(seed_runs[0], tmp_path / name, labels[order], ids)
-            )  # rows may have any order
+            runs.append(copy_with_predictions(seed_runs[0], tmp_path / name, labels[order], ids))
         found = compare_pairs(runs)[0, 1]
         n = len(truth)
         assert found == RunPair(n, 100 * (n - 6) / n, n, 4, 2, mcnemar(4, 2))
@@ -87,7 +84,7 @@ class TestPairs:
         assert compare_pairs([moved, moved])[0, 1] == RunPair(32, 100)
         assert compare_pairs([moved, seed_runs[1]])[0, 1].p is not None  # one store is enough
 
-    def test_pairs_that_cannot_be_compared_have_a_reason(
+    def test_pairs_that_cannot_be_compared_have_a_problem(
         self, seed_runs: list[Run], target: FeatureStore, tmp_path: Path
     ) -> None:
         ids, n = list(target.ids), len(target)
@@ -97,24 +94,19 @@ class TestPairs:
         shutil.copytree(seed_runs[1].folder.path, tmp_path / "task")
         config = tmp_path / "task" / "config.json"
         config.write_text(config.read_text().replace('"arousal"', '"valence"'))
+        fewer = copy_with_predictions(seed_runs[1], tmp_path / "fewer", np.zeros(n - 1, np.int8), ids[1:])
+        other = copy_with_predictions(seed_runs[1], tmp_path / "other", ids=["strange", *ids[1:]])
         for run, expected in (
-            (
-                copy_with_predictions(seed_runs[1], tmp_path / "fewer", np.zeros(n - 1, np.int8), ids[1:]),
-                "different utterances",
-            ),
-            (
-                copy_with_predictions(seed_runs[1], tmp_path / "other", ids=["strange", *ids[1:]]),
-                "different utterances",
-            ),
+            (fewer, "different utterances"),
+            (other, "different utterances"),
             (open_run(tmp_path / "half"), "predictions.parquet: cannot be read"),
             (open_run(tmp_path / "task"), "different tasks"),
         ):
             assert expected in str(compare_pairs([seed_runs[0], run])[0, 1].problem)
 
 
-class TestMcNemar:
-    @given(st.integers(min_value=0, max_value=60), st.integers(min_value=0, max_value=60))
-    def test_p_value_is_symmetric_and_exact(self, b: int, c: int) -> None:
-        assert mcnemar(b, c) == pytest.approx(mcnemar(c, b))
-        tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
-        assert mcnemar(b, c) == pytest.approx(min(1, 2 * tail))
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_p_value_is_symmetric_and_exact(b: int, c: int) -> None:
+    assert mcnemar(b, c) == pytest.approx(mcnemar(c, b))
+    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
+    assert mcnemar(b, c) == pytest.approx(min(1, 2 * tail))

@@ -48,8 +48,7 @@ def naive_density(probabilities: Probabilities, temperature: float) -> float:
 def make_probabilities(n: int, classes: int, seed: int) -> Probabilities:
     logits = 3 * np.random.default_rng(seed).normal(size=(n, classes))
     exponentials = np.exp(logits)
-    normalised: Probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return normalised
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 probability_arrays = st.builds(make_probabilities, st.integers(2, 12), st.integers(2, 4), st.integers(0, 10**6))
@@ -90,10 +89,8 @@ class TestSoftNeighbourhoodDensity:
 
     def test_two_tight_classes_by_hand(self) -> None:
         # Each of four: one neighbour at cosine 1, two at 0; temperature 1: weights e, 1, 1.
-        weights = [math.e / (math.e + 2), 1 / (math.e + 2), 1 / (math.e + 2)]
         found = soft_neighbourhood_density(make_binary(0.0, 0.0, 1.0, 1.0), temperature=1.0)
-        assert found == pytest.approx(naive_entropy(weights))
-        assert found == pytest.approx(0.975328, abs=1e-6)
+        assert found == pytest.approx(naive_entropy([weight / (math.e + 2) for weight in (math.e, 1, 1)]))
         # At 0.05 the weight of the other class, e^-20, is negligible.
         assert soft_neighbourhood_density(make_binary(0.0, 0.0, 1.0, 1.0)) == pytest.approx(0.0, abs=1e-6)
 
@@ -135,7 +132,6 @@ class TestCriteria:
         second = np.array([1, 0]), np.array([1, 0])
         evidence = Evidence(make_binary(0.5), np.array([1]), [first, second], seed=0)
         assert CRITERIA["source-accuracy"].value(evidence) == 75.0
-
         assert self.values(make_binary(0.5))["source-accuracy"] is None  # unknown without held-out utterances
 
     def test_agreement_compares_with_the_pseudo_labels(self) -> None:
@@ -145,10 +141,7 @@ class TestCriteria:
         collapsed, separated = self.values(make_binary(*[1.0] * 8)), self.values(make_binary(*[0.02] * 4, *[0.95] * 4))
         for name, prefers in (("entropy", True), ("snd", True), ("information-maximisation", False)):
             sign = 1 if CRITERIA[name].higher_is_better else -1
-            first, second = collapsed[name], separated[name]
-            assert first is not None
-            assert second is not None
-            assert (sign * first > sign * second) == prefers
+            assert (sign * collapsed[name] > sign * separated[name]) == prefers
 
     @settings(deadline=None)
     @given(arrays(np.float64, st.integers(1, 9), elements=st.sampled_from([0.0, 1e-300, 1e-17, 0.5, 1 - 1e-16, 1.0])))

@@ -14,18 +14,17 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-class TestDecoder:
-    def test_decoder_learns_opposite_ramps_for_two_codes(self) -> None:
-        ramp = torch.linspace(-1, 1, 24)
-        codes, windows = torch.eye(2), torch.stack([ramp, -ramp]).unsqueeze(1)
-        decoder = WindowDecoder(2, 1, 16)
-        optimizer = torch.optim.Adam(decoder.parameters(), 0.01)
-        for _ in range(100):
-            optimizer.zero_grad()
-            error = (decoder(codes, 24) - windows).square().mean()
-            error.backward()
-            optimizer.step()
-        assert error.item() < 0.02
+def test_decoder_learns_opposite_ramps_for_two_codes() -> None:
+    ramp = torch.linspace(-1, 1, 24)
+    codes, windows = torch.eye(2), torch.stack([ramp, -ramp]).unsqueeze(1)
+    decoder = WindowDecoder(2, 1, 16)
+    optimizer = torch.optim.Adam(decoder.parameters(), 0.01)
+    for _ in range(100):
+        optimizer.zero_grad()
+        error = (decoder(codes, 24) - windows).square().mean()
+        error.backward()
+        optimizer.step()
+    assert error.item() < 0.02
 
 
 def test_window_discriminator_ignores_frames_far_beyond_the_length() -> None:

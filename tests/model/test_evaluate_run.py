@@ -22,21 +22,19 @@ from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import fit_small, make_manifest_store, prepare_store, read_emotions
 
-CPU = torch.device("cpu")
 FEW = Resampling(resamples=100)
 
 
 def load_run(run: Path) -> FinishedRun:
-    return FinishedRun.load(run, CPU)
+    return FinishedRun.load(run, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
 def unseen(target: FeatureStore, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Return a corpus of half of the target's recordings, each with its own speaker."""
     emotions = dict(list(read_emotions(target).items())[::2])
-    return make_manifest_store(
-        roots["emodb"], emotions, tmp_path_factory.mktemp("own"), speaker={path: path for path in emotions}
-    )
+    speakers = {path: path for path in emotions}
+    return make_manifest_store(roots["emodb"], emotions, tmp_path_factory.mktemp("own"), speaker=speakers)
 
 
 class TestRole:
@@ -55,11 +53,8 @@ class TestRole:
         for name in ("emodb", "renamed"):
             (run / "config.json").write_text((run / "config.json").read_text().replace('"emodb"', f'"{name}"'))
             assert load_run(run).description["tgt"] == name
-            assert [load_run(run).find_role(store) for store in (source, target, unseen)] == [
-                "source",
-                "target",
-                "source",
-            ]
+            roles = [load_run(run).find_role(store) for store in (source, target, unseen)]
+            assert roles == ["source", "target", "source"]
 
 
 class TestEvaluation:
@@ -105,21 +100,20 @@ class TestEvaluation:
     ) -> None:
         emotions = read_emotions(target)
         speakers = {path: "" if place < 3 else "x" for place, path in enumerate(emotions)}
-        found, _ = evaluate_run(
-            load_run(trained_run), make_manifest_store(roots["emodb"], emotions, tmp_path, speaker=speakers), FEW
-        )
+        store = make_manifest_store(roots["emodb"], emotions, tmp_path, speaker=speakers)
+        found, _ = evaluate_run(load_run(trained_run), store, FEW)
         nothing = {"n": 1, **dict.fromkeys(SCORES), "why": "the speaker of 3 utterances is unknown"}
         assert found["intervals"]["speakers"] == nothing
 
     def test_store_is_predicted_in_parts(
         self, trained_run: Path, target: FeatureStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        model, told = load_run(trained_run).model, []
+        model, advances = load_run(trained_run).model, []
         expected = model.probabilities((target[row], float(target.peak_db[row])) for row in range(len(target)))
         monkeypatch.setattr(predictions, "_CHUNK_VALUES", 3000)
-        assert predict_store(model, target, told.append).tolist() == expected.tolist()
-        assert len(told) > 5
-        assert sum(told) == len(target)
+        assert predict_store(model, target, advances.append).tolist() == expected.tolist()
+        assert len(advances) > 5
+        assert sum(advances) == len(target)
 
 
 class TestNormalisation:
@@ -136,18 +130,14 @@ class TestNormalisation:
         assert run.description["normalisation"] == "per-corpus"
         frames = np.concatenate(list(unseen))
         own, of_target = (run.adapt_model(store).framer.statistics for store in (unseen, target))
-        assert own is not None
         assert own.mean == pytest.approx(frames.mean(axis=0), abs=1e-3)
         assert own.std == pytest.approx(frames.std(axis=0), rel=1e-3)
-        assert of_target is not None
-        assert run.model.framer.statistics is not None
         for name in ("mean", "std"):
             assert np.array_equal(getattr(of_target, name), getattr(run.model.framer.statistics, name))
 
 
-class TestErrors:
-    def test_other_features_raise_an_error(self, trained_run: Path, roots: dict[str, Path], tmp_path: Path) -> None:
-        store = prepare_store("emodb", roots["emodb"], tmp_path, make_feature_set("mfcc39"))
-        with pytest.raises(EvaluationError, match=r"mfcc39-22050hz-\w+, the model .* mfcc40-22050hz-\w+") as raised:
-            evaluate_run(load_run(trained_run), store)
-        assert raised.value.where == store.path
+def test_other_features_raise_an_error(trained_run: Path, roots: dict[str, Path], tmp_path: Path) -> None:
+    store = prepare_store("emodb", roots["emodb"], tmp_path, make_feature_set("mfcc39"))
+    with pytest.raises(EvaluationError, match=r"mfcc39-22050hz-\w+, the model .* mfcc40-22050hz-\w+") as raised:
+        evaluate_run(load_run(trained_run), store)
+    assert raised.value.where == store.path

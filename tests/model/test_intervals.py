@@ -38,23 +38,22 @@ def make_corpus(seed: int, speakers: int = 6, each: int = 20) -> tuple[Counts, C
     return speaker, truth, np.where(wrong, 1 - truth, truth)
 
 
-class TestReference:
-    def test_intervals_equal_a_naive_loop(self) -> None:
-        speaker, truth, predicted = make_corpus(0)
-        counts = confusions(truth, predicted, speaker, 6)
-        kinds = np.unique(counts, axis=0)
-        assert len(kinds) == 6  # each kind is one speaker
-        rng, found = np.random.default_rng(FEW.seed), []
-        for drawn in rng.multinomial(6, [1 / 6] * 6, size=FEW.resamples):
-            rows = [kinds[kind] for kind, times in enumerate(drawn) for _ in range(times)]
-            parts = [unroll(row) for row in rows]
-            true, said = (np.concatenate(column) for column in zip(*parts, strict=True))
-            found.append([accuracy_score(true, said), recall_score(true, said, average="macro")])
-        expected = 100 * np.percentile(found, (2.5, 97.5), axis=0).T
-        intervals = resample_speakers(counts, FEW)
-        assert intervals["war"] == pytest.approx(expected[0])
-        assert intervals["uar"] == pytest.approx(expected[1])
-        assert (intervals["n"], intervals["why"]) == (6, None)
+def test_intervals_equal_a_naive_loop() -> None:
+    speaker, truth, predicted = make_corpus(0)
+    counts = confusions(truth, predicted, speaker, 6)
+    kinds = np.unique(counts, axis=0)
+    assert len(kinds) == 6  # each kind is one speaker
+    rng, found = np.random.default_rng(FEW.seed), []
+    for drawn in rng.multinomial(6, [1 / 6] * 6, size=FEW.resamples):
+        rows = [kinds[kind] for kind, times in enumerate(drawn) for _ in range(times)]
+        parts = [unroll(row) for row in rows]
+        true, called = (np.concatenate(column) for column in zip(*parts, strict=True))
+        found.append([accuracy_score(true, called), recall_score(true, called, average="macro")])
+    expected = 100 * np.percentile(found, (2.5, 97.5), axis=0).T
+    intervals = resample_speakers(counts, FEW)
+    assert intervals["war"] == pytest.approx(expected[0])
+    assert intervals["uar"] == pytest.approx(expected[1])
+    assert (intervals["n"], intervals["why"]) == (6, None)
 
 
 class TestCoverage:
@@ -62,15 +61,15 @@ class TestCoverage:
 
     def test_independent_utterances_are_covered(self) -> None:
         rng, resampling = np.random.default_rng(0), Resampling(resamples=300)
-        held = 0
+        covered = 0
         for counts in rng.multinomial(200, [0.3, 0.1, 0.15, 0.45], size=200):
             lower, upper = resample_utterances(counts, resampling)["uar"]
-            held += lower <= 75 <= upper  # recalls of 3/4 and 3/4
-        assert 0.91 <= held / 200 <= 0.98
+            covered += lower <= 75 <= upper  # both recalls are 3/4
+        assert 0.91 <= covered / 200 <= 0.98
 
     def test_differing_speakers_are_covered_only_by_resampling_speakers(self) -> None:
         rng, resampling = np.random.default_rng(1), Resampling(resamples=300)
-        held = {"speakers": 0, "utterances": 0}
+        covered = {"speakers": 0, "utterances": 0}
         for _ in range(100):
             right = rng.binomial(20, rng.beta(2, 1, size=(40, 2)))  # (40 speakers, 2 classes) of 20 utterances
             counts = np.stack([right[:, 0], 20 - right[:, 0], 20 - right[:, 1], right[:, 1]], axis=1)
@@ -78,9 +77,9 @@ class TestCoverage:
                 ("speakers", resample_speakers(counts, resampling)),
                 ("utterances", resample_utterances(counts.sum(axis=0), resampling)),
             ):
-                held[unit] += found["uar"][0] <= 200 / 3 <= found["uar"][1]
-        assert 0.88 <= held["speakers"] / 100 <= 0.99
-        assert held["utterances"] / 100 < 0.7
+                covered[unit] += found["uar"][0] <= 200 / 3 <= found["uar"][1]
+        assert 0.88 <= covered["speakers"] / 100 <= 0.99
+        assert covered["utterances"] / 100 < 0.7
 
 
 class TestInvariances:
@@ -101,9 +100,9 @@ class TestInvariances:
     @given(st.integers(0, 1), st.integers(1, 60), st.integers(1, 60))
     @example(1, 3, 57)  # one resample in twenty lacks class 0
     @example(0, 57, 3)
-    def test_constant_predictor_has_a_uar_of_50_without_width(self, answer: int, low: int, high: int) -> None:
+    def test_constant_predictor_has_a_uar_of_50_without_width(self, predicted: int, low: int, high: int) -> None:
         truth = np.repeat([0, 1], [low, high])
-        found = resample_utterances(confusions(truth, np.full_like(truth, answer))[0], FEW)
+        found = resample_utterances(confusions(truth, np.full_like(truth, predicted))[0], FEW)
         assert found["uar"] == [50, 50] or (found["uar"] is None and min(low, high) < 4)
         assert found["war"] is not None
 

@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from emodna.model.networks.emotion import (
-    Backbone,
-    CorpusEncoder,
-    EmotionEncoder,
-    TemporalBlock,
-    mean_over_time,
-)
+from emodna.model.networks.emotion import Backbone, CorpusEncoder, EmotionEncoder, TemporalBlock, mean_over_time
 from tests.model.small import make_noise
 
 RECEPTIVE_FIELD = 1 + 2 * (1 + 2 + 4 + 8 + 16)
@@ -83,9 +77,8 @@ class TestEmotionEncoder:
         x = make_noise(2, inputs, 12)
         y = x
         for layer in block.convs:
-            y = F.relu(
-                apply_norm(F.conv1d(F.pad(y, (4, 0)), layer.conv.weight, layer.conv.bias, dilation=4), layer.norm)
-            )
+            convolved = F.conv1d(F.pad(y, (4, 0)), layer.conv.weight, layer.conv.bias, dilation=4)
+            y = F.relu(apply_norm(convolved, layer.norm))
         # A 1x1 convolution only where the channels differ.
         shortcut = x if inputs == outputs else F.conv1d(x, block.residual.weight, block.residual.bias)
         torch.testing.assert_close(block(x), F.relu(y + shortcut))
@@ -146,8 +139,7 @@ def test_corpus_encoder_joins_two_directions_and_pools(
     torch.testing.assert_close(encoder(x, torch.tensor(lengths)), torch.stack(expected))
 
 
-class TestMeanOverTime:
-    def test_mean_equals_a_loop(self) -> None:
-        x, lengths = make_noise(4, 3, 7), [1, 3, 6, 7]
-        expected = torch.stack([row[:, :length].mean(1) for row, length in zip(x, lengths, strict=True)])
-        torch.testing.assert_close(mean_over_time(x, torch.tensor(lengths)), expected)
+def test_mean_over_time_equals_a_loop() -> None:
+    x, lengths = make_noise(4, 3, 7), [1, 3, 6, 7]
+    expected = torch.stack([row[:, :length].mean(1) for row, length in zip(x, lengths, strict=True)])
+    torch.testing.assert_close(mean_over_time(x, torch.tensor(lengths)), expected)

@@ -26,7 +26,7 @@ __all__ = ["streams"]
 
 
 class Duel(Method):
-    """Encoder that first learns alone, then against a discriminator of the corpora with its own optimiser."""
+    """Encoder that first learns alone, then against a discriminator with its own optimiser."""
 
     name = "duel"
     reference = "this test"
@@ -126,14 +126,11 @@ def test_phases_are_in_order_and_have_their_shares(shares: list[int], steps: int
 
 
 @pytest.mark.parametrize("kind", [*METHODS.values(), Duel], ids=lambda kind: kind.name)
-def test_phases_add_up_to_the_training_and_each_parameter_is_in_one_group(
-    kind: type[Method],
-) -> None:
+def test_phases_add_up_to_the_training_and_each_parameter_is_in_one_group(kind: type[Method]) -> None:
     method = Duel() if kind is Duel else small(kind)
     groups = method.parameter_groups()
     assert sum(phase.share for phase in method.phases) == pytest.approx(1)
-    assert {name for phase in method.phases for turn in phase.turns for name in turn} <= {
-        group.name for group in groups
-    }
+    names = {name for phase in method.phases for turn in phase.turns for name in turn}
+    assert names <= {group.name for group in groups}
     grouped = [id(parameter) for group in groups for parameter in group.parameters]
     assert sorted(grouped) == sorted(id(parameter) for parameter in method.parameters())

@@ -24,7 +24,7 @@ from tests.model.small import make_batches
 
 
 def binary_logits(*confidences: float) -> Tensor:
-    """Return logits of two classes in which class 1 has the given probabilities."""
+    """Return logits of two classes in which class 1 has these probabilities."""
     confidence = torch.tensor(confidences, dtype=torch.float64)
     return torch.stack((torch.log1p(-confidence), torch.log(confidence)), dim=1)
 
@@ -113,13 +113,12 @@ def test_degenerate_batches_are_finite(logits: list[list[float]], confidence: fl
 
 
 @pytest.mark.parametrize("threshold", ["adaptive", "fixed:0.9", "none"])
-class TestEveryThreshold:
-    def test_pseudo_labels_have_no_gradient_and_need_no_host(self, threshold: str) -> None:
-        labels = make_labeller(threshold, 2, 0.9)(binary_logits(0.6, 0.9).requires_grad_())
-        assert not any(part.requires_grad for part in labels)
-        # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise an error.
-        with FakeTensorMode():
-            assert make_labeller(threshold, 2, 0.9)(torch.randn(8, 2)).selected.shape == (8,)
+def test_pseudo_labels_have_no_gradient_and_need_no_host(threshold: str) -> None:
+    labels = make_labeller(threshold, 2, 0.9)(binary_logits(0.6, 0.9).requires_grad_())
+    assert not any(part.requires_grad for part in labels)
+    # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise an error.
+    with FakeTensorMode():
+        assert make_labeller(threshold, 2, 0.9)(torch.randn(8, 2)).selected.shape == (8,)
 
 
 class TestVariants:
@@ -153,8 +152,8 @@ class TestVariants:
         labelled = LabelledBatch(**target.tensors, labels=torch.tensor([1, 0, -1]))
         pseudo = contrast.select(torch.randn(3, 2), labelled)
         projected = torch.randn(7, 5)
-        two = type(pseudo)(*(part[:2] for part in pseudo))
-        losses = [contrast(projected[: 4 + len(each.labels)], source.labels, each) for each in (pseudo, two)]
+        known = type(pseudo)(*(part[:2] for part in pseudo))
+        losses = [contrast(projected[: 4 + len(each.labels)], source.labels, each) for each in (pseudo, known)]
         torch.testing.assert_close(*losses)
         assert contrast.monitor()["confident"].item() == pytest.approx(2 / 3)
 
@@ -163,9 +162,7 @@ class TestVariants:
             (config,) = apply_settings({"threshold": text}, EmoDna.defaults)
             assert config.threshold == text
 
-    @pytest.mark.parametrize(
-        "text", ["fixed:1.5", "fixed:-0.1", "fixed:nan", "fixed:", "0.9", "oracle", "Adaptive", ""]
-    )
+    @pytest.mark.parametrize("text", ["fixed:1.5", "fixed:-0.1", "fixed:nan", "fixed:", "0.9", "oracle", ""])
     def test_invalid_threshold_is_refused(self, text: str) -> None:
         with pytest.raises(ConfigError, match=f"threshold={text}: must be adaptive, fixed:P"):
             apply_settings({"threshold": text}, EmoDna.defaults)

@@ -13,52 +13,39 @@ from tests.model.test_networks import apply_norm, randomise_norms
 LENGTHS = torch.tensor([7, 3, 1])
 
 
-def pooling(dtype: torch.dtype = torch.float32) -> AttentionPooling:
+def multiply(a: list[float], b: list[float]) -> float:
+    """Return the dot product."""
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attention_pooling_equals_a_loop(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    return AttentionPooling(6, 4).to(dtype)
+    layer, hidden = AttentionPooling(6, 4).to(dtype), 2 * make_noise(3, 7, 6).to(dtype)
+    w, v = layer.project.weight.tolist(), layer.score.weight[0].tolist()
+    for row, length, pooled in zip(hidden.tolist(), LENGTHS.tolist(), layer(hidden, LENGTHS), strict=True):
+        scores = [multiply(v, [math.tanh(multiply(line, step)) for line in w]) for step in row[:length]]
+        total = sum(map(math.exp, scores))
+        weights = [math.exp(score) / total for score in scores]
+        expected = [multiply(weights, [step[d] for step in row[:length]]) for d in range(6)]
+        torch.testing.assert_close(pooled, torch.tensor(expected, dtype=dtype))
 
 
-class TestAttentionPooling:
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    def test_equals_a_loop(self, dtype: torch.dtype) -> None:
-        layer, hidden = pooling(dtype), 2 * make_noise(3, 7, 6).to(dtype)
-        w, v = layer.project.weight.tolist(), layer.score.weight[0].tolist()
-        for row, length, found in zip(hidden.tolist(), LENGTHS.tolist(), layer(hidden, LENGTHS), strict=True):
-            scores = [
-                sum(
-                    a * math.tanh(sum(x * y for x, y in zip(line, step, strict=True)))
-                    for a, line in zip(v, w, strict=True)
-                )
-                for step in row[:length]
-            ]
-            total = sum(math.exp(score) for score in scores)
-            expected = [
-                sum(math.exp(score) / total * step[d] for score, step in zip(scores, row, strict=False))
-                for d in range(6)
-            ]
-            torch.testing.assert_close(found, torch.tensor(expected, dtype=dtype))
-
-
-class TestAttentiveEncoder:
-    def test_encoder_pools_over_the_steps_of_the_length(self) -> None:
-        encoder = AttentiveEncoder(3, channels=4, units=5, attention_units=2, dropout=0.0).eval()
-        features = make_noise(3, 3, 64)
-        hidden = encoder.lstm(encoder.backbone(features).transpose(1, 2))[0]
-        found = encoder(features, torch.tensor([64, 39, 5]))
-        torch.testing.assert_close(found, encoder.pooling(hidden, torch.tensor([8, 4, 1])))
-        torch.testing.assert_close(found[2], hidden[2, 0])
-
-
-def network(kernel: int = 5) -> ConvLstm:
-    torch.manual_seed(0)
-    model = ConvLstm(6, classes=2, channels=8, kernel=kernel, units=7, dropout=0.3)
-    randomise_norms(model)
-    return model
+def test_attentive_encoder_pools_over_the_steps_of_the_length() -> None:
+    encoder = AttentiveEncoder(3, channels=4, units=5, attention_units=2, dropout=0.0).eval()
+    features = make_noise(3, 3, 64)
+    hidden = encoder.lstm(encoder.backbone(features).transpose(1, 2))[0]
+    z = encoder(features, torch.tensor([64, 39, 5]))
+    torch.testing.assert_close(z, encoder.pooling(hidden, torch.tensor([8, 4, 1])))
+    torch.testing.assert_close(z[2], hidden[2, 0])
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_conv_lstm_equals_its_layers_written_out(kernel: int) -> None:
-    model, x, lengths = network(kernel), make_noise(3, 6, 42), [42, 21, 3]
+    torch.manual_seed(0)
+    model = ConvLstm(6, classes=2, channels=8, kernel=kernel, units=7, dropout=0.3)
+    randomise_norms(model)
+    x, lengths = make_noise(3, 6, 42), [42, 21, 3]
     y = x
     layers = list(model.convolutions)
     assert len(layers) == 10

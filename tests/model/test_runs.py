@@ -11,7 +11,7 @@ from emodna.model.errors import RunError
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.compare import compare_pairs, find_differences, summarise_seeds
-from emodna.model.runs.listing import Run, find_changed_settings, find_runs, find_training_store, open_run, read_curves
+from emodna.model.runs.listing import find_changed_settings, find_runs, find_training_store, open_run, read_curves
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import InterruptAt, Interruption, fit_small
 
@@ -27,7 +27,6 @@ def interrupted(source: FeatureStore, target: FeatureStore, tmp_path_factory: py
 
 @pytest.fixture
 def copy(trained_run: Path, tmp_path: Path) -> Path:
-    """Return a copy of the finished run."""
     return Path(shutil.copytree(trained_run, tmp_path / "copy"))
 
 
@@ -116,20 +115,19 @@ class TestContent:
         found = read_curves(open_run(copy))["total"]
         assert (found[-2][0], found[-1]) == (20, (22, 3.0))
 
-    def test_stores_are_same_changed_or_gone(self, copy: Path, source: FeatureStore, tmp_path: Path) -> None:
+    def test_stores_of_a_run_have_a_state(self, copy: Path, source: FeatureStore, tmp_path: Path) -> None:
         run = open_run(copy)
         assert run.corpora == ["ravdess", "emodb"]
         assert {find_training_store(run, corpus).state for corpus in run.corpora} == {"same"}
-
-        def with_store(path: object) -> Run:
-            config = json.loads((copy / "config.json").read_text())
-            config["stores"]["emodb"] = path
-            (copy / "config.json").write_text(json.dumps(config))
-            return open_run(copy)
-
-        assert find_training_store(with_store(str(source.path)), "emodb").state == "changed"
-        assert find_training_store(with_store(str(tmp_path / "gone")), "emodb").state == "gone"
-        assert find_training_store(with_store(None), "emodb").state == "not known"
         (tmp_path / "bad").mkdir()
         (tmp_path / "bad" / "store.json").write_text("{")
-        assert find_training_store(with_store(str(tmp_path / "bad")), "emodb").state == "damaged"
+        config = json.loads((copy / "config.json").read_text())
+        for path, state in (
+            (str(source.path), "changed"),
+            (str(tmp_path / "gone"), "gone"),
+            (None, "not known"),
+            (str(tmp_path / "bad"), "damaged"),
+        ):
+            config["stores"]["emodb"] = path
+            (copy / "config.json").write_text(json.dumps(config))
+            assert find_training_store(open_run(copy), "emodb").state == state

@@ -41,25 +41,17 @@ STEPS = 9
 #: Settings of a training that is fast enough for different snapshots.
 FAST = {"learning_rate": "0.01", "snapshot_every": "2"}
 VALIDATED = {**FAST, "validation": "0.25"}
-EVERY_STEP = {"checkpoint_seconds": "0"}
 
 
 def fit(pair: Stores, run: Path, **request: Any) -> dict[str, Any]:
     return fit_small(*pair, run, **{"method": "source-only", "steps": STEPS, "settings": FAST, **request})
 
 
-def resolve_config(pair: Stores, **request: Any) -> dict[str, Any]:
-    """Return the configuration of a run without training it."""
-    return resolve_request(FitRequest([pair[0]], pair[1], method="source-only", settings=SETTINGS, **request)).config
-
-
-def read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
 def read_outputs(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]]:
-    """Return the files that the selection reads and writes."""
     probabilities = pq.read_table(run / "predictions.parquet")["probability"].to_pylist()
     snapshots = {path.name: path.read_bytes() for path in (run / "snapshots").iterdir()}
     files = ((run / name).read_bytes() for name in ("model.safetensors", "selection.json"))
@@ -68,7 +60,6 @@ def read_outputs(run: Path) -> tuple[bytes, bytes, dict[str, bytes], list[float]
 
 @pytest.fixture(scope="module")
 def selected_run(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run with a snapshot selected by SND."""
     run = tmp_path_factory.mktemp("validated") / "run"
     fit(pair, run, select="snd", settings=VALIDATED)
     return run
@@ -76,7 +67,6 @@ def selected_run(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def analysed_run(pair: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the same run with an oracle analysis."""
     run = tmp_path_factory.mktemp("analysed") / "run"
     fit(pair, run, select="snd", settings=VALIDATED, oracle_analysis=True)
     return run
@@ -163,30 +153,28 @@ class TestSelection:
         assert find_best_step(table, "x", higher_is_better=False) == 4
 
     def test_selection_defaults_to_twenty_snapshots_and_a_tenth_held_out(self, pair: Stores) -> None:
-        config = resolve_config(pair, select="source-accuracy", steps=40)
+        fields = {"method": "source-only", "select": "source-accuracy", "steps": 40, "settings": SETTINGS}
+        config = resolve_request(FitRequest([pair[0]], pair[1], **fields)).config
         train = config["decisive"]["train"]
         assert (train["snapshot_every"], train["validation"]) == (2, 0.1)
         assert config["held_out"]["ravdess"]["utterances"] == pytest.approx(3.2, abs=1)
 
 
-class TestTargetLabels:
-    @pytest.mark.parametrize(
-        "name", ["pseudo-label-agreement", pytest.param("source-accuracy", marks=pytest.mark.slow)]
-    )
-    def test_target_labels_do_not_change_the_selection(
-        self, name: str, pair: Stores, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
-        source, target = pair
-        emotions, labels, found = read_emotions(target), {}, {}
-        values = list(emotions.values())
-        permuted = random.Random(0).sample(values, len(values))
-        for how, each in (("right", values), ("permuted", permuted), ("absent", [""] * len(values))):
-            store = make_manifest_store(roots["emodb"], dict(zip(emotions, each, strict=True)), tmp_path / how)
-            run = tmp_path / how / "run"
-            fit((source, store), run, select=name, settings=VALIDATED, steps=4, oracle_analysis=how == "right")
-            found[how], labels[how] = read_outputs(run), store.labels("arousal").tolist()
-        assert found["right"] == found["permuted"] == found["absent"]
-        assert labels["right"] != labels["permuted"] != labels["absent"]
+@pytest.mark.parametrize("name", ["pseudo-label-agreement", pytest.param("source-accuracy", marks=pytest.mark.slow)])
+def test_target_labels_do_not_change_the_selection(
+    name: str, pair: Stores, roots: dict[str, Path], tmp_path: Path
+) -> None:
+    source, target = pair
+    emotions, labels, found = read_emotions(target), {}, {}
+    values = list(emotions.values())
+    permuted = random.Random(0).sample(values, len(values))
+    for how, each in (("right", values), ("permuted", permuted), ("absent", [""] * len(values))):
+        store = make_manifest_store(roots["emodb"], dict(zip(emotions, each, strict=True)), tmp_path / how)
+        run = tmp_path / how / "run"
+        fit((source, store), run, select=name, settings=VALIDATED, steps=4, oracle_analysis=how == "right")
+        found[how], labels[how] = read_outputs(run), store.labels("arousal").tolist()
+    assert found["right"] == found["permuted"] == found["absent"]
+    assert labels["right"] != labels["permuted"] != labels["absent"]
 
 
 class TestOracle:
@@ -233,11 +221,15 @@ class TestOracle:
 
 class TestResume:
     def test_resume_keeps_the_snapshots(self, selected_run: Path, pair: Stores, tmp_path: Path) -> None:
-        asked: dict[str, Any] = {"select": "snd", "settings": {**VALIDATED, **EVERY_STEP}, "resume": True}
+        request: dict[str, Any] = {
+            "select": "snd",
+            "settings": {**VALIDATED, "checkpoint_seconds": "0"},
+            "resume": True,
+        }
         for stop in (1, 5, 9):
             with pytest.raises(Interruption):
-                fit(pair, tmp_path / "run", callback=InterruptAt(stop), **asked)
-        fit(pair, tmp_path / "run", **asked)
+                fit(pair, tmp_path / "run", callback=InterruptAt(stop), **request)
+        fit(pair, tmp_path / "run", **request)
         assert read_outputs(tmp_path / "run") == read_outputs(selected_run)
 
     def test_resume_after_training_repeats_the_selection(
@@ -259,7 +251,6 @@ class TestValidation:
         rows = split(source, "arousal", 0.25, 0).held_out
         statistics = Statistics.of_corpora([(source, np.setdiff1d(np.arange(len(source)), rows))])
         model = TrainedModel.load(selected_run / "model.safetensors", torch.device("cpu"))
-        assert model.framer.statistics is not None
         assert np.array_equal(model.framer.statistics.mean, statistics.mean)
         assert np.array_equal(model.framer.statistics.std, statistics.std)
         assert read(selected_run / "config.json")["held_out"] == {
@@ -276,12 +267,12 @@ class TestValidation:
         stores, run = [pair[0], third], tmp_path / "run"
         settings = {**FAST, "snapshot_every": "20", "validation": "0.5", "normalisation": "per-corpus"}
         request: dict[str, Any] = {"method": "source-only", "steps": 20, "select": "source-accuracy"}
-        heard = mock.Mock(wraps=select)
-        monkeypatch.setattr("emodna.model.fit.select", heard)
+        spy = mock.Mock(wraps=select)
+        monkeypatch.setattr("emodna.model.fit.select", spy)
         fit_small(stores, pair[1], run, settings=settings, **request)
         model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
         found = []
-        for store, (_, framer) in zip(stores, heard.call_args.args[4], strict=True):
+        for store, (_, framer) in zip(stores, spy.call_args.args[4], strict=True):
             part = split(store, "arousal", 0.5, 0)
             own = Statistics.of_corpora([(store, np.flatnonzero(part.labels >= 0))])
             np.testing.assert_array_equal(framer.statistics.mean, own.mean)

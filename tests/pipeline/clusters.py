@@ -22,7 +22,6 @@ PATIENCE = 120.0
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
@@ -46,15 +45,11 @@ class Cluster:
     def address(self) -> str:
         return str(json.loads(self.file.read_bytes())["address"])
 
-    def add_worker(self, *, threads: int = 2, over: Mapping[Path, Path] | None = None) -> subprocess.Popen[bytes]:
-        """Start a worker process and wait for it.
-
-        Parameters
-        ----------
-        over
-            Folder or file -> replacement that the worker sees at its path.
-        """
-        mounts = "".join(f"mount --bind '{here}' '{there}' && " for there, here in (over or {}).items())
+    def add_worker(
+        self, *, threads: int = 2, replacements: Mapping[Path, Path] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker process and wait for it; it sees each value of `replacements` at the path of its key."""
+        mounts = "".join(f"mount --bind '{new}' '{path}' && " for path, new in (replacements or {}).items())
         shell = ["unshare", "-rm", "sh", "-c", f'{mounts} exec "$@"', "sh"] if mounts else []
         options = ("--scheduler-file", self.file, "--nthreads", threads, "--no-nanny")
         with self.client() as client:
@@ -89,13 +84,13 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
+def start_cluster(folder: Path) -> Iterator[Cluster]:
     """Start a scheduler; it and its workers end with the context."""
-    running = Cluster(folder)
+    cluster = Cluster(folder)
     try:
-        yield running
+        yield cluster
     finally:
-        running.end()
+        cluster.end()
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
@@ -9,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio.segment import Segmenter
@@ -20,6 +22,7 @@ from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.features import FeatureSet, MfccSet
 from emodna.pipeline.prepare import PrepareReport, prepare
+from emodna.pipeline.prepare import run as preparation
 from emodna.pipeline.prepare.executors import ExecutorFactory, make_thread_factory
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
 from emodna.pipeline.store.snapshot import hash_file
@@ -31,7 +34,7 @@ LONG_AGO = 1_600_000_000
 
 
 def noise(seconds: float = 0.15, rate: int = 16_000, seed: int | str = 0, level: float = 0.1) -> Float32:
-    """Return white noise that depends only on the seed, on every machine."""
+    """Return white noise that depends only on the arguments, on every machine."""
     number = int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:8], "big")
     samples = np.random.default_rng(number).standard_normal(round(seconds * rate))
     return np.clip(level * samples, -1, 1).astype(np.float32)
@@ -65,7 +68,7 @@ def wav(
 
 
 def age(paths: Iterable[Path], *, seconds: int = LONG_AGO) -> None:
-    """Set the modification times of files, because files changed just now are always hashed again."""
+    """Set the modification times of files, because recently changed files are always hashed again."""
     for path in paths:
         os.utime(path, (seconds, seconds))
 
@@ -109,7 +112,7 @@ class CallbackLog:
 def prepare_corpus(
     root: Path,
     cache: Path,
-    which: Corpus | None = None,
+    corpus: Corpus | None = None,
     *,
     features: FeatureSet | None = None,
     callback: CallbackLog | None = None,
@@ -121,16 +124,24 @@ def prepare_corpus(
     """Prepare a corpus, by default EMODB."""
     extraction = ExtractionConfig(features or MfccSet(), max_seconds, segmenter)
     start = make_thread_factory(workers) if isinstance(workers, int) else workers
-    return prepare(
-        which or load_corpus("emodb"), root, cache, extraction, callback or CallbackLog(), workers=start, **options
-    )
+    corpus = corpus or load_corpus("emodb")
+    return prepare(corpus, root, cache, extraction, callback or CallbackLog(), workers=start, **options)
+
+
+def prepare_without_commit(root: Path, cache: Path) -> Path:
+    """Prepare EMODB, but stop before the commit; return the folder of the store."""
+
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(preparation, "commit", stop)
+        prepare_corpus(root, cache)
+    return cache / "emodb" / MfccSet().name
 
 
 def content(store: Path) -> dict[str, str]:
-    """Return the hashes of shards, index and rejected files by name.
-
-    They must not depend on workers, history or kills.
-    """
+    """Return the hashes of shards, index and rejected files by name. They must not depend on workers or history."""
     return {path.name: hash_file(path) for path in sorted(store.iterdir()) if path.suffix in (".h5", ".parquet")}
 
 

@@ -26,7 +26,7 @@ from emodna.pipeline.prepare.executors import Executor
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job
 from emodna.pipeline.store import layout
 from tests.cli.running import run_script
-from tests.pipeline.clusters import Cluster, can_hide_files, cluster, wait_until
+from tests.pipeline.clusters import Cluster, can_hide_files, start_cluster, wait_until
 from tests.pipeline.making import (
     CallbackLog,
     age,
@@ -53,8 +53,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Start a scheduler and two worker processes of several threads."""
-    with cluster(tmp_path_factory.mktemp("cluster") / "running") as shared_cluster:
+    with start_cluster(tmp_path_factory.mktemp("cluster") / "running") as shared_cluster:
         shared_cluster.add_worker(threads=2)
         shared_cluster.add_worker(threads=3)
         yield shared_cluster
@@ -84,7 +83,6 @@ def local(pool: Path) -> dict[str, str]:
 def prepare_on(
     cluster: Cluster, root: Path, cache: Path, *arguments: Any, messages: list[str] | None = None, **options: Any
 ) -> PrepareReport:
-    """Prepare on a cluster."""
     with connect_cluster(cluster.address, (messages if messages is not None else []).append) as start:
         return prepare_corpus(root, cache, *arguments, workers=start, **options)
 
@@ -99,7 +97,7 @@ class TestSameBytes:
         assert content(report.store) == local
         assert (report.utterances, report.extracted, report.rejected) == (22, 22, 2)
         assert callback.planned_recordings == len(callback.results) == 24
-        with shared_cluster.client() as client:  # and the workers closed their roots
+        with shared_cluster.client() as client:
             assert set(client.run(count_open_roots).values()) == {0}
 
     def test_segments_of_another_feature_set_have_the_same_bytes(self, shared_cluster: Cluster, tmp_path: Path) -> None:
@@ -176,7 +174,7 @@ def allow_failures(count: int, dask_scheduler: Any = None) -> None:
 
 
 def test_preparation_waits_for_workers_and_ends_without_a_scheduler(pool: Path, tmp_path: Path) -> None:
-    with cluster(tmp_path / "empty") as empty:
+    with start_cluster(tmp_path / "empty") as empty:
         messages: list[str] = []
 
         def interrupt(line: str) -> None:
@@ -186,10 +184,11 @@ def test_preparation_waits_for_workers_and_ends_without_a_scheduler(pool: Path, 
         with pytest.raises(KeyboardInterrupt), connect_cluster(empty.address, interrupt) as start:
             prepare_corpus(pool / "root", tmp_path / "cache", workers=start)
         assert messages[0].startswith(f"waiting for workers at {empty.address}")
-        with (
-            pytest.raises(WorkerError) as caught,
-            connect_cluster(empty.address, lambda _: empty.scheduler.kill()) as start,
-        ):
+
+        def kill(_: str) -> None:
+            empty.scheduler.kill()
+
+        with pytest.raises(WorkerError) as caught, connect_cluster(empty.address, kill) as start:
             prepare_corpus(pool / "root", tmp_path / "cache", workers=start)
         assert caught.value.where == empty.address
         assert "connection to the scheduler lost" in caught.value.problem
@@ -201,13 +200,13 @@ def test_finished_work_is_reused_after_the_scheduler_was_killed(
 ) -> None:
     cache = tmp_path / "cache"
     journal = cache / "emodb" / FEATURE_SETS["mfcc40"].name / "journal"
-    with cluster(tmp_path / "mortal") as mortal:
+    with start_cluster(tmp_path / "mortal") as mortal:
         worker = mortal.add_worker(threads=1)
         calls = count(1)
 
         @contextmanager
-        def kill(tree: Tree, extraction: ExtractionConfig, due: int) -> Iterator[Executor]:
-            with start(tree, extraction, due) as executor:
+        def kill(tree: Tree, extraction: ExtractionConfig, recordings: int) -> Iterator[Executor]:
+            with start(tree, extraction, recordings) as executor:
 
                 def examine(jobs: Sequence[Job]) -> list[ExtractionResult]:
                     """Examine two batches; later ones end after the scheduler."""
@@ -235,7 +234,6 @@ def test_finished_work_is_reused_after_the_scheduler_was_killed(
 class TestUnfitWorkers:
     @contextmanager
     def change_workers(self, shared_cluster: Cluster, statements: str) -> Iterator[None]:
-        """Change the workers within a context."""
         with shared_cluster.client() as client:
             client.run(exec, statements)
             try:
@@ -332,7 +330,6 @@ class TestAddress:
 
 
 def read_refusal(address: object) -> str:
-    """Return the problem of connecting to an address."""
     with pytest.raises(WorkerError) as caught, connect_cluster(str(address), [].append):
         pass
     assert (caught.value.field, caught.value.value) == ("scheduler", address)
@@ -361,8 +358,8 @@ def elsewhere(folder: Path, pool: Path) -> Iterator[Cluster]:
     (here / "unmounted" / "root").mkdir(parents=True)
     shutil.copytree(pool / "root", here / "unmounted" / "root", dirs_exist_ok=True)
     (there / "unmounted").mkdir()
-    with cluster(folder / "elsewhere") as elsewhere:
-        elsewhere.add_worker(over={here: there})
+    with start_cluster(folder / "elsewhere") as elsewhere:
+        elsewhere.add_worker(replacements={here: there})
         yield elsewhere
 
 
@@ -372,7 +369,7 @@ class TestOtherFilesOnAWorker:
     @pytest.mark.parametrize(
         ("root", "file", "expected"),
         [
-            ("unmounted/root", "", "no such folder; make the audio available at the same path on every worker"),
+            ("unmounted/root", "", "not found; make the audio available at the same path on every worker"),
             (
                 "without-one",
                 f"/wav/{NAMES[5]}",

@@ -6,17 +6,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from emodna.pipeline.files import is_temporary, make_temporary_path
-from emodna.pipeline.prepare import run as prepare
 from emodna.pipeline.store import FeatureStore, layout, shards
 from emodna.pipeline.store.gc import IN_USE, REUSABLE, GarbageReport, LeftoverKind, collect_garbage, list_store_folders
-from tests.pipeline.making import content, make_emodb_names, prepare_corpus, write_tiny_emodb
+from tests.pipeline.making import content, make_emodb_names, prepare_corpus, prepare_without_commit, write_tiny_emodb
 
 NAMES = make_emodb_names(12)
 OLD_SHARD = "shard-0123456789abcdef.h5"
@@ -30,7 +28,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make twelve recordings, their store, and the state of a preparation that stopped before its commit."""
+    """Make twelve recordings, their store, and caches after a preparation that stopped before its commit."""
     pool = tmp_path_factory.mktemp("pool")
     write_tiny_emodb(pool / "root", NAMES)
     write_tiny_emodb(pool / "other", NAMES, variant="other")
@@ -38,43 +36,31 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
         prepare_corpus(pool / "root", pool / "cache")
         shutil.copytree(pool / "cache", pool / "stopped")
-        stop_before_commit(pool / "other", pool / "stopped", patch)
-        stop_before_commit(pool / "other", pool / "first", patch)
+        prepare_without_commit(pool / "other", pool / "stopped")
+        prepare_without_commit(pool / "other", pool / "first")
     return pool
-
-
-def stop_before_commit(root: Path, cache: Path, patch: pytest.MonkeyPatch) -> None:
-    """Prepare without the commit."""
-
-    def fail(*_: Any) -> None:
-        raise InterruptedError
-
-    with patch.context() as inner:
-        inner.setattr(prepare, "commit", fail)
-        with pytest.raises(InterruptedError):
-            prepare_corpus(root, cache)
 
 
 @pytest.fixture
 def store(pool: Path, tmp_path: Path) -> Path:
-    """Copy an intact store."""
-    return find_store(Path(shutil.copytree(pool / "cache", tmp_path / "cache")))
+    return copy_store(pool / "cache", tmp_path)
 
 
 @pytest.fixture
 def interrupted_store(pool: Path, tmp_path: Path) -> Path:
     """Copy a store after an interrupted preparation that wrote all shards anew."""
-    return find_store(Path(shutil.copytree(pool / "stopped", tmp_path / "stopped")))
+    return copy_store(pool / "stopped", tmp_path)
 
 
 @pytest.fixture
 def interrupted_folder(pool: Path, tmp_path: Path) -> Path:
     """Copy a folder after an interrupted first preparation."""
-    return find_store(Path(shutil.copytree(pool / "first", tmp_path / "first")))
+    return copy_store(pool / "first", tmp_path)
 
 
-def find_store(cache: Path) -> Path:
-    (store,) = list_store_folders(cache)
+def copy_store(cache: Path, folder: Path) -> Path:
+    """Copy a cache with one store into a folder; return the store."""
+    (store,) = list_store_folders(Path(shutil.copytree(cache, folder / cache.name)))
     return store
 
 
@@ -216,8 +202,6 @@ class TestSkippedStores:
 
 
 class TestProcesses:
-    """Real reading and writing processes."""
-
     def test_a_reader_of_an_earlier_commit_keeps_its_files(self, store: Path, pool: Path) -> None:
         program = (
             "import sys; from emodna.pipeline.store import FeatureStore; store = FeatureStore(sys.argv[1]);"

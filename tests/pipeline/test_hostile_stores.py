@@ -52,8 +52,6 @@ def test_a_file_outside_the_store_is_never_opened(kind: str, where: str, truth: 
 
 
 class TestShards:
-    """Shards of another layout are not mapped."""
-
     def check_refusal(self, path: Path) -> None:
         with pytest.raises(StoreError, match=r"x\.h5: damaged"):
             map_shard(path)

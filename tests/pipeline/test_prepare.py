@@ -24,7 +24,6 @@ from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import PathCorpus, Skip, Utterance
 from emodna.pipeline.errors import CorpusError, StoreError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.prepare import run as preparation
 from emodna.pipeline.store import FeatureStore, layout, shards
 from emodna.pipeline.store.snapshot import hash_file
 from emodna.pipeline.threads import open_extraction_threads
@@ -38,6 +37,7 @@ from tests.pipeline.making import (
     make_emodb_names,
     noise,
     prepare_corpus,
+    prepare_without_commit,
     wav,
     write_tiny_emodb,
 )
@@ -47,7 +47,6 @@ NAMES = make_emodb_names(12)
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make four shards of twelve utterances, instead of 500."""
     monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
 
 
@@ -62,13 +61,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(pool: Path, tmp_path: Path) -> Path:
-    """Copy the root of the pool."""
     return Path(shutil.copytree(pool / "root", tmp_path / "root"))
 
 
 @pytest.fixture(scope="module")
 def expected_hashes(pool: Path) -> dict[str, str]:
-    """Return the hashes of the pool's shards and index after one undisturbed preparation."""
+    """Return the hashes of the pool's shards and index after an undisturbed preparation."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "UTTERANCES_PER_SHARD", 4)
         return content(prepare_corpus(pool / "root", pool / "cache").store)
@@ -93,7 +91,7 @@ class TestFirstPreparation:
         assert report.store == tmp_path / "cache" / "emodb" / MfccSet().name
         assert report.audio_seconds == pytest.approx(12 * 0.15)
         assert callback.planned_recordings == 12
-        assert sorted(outcome.job.id for outcome in callback.results) == sorted(name[:-4] for name in NAMES)
+        assert sorted(result.job.id for result in callback.results) == sorted(name[:-4] for name in NAMES)
 
     def test_corrupt_files_are_rejected_with_reasons_and_others_are_extracted(self, root: Path, tmp_path: Path) -> None:
         whole = (root / "wav" / NAMES[0]).read_bytes()
@@ -250,19 +248,15 @@ class TestRehash:
 
 
 class TestSameBytes:
-    """The content of a store depends on audio and configuration, not on workers, order or history."""
-
     def test_workers_and_paths_do_not_matter(self, pool: Path, tmp_path: Path, expected_hashes: dict[str, str]) -> None:
         elsewhere = shutil.copytree(pool / "root", tmp_path / "elsewhere" / "ünï code")
         stores = [
             prepare_corpus(pool / "root", tmp_path / "cache", workers=1).store,
             prepare_corpus(elsewhere, tmp_path / "a=b", workers=5).store,
         ]
-        documents = [json.loads((store / "store.json").read_text()) for store in stores]
-        for document in documents:
-            for key in ("root", "created", "checksum"):
-                del document[key]
-        assert documents[0] == documents[1]
+        first, second = (json.loads((store / "store.json").read_text()) for store in stores)
+        assert {key for key in first if first[key] != second[key]} <= {"root", "created", "checksum"}
+        assert first.keys() == second.keys()
         assert [content(store) for store in stores] == [expected_hashes] * 2
 
     def test_other_recordings_do_not_matter(self, pool: Path, tmp_path: Path) -> None:
@@ -301,23 +295,11 @@ class TestSameBytes:
             for name in names:
                 (root / "wav" / name).hardlink_to(pool / ("other" if has_other_audio else "root") / "wav" / name)
             if is_stopped:
-                stop_before_commit(root, folder / "cache")
+                prepare_without_commit(root, folder / "cache")
             else:
                 store = prepare_corpus(root, folder / "cache").store
         assert content(store) == expected_hashes
         assert FeatureStore(store).verify() == []
-
-
-def stop_before_commit(root: Path, cache: Path) -> Path:
-    """Prepare without the commit."""
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-        patch.setattr(preparation, "commit", stop)
-        prepare_corpus(root, cache)
-    return cache / "emodb" / MfccSet().name
 
 
 class TestRepair:
@@ -369,11 +351,9 @@ class TestRepair:
 
 
 class TestFinishedWork:
-    """Shards that a stopped preparation finished."""
-
     @pytest.fixture
     def interrupted_store(self, root: Path, tmp_path: Path) -> Path:
-        return stop_before_commit(root, tmp_path / "cache")
+        return prepare_without_commit(root, tmp_path / "cache")
 
     @pytest.mark.parametrize("damaged", [False, True])
     def test_intact_shards_are_reused(
@@ -438,8 +418,8 @@ def test_libraries_use_one_thread_during_extraction_only() -> None:
         torch.set_num_threads(before)
 
 
-class Own(PathCorpus):
-    """A user's corpus with extra columns that depend on the file name."""
+class UserCorpus(PathCorpus):
+    """A corpus with extra columns that depend on the file name."""
 
     name = "own"
     info = replace(load_corpus("emodb").info, utterances=None, speakers=None, sample_rate=None, counts={})
@@ -469,14 +449,14 @@ def test_invalid_columns_are_refused_before_any_work(
         (tmp_path / f"{name}.wav").write_bytes(wav(noise(seed=name)))
     callback = CallbackLog()
     with pytest.raises(CorpusError, match=complaint):
-        prepare_corpus(tmp_path, tmp_path / "cache", Own(extra), callback=callback)
+        prepare_corpus(tmp_path, tmp_path / "cache", UserCorpus(extra), callback=callback)
     assert callback.planned_recordings == 0
 
 
 def test_a_corpus_of_another_package_is_prepared(tmp_path: Path) -> None:
     for name in ("a", "b", "skip"):
         (tmp_path / f"{name}.wav").write_bytes(wav(noise(seed=name)))
-    report = prepare_corpus(tmp_path, tmp_path / "cache", Own(lambda _: {"rating": 2.5}))
+    report = prepare_corpus(tmp_path, tmp_path / "cache", UserCorpus(lambda _: {"rating": 2.5}))
     assert report.skipped == {"not wanted": 1}
     table = FeatureStore(report.store).table
     assert table["rating"].to_pylist() == [2.5, 2.5]

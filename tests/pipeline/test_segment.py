@@ -85,9 +85,8 @@ class TestRule:
     def test_the_sample_rate_does_not_change_the_cuts(self, rate: int) -> None:
         """The ids of segments must be the same for all feature sets."""
         spans = [(0.8, 2.1), (3.0, 3.4), (5.2, 9.7)]
-        assert ENERGY.find_segments(make_bursts(11, spans, floor=0, rate=rate), rate) == find_segments(
-            make_bursts(11, spans, floor=0)
-        )
+        segments = ENERGY.find_segments(make_bursts(11, spans, floor=0, rate=rate), rate)
+        assert segments == find_segments(make_bursts(11, spans, floor=0))
 
     def test_a_steady_sound_has_no_pause(self) -> None:
         """Blocks of nearly equal level were cut at random."""
@@ -185,9 +184,6 @@ class TestRule:
 
 
 class TestIds:
-    def test_a_segment_id_has_recording_and_start(self) -> None:
-        assert make_segment_id("calls/a.wav", 12.34) == "calls/a.wav@00012.340"
-
     @given(st.text(max_size=20), st.integers(0, 99_999_000))
     def test_ids_contain_recording_and_start(self, recording: str, milliseconds: int) -> None:
         id = make_segment_id(recording, milliseconds / 1000)
@@ -232,6 +228,10 @@ def prepare(calls: Path, cache: Path, rule: Segmenter | None = ENERGY, **options
     return prepare_corpus(calls, cache, Recordings(calls, "calls"), segmenter=rule, **options)
 
 
+def prepare_table(calls: Path, cache: Path, rule: Segmenter | None = ENERGY) -> PrepareReport:
+    return prepare_corpus(calls, cache, Manifest(calls / "t.csv", "t"), segmenter=rule)
+
+
 @pytest.fixture
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "UTTERANCES_PER_SHARD", 4)  # as in `prep_with_interrupt`
@@ -274,9 +274,7 @@ class TestStores:
     def test_segments_have_the_columns_of_their_recording(self, calls: Path, tmp_path: Path) -> None:
         rows = [f"{name},{'anger' if name < 'c' else ''},s{name[0]},{name[0]}!" for name in CALLS]
         (calls / "t.csv").write_text("path,emotion,speaker,room\n" + "\n".join(rows))
-        store = FeatureStore(
-            prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).store
-        )
+        store = FeatureStore(prepare_table(calls, tmp_path / "cache").store)
         assert store.table.column_names[-2:] == ["start", "room"]
         for row in store.table.to_pylist():
             initial = row["path"][0]
@@ -286,22 +284,17 @@ class TestStores:
 
     def test_ids_of_a_table_identify_the_recordings(self, calls: Path, tmp_path: Path) -> None:
         (calls / "t.csv").write_text("path,id\na.wav,x@00007.000\ne.wav,x\nf.wav,@\n")
-        store = FeatureStore(
-            prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).store
-        )
-        assert set(zip(get_recording_ids(store.table["id"]).to_pylist(), store.column("path"), strict=True)) == {
-            ("x@00007.000", "a.wav"),
-            ("x", "e.wav"),
-            ("@", "f.wav"),
-        }
-        assert prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY).reused == 5
+        store = FeatureStore(prepare_table(calls, tmp_path / "cache").store)
+        ids = get_recording_ids(store.table["id"]).to_pylist()
+        assert dict(zip(ids, store.column("path"), strict=True)) == {"x@00007.000": "a.wav", "x": "e.wav", "@": "f.wav"}
+        assert prepare_table(calls, tmp_path / "cache").reused == 5
 
     def test_a_column_named_start_is_refused(self, calls: Path, tmp_path: Path) -> None:
         """It silently replaced the start of the segments."""
         (calls / "t.csv").write_text("path,start\na.wav,9:30\n")
         with pytest.raises(CorpusError, match="start"):
-            prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t"), segmenter=ENERGY)
-        store = FeatureStore(prepare_corpus(calls, tmp_path / "cache", Manifest(calls / "t.csv", "t")).store)
+            prepare_table(calls, tmp_path / "cache")
+        store = FeatureStore(prepare_table(calls, tmp_path / "cache", None).store)
         assert store.column("start") == ["9:30"]
 
     def test_a_recording_without_voice_is_rejected(self, calls: Path, tmp_path: Path) -> None:

@@ -23,10 +23,8 @@ from tests.pipeline.making import flip, make_emodb_names, prepare_corpus, write_
 COLUMNS = {
     **dict.fromkeys(("id", "path", "corpus", "speaker", "gender", "language", "text", "intensity"), pa.string()),
     **dict.fromkeys(("emotion_code", "emotion"), pa.string()),
-    "arousal": pa.int8(),
-    "valence": pa.int8(),
-    "sample_rate": pa.int32(),
-    "channels": pa.int32(),
+    **dict.fromkeys(("arousal", "valence"), pa.int8()),
+    **dict.fromkeys(("sample_rate", "channels"), pa.int32()),
     "duration": pa.float64(),
     "frames": pa.int32(),
     "peak_db": pa.float32(),
@@ -51,7 +49,6 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(tiny_store: Path, tmp_path: Path) -> Path:
-    """Copy that store, to damage it."""
     return Path(shutil.copytree(tiny_store, tmp_path / "store"))
 
 
@@ -69,14 +66,14 @@ class TestContent:
         store = FeatureStore(ravdess_store)
         assert len(store) == 16
         for row, features in enumerate(store):
-            facts = store.table.slice(row, 1).to_pylist()[0]
-            with (ravdess_root / facts["path"]).open("rb") as stream:
+            columns = store.table.slice(row, 1).to_pylist()[0]
+            with (ravdess_root / columns["path"]).open("rb") as stream:
                 recording = decode(stream)
             expected, peak = MfccSet().extract(resample(recording.samples, recording.sample_rate, 22_050))
             assert np.array_equal(features, expected)
-            assert (facts["sample_rate"], facts["channels"], facts["frames"]) == (48_000, 1, len(expected))
-            assert facts["duration"] == recording.duration
-            assert facts["peak_db"] == pytest.approx(peak, rel=1e-6)
+            assert (columns["sample_rate"], columns["channels"], columns["frames"]) == (48_000, 1, len(expected))
+            assert columns["duration"] == recording.duration
+            assert columns["peak_db"] == pytest.approx(peak, rel=1e-6)
 
     def test_features_are_read_only(self, emodb_store: Path) -> None:
         features = FeatureStore(emodb_store)[0]
@@ -101,10 +98,8 @@ class TestContent:
         for path in (emodb_store, ravdess_store):
             store = FeatureStore(path)
             emotions = store.column("emotion")
-            assert store.column("arousal") == [AROUSAL[emotion] for emotion in emotions]
-            assert store.column("valence") == [VALENCE[emotion] for emotion in emotions]
-            assert store.labels("arousal").tolist() == store.column("arousal")
-            assert store.labels("valence").tolist() == store.column("valence")
+            for task, labels in (("arousal", AROUSAL), ("valence", VALENCE)):
+                assert store.labels(task).tolist() == store.column(task) == [labels[emotion] for emotion in emotions]
 
     def test_rejected_files_have_their_reasons(self, tiny_store: Path) -> None:
         rejected = FeatureStore(tiny_store).read_rejected().to_pylist()
@@ -153,8 +148,6 @@ class TestContent:
 
 
 class TestShards:
-    """A shard is plain HDF5 that other programs can read."""
-
     @pytest.fixture
     def shard(self, tiny_store: Path) -> Iterator[h5py.File]:
         with h5py.File(find_first(tiny_store, "*.h5"), "r") as file:
@@ -214,7 +207,6 @@ class TestMissing:
 
 
 def read_all(store: Path) -> None:
-    """Open a store and read all of it."""
     opened = FeatureStore(store)
     for _ in opened:
         pass
@@ -227,8 +219,6 @@ def change_json(store: Path, change: Callable[[dict[str, object]], dict[str, obj
 
 
 class TestDamage:
-    """Damage of one byte, or a truncated file, is reported with the file name by reading and by verify."""
-
     def test_damaged_features_are_found_and_others_stay_readable(self, store: Path) -> None:
         opened = FeatureStore(store)
         numbers, offsets = opened.column("shard"), opened.column("offset")

@@ -41,7 +41,6 @@ def write_recordings(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder of recordings. Read-only."""
     return write_recordings(tmp_path_factory.mktemp("some"), RECORDINGS)
 
 
@@ -57,7 +56,7 @@ def test_processes_give_the_same_bytes_as_threads(root: Path, tmp_path: Path) ->
 
 
 class UnpicklableError(Exception):
-    """An error such as one of another package."""
+    """An error that cannot be pickled, as in other packages."""
 
     def __init__(self, code: int, *, why: str) -> None:
         super().__init__(f"{code}: {why}")
@@ -90,8 +89,8 @@ def test_a_killed_process_ends_the_preparation_and_finished_work_is_reused(
     assert content(report.store) == content(prepare_corpus(root, tmp_path / "undisturbed", corpus).store)
 
 
-class HalfSent:
-    """Jobs that kill a worker while it sends a result."""
+class JobsThatKillDuringReply:
+    """Jobs that end the worker process after it sends half of its reply."""
 
     def __iter__(self) -> Iterator[Job]:
         frame = sys._getframe()
@@ -106,7 +105,7 @@ def test_a_process_that_dies_while_sending_ends_the_preparation(root: Path) -> N
     with make_process_factory(1)(FolderTree(root), ExtractionConfig(MfccSet()), 1) as executor:
         for _ in range(2):  # the current batch and later ones
             with pytest.raises(WorkerError, match="a worker process died"):
-                executor.pool.submit(executor.examine, HalfSent()).result(PATIENCE)  # type: ignore[arg-type]
+                executor.pool.submit(executor.examine, JobsThatKillDuringReply()).result(PATIENCE)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
@@ -118,9 +117,8 @@ def test_processes_end_with_their_parent(tmp_path: Path, sent: signal.Signals) -
     with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         parent, children = psutil.Process(run.pid), []
         deadline = time.monotonic() + PATIENCE
-        while (
-            len(children) < 4 and run.poll() is None and time.monotonic() < deadline
-        ):  # the fork server and two workers
+        # Until the fork server and two workers run.
+        while len(children) < 4 and run.poll() is None and time.monotonic() < deadline:
             children = parent.children(recursive=True)
             time.sleep(0.01)
         if sent is signal.SIGINT:  # like a terminal: to all processes

@@ -12,6 +12,5 @@ from tests.cli.running import Command, make_runner
 
 @pytest.fixture
 def emodna_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Return a function that runs emodna-bench in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return make_runner("emodna-bench", command.main, monkeypatch, capsys)

@@ -139,7 +139,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory, emodb_store: Path) -> dict
 
 @pytest.fixture(scope="module")
 def root(folders: dict[str, Experiment]) -> Path:
-    """Return the folder of the experiments."""
     return folders["own"].out.parent
 
 
@@ -150,7 +149,6 @@ def places(tmp_path: Path, emodb_store: Path, root: Path) -> dict[str, str]:
 
 
 def check_golden(name: str, output: Any) -> None:
-    """Compare an output with its golden file, or write the file."""
     path = GOLDEN / f"{name}.json"
     if WRITE:
         path.write_text(format_json(output) + "\n")
@@ -160,7 +158,6 @@ def check_golden(name: str, output: Any) -> None:
 
 
 def freeze(arguments: Sequence[str], result: CommandResult, places: Mapping[str, str], **options: bool) -> Any:
-    """Return the output of a command in the form of a golden file."""
     assert result.out == json.dumps(result.json, indent=2) + "\n", result.err
     return {
         "command": normalise(f"emodna-bench {shlex.join(arguments)}", places),
@@ -172,7 +169,6 @@ def freeze(arguments: Sequence[str], result: CommandResult, places: Mapping[str,
 def run_case(
     name: str, case: Sequence[str], out: Path, emodna_bench: Command, places: Mapping[str, str], **options: bool
 ) -> Any:
-    """Run a command, and return its output and the numbers of its figures in the form of a golden file."""
     arguments = [each.replace("$out", str(out)) for each in [*case, "--out", "$out"]]
     result = emodna_bench(*arguments)
     output = freeze(arguments, result, places, brief=name in BRIEF, **options)
@@ -235,7 +231,6 @@ def paths(folder: Path) -> set[str]:
 def test_status_of_a_running_experiment_matches_golden(
     emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str]
 ) -> None:
-    """Lock the experiment and one of its runs."""
     own = folders["own"]
     at_work = own.run_folder(make_run(("savee", "emodb", "valence", "dan:add=scl", 1))).path
     with ExitStack() as stack:
@@ -273,7 +268,6 @@ def test_table_file_matches_golden(
 
 
 def cells(text: str) -> list[list[str | float]]:
-    """Return the cells of a CSV file, decimal numbers as floats."""
     fraction = re.compile(r"-?\d+\.\d+(e-?\d+)?")
     return [
         [float(cell) if fraction.fullmatch(cell) else cell for cell in line] for line in csv.reader(text.splitlines())
@@ -293,7 +287,6 @@ def test_errors_match_golden(
 
 
 def tiny_run(cache: Path) -> list[str]:
-    """Return the arguments of a command that trains small runs in seconds."""
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     methods = [part for name in ("source-only", "v2", "emo-dna") for part in ("--methods", name)]
     options = [*methods, "--tasks", "arousal", "--seeds", "1", "--steps", "2", *settings]
@@ -310,7 +303,6 @@ def trained_experiment(cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def damaged_experiment(trained_experiment: tuple[Path, CommandResult], tmp_path: Path) -> Path:
-    """Return a copy with one damaged run."""
     out = Path(shutil.copytree(trained_experiment[0], tmp_path / "bench"))
     (run,) = (out / "runs").glob("emodb-ravdess-arousal-v2-*")
     (run / "result.json").write_text("nonsense")

@@ -23,7 +23,6 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def three_corpora(out: Path) -> Experiment:
-    """Return an experiment of two methods in both tasks on all pairs of three corpora."""
     experiment = write_experiment(out, METHODS, corpora=("casia", "emodb", "emovo"), seeds=1)
     infos = {spec: MethodInfo(f"[red]{spec}[/red]", False, "source") for spec in experiment.methods}
     return Experiment(out, experiment.conditions, experiment.corpora, infos, experiment.runs)

@@ -22,8 +22,6 @@ from tests.cli.running import Command
 
 
 class ParsedPage(HTMLParser):
-    """A parsed page: its elements, scripts and table rows."""
-
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
@@ -80,7 +78,6 @@ def replace_figures() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> ParsedPage:
-    """Return the parsed page."""
     with replace_figures():
         experiment = make_experiment(tmp_path_factory.mktemp("bench"))
         return ParsedPage(render_page(build_page(experiment, [], print, features=False)))

@@ -23,7 +23,6 @@ CELLS = "#all-runs"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Start the Chromium of the system or of playwright."""
     with playwright.sync_playwright() as started:
         names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
         places = [*map(shutil.which, names), started.chromium.executable_path]

@@ -25,7 +25,7 @@ from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
 from tests.cli.bench.kill_worker import kill_worker
 from tests.model.bench.builders import write_experiment
 from tests.model.small import CommandResult, assert_one_line_error, run_command
-from tests.pipeline.clusters import Cluster, cluster, wait_until
+from tests.pipeline.clusters import Cluster, start_cluster, wait_until
 
 TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboard": "false", "checkpoint_seconds": 0}
 #: Files of a run that depend neither on interruptions nor on the worker.
@@ -37,7 +37,6 @@ def run_bench(*arguments: object) -> CommandResult:
 
 
 def make_args(cache: Path, out: Path, *, steps: int = 2, methods: Sequence[str] = ("dan",)) -> list[object]:
-    """Return the arguments of a command that trains small networks."""
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     options = [part for method in methods for part in ("--methods", method)]
     places = ["--cache", cache, "--out", out, "--device", "cpu"]
@@ -52,7 +51,6 @@ THREE_CORPORA = pass_corpora("casia", "emodb", "emovo")
 
 
 def start_process(*arguments: object) -> subprocess.Popen[str]:
-    """Start the command in its own process group."""
     program = Path(sys.executable).with_name("emodna-bench")
     return subprocess.Popen(
         [program, *map(str, arguments)],
@@ -64,14 +62,12 @@ def start_process(*arguments: object) -> subprocess.Popen[str]:
 
 
 def read_contents(out: Path) -> dict[str, bytes]:
-    """Return the reproducible files of all runs."""
     return {
         f"{run.name}/{name}": (run / name).read_bytes() for run in (out / "runs").iterdir() for name in REPRODUCIBLE
     }
 
 
 def list_finished_files(out: Path) -> dict[str, int]:
-    """Return the files of finished runs with their modification times."""
     done_files = list((out / "runs").glob("*/done"))
     return {str(path): path.stat().st_mtime_ns for mark in done_files for path in mark.parent.iterdir()}
 
@@ -93,7 +89,6 @@ def finished_experiment(six_cache: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def copy(finished_experiment: tuple[Path, CommandResult], tmp_path: Path) -> Path:
-    """Return a copy of the finished experiment."""
     return Path(shutil.copytree(finished_experiment[0], tmp_path / "bench"))
 
 
@@ -245,11 +240,7 @@ class TestDrop:
 
 class TestRefused:
     @pytest.mark.parametrize(
-        ("options", "text"),
-        [
-            (["--steps", 5], "--steps 5"),
-            (["--set", "batch_size=4"], "--set batch_size=4"),
-        ],
+        ("options", "text"), [(["--steps", 5], "--steps 5"), (["--set", "batch_size=4"], "--set batch_size=4")]
     )
     def test_other_conditions_in_the_same_folder_are_an_error(
         self, six_cache: Path, finished_experiment: tuple[Path, CommandResult], options: list[object], text: str
@@ -337,8 +328,7 @@ def test_ctrl_c_writes_checkpoints_and_prints_how_to_resume(six_cache: Path, tmp
 
 @pytest.fixture(scope="module")
 def remote_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Start a scheduler and a worker process."""
-    with cluster(tmp_path_factory.mktemp("cluster") / "running") as remote:
+    with start_cluster(tmp_path_factory.mktemp("cluster") / "running") as remote:
         remote.add_worker(threads=2)
         yield remote
 

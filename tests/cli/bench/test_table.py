@@ -45,7 +45,6 @@ def unfinished_experiment(tmp_path_factory: pytest.TempPathFactory) -> Experimen
 
 @pytest.fixture(scope="module")
 def two_corpora(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """Write an experiment on two corpora with some methods of table 2."""
     rows = ["source-only", "dann", "dan", "emo-dna", UPPER_BOUND]
     conditions = Conditions(300, "mfcc40-x", {"channels": "8"})
     bench = write_experiment(
@@ -56,7 +55,6 @@ def two_corpora(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 
 def tabulars(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of columns and the rows of each tabular."""
     for columns, body in re.findall(r"\\begin\{tabular\}\{(l(?:r)+)\}\n(.*?)\\end\{tabular\}", text, re.DOTALL):
         yield len(columns), [line for line in body.splitlines() if line.endswith(r" \\")]
 

@@ -21,10 +21,6 @@ def batch(n: int, d: int, seed: int, *, classes: int = 2) -> tuple[Tensor, Tenso
     return z, labels, torch.rand(n, generator=generator) < 0.7
 
 
-def select_all(labels: Tensor) -> Tensor:
-    return torch.ones_like(labels, dtype=torch.bool)
-
-
 def oracle(
     z: Tensor,
     labels: Tensor,
@@ -54,15 +50,15 @@ class TestGoldenValues:
     @pytest.mark.parametrize("temperature", [1, 0.1, 0.01])
     def test_all_equal(self, temperature: float) -> None:
         labels = torch.tensor([0, 0, 1, 1])
-        value = supervised_contrastive(torch.ones(4, 3), labels, select_all(labels), temperature=temperature)
+        value = supervised_contrastive(torch.ones(4, 3), labels, torch.ones(4).bool(), temperature=temperature)
         assert value.item() == pytest.approx(math.log(3), abs=1e-5)
 
     def test_anchor_without_positive_is_skipped(self) -> None:
         labels = torch.tensor([0, 0, 1])
         z = torch.tensor([[1.0, 0], [1, 0], [-1, 0]])
-        value = supervised_contrastive(z, labels, select_all(labels), temperature=1)
+        value = supervised_contrastive(z, labels, torch.ones(len(labels)).bool(), temperature=1)
         assert value.item() == pytest.approx(0.126928, abs=1e-6)
-        total = supervised_contrastive(z, labels, select_all(labels), temperature=1, reduction="sum")
+        total = supervised_contrastive(z, labels, torch.ones(len(labels)).bool(), temperature=1, reduction="sum")
         assert total.item() == pytest.approx(2 * 0.126928, abs=1e-6)
 
     @pytest.mark.parametrize(
@@ -72,23 +68,23 @@ class TestGoldenValues:
     def test_orthonormal_pairs(self, labels: list[int], temperature: float, expected: float) -> None:
         z = torch.eye(2).repeat(2, 1)
         y = torch.tensor(labels)
-        value = supervised_contrastive(z, y, select_all(y), temperature=temperature)
+        value = supervised_contrastive(z, y, torch.ones(4).bool(), temperature=temperature)
         assert value.item() == pytest.approx(expected, abs=1e-6)
 
     def test_batch_that_gives_nan_in_the_reference_implementation(self) -> None:
         z = torch.tensor([[1, 0], [1, 0.05], [-1, 0]], requires_grad=True)
         labels = torch.tensor([0, 0, 1])
-        value = supervised_contrastive(z, labels, select_all(labels), temperature=0.01)
+        value = supervised_contrastive(z, labels, torch.ones(len(labels)).bool(), temperature=0.01)
         (gradient,) = torch.autograd.grad(value, z)
         assert value.item() == pytest.approx(0, abs=1e-6)
         assert gradient.isfinite().all()
 
     def test_antipodal_anchor_with_a_distant_positive(self) -> None:
-        # All similarities of the third row are about -100, so their exponentials underflow beside its own.
+        # All similarities of the third row are about -100, so their exponentials underflow unless its own is masked.
         z = torch.tensor([[1, 0], [1, 0.05], [-1, 0]], requires_grad=True)
         labels = torch.tensor([0, 1, 0])
-        value = supervised_contrastive(z, labels, select_all(labels), temperature=0.01)
-        expected = oracle(z.detach().double(), labels, select_all(labels), 0.01)
+        value = supervised_contrastive(z, labels, torch.ones(len(labels)).bool(), temperature=0.01)
+        expected = oracle(z.detach().double(), labels, torch.ones(len(labels)).bool(), 0.01)
         assert value.item() == pytest.approx(expected.item(), rel=1e-5)
         assert torch.autograd.grad(value, z)[0].isfinite().all()
 
@@ -117,9 +113,8 @@ class TestOracle:
         anchors = torch.arange(9) < 5
         assert 0 < (selected & anchors).sum() < selected.sum()
         z.requires_grad_()
-        value = supervised_contrastive(
-            z, labels, selected, temperature=temperature, anchors=anchors, reduction=reduction
-        )
+        options = {"anchors": anchors, "reduction": reduction}
+        value = supervised_contrastive(z, labels, selected, temperature=temperature, **options)
         expected = oracle(z, labels, selected, temperature, anchors, reduction)
         assert value.item() == pytest.approx(expected.item(), rel=1e-11)
         (gradient,), (wanted,) = torch.autograd.grad(value, z), torch.autograd.grad(expected, z)
@@ -187,17 +182,16 @@ ALL, NONE = [True] * 4, [False] * 4
 def test_degenerate_batches_are_finite(z: Tensor, labels: list[int], selected: list[bool]) -> None:
     z = z.clone().requires_grad_()
     rows, mask = len(labels), torch.tensor(selected, dtype=torch.bool)
-    for anchors, reduction, most in (
+    for anchors, reduction, max_anchors in (
         (None, "mean", 1),
         (None, "sum", rows),
         (torch.arange(rows) < 2, "mean", 1),
         (torch.zeros(rows, dtype=torch.bool), "mean", 0),
     ):
-        value = supervised_contrastive(
-            z, torch.tensor(labels), mask, temperature=0.01, anchors=anchors, reduction=reduction
-        )
+        options = {"temperature": 0.01, "anchors": anchors, "reduction": reduction}
+        value = supervised_contrastive(z, torch.tensor(labels), mask, **options)
         (gradient,) = torch.autograd.grad(value, z)
-        assert 0 <= value.item() <= most * (201 + math.log(3))
+        assert 0 <= value.item() <= max_anchors * (201 + math.log(3))
         chosen = [label for label, each in zip(labels, selected, strict=True) if each]
         if len(set(chosen)) == len(chosen):  # no positive
             assert value == 0

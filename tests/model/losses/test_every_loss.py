@@ -32,13 +32,13 @@ class Draw(Protocol):
 Case = Callable[[Draw], Tensor]
 
 
-def random_map(draw: Draw) -> Tensor:
+def apply_random_map(draw: Draw) -> Tensor:
     features, probabilities = draw(4, 3), draw(4, 2, share=True)
     with use_seed(0, "map"):
         return RandomisedMap(3, 2, 7).to(torch.promote_types(features.dtype, torch.float32))(features, probabilities)
 
 
-def layers(draw: Draw) -> LayerOutputs:
+def draw_outputs(draw: Draw) -> LayerOutputs:
     return LayerOutputs(draw(6, 4), draw(6, 2, share=True))
 
 
@@ -46,7 +46,7 @@ CASES: dict[str, Case] = {
     "domain": lambda draw: domain_loss(draw(4), draw(3), draw(4, share=True), draw(3, share=True)),
     "dual reward": lambda draw: dual_reward(draw(5, 1), draw(4, 1), draw(5, 1), draw(4, 1)),
     "multilinear map": lambda draw: multilinear_map(draw(4, 3), draw(4, 2, share=True)),
-    "randomised map": random_map,
+    "randomised map": apply_random_map,
     "entropy weights": lambda draw: entropy_weights(draw(4, 2, share=True)),
     "contrastive": lambda draw: supervised_contrastive(draw(8, 4), LABELS, SELECTED, temperature=0.01),
     "anchors": lambda draw: supervised_contrastive(draw(8, 4), LABELS, SELECTED, temperature=1, anchors=LABELS == 1),
@@ -54,17 +54,17 @@ CASES: dict[str, Case] = {
     "both negatives": lambda draw: decoupling_loss(
         *(prototype(draw(5, 3), mean="unit") for _ in range(4)), temperature=0.1, negative="both"
     ),
-    "margin": lambda draw: margin_disparity(draw(5, 2), draw(5, 2), draw(4, 2), draw(4, 2), margin=1.5),
-    "soft margin": lambda draw: margin_disparity(
-        draw(5, 2), draw(5, 2), draw(4, 2), draw(4, 2), margin=1.5, labels="soft"
-    ),
+    "margin": lambda draw: margin_disparity(*(draw(n, 2) for n in (5, 5, 4, 4)), margin=1.5),
+    "soft margin": lambda draw: margin_disparity(*(draw(n, 2) for n in (5, 5, 4, 4)), margin=1.5, labels="soft"),
     "center": lambda draw: center_loss(draw(8, 3), LABELS, draw(2, 3)),
     "spectral": lambda draw: squared_spectral_norm(draw(6, 4)),
     "median mk-mmd": lambda draw: mk_mmd(draw(6, 4), draw(5, 4), bandwidth="median"),
 }
 for each in ESTIMATORS:
     CASES[f"mk-mmd, {each}"] = lambda draw, each=each: mk_mmd(draw(6, 4), draw(6, 4), estimator=each)  # type: ignore[misc]
-    CASES[f"joint mmd, {each}"] = lambda draw, each=each: joint_mmd(layers(draw), layers(draw), estimator=each)  # type: ignore[misc]
+    CASES[f"joint mmd, {each}"] = lambda draw, each=each: joint_mmd(
+        draw_outputs(draw), draw_outputs(draw), estimator=each
+    )  # type: ignore[misc]
 
 every_loss = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -123,7 +123,7 @@ CONTRASTIVE = {"z": MATRIX, "labels": torch.zeros(4), "selected": MASK, "tempera
 NAN = float("nan")
 
 #: Losses with invalid arguments, and a part of the error.
-REFUSED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
+INVALID: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
     (domain_loss, (torch.zeros(3), torch.zeros(0)), {}, r"target.*\(0,\)"),
     (multilinear_map, (MATRIX, torch.ones(4)), {}, r"features and probabilities .*\(4,\)"),
     (supervised_contrastive, (), {**CONTRASTIVE, "labels": torch.ones(3)}, r"must have shapes .*\(3,\)"),
@@ -145,9 +145,7 @@ REFUSED: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] =
 ]
 
 
-@pytest.mark.parametrize(("loss", "arguments", "options", "message"), REFUSED)
-def test_invalid_argument_is_named(
-    loss: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], message: str
-) -> None:
+@pytest.mark.parametrize(("loss", "arguments", "options", "message"), INVALID)
+def test_invalid_argument_is_named(loss: Any, arguments: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         loss(*arguments, **options)

@@ -24,10 +24,7 @@ def projections(n: int, d: int, seed: int) -> Tensor:
 
 
 def batch_loss(batches: Tensor, temperature: float, **options: Any) -> Tensor:
-    emotion_source, emotion_target, corpus_source, corpus_target = (prototype(batch) for batch in batches)
-    return decoupling_loss(
-        emotion_source, emotion_target, corpus_source, corpus_target, temperature=temperature, **options
-    )
+    return decoupling_loss(*map(prototype, batches), temperature=temperature, **options)
 
 
 def oracle(batches: Iterable[Tensor], temperature: float, negative: str = "same") -> float:
@@ -41,8 +38,9 @@ def oracle(batches: Iterable[Tensor], temperature: float, negative: str = "same"
     total = 0.0
     for m, n in ((0, 1), (1, 0)):
         positive = sum(a * b for a, b in zip(emotion[m], emotion[n], strict=True)) / temperature
-        of = {"same": [m], "cross": [n], "both": [m, n]}[negative]
-        terms = [positive, *(sum(a * b for a, b in zip(emotion[m], corpus[k], strict=True)) / temperature for k in of)]
+        negatives = [corpus[k] for k in {"same": [m], "cross": [n], "both": [m, n]}[negative]]
+        products = [sum(a * b for a, b in zip(emotion[m], each, strict=True)) for each in negatives]
+        terms = [positive, *(product / temperature for product in products)]
         largest = max(terms)
         total += largest + math.log(sum(math.exp(term - largest) for term in terms)) - positive
     return total / 2
@@ -96,11 +94,11 @@ class TestOracle:
 
     def test_detached_corpus_prototypes_are_constants(self) -> None:
         batches = projections(3, 4, 0).requires_grad_()
-        free, held = (batch_loss(batches, 1, detach_corpus=each) for each in (False, True))
-        assert torch.equal(free, held)
-        (of_free,), (of_held,) = torch.autograd.grad(free, batches), torch.autograd.grad(held, batches)
-        torch.testing.assert_close(of_held[:2], of_free[:2])
-        assert (of_held[2:] == 0).all()
+        losses = [batch_loss(batches, 1, detach_corpus=each) for each in (False, True)]
+        assert torch.equal(*losses)
+        (usual,), (detached,) = (torch.autograd.grad(loss, batches) for loss in losses)
+        torch.testing.assert_close(detached[:2], usual[:2])
+        assert (detached[2:] == 0).all()
 
 
 @pytest.mark.parametrize("scale", [0, 1e-12, 1, 1e15])

@@ -58,13 +58,13 @@ class TestTurns:
         assert both - of_encoder == {name for name, _ in small(Addi).named_parameters() if "discriminators" in name}
 
     def test_both_turns_share_one_pass(self) -> None:
-        found = []
+        states = []
         for turns in ((ENCODER,), (ENCODER, DISCRIMINATORS)):
             model = small(Addi)
             train_steps(model, make_batches(), steps=2, phase=Phase(turns=turns))
-            found.append((model.network.backbone[1].num_batches_tracked.item(), torch.rand(1).item()))
-        assert found[0] == found[1]
-        assert found[0][0] == 2
+            states.append((model.network.backbone[1].num_batches_tracked.item(), torch.rand(1).item()))
+        assert states[0] == states[1]
+        assert states[0][0] == 2
 
     def test_terms_of_both_turns_are_opposite(self) -> None:
         terms = losses(small(Addi, adversarial_weight=0.25), make_batches())
@@ -102,7 +102,7 @@ class TestSettings:
     @pytest.mark.parametrize("key", [{"tcn_blocks": 3}, {"tcn_pooling": "last"}])
     def test_settings_of_the_tcn_need_a_tcn(self, key: dict[str, Any], config: type[AddiConfig]) -> None:
         ((name, value),) = key.items()
-        with pytest.raises(ConfigError, match="needs encoder=shared") as refused:
+        with pytest.raises(ConfigError, match="needs encoder=shared") as raised:
             config(**key)
-        assert (refused.value.field, refused.value.value) == (name, value)
+        assert (raised.value.field, raised.value.value) == (name, value)
         assert getattr(config(encoder="shared", **key), name) == value

@@ -1,4 +1,4 @@
-"""Inputs that training depends on, and inputs that it must not depend on."""
+"""Inputs on which training depends, inputs on which it must not depend, and resumed training."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -13,15 +13,7 @@ from emodna.model.methods.alignment import AlignmentConfig
 from emodna.model.methods.base import Method, find_phase
 from emodna.model.training.loop import Update
 from emodna.model.training.state import TrainingState, make_optimizers
-from tests.model.methods.test_every_method import (
-    EVERY_READING,
-    Pair,
-    batches_for,
-    by_method,
-    gradients,
-    losses,
-    small,
-)
+from tests.model.methods.test_every_method import EVERY_READING, Pair, batches_for, by_method, gradients, losses, small
 from tests.model.small import WITH_CODE, assert_same_tensors
 
 CPU = torch.device("cpu")
@@ -30,13 +22,13 @@ CODE = [METHODS[name] for name in WITH_CODE]
 READINGS = [kind for name, kind in EVERY_READING.items() if name in WITH_CODE or name not in METHODS]
 
 
-def zero_weights(kind: type[Method]) -> dict[str, float]:
+def make_zero_weights(kind: type[Method]) -> dict[str, float]:
     """Return 0 for each weight of a transfer term, without L_SCL if that is an addition."""
     keys = {field.name for field in dataclasses.fields(kind.defaults) if field.name.endswith("_weight")}
     return dict.fromkeys(keys - ({"scl_weight"} if isinstance(kind.defaults, AlignmentConfig) else set()), 0.0)
 
 
-def only(kinds: Iterable[type[Method]]) -> pytest.MarkDecorator:
+def by_distinct_method(kinds: Iterable[type[Method]]) -> pytest.MarkDecorator:
     """Parametrise by methods, except those that only differ in their defaults."""
     return by_method({kind.name if kind in CODE else kind.__name__: kind for kind in kinds})
 
@@ -55,7 +47,7 @@ def train(model: Method, pair: Pair, checkpoint: Path, steps: int, until: int) -
     return model
 
 
-def other_target(pair: Pair, value: float | None = None) -> Pair:
+def replace_target(pair: Pair, value: float | None = None) -> Pair:
     """Return the pair with other features of the target: one value, or new random ones."""
     source, target = pair
     generator = torch.Generator().manual_seed(5)
@@ -64,39 +56,39 @@ def other_target(pair: Pair, value: float | None = None) -> Pair:
 
 
 # Methods with several phases also learn from unlabelled windows of the target.
-@only(kind for kind in CODE if zero_weights(kind) and len(kind.phases) == 1)
+@by_distinct_method(kind for kind in CODE if make_zero_weights(kind) and len(kind.phases) == 1)
 def test_target_has_an_effect_only_through_transfer_terms(kind: type[Method], tmp_path: Path) -> None:
     alone = {"batch_norm": "source"} if hasattr(kind.defaults, "batch_norm") else {}
     pair, (unseen, _) = batches_for(kind), batches_for(kind, seed=9)
-    for same, settings in ((True, zero_weights(kind)), (False, {})):
-        found = []
-        for number, given in enumerate((pair, other_target(pair))):
-            model = train(small(kind, **alone, **settings), given, tmp_path / f"{same} {number}", 3, 3)
+    for same, settings in ((True, make_zero_weights(kind)), (False, {})):
+        logits = []
+        for number, each in enumerate((pair, replace_target(pair))):
+            model = train(small(kind, **alone, **settings), each, tmp_path / f"{same} {number}", 3, 3)
             with torch.no_grad():
-                found.append(model.eval().predict(unseen.features, unseen.lengths))
-        assert torch.equal(*found) == same
+                logits.append(model.eval().predict(unseen.features, unseen.lengths))
+        assert torch.equal(*logits) == same
 
 
-@only(kind for kind in CODE if not zero_weights(kind))
+@by_distinct_method(kind for kind in CODE if not make_zero_weights(kind))
 def test_methods_without_transfer_terms_ignore_the_target(kind: type[Method], tmp_path: Path) -> None:
     pair = batches_for(kind)
     one, other = (
-        train(small(kind), given, tmp_path / str(number), 3, 3)
-        for number, given in enumerate((pair, other_target(pair, torch.nan)))
+        train(small(kind), each, tmp_path / str(number), 3, 3)
+        for number, each in enumerate((pair, replace_target(pair, torch.nan)))
     )
     assert_same_tensors(one.state_dict(), other.state_dict())
 
 
-@only(CODE)
+@by_distinct_method(CODE)
 def test_gradients_depend_on_source_labels(kind: type[Method]) -> None:
     source, target = batches_for(kind)
     permuted = dataclasses.replace(source, labels=source.labels.roll(1))
     model = small(kind, dropout=0.0)
-    right, wrong = (gradients(model, losses(model, (given, target))) for given in (source, permuted))
+    right, wrong = (gradients(model, losses(model, (each, target))) for each in (source, permuted))
     assert any(not torch.equal(right[name], wrong[name]) for name in right)
 
 
-@only(READINGS)
+@by_distinct_method(READINGS)
 def test_checkpoint_holds_the_complete_state(kind: type[Method], tmp_path: Path) -> None:
     # The resumed run uses new objects with other initial weights and random maps.
     pair = batches_for(kind)

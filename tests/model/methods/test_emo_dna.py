@@ -17,12 +17,7 @@ from tests.model.losses.test_prototypes import oracle as decoupling
 from tests.model.methods.test_every_method import gradients, losses, small
 from tests.model.small import assert_same_tensors, make_batches
 
-TERMS = {
-    "corpus": "corpus_weight",
-    "decouple": "decouple_weight",
-    "mmd": "mmd_weight",
-    "scl": "scl_weight",
-}
+TERMS = {"corpus": "corpus_weight", "decouple": "decouple_weight", "mmd": "mmd_weight", "scl": "scl_weight"}
 
 
 def model(**settings: Any) -> EmoDna:
@@ -37,9 +32,8 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 def softmax_loss(logits: Tensor, labels: list[int]) -> Tensor:
     """Return the mean of -log p(label) (Eq. 2 and 3)."""
-    return torch.stack(
-        [-(row.exp() / row.exp().sum())[label].log() for row, label in zip(logits, labels, strict=True)]
-    ).mean()
+    probabilities = [row.exp() / row.exp().sum() for row in logits]
+    return torch.stack([-row[label].log() for row, label in zip(probabilities, labels, strict=True)]).mean()
 
 
 def mmd(source: Tensor, target: Tensor) -> Tensor:
@@ -48,33 +42,30 @@ def mmd(source: Tensor, target: Tensor) -> Tensor:
 
 
 class Step(NamedTuple):
-    """Result of one step of Algorithm 1."""
+    """Terms without weights, and monitored values, of one step of Algorithm 1."""
 
     terms: dict[str, Tensor]
-    """Terms without weights."""
     threshold: float
     confident: float
-    """Selected share of the target batch."""
     cosines: dict[str, float]
-    """Cosines of the prototypes of Eq. 4."""
 
 
-def naive_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: float) -> Step:
+def compute_step(method: EmoDna, source: LabelledBatch, target: Batch, threshold: float) -> Step:
     """Return one step of Algorithm 1 by the paper's equations, in float64 after the encoders."""
     config, n = method.config, len(source.labels)
     hidden = method.network.backbone(torch.cat([source.features, target.features]))
     emotion = method.network.encoder(hidden).mean(2).double()
     corpus = method.corpus_encoder(hidden, torch.full((len(hidden),), hidden.shape[2])).double()
-    twin = [layer.double() for layer in (method.network.classifier, method.corpus_classifier, method.projection)]
-    logits, corpus_logits = twin[0](emotion), twin[1](corpus)
-    g_emotion, g_corpus = twin[2](emotion), twin[2](corpus)
+    projection = method.projection.double()
+    logits, corpus_logits = method.network.classifier.double()(emotion), method.corpus_classifier.double()(corpus)
+    g_emotion, g_corpus = projection(emotion), projection(corpus)
 
     probabilities = logits[n:].softmax(1).detach()
     confidence = [max(row) for row in probabilities.tolist()]
-    lam = config.threshold_momentum
-    threshold = lam * threshold + (1 - lam) * sum(confidence) / len(confidence)  # Eq. 6, before Eq. 7
+    momentum = config.threshold_momentum
+    threshold = momentum * threshold + (1 - momentum) * sum(confidence) / len(confidence)  # Eq. 6, before Eq. 7
     pseudo = torch.tensor([1 if p[1] > p[0] else 0 for p in probabilities.tolist()])
-    selected = torch.tensor([True] * n + [sure >= threshold for sure in confidence])
+    selected = torch.tensor([True] * n + [each >= threshold for each in confidence])
     projections = (g_emotion[:n], g_emotion[n:], g_corpus[:n], g_corpus[n:])
     terms = {
         "emotion": softmax_loss(logits[:n], source.labels.tolist()),
@@ -99,13 +90,13 @@ class TestObjective:
         settings = {
             "scl_temperature": temperature,
             "prototype_temperature": temperature,
-            # So low that the threshold rises above the confidence of some utterances.
+            # With a low momentum the threshold rises above the confidence of some utterances.
             "threshold_momentum": 0.1,
             **dict.fromkeys(TERMS.values(), 1.0),
         }
         mine, naive, pair = model(**settings), model(**settings), make_batches(*sizes)
         terms = losses(mine, pair)
-        expected = naive_step(naive, *pair, threshold=0.5)
+        expected = compute_step(naive, *pair, threshold=0.5)
         assert terms.keys() == expected.terms.keys()
         for name, term in terms.items():
             torch.testing.assert_close(term.double(), expected.terms[name], rtol=1e-4, atol=1e-6)
@@ -122,7 +113,7 @@ class TestObjective:
         mine, pair = model(threshold_momentum=0.5), make_batches()
         losses(mine, pair)
         first = mine.monitor()["threshold"].item()
-        expected = naive_step(model(threshold_momentum=0.5), *pair, threshold=first)
+        expected = compute_step(model(threshold_momentum=0.5), *pair, threshold=first)
         terms = losses(mine, pair)
         assert mine.monitor()["threshold"].item() == pytest.approx(expected.threshold, abs=1e-6)
         torch.testing.assert_close(terms["scl"].double(), 0.1 * expected.terms["scl"], rtol=1e-4, atol=1e-6)
@@ -140,9 +131,8 @@ class TestObjective:
     def test_corpus_loss_trains_the_backbone_and_not_the_emotion_encoder(self) -> None:
         mine = model()
         losses(mine, make_batches())["corpus"].backward()
-        assert all(
-            p.grad is not None and p.grad.any() for n, p in mine.network.backbone.named_parameters() if "weight" in n
-        )
+        weights = [p for name, p in mine.network.backbone.named_parameters() if "weight" in name]
+        assert all(p.grad is not None and p.grad.any() for p in weights)
         assert all(p.grad is None for p in mine.network.encoder.parameters())
 
 
@@ -247,22 +237,21 @@ class TestReadings:
         ],
     )
     def test_incompatible_readings_are_refused(self, settings: dict[str, str], message: str) -> None:
-        with pytest.raises(ConfigError, match=message) as refused:
+        with pytest.raises(ConfigError, match=message) as raised:
             apply_settings(settings, EmoDna.defaults)
-        field = next(iter(settings))
-        assert (refused.value.field, refused.value.value) == (field, settings[field])
+        assert (raised.value.field, raised.value.value) == next(iter(settings.items()))
 
 
 def test_batch_without_confident_utterances_learns_from_the_source_only() -> None:
-    mine, (source, target) = model(scl_weight=1.0), make_batches()
-    # A threshold above any confidence, kept there by a momentum of almost 1.
-    held = model(scl_weight=1.0, threshold_momentum=1 - 1e-7)
-    held.contrast.labeller.threshold.fill_(1.1)
-    terms = losses(held, (source, target))
-    assert held.monitor()["confident"] == 0
+    plain, (source, target) = model(scl_weight=1.0), make_batches()
+    # The threshold is above any confidence, and a momentum of almost 1 keeps it there.
+    mine = model(scl_weight=1.0, threshold_momentum=1 - 1e-7)
+    mine.contrast.labeller.threshold.fill_(1.1)
+    terms = losses(mine, (source, target))
+    assert mine.monitor()["confident"] == 0
     assert all(term.isfinite() for term in terms.values())
-    assert all(gradient.isfinite().all() for gradient in gradients(held, terms).values())
-    hidden = mine.network.backbone(torch.cat([source.features, target.features]))
-    projected = mine.projection(mine.network.encoder(hidden).mean(2))[:8].double()
+    assert all(gradient.isfinite().all() for gradient in gradients(mine, terms).values())
+    hidden = plain.network.backbone(torch.cat([source.features, target.features]))
+    projected = plain.projection(plain.network.encoder(hidden).mean(2))[:8].double()
     expected = contrastive(projected, source.labels, torch.ones(8).bool(), 0.01)
     torch.testing.assert_close(terms["scl"].double(), expected, rtol=1e-4, atol=1e-6)

@@ -32,10 +32,10 @@ Pair = tuple[LabelledBatch, Batch]
 Added = tuple[tuple[str, str], ...]
 
 
-def readings() -> Iterator[type[Method]]:
-    """Yield subclasses of each method with other defaults that together use every choice of every setting.
+def make_readings() -> Iterator[type[Method]]:
+    """Yield subclasses of each method whose defaults together use every choice of every setting.
 
-    Reading k uses choice k of each setting that has so many besides the default.
+    Reading k uses choice k, not counting the default, of each setting with at least k choices.
     """
     seen: list[type[Method]] = []
     for kind in sorted(METHODS.values(), key=lambda kind: len(kind.__mro__)):
@@ -46,9 +46,8 @@ def readings() -> Iterator[type[Method]]:
         usual = {key: getattr(kind.defaults, key) for key, hint in hints if typing.get_origin(hint) is Literal}
         others = {key: [w for w in typing.get_args(dict(hints)[key]) if w != usual[key]] for key in usual}
         # Flags are set in the second reading, in which settings of two choices have their default.
-        others |= {
-            key: [value, not value] for key, value in dataclasses.asdict(kind.defaults).items() if value is False
-        }
+        flags = [key for key, value in dataclasses.asdict(kind.defaults).items() if value is False]
+        others |= {key: [False, True] for key in flags}
         for number in range(max(map(len, others.values()), default=0)):
             changed = {key: words[number] for key, words in others.items() if number < len(words)}
             defaults = dataclasses.replace(kind.defaults, **changed)
@@ -66,7 +65,7 @@ def by_method(kinds: Mapping[str, type[Method]]) -> pytest.MarkDecorator:
     )
 
 
-EVERY_READING = {**METHODS, **{kind.__name__: kind for kind in readings()}}
+EVERY_READING = {**METHODS, **{kind.__name__: kind for kind in make_readings()}}
 every_method, every_reading = by_method(METHODS), by_method(EVERY_READING)
 
 
@@ -77,12 +76,12 @@ def small(kind: type[Method], seed: int = 0, **settings: Any) -> Method:
 
 
 def dim_of(kind: type[Method]) -> int:
-    """Return the number of values per frame of small inputs that the method accepts."""
+    """Return the number of values per frame in small inputs for the method."""
     return max(6, kind.min_dim)
 
 
 def batches_for(kind: type[Method], *sizes: int, **like: Any) -> Pair:
-    """Batches as `make_batches` makes them, large enough for the method's networks."""
+    """Return batches of `make_batches` that are large enough for the method's networks."""
     frames = max(like.pop("frames", 32), kind.min_frames)
     return make_batches(*sizes, dim=dim_of(kind), frames=frames, **like)
 
@@ -239,8 +238,8 @@ def test_classifier_of_the_embedding_gives_the_logits(kind: type[Method]) -> Non
 def list_adaptation_methods() -> Iterator[Any]:
     """Yield the methods that pass the target through the shared network, without and with L_SCL.
 
-    Methods of several phases are left out: they spend some steps on other objectives than Source Only. So are methods
-    that only differ in their weights.
+    Omit methods with several phases, because some of their steps have other objectives than Source Only. Omit methods
+    that differ from others in their weights only.
     """
     for kind in map(METHODS.__getitem__, WITH_CODE):
         if isinstance(kind.defaults, AdaptationConfig) and len(kind.phases) == 1:
@@ -279,9 +278,7 @@ def test_shared_network_without_transfer_terms_equals_source_only(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind", [kind for kind in METHODS.values() if list_additions(kind)], ids=lambda kind: kind.name
-)
+@pytest.mark.parametrize("kind", [*filter(list_additions, METHODS.values())], ids=lambda kind: kind.name)
 def test_added_term_does_not_change_other_terms_of_the_first_step(kind: type[Method]) -> None:
     plain, added = (small(kind, add=word) for word in ("none", "scl"))
     assert_same_tensors(plain.state_dict(), {name: added.state_dict()[name] for name in plain.state_dict()})

@@ -20,9 +20,8 @@ class TestDan:
         terms = small(Dan, mmd_weight=3.0).transfer_losses(FEATURES, LOGITS, STEP)
         assert terms.keys() == {"mmd"}
         torch.testing.assert_close(terms["mmd"], 3 * mk_mmd(*FEATURES))
-        terms = small(Dan, mmd_weight=3.0, align_logits=True, mmd_reduction="sum").transfer_losses(
-            FEATURES, LOGITS, STEP
-        )
+        other = small(Dan, mmd_weight=3.0, align_logits=True, mmd_reduction="sum")
+        terms = other.transfer_losses(FEATURES, LOGITS, STEP)
         assert terms.keys() == {"mmd", "mmd_logits"}
         for name, rows in (("mmd", FEATURES), ("mmd_logits", LOGITS)):
             torch.testing.assert_close(terms[name], 3 * mk_mmd(*rows, reduction="sum"))

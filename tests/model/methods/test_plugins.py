@@ -1,4 +1,4 @@
-"""Methods of other packages: imported on demand, named in errors if broken, no obstacle to others."""
+"""Methods of other packages: import on demand, errors of broken packages, runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Config(SourceOnlyConfig):
 
 class Floor(SourceOnly):
     name = "floor"
-    summary = "a floor of one's own"
+    summary = "a user's floor"
     reference = "nobody 2026"
     defaults = Config()
 
@@ -108,9 +108,8 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def install(path: Path, value: str = "floor_good:Floor", name: str = "floor", **modules: str) -> None:
-    install_plugin(
-        path, {name: value}, group=ENTRY_POINTS, distribution="emodna-floor", **({"floor_good": GOOD} | modules)
-    )
+    modules = {"floor_good": GOOD} | modules
+    install_plugin(path, {name: value}, group=ENTRY_POINTS, distribution="emodna-floor", **modules)
 
 
 class TestRegistry:
@@ -118,20 +117,19 @@ class TestRegistry:
         install(path)
         assert list_method_names() == [*METHODS, "floor"]
         assert "floor_good" not in sys.modules
-        assert get_method("floor").summary == "a floor of one's own"
+        assert get_method("floor").summary == "a user's floor"
         assert list(load_methods()) == list_method_names()
         assert find_package("floor") == {"emodna-floor": "1.0"}
         assert find_package("dan") == {}
-        install_plugin(
-            path, {"other": "floor_other:Other"}, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0"
-        )
+        entries = {"other": "floor_other:Other"}
+        install_plugin(path, entries, group=ENTRY_POINTS, distribution="other", floor_other="1 / 0")
         del sys.modules["floor_good"]
         get_method("floor")
         assert "floor_other" not in sys.modules
-        with pytest.raises(ConfigError, match=r"did you mean floor\?") as refused:
+        with pytest.raises(ConfigError, match=r"did you mean floor\?") as raised:
             get_method("flor")
-        assert (refused.value.field, refused.value.value) == ("method", "flor")
-        assert refused.value.valid == tuple(list_method_names())
+        assert (raised.value.field, raised.value.value) == ("method", "flor")
+        assert raised.value.valid == tuple(list_method_names())
 
     def test_built_in_method_wins(self, path: Path) -> None:
         install(path, name="dan")
@@ -142,9 +140,9 @@ class TestRegistry:
 
 
 def assert_broken(name: str, reason: str) -> None:
-    with pytest.raises(PluginError) as refused:
+    with pytest.raises(PluginError) as raised:
         get_method(name)
-    text = str(refused.value)
+    text = str(raised.value)
     assert text.startswith(f"{name}: plug-in of emodna-floor 1.0 cannot be used: ")
     assert reason in text
     assert text.isprintable()
@@ -170,14 +168,8 @@ def test_import_failure_is_a_one_line_error(path: Path, name: str, value: str, r
 def test_invalid_attribute_is_a_one_line_error(path: Path) -> None:
     wrong = {f"wrong{number}": body for number, body in enumerate(WRONG)}
     modules = {f"floor_{name}": derive(body, name) for name, body in wrong.items()}
-    install_plugin(
-        path,
-        {n: f"floor_{n}:Derived" for n in wrong},
-        group=ENTRY_POINTS,
-        distribution="emodna-floor",
-        **modules,
-        floor_good=GOOD,
-    )
+    entries = {name: f"floor_{name}:Derived" for name in wrong}
+    install_plugin(path, entries, group=ENTRY_POINTS, distribution="emodna-floor", **modules, floor_good=GOOD)
     for name, body in wrong.items():
         assert_broken(name, WRONG[body])
 
@@ -185,11 +177,11 @@ def test_invalid_attribute_is_a_one_line_error(path: Path) -> None:
 @pytest.mark.parametrize("body", FAILING)
 def test_failure_at_the_start_of_a_run_is_a_one_line_error(path: Path, body: str, pair: Stores, tmp_path: Path) -> None:
     install(path, "floor_fails:Derived", floor_fails=derive(body))
-    with pytest.raises(PluginError) as refused:
+    with pytest.raises(PluginError) as raised:
         fit_small(*pair, tmp_path / "run", method="floor")
-    assert str(refused.value).startswith("floor: plug-in of emodna-floor 1.0 cannot be used: floor_fails:Derived")
-    assert FAILING[body] in str(refused.value)
-    assert str(refused.value).isprintable()
+    assert str(raised.value).startswith("floor: plug-in of emodna-floor 1.0 cannot be used: floor_fails:Derived")
+    assert FAILING[body] in str(raised.value)
+    assert str(raised.value).isprintable()
     assert not (tmp_path / "run").exists()
 
 
@@ -202,8 +194,8 @@ def test_config_errors_of_a_plugin_are_passed_on(path: Path, pair: Stores, tmp_p
 class TestListMethods:
     def test_shows_plugin_with_its_package(self, path: Path) -> None:
         install(path)
-        told = " ".join(run_command(fit_command.main, "--list-methods").out.split())
-        assert "floor a floor of one's own nobody 2026 of the package emodna-floor 1.0" in told
+        listing = " ".join(run_command(fit_command.main, "--list-methods").out.split())
+        assert "floor a user's floor nobody 2026 from the package emodna-floor 1.0" in listing
         listed = json.loads(run_command(fit_command.main, "--list-methods", "--json").out)[-1]
         assert listed["method"] == "floor"
         assert listed["package"] == {"emodna-floor": "1.0"}
@@ -211,13 +203,12 @@ class TestListMethods:
 
     def test_shows_the_error_of_a_broken_plugin(self, path: Path) -> None:
         install(path, floor_good="raise RuntimeError('\\x1b[31m')")
-        answer = run_command(fit_command.main, "--list-methods")
-        assert answer.code == 0
-        assert answer.err == ""
-        assert "\x1b" not in answer.out
-        told = " ".join(answer.out.split())
-        assert "floor plug-in of emodna-floor 1.0 cannot be used: cannot import" in told
-        assert METHODS["dan"].summary in told
+        result = run_command(fit_command.main, "--list-methods")
+        assert (result.code, result.err) == (0, "")
+        assert "\x1b" not in result.out
+        listing = " ".join(result.out.split())
+        assert "floor plug-in of emodna-floor 1.0 cannot be used: cannot import" in listing
+        assert METHODS["dan"].summary in listing
         last = json.loads(run_command(fit_command.main, "--list-methods", "--json").out)[-1]
         assert last["method"] == "floor"
         assert "cannot be used" in last["error"]
@@ -235,42 +226,40 @@ class TestListMethods:
 def run(path: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> Path:
     """Folder of a run that was interrupted and resumed."""
     install(path)
-    where, asked = tmp_path / "runs" / "one", {"method": "floor", "steps": 3, "settings": {"checkpoint_seconds": "0"}}
+    folder = tmp_path / "runs" / "one"
+    options = {"method": "floor", "steps": 3, "settings": {"checkpoint_seconds": "0"}}
     with pytest.raises(Interruption):
-        fit_small(source, target, where, callback=InterruptAt(2), **asked)  # type: ignore[arg-type]
-    fit_small(source, target, where, resume=True, **asked)  # type: ignore[arg-type]
-    return where
+        fit_small(source, target, folder, callback=InterruptAt(2), **options)  # type: ignore[arg-type]
+    fit_small(source, target, folder, resume=True, **options)  # type: ignore[arg-type]
+    return folder
 
 
 class TestRuns:
-    def test_run_of_a_plugin_works_like_any_other(
-        self, run: Path, pair: Stores, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
+    def test_plugin_has_usual_runs(self, run: Path, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
         fit_small(*pair, run.parent / "whole", method="source-only", steps=3)
         mine, whole = (load_tensors(each / "model.safetensors")[0] for each in (run, run.parent / "whole"))
         assert_same_tensors(mine, whole)
         assert json.loads((run / "config.json").read_text())["versions"]["emodna-floor"] == "1.0"
         assert "the method floor " in (run / "MODEL_CARD.md").read_text()
         for words in (["ls", run.parent], ["show", run], ["compare", run, run.parent / "whole"]):
-            answer = run_command(runs_command.main, *words)
-            assert answer.code == 0
-            assert "floor" in answer.out
+            result = run_command(runs_command.main, *words)
+            assert result.code == 0
+            assert "floor" in result.out
         assert run_command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md").code == 0
-        answer = run_command(predict_command.main, run, next(roots["emodb"].rglob("*.wav")), "--json")
-        assert answer.code == 0
-        assert 0 < json.loads(answer.out)[0]["probability"] < 1
+        result = run_command(predict_command.main, run, next(roots["emodb"].rglob("*.wav")), "--json")
+        assert result.code == 0
+        assert 0 < json.loads(result.out)[0]["probability"] < 1
 
     def test_missing_package_is_named(self, run: Path, path: Path, roots: dict[str, Path], tmp_path: Path) -> None:
         shutil.rmtree(path / "emodna_floor-1.0.dist-info")
-        with pytest.raises(RunError) as refused:
+        with pytest.raises(RunError) as raised:
             TrainedModel.load(run)
-        made = "made by the method 'floor' of 'emodna-floor 1.0', which is not installed"
-        assert str(refused.value) == f"{run / 'model.safetensors'}: {made}"
+        problem = "made by the method 'floor' of 'emodna-floor 1.0', which is not installed"
+        assert str(raised.value) == f"{run / 'model.safetensors'}: {problem}"
         recording = next(roots["emodb"].rglob("*.wav"))
-        assert_one_line_error(run_command(predict_command.main, run, recording), made)
-        told = "made by the method 'floor', which is not installed"
-        exported = run_command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md")
-        assert_one_line_error(exported, str(run), told)
+        assert_one_line_error(run_command(predict_command.main, run, recording), problem)
+        result = run_command(export_command.main, run, "--to", "card", "--out", tmp_path / "card.md")
+        assert_one_line_error(result, str(run), "made by the method 'floor', which is not installed")
         for words in (["ls", run.parent], ["show", run]):
             assert "floor" in run_command(runs_command.main, *words).out
 

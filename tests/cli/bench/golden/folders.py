@@ -192,13 +192,11 @@ def make_settings_folder(out: Path) -> Experiment:
 
 
 def score_constant(corpus: str, task: Task) -> dict[str, float | None]:
-    """Return the scores of always predicting class 1."""
     low, high = CLASSES[corpus][task == "valence"]
     return scores((low, high), (0, high))
 
 
 def add_leftovers(experiment: Experiment) -> None:
-    """Add leftovers, and similar files of the user."""
     out, old = experiment.out, "emodb-ravdess-arousal-dan-s0-00000000"
     for number in range(3):
         folder = out / "runs" / f"{old[:-1]}{number}"

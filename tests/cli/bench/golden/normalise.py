@@ -66,7 +66,6 @@ def normalise(
 
 
 def list_values(number: Mapping[str, Any], places: Mapping[str, str]) -> list[Any]:
-    """Return the values of a number in a table, without trailing nulls."""
     values = [normalise(each, places) for each in number.values()]
     return values[: 1 + max((index for index, each in enumerate(values) if each is not None), default=-1)]
 
@@ -86,7 +85,6 @@ def sum_columns(columns: Mapping[str, Mapping[str, Any]], places: Mapping[str, s
 
 
 def to_number(value: Any) -> float:
-    """Return a number for a value of a table, so that columns can be summed."""
     match value:
         case None:
             return 0.0
@@ -106,7 +104,6 @@ def shorten_list(key: str, values: list[Any], places: Mapping[str, str], *, trai
 
 
 def round_number(value: float) -> float:
-    """Round to 12 digits, more than are compared."""
     return float(f"{value:.12g}")
 
 
@@ -133,7 +130,6 @@ def find_differences(golden: Any, output: Any, at: str = "") -> Iterator[str]:
 
 
 def format_json(value: Any, indent: int = 0, used_width: int = 0) -> str:
-    """Return JSON with short values on one line."""
     flat = json.dumps(value, separators=(",", ": "))
     if indent + used_width + len(flat) <= WIDTH or not isinstance(value, dict | list) or not value:
         return flat
