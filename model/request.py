@@ -296,7 +296,7 @@ def _make_folds(request: FitRequest, train: TrainConfig, method: Method) -> Fold
 
 
 def _count_shared_audio(request: FitRequest) -> dict[str, int]:
-    """Count the labelled utterances of each source whose audio equals an utterance of the target byte for byte."""
+    """Count the labelled utterances of each source with the same audio, byte for byte, as one of the target."""
     target_hashes = request.target.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
     counts = {}
     for source in request.sources:
