@@ -51,9 +51,9 @@ def test_ctrl_c_saves_a_checkpoint_of_the_current_step(ravdess_store: Path, emod
     def request(name: str) -> FitRequest:
         return FitRequest([source], target, steps=6, threads=1, settings=settings, out=tmp_path / name, resume=True)
 
-    asked = iter([False, False, True])
+    stop_requests = iter([False, False, True])
     with pytest.raises(KeyboardInterrupt):
-        fit(request("stopped"), SilentCallback(), lambda: nullcontext(lambda: next(asked)))
+        fit(request("stopped"), SilentCallback(), lambda: nullcontext(lambda: next(stop_requests)))
     assert checkpoint.load_tensors(RunFolder(tmp_path / "stopped").resume)[1]["step"] == 3
 
     fit(request("stopped"), SilentCallback())
