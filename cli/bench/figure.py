@@ -95,8 +95,8 @@ def figure(
     else:
         for each in written_files:
             common.out.print(f"wrote {common.escape(each['file'])} and {common.escape(Path(each['numbers']).name)}")
-        for label, error in left_out.items():
-            common.note(f"[yellow]left out:[/yellow] {label}: {common.escape(word_error(error))}")
+        for label, reason in left_out.items():
+            common.note(f"[yellow]left out:[/yellow] {label}: {common.escape(word_error(reason))}")
     if failed or not written_files:
         raise click.exceptions.Exit(1)
 

@@ -130,12 +130,9 @@ def render_page(page: Page) -> str:
     """Return the page as an HTML document; its policy forbids loading files and running other scripts."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    loader = FileSystemLoader(_FOLDER)
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style, script = ((_FOLDER / name).read_text("utf-8") for name in ("page.css", "page.js"))
     # Browsers hash the text between the script tags, so the template must not add anything to it.
@@ -301,9 +298,9 @@ def _make_columns(table: Table, position: CellPosition, heading: str) -> Iterato
                 page_cells[index] = PageCell(text, cell.paper_score.mean, css_class)
         yield "paper", f"{heading} of the paper", page_cells
     if any(cell.comparable for cell in cells):
-        values = [cell.difference for cell in cells]
+        differences = [cell.difference for cell in cells]
         page_cells = [
-            empty if each is None else PageCell(formats.format_signed(each), each, "muted") for each in values
+            empty if each is None else PageCell(formats.format_signed(each), each, "muted") for each in differences
         ]
         yield DIFFERENCE, f"{heading} {DIFFERENCE} to the paper", page_cells
 
