@@ -30,6 +30,8 @@ test-all: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell pipeline model cli tests docs *.md Makefile pyproject.toml
+	$(BIN)/python -m pytest -q -n 0 tests/test_language.py
 
 typecheck: setup
 	$(BIN)/mypy

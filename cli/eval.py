@@ -28,7 +28,7 @@ _SEEN: Final = {
 @click.command(
     cls=Command,
     environment="EMODNA_EVAL",
-    groups={"Data": "corpora cache", "Workers": "threads device", "Output": "resamples seed out png"},
+    groups={"Data": "corpora cache", "Worker": "threads device", "Output": "resamples seed out png"},
     examples=(
         "emodna-eval runs/first --corpus iemocap",
         "emodna-eval runs/first --corpus iemocap --corpus emodb --out evaluation --png reliability.png",

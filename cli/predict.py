@@ -27,7 +27,7 @@ _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 @click.command(
     cls=Command,
     environment="EMODNA_PREDICT",
-    groups={"Data": "also window hop manifest root", "Workers": "threads device", "Output": "out as_csv"},
+    groups={"Data": "also window hop manifest root", "Worker": "threads device", "Output": "out as_csv"},
     examples=(
         "emodna-predict runs/first call.wav recordings/ --windows 2",
         "emodna-predict runs/first --manifest calls.csv --out predictions.csv",

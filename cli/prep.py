@@ -34,8 +34,8 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
     environment="EMODNA_PREP",
     groups={
         "Data": "names root subset download accept_licence manifest folder name segment channel max_seconds cache",
-        "Features": "feature_set fixed_samples",
-        "Workers": "workers scheduler no_wait",
+        "Feature": "feature_set fixed_samples",
+        "Worker": "workers scheduler no_wait",
         "Output": "rehash strict",
     },
     examples=("emodna-prep --corpus ravdess --download", "emodna-prep --folder ~/calls --segment energy"),

@@ -18,7 +18,7 @@ _METADATA: Final = "emodna"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and JSON metadata to one file, atomically; the same content gives the same bytes."""
+    """Write tensors and JSON metadata to one file, atomically; equal content gives equal bytes."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # A single key: safetensors writes several in random order.
     header = json.dumps({"facts": dict(metadata), "sha256": _compute_digest(content, metadata)})
@@ -48,17 +48,17 @@ def _compute_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) 
 
 
 def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors with their names changed to `prefix.name`."""
+    """Rename the tensors to `prefix.name`."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors named `prefix.name` by their plain names."""
+    """Return the tensors with this prefix, by their names without it."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, assign: bool = False) -> None:
-    """Load a module's state, by `assign` if it is on the meta device; raise a RunError if a tensor does not fit."""
+    """Load a module's state; raise a RunError if a tensor does not fit. A module on the meta device needs `assign`."""
     expected = {name: (tensor.dtype, tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     if expected != found:

@@ -10,7 +10,6 @@ from emodna.model.errors import ConfigError
 
 Config = TypeVar("Config")
 
-#: Default number of steps of a run.
 DEFAULT_STEPS: Final = 1000
 
 Padding = Literal["silence", "zero", "mask"]
@@ -33,22 +32,18 @@ _LEAST, _MOST = 1e-37, 3e38
 #: Upper bound of units, steps and the like: more must be a mistake.
 _MANY = 2**20
 
-Count = Annotated[int, Constraint(f"from 1 to {_MANY}", lambda value: 1 <= value <= _MANY)]
-BatchSize = Annotated[int, Constraint("at least 2", lambda value: value >= 2)]
-Blocks = Annotated[int, Constraint("from 1 to 16 (their dilation doubles)", lambda value: 1 <= value <= 16)]
-Steps = Annotated[int, Constraint("0 or more", lambda value: value >= 0)]
-Odd = Annotated[int, Constraint("odd and positive", lambda value: value >= 1 and value % 2 == 1)]
-Positive = Annotated[float, Constraint(f"from {_LEAST:g} to {_MOST:g}", lambda value: _LEAST <= value <= _MOST)]
-Ratio = Annotated[float, Constraint("a number above 1", lambda value: 1 < value <= _MOST)]
-Weight = Annotated[
-    float, Constraint(f"0, or from {_LEAST:g} to {_MOST:g}", lambda value: value == 0 or _LEAST <= value <= _MOST)
-]
-Number = Annotated[int, Constraint("0 or more", lambda value: value >= 0)]
-Share = Annotated[float, Constraint("at least 0 and below 1", lambda value: 0 <= value < 1)]
-Momentum = Annotated[float, Constraint("between 0 and 1", lambda value: 0 < value < 1)]
-Window = Annotated[
-    int, Constraint("at least 8 (the backbone's pools make one step of 8 frames)", lambda value: value >= 8)
-]
+Count = Annotated[int, Constraint(f"from 1 to {_MANY}", lambda x: 1 <= x <= _MANY)]
+BatchSize = Annotated[int, Constraint("at least 2", lambda x: x >= 2)]
+Blocks = Annotated[int, Constraint("from 1 to 16 (their dilation doubles)", lambda x: 1 <= x <= 16)]
+Steps = Annotated[int, Constraint("0 or more", lambda x: x >= 0)]
+Odd = Annotated[int, Constraint("odd and positive", lambda x: x >= 1 and x % 2 == 1)]
+Positive = Annotated[float, Constraint(f"from {_LEAST:g} to {_MOST:g}", lambda x: _LEAST <= x <= _MOST)]
+Ratio = Annotated[float, Constraint("a number above 1", lambda x: 1 < x <= _MOST)]
+Weight = Annotated[float, Constraint(f"0, or from {_LEAST:g} to {_MOST:g}", lambda x: x == 0 or _LEAST <= x <= _MOST)]
+Number = Annotated[int, Constraint("0 or more", lambda x: x >= 0)]
+Share = Annotated[float, Constraint("at least 0 and below 1", lambda x: 0 <= x < 1)]
+Momentum = Annotated[float, Constraint("between 0 and 1", lambda x: 0 < x < 1)]
+Window = Annotated[int, Constraint("at least 8 (the backbone pools 8 frames to one step)", lambda x: x >= 8)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +82,28 @@ class RecordConfig:
 
 
 def apply_shared_settings(settings: Mapping[str, str]) -> tuple[TrainConfig, RecordConfig]:
-    """Return the configurations that all methods share, with the settings that belong to them.
+    """Return the configurations that all methods share, with their settings applied.
 
-    Ignores the settings of the method, whose module needs torch; `apply_settings` checks all. Raises ConfigError for a
-    value of the wrong type or range.
+    Ignores the settings of the method, whose module imports torch; `apply_settings` checks all. Raises ConfigError for
+    a value of the wrong type or range.
     """
     train, record = TrainConfig(), RecordConfig()
-    own = {*as_settings(train), *as_settings(record)}
-    applied: Any = apply_settings({key: text for key, text in settings.items() if key in own}, train, record)
+    shared_keys = {*as_settings(train), *as_settings(record)}
+    applied: Any = apply_settings({key: text for key, text in settings.items() if key in shared_keys}, train, record)
     return applied  # type: ignore[no-any-return]
 
 
 def apply_settings(settings: Mapping[str, str], *configs: Config) -> tuple[Config, ...]:
-    """Return the configurations with settings, key -> text, applied; raise a ConfigError for a wrong key or value."""
+    """Apply settings, key -> text, to the configurations; raise a ConfigError for a wrong key or value."""
     types_of_configs = [_get_types(config) for config in configs]
     keys = {key for types in types_of_configs for key in types}
-    for key in settings:
-        if key not in keys:
-            raise ConfigError("unknown", field="settings", value=key, valid=sorted(keys))
-    changed = []
+    if unknown := [key for key in settings if key not in keys]:
+        raise ConfigError("unknown", field="settings", value=unknown[0], valid=sorted(keys))
+    changed_configs = []
     for config, types in zip(configs, types_of_configs, strict=True):
-        own = {key: _parse(key, text, types[key]) for key, text in settings.items() if key in types}
-        changed.append(replace(config, **own))  # type: ignore[type-var]
-    return tuple(changed)
+        values = {key: _parse(key, text, types[key]) for key, text in settings.items() if key in types}
+        changed_configs.append(replace(config, **values))  # type: ignore[type-var]
+    return tuple(changed_configs)
 
 
 def build_config(defaults: Config, values: Mapping[str, Any]) -> Config:
@@ -119,21 +113,21 @@ def build_config(defaults: Config, values: Mapping[str, Any]) -> Config:
         raise ConfigError("not a table of settings")
     if unknown := sorted(values.keys() - types.keys()):
         raise ConfigError("unknown", field=unknown[0])
-    validated = {key: _validate(key, value, str(value), types[key]) for key, value in values.items()}
+    validated = {key: _validate(key, value, types[key]) for key, value in values.items()}
     return replace(defaults, **validated)  # type: ignore[type-var]
 
 
-def check_keys(defaults: object, *beside: object) -> None:
-    """Check that every field of a frozen dataclass can be set by text, `beside` the fields of other configurations.
+def check_keys(defaults: object, *others: object) -> None:
+    """Check that every field of a frozen dataclass can be set by text, together with `others`.
 
-    Raises ConfigError for a field of an unsupported type, with a default of another type, or with the name but not the
-    type of another configuration's field.
+    Raises ConfigError for a field of an unsupported type, for a default of another type, and for a field of `others`
+    with the same name and another type.
     """
     try:
         types = _get_types(defaults)
     except Exception as error:  # an annotation may be any expression
         raise ConfigError(f"its annotations cannot be read: {type(error).__name__}: {error}") from error
-    other_types = {key: value_type for each in beside for key, value_type in _get_types(each).items()}
+    other_types = {key: value_type for each in others for key, value_type in _get_types(each).items()}
     for field in fields(defaults):  # type: ignore[arg-type]
         key, value_type = field.name, types[field.name]
         if key in other_types and other_types[key] != value_type:
@@ -144,8 +138,7 @@ def check_keys(defaults: object, *beside: object) -> None:
         if not is_supported or not all(isinstance(each, Constraint) for each in constraints):
             problem = "its type must be bool, int, float, str, a Literal of words or a type of emodna.model.config"
             raise ConfigError(problem, field=key)
-        value = getattr(defaults, key)
-        _validate(key, value, str(value), value_type)
+        _validate(key, getattr(defaults, key), value_type)
 
 
 def as_settings(config: object) -> dict[str, Any]:
@@ -154,12 +147,10 @@ def as_settings(config: object) -> dict[str, Any]:
 
 
 def _get_types(config: object) -> dict[str, Any]:
-    """Return the type of each key of a configuration."""
     return typing.get_type_hints(type(config), include_extras=True)
 
 
 def _split_annotation(value_type: Any) -> tuple[Any, ...]:
-    """Return the type and the constraints of an Annotated type; other types have no constraints."""
     return typing.get_args(value_type) if typing.get_origin(value_type) is Annotated else (value_type,)
 
 
@@ -170,23 +161,22 @@ def _parse(key: str, text: str, value_type: Any) -> object:
     except tomllib.TOMLDecodeError:
         value = text
     if typing.get_origin(value_type) is Annotated and _split_annotation(value_type)[0] is str:
-        value = value if isinstance(value, str) else text  # a number instead of a word is a wrong word
-    return _validate(key, value, text, value_type)
+        value = value if isinstance(value, str) else text  # a number counts as a wrong word
+    return _validate(key, value, value_type, text)
 
 
-def _validate(key: str, value: object, text: str, value_type: Any) -> object:
-    """Return a value of a key's type and range; raise a ConfigError for another one."""
-    given = f"{text:.40}"
+def _validate(key: str, value: object, value_type: Any, text: str | None = None) -> object:
+    shown_text = f"{value if text is None else text!s:.40}"
     if typing.get_origin(value_type) is Literal:
         if value not in (words := typing.get_args(value_type)):
-            raise ConfigError("unknown", field=key, value=given, valid=words)
+            raise ConfigError("unknown", field=key, value=shown_text, valid=words)
         return value
     base, *constraints = _split_annotation(value_type)
     if base is float and type(value) is int:
         value = float(value)
     if type(value) is not base:
-        raise ConfigError(f"must be of type {base.__name__}", field=key, value=given)
+        raise ConfigError(f"must be of type {base.__name__}", field=key, value=shown_text)
     for constraint in constraints:
         if not constraint.is_met(value):
-            raise ConfigError(f"must be {constraint.description}", field=key, value=given)
+            raise ConfigError(f"must be {constraint.description}", field=key, value=shown_text)
     return value

@@ -30,7 +30,6 @@ class RunExperiment(Action):
     """Run an experiment, or resume it."""
 
     out: Path
-    """Folder of the experiment."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ class ShowExperiment(Action):
     """Show the states of an experiment's runs."""
 
     out: Path
-    """Folder of the experiment."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class StartGpuWorkers(Action):
     """Start workers that declare a GPU."""
 
     scheduler: str
-    """Address of the scheduler."""
+    """Address."""
 
 
 class ConfigError(EmodnaError):

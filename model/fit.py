@@ -1,4 +1,4 @@
-"""Execute a run, from stores to a result: make the streams, train, select, predict, evaluate, write."""
+"""Execute a run: train on stores, select a model snapshot, predict, evaluate, and write the result."""
 
 import logging
 import time
@@ -43,7 +43,7 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
     request, config, target = plan.request, plan.config, plan.request.target
     run = RunFolder(plan.folder)
     snapshots = Snapshots(run.snapshots, plan.train.snapshot_every, request.steps)
-    events = record_events(callback, run.path, config, wanted=plan.record.tensorboard)
+    events = record_events(callback, run.path, config, enabled=plan.record.tensorboard)
     _warn(plan)
     with run.claim(config, resume=request.resume), events as recorder:
         if not run.done.exists():
@@ -55,9 +55,8 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
                 write_json(run.selection, selection)
                 step = selection["selected_step"]
             model.save(run.model)
-            probabilities = (
-                predict_store(model, target) if plan.folds is None else predict_folds(model, target, plan.folds)
-            )
+            folds = plan.folds
+            probabilities = predict_store(model, target) if folds is None else predict_folds(model, target, folds)
             write_predictions(run.predictions, target, probabilities, plan.supervision)
             result = {
                 **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
@@ -83,7 +82,6 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
 def _train(
     plan: FitPlan, run: RunFolder, callback: FitCallback, stop_listener: StopListener
 ) -> tuple[TrainedModel, Sources, Timing]:
-    """Train the method; return the model, each source with its framer, and the timing."""
     request, method, streams = plan.request, plan.method, make_streams(plan)
     generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
     with generators, use_deterministic_algorithms(enabled=plan.train.deterministic), force_float32():
@@ -102,10 +100,8 @@ def _train(
             compile=request.compile,
             cuda_graph=request.cuda_graph,
         )
-    settings = as_settings(plan.resolved.config)
-    model = TrainedModel(
-        method.eval(), settings, request.task, request.target.dim, streams.target_framer, plan.features
-    )
+    settings, dim = as_settings(plan.resolved.config), request.target.dim
+    model = TrainedModel(method.eval(), settings, request.task, dim, streams.target_framer, plan.features)
     return model, list(zip(plan.splits, streams.source_framers, strict=True)), timing
 
 
@@ -113,7 +109,7 @@ class Streams(NamedTuple):
     """The streams of a run and their framers."""
 
     source: Stream[LabelledBatch]
-    """Stream of the sources; of the target for a cross-validated oracle."""
+    """Stream of the sources, or of the target for a cross-validated oracle."""
     target: Stream[Batch]
     source_framers: list[Framer]
     target_framer: Framer
@@ -125,25 +121,25 @@ def make_streams(plan: FitPlan) -> Streams:
     sources = [(each.store, each.labels) for each in plan.splits]
     source_statistics, target_statistics = compute_statistics(train.normalisation, sources, target)
 
-    def windows(store: FeatureStore, statistics: Statistics | None) -> CorpusWindows:
+    def make_windows(store: FeatureStore, statistics: Statistics | None) -> CorpusWindows:
         framer = Framer(train.frames, train.padding, statistics, plan.features.silence)
         return CorpusWindows(store, framer, plan.data.languages)
 
-    labelled = [(windows(store, own), labels) for (store, labels), own in zip(sources, source_statistics, strict=True)]
-    targets = windows(target, target_statistics)
+    windows = [make_windows(store, own) for (store, _), own in zip(sources, source_statistics, strict=True)]
+    target_windows = make_windows(target, target_statistics)
     batches = {"batch_size": train.batch_size, "seed": request.seed}
+    labelled = [(each, labels) for each, (_, labels) in zip(windows, sources, strict=True)]
     source_stream: Stream[LabelledBatch] = SourceStream(labelled, **batches)
-    target_stream: Stream[Batch] = TargetStream(targets, **batches)
+    target_stream: Stream[Batch] = TargetStream(target_windows, **batches)
     if plan.supervision == "oracle-labels":
-        target_stream = LabelledTargetStream(targets, target.labels(request.task), **batches)
+        target_stream = LabelledTargetStream(target_windows, target.labels(request.task), **batches)
     elif plan.folds is not None:
         labels_of_folds = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
-        source_stream = FoldStream(targets, labels_of_folds, **batches)
-    return Streams(source_stream, target_stream, [each.framer for each, _ in labelled], targets.framer)
+        source_stream = FoldStream(target_windows, labels_of_folds, **batches)
+    return Streams(source_stream, target_stream, [each.framer for each in windows], target_windows.framer)
 
 
 def _warn(plan: FitPlan) -> None:
-    """Log a warning for an oracle, for audio that source and target share, and for the method's remarks."""
     method = plan.request.method
     if is_oracle(plan.supervision):
         _LOG.warning("%s: %s learns from the target's labels: its result is a bound for methods", ORACLE, method)
@@ -155,12 +151,9 @@ def _warn(plan: FitPlan) -> None:
 
 
 def _check_resume(request: FitRequest, run: RunFolder, config: dict[str, Any]) -> None:
-    """Log a warning for a resume without a checkpoint or with other versions, which may round differently.
-
-    Raises RunError if the folds differ: networks would predict for speakers that they were trained on.
-    """
+    """Log a warning for a resume without a checkpoint or with other versions of libraries."""
     first_config = read_json(run.config)
-    if first_config.get("folds") != config["folds"]:
+    if first_config.get("folds") != config["folds"]:  # networks would predict for speakers of their training
         raise RunError("the folds have changed since the run started", where=run.path, remedy="start a new run")
     if request.resume and not run.resume.exists():
         _LOG.warning("%s: no checkpoint found: training starts at the first step", run.path)

@@ -1,10 +1,9 @@
 """Compute the scores of predictions and of constant predictors.
 
-WAR is the accuracy and F1 the F1 score of class 1 (high / positive): no other reading fits the paper's tables.
+WAR is the accuracy and F1 the F1 score of class 1 (high / positive); only these definitions fit the paper's tables.
 Constant predictors have UAR 50; over the 30 pairs, "always high" has a mean WAR of 62.5 and a mean F1 of 76.7.
 
 All scores follow from four counts, the confusions: class 0 predicted as 0 and as 1, class 1 predicted as 0 and as 1.
-Many sets of predictions are scored at once by their confusions.
 """
 
 from dataclasses import dataclass, fields
@@ -68,8 +67,7 @@ def constant_scores(truth: NDArray[np.int64]) -> dict[str, Scores]:
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return part / whole; 0 if the whole is 0."""
-    return part / np.where(whole > 0, whole, 1)
+    return part / np.where(whole > 0, whole, 1)  # 0 if the whole is 0
 
 
 def assign_labels(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Record a run's corpora in its folder, for cards and exports without the stores."""
+"""Record a run's corpora in its folder, so that model cards and exports need no store."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -26,22 +26,21 @@ class RunCorpus:
     name: str
     feature_set: str
     fingerprint: str
-    """Fingerprint of the store."""
     licence: str
     citation: str
     utterances: int
     seconds: float
     rejected: int
-    """Number of files that could not be used."""
+    """Number of unusable files."""
     speakers: int
     languages: Sequence[str]
     """ISO 639-1 codes."""
     segmentation: Mapping[str, Any] | None
     """Rule that cuts recordings into utterances; None if they are whole."""
     classes: Mapping[str, int]
-    """Number of utterances of each class of the task, class 0 first, with the held-out ones."""
+    """Number of utterances of each class of the task, class 0 first, including held-out ones."""
     unlabelled: int
-    """Number of utterances without a label of the task; a source's are not trained on."""
+    """Number of utterances without a label of the task; training does not use those of a source."""
     held_out: int
     """Number of labelled utterances of a source that are held out to validate on."""
     emotions: Mapping[str, int]
@@ -53,7 +52,7 @@ class RunCorpus:
 
 
 def write_corpora(run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task) -> None:
-    """Write the corpora of a run after its training: this counts the target's labels."""
+    """Write the corpora of a run, after its training because it counts the target's labels."""
     corpora = [_describe_corpus("source", each.store, task, held_out=len(each.held_out)) for each in sources]
     corpora.append(_describe_corpus("target", target, task, held_out=0))
     write_json(run.corpora, {"corpora": [asdict(corpus) for corpus in corpora]})

@@ -30,7 +30,7 @@ from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
 
-#: Length of a syllable in s; a shorter window must be a mistake.
+#: Length of a syllable in s; shorter windows are rejected as mistakes.
 _MIN_SECONDS: Final = 0.25
 #: The authors' window in s: 96 000 samples at 22 050 Hz, rounded.
 _USUAL_SECONDS: Final = 4.375
@@ -54,7 +54,7 @@ class FitRequest:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     threads: int | None = None
-    """CPU threads of torch; None leaves them unchanged."""
+    """CPU threads of torch; None does not change them."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Keys of `TrainConfig`, `RecordConfig` and the method's configuration, with values as text."""
     out: Path | None = None
@@ -62,24 +62,24 @@ class FitRequest:
     resume: bool = False
     """True to continue the run in `out` if there is one."""
     residency: Residency = "auto"
-    """Storage of the windows: `on` keeps them on the device. The results do not depend on it."""
+    """Storage of the windows: `on` keeps them on the device. Changes no result."""
     select: str = LAST
-    """Selection of the model among the snapshots: `LAST`, or the best by one of `CRITERIA`."""
+    """Criterion that selects the model snapshot: `LAST`, or one of `CRITERIA`."""
     oracle_analysis: bool = False
-    """True to score all snapshots by the target's labels, in oracle.json, after everything else."""
+    """True to score all model snapshots by the target's labels, in oracle.json, at the end."""
     compile: bool = False
-    """True to compile the losses by torch.compile: a slower start, other rounding and random draws."""
+    """True to compile the losses by torch.compile; changes rounding and random draws, and slows down the start."""
     cuda_graph: bool = False
-    """True to capture each step as a CUDA graph: other rounding in the optimiser."""
+    """True to capture each step as a CUDA graph; changes rounding in the optimiser."""
 
     def __post_init__(self) -> None:
-        """Sort the sources by name: their order does not matter."""
+        """Sort the sources by name, so that results do not depend on their order."""
         object.__setattr__(self, "sources", sorted(self.sources, key=lambda source: source.snapshot.corpus))
 
 
 @dataclass(frozen=True)
 class FitPlan:
-    """A resolved request: a run that is ready to start."""
+    """A resolved and validated request."""
 
     request: FitRequest
     train: TrainConfig
@@ -109,12 +109,12 @@ class FitPlan:
         """Label of the run's method in tables."""
         request, kind = self.request, type(self.method)
         defaults, used = as_settings(kind.defaults), as_settings(self.resolved.config)
-        changed = {key: used[key] for key in request.settings if key in used and used[key] != defaults[key]}
-        return make_label(request.method, changed, our_reading=kind.our_reading, supervision=self.supervision)
+        non_defaults = {key: used[key] for key in request.settings if key in used and used[key] != defaults[key]}
+        return make_label(request.method, non_defaults, our_reading=kind.our_reading, supervision=self.supervision)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Content of config.json; the values under `decisive` determine the weights bit by bit."""
+        """Content of config.json; the values of `decisive` determine the weights bit for bit."""
         request = self.request
         stores = {store.snapshot.corpus: store for store in (*request.sources, request.target)}
         train, defaults = as_settings(self.train), type(self.method).defaults
@@ -122,11 +122,7 @@ class FitPlan:
             "decisive": {
                 "src": JOIN.join(source.snapshot.corpus for source in request.sources),
                 "tgt": request.target.snapshot.corpus,
-                "task": request.task,
-                "method": request.method,
-                "seed": request.seed,
-                "steps": request.steps,
-                "select": request.select,
+                **{key: getattr(request, key) for key in ("task", "method", "seed", "steps", "select")},
                 "train": {key: value for key, value in train.items() if key not in _NOT_DECISIVE},
                 "method_config": as_settings(self.resolved.config),
                 "features": dict(request.target.snapshot.parameters),
@@ -143,9 +139,7 @@ class FitPlan:
             "stores": {corpus: str(store.path) for corpus, store in stores.items()},
             "remarks": list(self.resolved.remarks),
             "shared_audio": _count_shared_audio(request),
-            "left_out": {
-                source.snapshot.corpus: int((source.labels(request.task) < 0).sum()) for source in request.sources
-            },
+            "left_out": {each.snapshot.corpus: int((each.labels(request.task) < 0).sum()) for each in request.sources},
             "held_out": {
                 each.store.snapshot.corpus: {"utterances": len(each.held_out), "by": each.by}
                 for each in self.splits
@@ -182,44 +176,32 @@ def resolve_request(request: FitRequest) -> FitPlan:
     for source in request.sources:
         _check_labels(source, request.task)
     splits = [split(source, request.task, train.validation, request.seed) for source in request.sources]
-    labelled_sources = [(each.store, each.labels) for each in splits]
-    data = DataSummary.of(labelled_sources, request.target, train.frames, train.batch_size)
+    labelled = [(each.store, each.labels) for each in splits]
+    data = DataSummary.of(labelled, request.target, train.frames, train.batch_size)
     _check_size(kind, data)
     resolved, method = _make_method(request, kind, method_config, data)
     if request.cuda_graph and (reason := method.graph_obstacle):
         problem = f"method {request.method} cannot be captured: {reason}"
         raise ConfigError(problem, field="cuda_graph", remedy="leave it out")
-    return FitPlan(
-        request=request,
-        train=train,
-        record=record,
-        features=features,
-        splits=splits,
-        data=data,
-        resolved=resolved,
-        method=method,
-        folds=_make_folds(request, train, method),
-        start_time=start_time,
-    )
+    folds = _make_folds(request, train, method)
+    return FitPlan(request, train, record, features, splits, data, resolved, method, folds, start_time)
 
 
 def _check_addition(request: FitRequest, kind: type[Method]) -> None:
-    """Raise a ConfigError for an addition to a method without additions."""
     if "add" in request.settings and not list_additions(kind):
-        known = methods.load_methods()
-        names = [name for name, each in known.items() if not isinstance(each, PluginError) and list_additions(each)]
+        known = methods.load_methods().items()
+        names = [name for name, each in known if not isinstance(each, PluginError) and list_additions(each)]
         problem, remedy = f"not valid for method {request.method}", f"methods that take it: {', '.join(names)}"
         raise ConfigError(problem, field="add", value=request.settings["add"], remedy=remedy)
 
 
 def _resolve_selection(request: FitRequest, config: TrainConfig) -> TrainConfig:
-    """Return the settings with those that a selection or an analysis of snapshots needs; check the criterion."""
+    """Check the criterion; set the settings that a selection or an analysis of model snapshots needs."""
     if request.select not in (LAST, *CRITERIA):
         raise ConfigError("unknown", field="select", value=request.select, valid=(LAST, *CRITERIA))
     if (request.select != LAST or request.oracle_analysis) and not config.snapshot_every:
         if "snapshot_every" in request.settings:
-            problem = "must be at least 1 to select or to analyse snapshots"
-            raise ConfigError(problem, field="snapshot_every", value=0)
+            raise ConfigError("must be at least 1 to select or to analyse snapshots", field="snapshot_every", value=0)
         config = replace(config, snapshot_every=max(request.steps // _SNAPSHOTS, 1))
     if request.select == SOURCE_ACCURACY and not config.validation:
         if "validation" in request.settings:
@@ -230,7 +212,7 @@ def _resolve_selection(request: FitRequest, config: TrainConfig) -> TrainConfig:
 
 
 def _resolve_features(request: FitRequest) -> FeatureSet:
-    """Return the feature set of all stores; raise a ConfigError for a wrong task or combination of corpora."""
+    """Return the feature set of all stores; check the task and the combination of corpora."""
     target = request.target
     corpora = [source.snapshot.corpus for source in request.sources]
     if not request.sources:
@@ -240,9 +222,8 @@ def _resolve_features(request: FitRequest) -> FeatureSet:
     if target.snapshot.corpus in corpora or target.fingerprint in [each.fingerprint for each in request.sources]:
         problem, remedy = "the same corpus as a source", "choose another target"
         raise ConfigError(problem, field="target", value=target.snapshot.corpus, remedy=remedy)
-    twice = next((corpus for corpus in corpora if corpora.count(corpus) > 1), None)
-    if twice is not None:
-        raise ConfigError("given twice", field="sources", value=twice)
+    if duplicates := [corpus for corpus in corpora if corpora.count(corpus) > 1]:
+        raise ConfigError("given twice", field="sources", value=duplicates[0])
     for source in request.sources:
         if source.snapshot.parameters != target.snapshot.parameters:
             problem = f"its features have other parameters than those of {target.path}"
@@ -251,21 +232,16 @@ def _resolve_features(request: FitRequest) -> FeatureSet:
 
 
 def _check_window(frames: int, features: FeatureSet) -> None:
-    """Raise a ConfigError for a window that is too short: the default counts MFCC frames, not samples."""
+    """Raise a ConfigError for a window that is too short, such as the default number of frames of a wave set."""
     frames_per_second = features.sample_rate / features.hop_length
     if frames < _MIN_SECONDS * frames_per_second:
-        usual = round(_USUAL_SECONDS * frames_per_second)
-        raise ConfigError(
-            f"must be at least {_MIN_SECONDS} s, {frames} frames of {features.name} are only "
-            f"{frames / frames_per_second:.3f} s",
-            field="frames",
-            value=frames,
-            remedy=f"{usual} frames are {usual / frames_per_second:.1f} s",
-        )
+        seconds, usual = frames / frames_per_second, round(_USUAL_SECONDS * frames_per_second)
+        problem = f"must be at least {_MIN_SECONDS} s, {frames} frames of {features.name} are only {seconds:.3f} s"
+        remedy = f"{usual} frames are {usual / frames_per_second:.1f} s"
+        raise ConfigError(problem, field="frames", value=frames, remedy=remedy)
 
 
 def _check_labels(source: FeatureStore, task: str) -> None:
-    """Raise a TrainingError unless a source has both classes."""
     present = set(np.unique(source.labels(task)).tolist()) - {-1}
     if len(present) < 2:
         problem = f"only class {present.pop()} of {task}, both are needed" if present else f"no {task} labels"
@@ -273,7 +249,6 @@ def _check_labels(source: FeatureStore, task: str) -> None:
 
 
 def _check_size(kind: type[Method], data: DataSummary) -> None:
-    """Raise a ConfigError for windows that are too small for the method's networks."""
     if data.frames < kind.min_frames:
         problem = f"must be at least {kind.min_frames} for method {kind.name}"
         raise ConfigError(problem, field="frames", value=data.frames)
@@ -285,14 +260,14 @@ def _check_size(kind: type[Method], data: DataSummary) -> None:
 def _make_method(
     request: FitRequest, kind: type[Method], config: Any, data: DataSummary
 ) -> tuple[ResolvedConfig, Method]:
-    """Make the method with a resolved configuration; raise a PluginError if another package's method is invalid."""
+    """Resolve the configuration and make the method; raise a PluginError if another package's method is invalid."""
     with methods.wrap_plugin_errors(request.method, "resolve_config()"):
         resolved = kind.resolve_config(config, data)
         if not isinstance(resolved, ResolvedConfig) or type(resolved.config) is not type(kind.defaults):
             raise TypeError(f"it must return a ResolvedConfig, with a {type(kind.defaults).__name__}")
         if isinstance(resolved.remarks, str) or not all(isinstance(remark, str) for remark in resolved.remarks):
             raise TypeError("its remarks must be a sequence of sentences")
-    # The seed also determines the draws of methods that use torch's global generator.
+    # Methods may draw from torch's global generator.
     with methods.wrap_plugin_errors(request.method, "()"), use_seed(request.seed, "method"):
         method: Method = kind(data.dim, resolved.config, request.seed)
         if method.supervision not in get_args(Supervision):
@@ -303,7 +278,7 @@ def _make_method(
 
 
 def _make_folds(request: FitRequest, train: TrainConfig, method: Method) -> Folds | None:
-    """Check the request of an oracle; return the folds of the target's speakers if it is cross-validated."""
+    """Check the request of an oracle; return the folds of a cross-validated one."""
     if method.supervision == "oracle-labels" and not (request.target.labels(request.task) >= 0).any():
         problem = f"no {request.task} labels to use instead of pseudo-labels"
         raise TrainingError(problem, field="target", value=request.target.snapshot.corpus)
@@ -321,7 +296,7 @@ def _make_folds(request: FitRequest, train: TrainConfig, method: Method) -> Fold
 
 
 def _count_shared_audio(request: FitRequest) -> dict[str, int]:
-    """Count the labelled utterances of each source with the same audio, byte by byte, as one of the target."""
+    """Count the labelled utterances of each source with the same audio, byte for byte, as one of the target."""
     target_hashes = request.target.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
     counts = {}
     for source in request.sources:

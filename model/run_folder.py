@@ -14,7 +14,7 @@ from emodna.model.errors import ListRuns, ResumeRun, RunError
 from emodna.pipeline.errors import Remedy
 from emodna.pipeline.files import is_temporary, write_atomically
 
-#: Separator of the names of several sources; no corpus name contains it.
+#: Separator of the names of several sources.
 JOIN: Final = "+"
 _LOCK: Final = ".lock"
 #: Timeout in s: a check whether a run is training holds its lock for an instant.
@@ -22,8 +22,6 @@ _LOCK_SECONDS: Final = 0.2
 
 
 class _File:
-    """A descriptor that returns the path of a file in a run's folder."""
-
     def __init__(self, name: str) -> None:
         self._name = name
 
@@ -49,7 +47,6 @@ class RunFolder:
     predictions = _File("predictions.parquet")
     #: Scores, with those of constant predictors.
     result = _File("result.json")
-    #: Folder of the model snapshots, if the run saves any.
     snapshots = _File("snapshots")
     #: Label-free criteria of each model snapshot, if the run selects one.
     selection = _File("selection.json")
@@ -59,13 +56,11 @@ class RunFolder:
     not_finite = _File("not_finite.json")
     #: Licences, citations and counts of the corpora of a finished run.
     corpora = _File("corpora.json")
-    #: Model card.
     card = _File("MODEL_CARD.md")
     #: Default path of the exported model.
     onnx = _File("model.onnx")
     #: Mark of a finished run.
     done = _File("done")
-    #: Lock that a running training holds.
     lock = _File(_LOCK)
 
     def find_model(self) -> Path:
@@ -105,23 +100,22 @@ class RunFolder:
 
     def _is_empty(self) -> bool:
         # A run that was killed before it saved its configuration leaves at most a temporary file.
-        present = list(self.path.iterdir()) if self.path.exists() else []
-        return all(path.suffix == ".tmp" or path.name == _LOCK for path in present)
+        paths = list(self.path.iterdir()) if self.path.exists() else []
+        return all(path.suffix == ".tmp" or path.name == _LOCK for path in paths)
 
     def _check(self, config: Mapping[str, Any], *, resume: bool) -> None:
         self.check_free(resume=resume)
         if self._is_empty():
             return
+        remedy = Remedy("choose another {out}")
         if not self.config.exists():
-            remedy = Remedy("choose another {out}")
             raise RunError("not a run's folder", field="out", value=self.path, remedy=remedy)
         earlier = read_json(self.config).get("decisive")
         if not isinstance(earlier, dict):
             raise RunError("damaged: not the configuration of a run", where=self.config)
-        differences = _describe_differences(earlier, json.loads(json.dumps(config["decisive"])))
-        if differences:
+        if differences := _describe_differences(earlier, json.loads(json.dumps(config["decisive"]))):
             problem = f"the run was started with another configuration: {differences}"
-            raise RunError(problem, field="out", value=self.path, remedy=Remedy("choose another {out}"))
+            raise RunError(problem, field="out", value=self.path, remedy=remedy)
 
 
 def hash_settings(decisive: Mapping[str, Any]) -> str:
@@ -148,7 +142,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _describe_differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """Return the keys whose values differ, as `key: earlier -> now`."""
     parts = []
     for key in sorted({*earlier, *now}):
         before, after = earlier.get(key), now.get(key)

@@ -44,9 +44,9 @@ _scheduler_option = click.option("--scheduler", metavar="ADDRESS|FILE", help="Us
     environment="EMODNA_BENCH_RUN",
     groups={
         "Data": "corpora tasks cache",
-        "Features": "feature_set",
+        "Feature": "feature_set",
         "Training": "methods tables seeds steps settings",
-        "Workers": "workers scheduler device threads",
+        "Worker": "workers scheduler device threads",
         "Output": "out",
     },
     examples=(
@@ -141,7 +141,7 @@ def run(
 @click.command(
     cls=Command,
     environment="EMODNA_BENCH_RETRY",
-    groups={"Data": "out", "Workers": "workers scheduler device"},
+    groups={"Data": "out", "Worker": "workers scheduler device"},
     examples=("emodna-bench retry", "emodna-bench retry --out bench --workers 2"),
 )
 @out_option

@@ -1,4 +1,4 @@
-"""Batches of utterances; a target batch has no labels, except for methods marked oracle (see `Supervision`)."""
+"""Batches of utterances. A target batch has no labels, except for methods marked oracle (see `Supervision`)."""
 
 from dataclasses import dataclass, fields
 from typing import Final, Self
@@ -19,7 +19,7 @@ class Batch:
     features: Tensor
     """(batch, dim, frames) float32, normalised."""
     lengths: Tensor
-    """(batch,) int64: number of frames that pooling counts; all frames unless padding is `mask`."""
+    """(batch,) int64: number of frames to pool over; all frames unless padding is `mask`."""
     corpus: Tensor
     """(batch,) int64: `SOURCE` or `TARGET`."""
     gender: Tensor
@@ -31,7 +31,7 @@ class Batch:
     def empty(cls, n: int, dim: int, frames: int, device: torch.device = _CPU, *, pinned: bool = False) -> Self:
         """Allocate a batch for n utterances.
 
-        A GPU copies from pinned host memory without the CPU; torch reuses a block once the copies from it are done.
+        A GPU copies pinned host memory without the CPU. Torch reuses a pinned block once its copies are done.
         """
         features = torch.empty(n, dim, frames, dtype=torch.float32, device=device, pin_memory=pinned)
         numbers = torch.empty(len(fields(cls)) - 1, n, dtype=torch.int64, device=device, pin_memory=pinned)

@@ -22,13 +22,13 @@ Result = TypeVar("Result")
 Residency = Literal["auto", "on", "off"]
 RESIDENCIES: Final[tuple[Residency, ...]] = get_args(Residency)
 
-#: Largest number of prefetched batches: one to take, one to level out delays of the thread.
+#: Largest number of prefetched batches: one for the next step, one to absorb delays of the thread.
 _AHEAD: Final = 2
-#: Bytes of host memory that `auto` uses: the windows of 8900 utterances of 188 frames of 40 values.
+#: Bytes of host memory that `auto` uses: 8900 windows of 188 frames of 40 values.
 _HOST_BYTES: Final = 256 * 2**20
 #: Share of a GPU's free memory that `auto` uses.
 _DEVICE_SHARE: Final = 0.25
-#: Utterances that are copied to the device at once.
+#: Utterances per copy to the device.
 _CHUNK: Final = 256
 
 
@@ -53,12 +53,12 @@ class Loader:
         self._copies: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        kept = choose_resident_streams(residency, (source, target), len(steps), device)
+        resident = choose_resident_streams(residency, (source, target), len(steps), device)
         with self._use_copy_stream():
-            self._source = self._make_batch_function(source, kept)
-            self._target = self._make_batch_function(target, kept)
+            self._source = self._make_batch_function(source, resident)
+            self._target = self._make_batch_function(target, resident)
         # Resident batches in host memory need no waiting; a thread would only compete with the step.
-        ahead = 0 if self._copies is None and len(kept) == 2 else _AHEAD
+        ahead = 0 if self._copies is None and len(resident) == 2 else _AHEAD
         self._pairs = prefetch(self._load_pair, steps, ahead)
         self.blocked_seconds = 0.0
         """Time in s that steps waited for their batches, without the time to make resident windows."""
@@ -72,38 +72,36 @@ class Loader:
     def __next__(self) -> tuple[LabelledBatch, Batch]:
         """Return the batches of the next step."""
         start = time.perf_counter()
-        source, target, arrived = next(self._pairs)
+        source, target, copied = next(self._pairs)
         self.blocked_seconds += time.perf_counter() - start
-        if arrived is not None:
+        if copied is not None:
             current = torch.cuda.current_stream(self._device)
-            current.wait_event(arrived)
+            current.wait_event(copied)
             for tensor in (*source.tensors.values(), *target.tensors.values()):
                 tensor.record_stream(current)  # the copy stream must not reuse its memory before the step is done
         return source, target
 
-    def _make_batch_function(self, stream: Stream[BatchT], kept: Sequence[Stream[Any]]) -> Callable[[int], BatchT]:
-        """Return a function that maps a step to the stream's batch on the device."""
-        if stream in kept:
+    def _make_batch_function(self, stream: Stream[BatchT], resident: Sequence[Stream[Any]]) -> Callable[[int], BatchT]:
+        if stream in resident:
             return ResidentWindows(stream, self._device).batch
         pinned = self._copies is not None
         return lambda step: stream.batch(step, pinned=pinned).to(self._device)
 
     def _load_pair(self, step: int) -> tuple[LabelledBatch, Batch, torch.cuda.Event | None]:
-        """Return the batches of a step, and on a GPU the event that marks the end of their copies."""
+        """Load the batches of a step; on a GPU, an event marks the end of their copies."""
         with self._use_copy_stream():
             source, target = self._source(step), self._target(step)
             return source, target, None if self._copies is None else self._copies.record_event()
 
     def _use_copy_stream(self) -> AbstractContextManager[object]:
-        """Enqueue work on the copy stream of a GPU."""
         return nullcontext() if self._copies is None else torch.cuda.stream(self._copies)
 
 
 def prefetch(make: Callable[[int], Result], steps: range, ahead: int) -> Generator[Result, None, None]:
     """Yield `make(step)` for each step, in order; a thread makes up to `ahead` results in advance.
 
-    With 0, there is no thread. An error of `make` is raised at its own step. Closing the generator waits for the
-    result in progress and cancels the rest.
+    There is no thread if `ahead` is 0. An error of `make` is raised at its own step. Closing the generator waits for
+    the result in progress and cancels the rest.
     """
     if not ahead:
         yield from map(make, steps)
@@ -121,7 +119,7 @@ def prefetch(make: Callable[[int], Result], steps: range, ahead: int) -> Generat
 
 
 class ResidentWindows(Generic[BatchT]):
-    """All windows of a stream on a device, read once; its batches equal the stream's bit for bit."""
+    """The windows of a stream on a device, read once; its batches equal the stream's bit for bit."""
 
     def __init__(self, stream: Stream[BatchT], device: torch.device) -> None:
         self._stream, self._device = stream, device
@@ -152,25 +150,20 @@ def choose_resident_streams(
     free, allowed = _measure_memory(device)
     if residency == "on":
         if (needed := sum(map(_count_bytes, streams))) > free:
-            raise ConfigError(
-                f"the windows need {needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB",
-                field="residency",
-                value=residency,
-                remedy=Remedy("choose {residency=auto}"),
-            )
+            problem = f"the windows need {needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB"
+            raise ConfigError(problem, field="residency", value=residency, remedy=Remedy("choose {residency=auto}"))
         return list(streams)
-    kept = []
+    chosen = []
     for stream in sorted((each for each in streams if steps * each.batch_size >= len(each)), key=_count_bytes):
         if (allowed := allowed - _count_bytes(stream)) < 0:
             break
-        kept.append(stream)
-    return kept
+        chosen.append(stream)
+    return chosen
 
 
 def _count_bytes(stream: Stream[Any]) -> int:
-    """Return the size of all windows of a stream in bytes."""
-    one: Batch = stream.batch_type.empty(1, *stream.window)
-    return len(stream) * sum(tensor.nbytes for tensor in one.tensors.values())
+    single: Batch = stream.batch_type.empty(1, *stream.window)
+    return len(stream) * sum(tensor.nbytes for tensor in single.tensors.values())
 
 
 def _measure_memory(device: torch.device) -> tuple[int, int]:

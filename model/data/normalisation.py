@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # prediction needs no store
 
 #: Lower bound of a standard deviation, for features that are constant.
 MIN_STD: Final = 1e-5
-#: Values that are summed at once: 256 kB in float64, which fits into the CPU's cache.
+#: Values per sum: 256 kB in float64, which fits into the CPU's cache.
 _CHUNK_VALUES: Final = 2**15
 
 
@@ -40,8 +40,7 @@ class Statistics:
     @classmethod
     def of_corpora(cls, corpora: Sequence[tuple[FeatureStore, NDArray[np.int64]]]) -> Statistics:
         """Return the statistics of all frames of some rows (n,) of each store, with equal weight for each corpus."""
-        moments = [_compute_moments(store, rows) for store, rows in corpora]
-        mean, square = np.mean(moments, axis=0)
+        mean, square = np.mean([_compute_moments(store, rows) for store, rows in corpora], axis=0)
         std = np.sqrt(np.maximum(square - mean**2, MIN_STD**2))
         return cls(mean.astype(np.float32), std.astype(np.float32))
 
@@ -49,7 +48,10 @@ class Statistics:
 def compute_statistics(
     normalisation: Normalisation, sources: Sequence[tuple[FeatureStore, NDArray[np.int8]]], target: FeatureStore
 ) -> tuple[list[Statistics | None], Statistics | None]:
-    """Return the statistics of each source's labelled utterances and of the target; None normalises each utterance."""
+    """Return the statistics for each source, of its labelled utterances, and for the target.
+
+    None stands for the normalisation of each utterance by its own statistics.
+    """
     labelled = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
     match normalisation:
         case "none":

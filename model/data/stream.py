@@ -1,4 +1,4 @@
-"""Draw endless batches from feature stores; each is a pure function of the step, so a resume needs no saved state."""
+"""Draw endless batches from feature stores. Each is a pure function of the step, so a resume needs no saved state."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
 BatchT = TypeVar("BatchT", bound=Batch, covariant=True)
+Labels = NDArray[np.int8]
 
 
 class Sampler:
@@ -42,7 +43,7 @@ class Sampler:
 
 
 class CorpusWindows:
-    """Windows of a store's utterances by row, with gender and language, without emotions."""
+    """Windows of a store's utterances by row, with gender and language but without emotions."""
 
     def __init__(self, store: FeatureStore, framer: Framer, languages: Sequence[str]) -> None:
         self.store, self.framer, self.dim = store, framer, store.dim
@@ -50,7 +51,7 @@ class CorpusWindows:
         self._language = _encode(store, "language", languages)
 
     def write(self, rows: NDArray[np.int64], batch: Batch, places: NDArray[np.int64]) -> None:
-        """Write the utterances of these rows (n,) to their places (n,) in a batch."""
+        """Write the utterances in some rows (n,) of the store to places (n,) in a batch."""
         framer = self.framer
         windows = batch.features.numpy().transpose(0, 2, 1)  # (batch, frames, dim)
         peaks = self.store.peak_db[rows].tolist()
@@ -67,17 +68,17 @@ class CorpusSubset:
     windows: CorpusWindows
     rows: NDArray[np.int64]
     """(n,) rows in the store."""
-    labels: NDArray[np.int8] | None = None
-    """(n,) labels of these utterances, for a labelled stream."""
+    labels: Labels | None = None
+    """(n,) labels of the rows, for a labelled stream."""
 
     @classmethod
-    def of_all(cls, windows: CorpusWindows, labels: NDArray[np.int8] | None = None) -> Self:
+    def of_all(cls, windows: CorpusWindows, labels: Labels | None = None) -> Self:
         """Return all utterances of a corpus, with their labels (n,) if given."""
         return cls(windows, np.arange(len(windows.store)), labels)
 
     @classmethod
-    def of_labelled(cls, windows: CorpusWindows, labels: NDArray[np.int8]) -> Self:
-        """Return the utterances whose label is not -1; `labels` (n,) has one of each utterance of the store."""
+    def of_labelled(cls, windows: CorpusWindows, labels: Labels) -> Self:
+        """Return the utterances whose label is not -1, given the labels (n,) of all utterances of the store."""
         rows = np.flatnonzero(labels >= 0)
         return cls(windows, rows, labels[rows])
 
@@ -86,7 +87,7 @@ class Stream(Generic[BatchT]):
     """Batches of the utterances of k corpora, in equal parts.
 
     The corpora take turns: positions 0, k, 2 k, ... of the stream belong to the first corpus. Utterances are numbered
-    through all corpora, the first corpus first. The seeds determine the order of each corpus's utterances.
+    consecutively, corpus by corpus. The seeds determine the order of each corpus's utterances.
     """
 
     batch_type: type[BatchT]
@@ -109,15 +110,15 @@ class Stream(Generic[BatchT]):
         return windows.dim, windows.framer.frames
 
     def batch(self, step: int, *, pinned: bool = False) -> BatchT:
-        """Return the batch of a step, from 0, on the CPU; raise a StoreError if an utterance is damaged."""
+        """Return the batch of a step, counted from 0, on the CPU; raise a StoreError if an utterance is damaged."""
         return self.gather(self.numbers(step), pinned=pinned)
 
     def ids(self, step: int) -> list[str]:
         """Return the ids of the utterances in the batch of a step."""
-        found = np.empty(self.batch_size, object)
+        ids = np.empty(self.batch_size, object)
         for corpus, places, rows, _ in self._locate(self.numbers(step)):
-            found[places] = corpus.windows.store.columns(["id"])["id"].take(rows).to_pylist()
-        return list(found)
+            ids[places] = corpus.windows.store.columns(["id"])["id"].take(rows).to_pylist()
+        return list(ids)
 
     def numbers(self, step: int) -> NDArray[np.int64]:
         """Return the numbers (batch_size,) of the utterances in the batch of a step."""
@@ -132,7 +133,7 @@ class Stream(Generic[BatchT]):
         return numbers
 
     def gather(self, numbers: NDArray[np.int64], *, pinned: bool = False) -> BatchT:
-        """Read the utterances of these numbers (n,) from their stores into a batch on the CPU."""
+        """Read the utterances with some numbers (n,) from their stores into a batch on the CPU."""
         batch = self.batch_type.empty(len(numbers), *self.window, pinned=pinned)
         batch.corpus.fill_(self._corpus)
         for corpus, places, rows, labels in self._locate(numbers):
@@ -143,14 +144,14 @@ class Stream(Generic[BatchT]):
 
     def _locate(
         self, numbers: NDArray[np.int64]
-    ) -> Iterator[tuple[CorpusSubset, NDArray[np.int64], NDArray[np.int64], NDArray[np.int8] | None]]:
-        """Yield each corpus of these utterances, with their places in `numbers`, their rows and their labels."""
-        owners = np.searchsorted(self._ends, numbers, side="right")
+    ) -> Iterator[tuple[CorpusSubset, NDArray[np.int64], NDArray[np.int64], Labels | None]]:
+        """Yield each corpus that has some of the utterances, with their places in `numbers`, rows and labels."""
+        corpus_numbers = np.searchsorted(self._ends, numbers, side="right")
         for number, corpus in enumerate(self._corpora):
-            places = np.flatnonzero(owners == number)
+            places = np.flatnonzero(corpus_numbers == number)
             if len(places):
-                among = numbers[places] - (self._ends[number] - len(corpus.rows))
-                yield corpus, places, corpus.rows[among], None if corpus.labels is None else corpus.labels[among]
+                indices = numbers[places] - (self._ends[number] - len(corpus.rows))
+                yield corpus, places, corpus.rows[indices], None if corpus.labels is None else corpus.labels[indices]
 
 
 class TargetStream(Stream[Batch]):
@@ -164,12 +165,12 @@ class TargetStream(Stream[Batch]):
 
 
 class LabelledTargetStream(Stream[LabelledBatch]):
-    """The batches of `TargetStream` with labels (n,), for an oracle only; -1 marks unlabelled utterances."""
+    """Batches of `TargetStream` with labels (n,), for oracles only; -1 marks unlabelled utterances."""
 
     batch_type = LabelledBatch
     _corpus = TARGET
 
-    def __init__(self, windows: CorpusWindows, labels: NDArray[np.int8], *, batch_size: int, seed: int) -> None:
+    def __init__(self, windows: CorpusWindows, labels: Labels, *, batch_size: int, seed: int) -> None:
         super().__init__([CorpusSubset.of_all(windows, labels)], [derive_seed(seed, "target sampler")], batch_size)
 
 
@@ -177,28 +178,24 @@ class FoldStream(Stream[LabelledBatch]):
     """Batches of labelled utterances of the target, for an oracle with one network per fold.
 
     Rows k, k + networks, k + 2 * networks, ... of a batch are the `batch_size` utterances of network k. Each network
-    has its own labels (n,), with -1 for the utterances that it does not learn from.
+    has its own labels (n,); -1 excludes an utterance from its training.
     """
 
     batch_type = LabelledBatch
     _corpus = TARGET
 
-    def __init__(
-        self, windows: CorpusWindows, labels: Sequence[NDArray[np.int8]], *, batch_size: int, seed: int
-    ) -> None:
+    def __init__(self, windows: CorpusWindows, labels: Sequence[Labels], *, batch_size: int, seed: int) -> None:
         seeds = [derive_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
         super().__init__([CorpusSubset.of_labelled(windows, each) for each in labels], seeds, len(labels) * batch_size)
 
 
 class SourceStream(Stream[LabelledBatch]):
-    """Batches of the labelled utterances of source corpora; the label -1 in (n,) leaves an utterance out."""
+    """Batches of the labelled utterances of source corpora; the label -1 in (n,) excludes an utterance."""
 
     batch_type = LabelledBatch
     _corpus = SOURCE
 
-    def __init__(
-        self, corpora: Sequence[tuple[CorpusWindows, NDArray[np.int8]]], *, batch_size: int, seed: int
-    ) -> None:
+    def __init__(self, corpora: Sequence[tuple[CorpusWindows, Labels]], *, batch_size: int, seed: int) -> None:
         seeds = [derive_seed(seed, f"source sampler/{each.store.snapshot.corpus}") for each, _ in corpora]
         super().__init__([CorpusSubset.of_labelled(windows, labels) for windows, labels in corpora], seeds, batch_size)
 

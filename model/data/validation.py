@@ -11,7 +11,7 @@ from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.errors import Remedy
 from emodna.pipeline.store import FeatureStore
 
-#: Upper bound of scikit-learn's seeds.
+#: Number of scikit-learn's seeds.
 _SEEDS: Final = 2**32
 _NOTHING: Final = np.empty(0, np.int64)
 
@@ -28,14 +28,14 @@ class Split:
     truth: NDArray[np.int64]
     """(m,) labels of the held-out utterances."""
     by: Literal["speaker", "utterance"] | None
-    """Unit that is held out: whole speakers, or utterances of each class; None if nothing is held out."""
+    """Unit that is held out; None if nothing is held out."""
 
 
 def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
-    """Hold out a share of the labelled utterances; the seed alone determines which.
+    """Hold out a random share of the labelled utterances, which depends on the seed only.
 
-    Holds out whole speakers if the share is at least one speaker and both sides keep both classes, otherwise the same
-    share of the utterances of each class. Raises TrainingError if both sides cannot have both classes.
+    Holds out whole speakers if the share is at least one speaker and both parts have both classes. Otherwise holds out
+    the same share of the utterances of each class. Raises TrainingError if both parts cannot have both classes.
     """
     labels = store.labels(task)
     if not share:
@@ -44,10 +44,8 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
     classes = labels[rows].astype(np.int64)
     corpus = store.snapshot.corpus
     random_state = derive_seed(seed, f"validation/{corpus}") % _SEEDS
-    by_speaker = _choose_speakers(store, rows, classes, share, random_state)
-    if by_speaker is not None:
-        chosen = by_speaker
-    else:
+    by_speaker = chosen = _choose_speakers(store, rows, classes, share, random_state)
+    if chosen is None:
         from sklearn.model_selection import StratifiedShuffleSplit  # takes a second to load and is seldom needed
 
         splitter = StratifiedShuffleSplit(1, test_size=share, random_state=random_state)
@@ -55,18 +53,15 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
             _, chosen = next(splitter.split(classes, classes))
         except ValueError:
             chosen = _NOTHING
-        if not _both_sides_have_both_classes(classes, chosen):
-            raise TrainingError(
-                f"too few utterances of a class of {task} to hold out a share of {share:g}",
-                field="sources",
-                value=corpus,
-                remedy=Remedy("set another {validation}, or {validation=0}"),
-            )
+        if not _both_parts_have_both_classes(classes, chosen):
+            problem = f"too few utterances of a class of {task} to hold out a share of {share:g}"
+            remedy = Remedy("set another {validation}, or {validation=0}")
+            raise TrainingError(problem, field="sources", value=corpus, remedy=remedy)
     held_out = rows[np.sort(chosen)]
     remaining = labels.copy()
     remaining[held_out] = -1
-    truth = labels[held_out].astype(np.int64)
-    return Split(store, remaining, held_out, truth, "utterance" if by_speaker is None else "speaker")
+    unit: Literal["speaker", "utterance"] = "utterance" if by_speaker is None else "speaker"
+    return Split(store, remaining, held_out, labels[held_out].astype(np.int64), unit)
 
 
 def _choose_speakers(
@@ -74,16 +69,15 @@ def _choose_speakers(
 ) -> NDArray[np.int64] | None:
     """Return the positions in `rows` of all utterances of some speakers; None if speakers are too few or unknown."""
     speakers = store.columns(["speaker"])["speaker"].take(rows)
-    known = len(speakers.unique())
-    if speakers.null_count or not 1 <= round(share * known, 6) <= known - 1:
+    count = len(speakers.unique())
+    if speakers.null_count or not 1 <= round(share * count, 6) <= count - 1:
         return None
     from sklearn.model_selection import GroupShuffleSplit
 
-    splitter = GroupShuffleSplit(1, test_size=min(round(share * known), known - 1), random_state=random_state)
+    splitter = GroupShuffleSplit(1, test_size=min(round(share * count), count - 1), random_state=random_state)
     _, chosen = next(splitter.split(rows, groups=speakers.to_numpy(zero_copy_only=False)))
-    return chosen if _both_sides_have_both_classes(classes, chosen) else None
+    return chosen if _both_parts_have_both_classes(classes, chosen) else None
 
 
-def _both_sides_have_both_classes(classes: NDArray[np.int64], chosen: NDArray[np.int64]) -> bool:
-    """Return True if both classes occur among the chosen utterances and among the others."""
+def _both_parts_have_both_classes(classes: NDArray[np.int64], chosen: NDArray[np.int64]) -> bool:
     return all(0 < (classes[chosen] == each).sum() < (classes == each).sum() for each in (0, 1))

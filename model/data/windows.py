@@ -16,9 +16,9 @@ from emodna.pipeline.features import FeatureSet
 class Framer:
     """A function that turns an utterance into a window of `frames` frames.
 
-    The padding `silence` equals the features of a waveform that is padded with zeros evenly at both ends, except for
-    up to 4 spectral frames at the edges of the speech. `zero` pads with zeros. `mask` pads with silence after the
-    speech only, and does not count it as length.
+    The padding `silence` equals the features of a waveform with as many zeros at both ends, except for up to 4
+    spectral frames at the edges of the speech. `zero` pads with zeros. `mask` pads with silence after the speech only,
+    and does not count it as length.
     """
 
     frames: int
@@ -30,32 +30,31 @@ class Framer:
 
     def __call__(self, features: NDArray[np.float32], peak_db: float, out: NDArray[np.float32]) -> int:
         """Write the window of an utterance (n, dim) to `out` (frames, dim) of any layout; return its length."""
-        held = min(len(features), self.frames)
-        first = (len(features) - held) // 2
-        before = 0 if self.padding == "mask" else (self.frames - held) // 2
+        length = min(len(features), self.frames)
+        first = (len(features) - length) // 2
+        before = 0 if self.padding == "mask" else (self.frames - length) // 2
         mean, std = self._statistics_per_frame or self._compute_own_statistics(features)
-        # One transposing copy of cached values costs less than strided arithmetic.
+        # One transposing copy of cached values is faster than strided arithmetic.
         window = out if out.flags.c_contiguous else np.empty_like(out, order="C")
-        speech = window[before : before + held]
-        np.subtract(features[first : first + held], mean[:held], out=speech)
-        np.divide(speech, std[:held], out=speech)
-        if held < self.frames:
+        speech = window[before : before + length]
+        np.subtract(features[first : first + length], mean[:length], out=speech)
+        np.divide(speech, std[:length], out=speech)
+        if length < self.frames:
             padding: NDArray[np.float32] | float = 0.0 if self.padding == "zero" else self.silence(peak_db)
-            window[:before] = window[before + held :] = (padding - mean[0]) / std[0]
+            window[:before] = window[before + length :] = (padding - mean[0]) / std[0]
         if window is not out:
             out[:] = window
-        return held if self.padding == "mask" else self.frames
+        return length if self.padding == "mask" else self.frames
 
     @cached_property
     def _statistics_per_frame(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-        """Statistics repeated for each frame: one long operation takes half the time of many on 40 values each."""
+        """Statistics repeated for each frame: one operation on all values is twice as fast as one per frame."""
         if self.statistics is None:
             return None
         mean, std = (np.tile(values, (self.frames, 1)) for values in (self.statistics.mean, self.statistics.std))
         return mean, std
 
     def _compute_own_statistics(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return an utterance's own statistics, repeated for each frame."""
         own, shape = Statistics.of_frames(features), (self.frames, features.shape[1])
         return np.broadcast_to(own.mean, shape), np.broadcast_to(own.std, shape)
 

@@ -1,4 +1,4 @@
-"""Use a finished run on other corpora: its model, its corpora, and the normalisation of another corpus."""
+"""Load a finished run and adapt its model to other corpora."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ class FinishedRun:
     description: dict[str, Any]
     """src, tgt, task, method, seed, steps, supervision and label as in result.json, and normalisation."""
     fingerprints: dict[str, str]
-    """Fingerprints of the stores of its training, by corpus."""
+    """Fingerprints of its stores, by corpus."""
 
     @classmethod
     def load(cls, path: Path, device: torch.device) -> Self:
@@ -48,23 +48,22 @@ class FinishedRun:
             raise RunError("damaged: not the configuration of a run", where=folder.config) from error
 
     def find_role(self, store: FeatureStore) -> Literal["source", "target"] | None:
-        """Return the role of a corpus in the training; None if neither its name nor its content occurs there."""
+        """Return the role of a corpus in the training, by its name or its content; None if it had none."""
         for corpus in (*self.description["src"].split(JOIN), self.description["tgt"]):
             if corpus == store.snapshot.corpus or self.fingerprints[corpus] == store.fingerprint:
                 return "target" if corpus == self.description["tgt"] else "source"
         return None
 
     def adapt_model(self, store: FeatureStore) -> TrainedModel:
-        """Return the model with the normalisation for a corpus.
+        """Return the model with the normalisation for a corpus: `per-corpus` uses statistics of all its utterances.
 
-        The normalisation `per-corpus` uses statistics of all utterances of this corpus; any other one is unchanged.
         Raises EvaluationError as `check_features`.
         """
         self.check_features(store)
         if self.description["normalisation"] != "per-corpus":
             return self.model
-        own = Statistics.of_corpora([(store, np.arange(len(store)))])
-        return replace(self.model, framer=replace(self.model.framer, statistics=own))
+        statistics = Statistics.of_corpora([(store, np.arange(len(store)))])
+        return replace(self.model, framer=replace(self.model.framer, statistics=statistics))
 
     def check_features(self, store: FeatureStore) -> None:
         """Raise an EvaluationError unless a store has the features that the model was trained on."""

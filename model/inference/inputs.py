@@ -13,7 +13,6 @@ from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree, open_tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES
 from emodna.pipeline.errors import AudioError, CorpusError
 
-#: Name of standard input.
 STDIN: Final = "-"
 
 #: Largest file in bytes that is read into memory before decoding, because libsndfile reads in small pieces.
@@ -25,9 +24,9 @@ class Input:
     """A recording to predict for."""
 
     file: str
-    """Name of the recording in predictions."""
+    """Name of the recording."""
     open: Callable[[], BinaryIO]
-    """Function that opens a seekable stream, any number of times; may raise one of `RECORDING_ERRORS`."""
+    """Function that opens a seekable stream, any number of times; raises one of `RECORDING_ERRORS`."""
     number: int | None = None
     """Number of the recording's row in a table, from 0."""
     row: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +60,7 @@ def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree) -> Iterator
 
 
 def _search(root: Path) -> Iterator[Input]:
-    """Yield the audio files of a folder or an archive; without any, an input that raises the reason when opened."""
+    """Yield the audio files of a folder or an archive; if there are none, an input that raises the reason."""
     problem = f"no audio found, only {', '.join(AUDIO_SUFFIXES)} are read"
     try:
         tree = open_tree(root, AUDIO_SUFFIXES)

@@ -45,7 +45,6 @@ class ExportedModel:
     compared: int
     """Number of waveforms compared."""
     metadata: Mapping[str, str]
-    """Metadata of the file."""
 
 
 def export_onnx(run: RunFolder, path: Path, *, force: bool) -> ExportedModel:
@@ -57,8 +56,8 @@ def export_onnx(run: RunFolder, path: Path, *, force: bool) -> ExportedModel:
 def write_onnx(model: TrainedModel, metadata: Mapping[str, str], path: Path, *, force: bool) -> ExportedModel:
     """Write a model as ONNX, if its predictions in onnxruntime equal the original's.
 
-    Input `waveform` float32 (batch, samples), mono, at the feature set's sample rate; outputs `probability` (batch,) of
-    class 1 and `logits` (batch, 2), both NaN for digital silence.
+    The input is `waveform` float32 (batch, samples), mono, at the feature set's sample rate. The outputs are
+    `probability` (batch,) of class 1 and `logits` (batch, 2), both NaN for digital silence.
 
     Raises ExportError if the path exists, packages are missing, the model cannot be exported, or predictions differ.
     """
@@ -99,15 +98,12 @@ def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict
 
 
 def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
-    """Return the content of the file."""
     import onnx
 
     exported = _translate(model)
     exported.producer_name, exported.producer_version = "emodna", importlib.metadata.version("emodna")
-    exported.doc_string = (
-        f"Speech at {model.features.sample_rate} Hz, mono, float32 in [-1, 1], to the probability of "
-        f"{CLASS_NAMES[model.task][1]} {model.task}."
-    )
+    signal = f"Speech at {model.features.sample_rate} Hz, mono, float32 in [-1, 1]"
+    exported.doc_string = f"{signal}, to the probability of {CLASS_NAMES[model.task][1]} {model.task}."
     # Drop each node's source lines, which contain paths of this machine.
     graph = exported.graph
     for part in (exported, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
@@ -116,17 +112,15 @@ def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
         part.doc_string = ""
     onnx.helper.set_model_props(exported, dict(metadata))
     onnx.checker.check_model(exported)
-    content: bytes = exported.SerializeToString(deterministic=True)
-    return content
+    return bytes(exported.SerializeToString(deterministic=True))
 
 
 def _translate(model: TrainedModel) -> "onnx.ModelProto":
-    """Trace the model with dynamic sizes and translate it to ONNX."""
-    example = torch.zeros(3, 2 * model.features.min_samples + 7)  # sizes that are no multiples of anything
+    example = torch.zeros(3, 2 * model.features.min_samples + 7)  # sizes that no code can take for constants
     sizes = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
     try:
         with _silence_torch(), torch.no_grad():
-            # Traced separately: torch.onnx.export would silently make a size constant that cannot be dynamic.
+            # torch.onnx.export alone would silently make a size constant if it cannot be dynamic.
             traced = torch.export.export(WaveformModel(model), (example,), dynamic_shapes=(sizes,), strict=False)
             program = torch.onnx.export(
                 traced,
@@ -145,7 +139,6 @@ def _translate(model: TrainedModel) -> "onnx.ModelProto":
 
 @contextmanager
 def _silence_torch() -> Iterator[None]:
-    """Suppress the exporter's output and warnings."""
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -159,7 +152,7 @@ def _silence_torch() -> Iterator[None]:
 def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
     """Return the largest difference in probability and the number of waveforms; raise an ExportError if they differ."""
     waveforms = _make_test_waveforms(model)
-    # In batches of two: no waveform may change the other's prediction.
+    # The second waveform of a batch must not change the prediction of the first.
     batches = [np.stack([waveform, waveform[::-1] / 2]) for waveform in waveforms.values()]
     *predictions, for_silence = _predict(file, [*batches, np.zeros((1, model.features.min_samples), np.float32)])
     largest = 0.0
@@ -167,10 +160,8 @@ def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
         expected, found = float(model.probabilities([model.features.extract(waveform)])[0]), float(prediction[0])
         difference = abs(found - expected)
         if not difference <= TOLERANCE:  # NaN differs
-            raise ExportError(
-                f"the exported model predicts {found:.6f} instead of {expected:.6f} for a {name} waveform; "
-                "nothing was written"
-            )
+            problem = f"the exported model predicts {found:.6f} instead of {expected:.6f} for a {name} waveform"
+            raise ExportError(f"{problem}; nothing was written")
         largest = max(largest, difference)
     if not np.isnan(for_silence).all():
         raise ExportError("the exported model does not recognise digital silence; nothing was written")
@@ -188,9 +179,8 @@ def _predict(file: Path, batches: Iterable[NDArray[np.float32]]) -> list[NDArray
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         return [session.run(["probability"], {"waveform": batch})[0] for batch in batches]
     except Exception as error:  # onnxruntime's errors have no common class
-        raise ExportError(
-            f"onnxruntime cannot run the exported model: {_get_first_line(error)}; nothing was written"
-        ) from error
+        problem = f"onnxruntime cannot run the exported model: {_get_first_line(error)}; nothing was written"
+        raise ExportError(problem) from error
 
 
 def _get_first_line(error: BaseException) -> str:
@@ -198,7 +188,7 @@ def _get_first_line(error: BaseException) -> str:
 
 
 def _make_test_waveforms(model: TrainedModel) -> dict[str, NDArray[np.float32]]:
-    """Return waveforms that cover every path of the model: a glide in noise of varying loudness."""
+    """Return waveforms for every path through the model: glides in noise of varying loudness."""
     rate, shortest = model.features.sample_rate, model.features.min_samples
     window = round(model.seconds * rate)
     lengths = {
@@ -211,8 +201,8 @@ def _make_test_waveforms(model: TrainedModel) -> dict[str, NDArray[np.float32]]:
     for number, (name, length) in enumerate(lengths.items()):
         time = np.arange(length) / rate
         glide = np.sin(2 * np.pi * (120 * time + 400 * time**2 / (1 + time)))
-        swelling = np.sin(2 * np.pi * np.arange(length) / length) ** 2
+        loudness = 0.05 + np.sin(2 * np.pi * np.arange(length) / length) ** 2
         noise = np.random.default_rng(number).standard_normal(length)
-        waveform = (0.3 * glide + 0.05 * noise) * (0.05 + swelling)
+        waveform = (0.3 * glide + 0.05 * noise) * loudness
         waveforms[name] = (waveform * (1e-4 if name == "quiet" else 1)).astype(np.float32)
     return waveforms

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice, repeat, tee
@@ -21,7 +21,7 @@ from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejecti
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.threads import open_extraction_threads
 
-#: Windows of one recording that are prepared at a time.
+#: Windows of a recording per task of a thread.
 _CHUNK: Final = 16
 
 _Features = tuple[NDArray[np.float32], float]
@@ -33,11 +33,11 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's prediction for a file or a window, or the error that prevents it."""
+    """A model's prediction for a file or a window, or an error."""
 
     file: str
     start: float | None = None
-    """Start in s of the window, or of the part of the file that the model used; None if the file cannot be used."""
+    """Start in s of the window, or of the part of the file that the model used; None for an unusable file."""
     end: float | None = None
     probability: float | None = None
     """Probability of class 1 (high / positive)."""
@@ -45,7 +45,6 @@ class Prediction:
     duration: float | None = None
     """Duration of the file in s."""
     model: int = 0
-    """Index of the model."""
 
     @property
     def label(self) -> int | None:
@@ -54,7 +53,7 @@ class Prediction:
 
     @property
     def has_failed(self) -> bool:
-        """True if the file cannot be used; a window of digital silence is not a failure."""
+        """True for an unusable file; a window of digital silence is not a failure."""
         return self.error is not None and self.start is None
 
 
@@ -66,8 +65,8 @@ def predict_files(
     threads: int = 1,
 ) -> Iterator[Prediction]:
     """Predict for files, folders, archives or standard input (`-`), as `predict` does."""
-    several = [models] if isinstance(models, TrainedModel) else models
-    return (each for _, each in predict(several, find_inputs(map(str, files)), windows=windows, threads=threads))
+    all_models = [models] if isinstance(models, TrainedModel) else models
+    return (each for _, each in predict(all_models, find_inputs(map(str, files)), windows=windows, threads=threads))
 
 
 def predict(
@@ -75,12 +74,12 @@ def predict(
 ) -> Generator[tuple[Input, Prediction], None, None]:
     """Yield a prediction for each input, window and model in turn, as soon as it is ready.
 
-    Without `windows`, a model uses the middle of a recording that is longer than its own window, as in training. With
-    them, the features of each window are those of a recording with nothing else: they depend on its loudest frame.
+    Without `windows`, a model uses the middle of a longer recording, as in training. With `windows`, each window is
+    treated as a separate recording.
 
-    Each recording is decoded once for all models that use the same channel; the predictions of one channel come before
-    those of the next. The memory used does not depend on the number of recordings or, with windows, on their length.
-    The predictions are the same bit for bit for any number of CPU `threads`.
+    Each recording is decoded once per channel; the predictions of one channel come before those of the next. The memory
+    used does not depend on the number of recordings or, with windows, on their length. The predictions are the same
+    bit for bit for any number of CPU `threads`.
     """
     with open_extraction_threads(threads) as pool:
         try:
@@ -92,7 +91,7 @@ def predict(
 
 @dataclass(frozen=True, slots=True)
 class _PendingPrediction:
-    """A prediction without its probability, with the window to classify; without a window it is complete."""
+    """A prediction without its probability, and the window to classify; a complete prediction if that is None."""
 
     input: Input
     prediction: Prediction
@@ -100,19 +99,15 @@ class _PendingPrediction:
 
 
 def _prepare_inputs(
-    inputs: Iterable[Input],
-    models: Sequence[TrainedModel],
-    windows: Windows | None,
-    pool: ThreadPoolExecutor,
-    threads: int,
+    inputs: Iterable[Input], models: Sequence[TrainedModel], windows: Windows | None, pool: Executor, threads: int
 ) -> Iterator[_PendingPrediction]:
-    """Yield all pending predictions in order; several recordings are prepared in advance, each chunk by chunk."""
+    """Yield all pending predictions in order; prepares several recordings in advance, each chunk by chunk."""
 
     def take_chunk(pending: Iterator[_PendingPrediction]) -> list[_PendingPrediction]:
         return list(islice(pending, _CHUNK))
 
     def start(recording: Input) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
-        pending = _prepare_input(recording, models, windows)
+        pending = _prepare(recording, models, windows)
         return pool.submit(lambda: (take_chunk(pending), pending))
 
     for first_chunk, pending in _submit_ahead(inputs, start, 2 * threads + 2):
@@ -125,26 +120,22 @@ def _prepare_inputs(
 
 
 def _classify_batches(
-    pending: Iterator[_PendingPrediction], models: Sequence[TrainedModel], pool: ThreadPoolExecutor, threads: int
+    pending: Iterator[_PendingPrediction], models: Sequence[TrainedModel], pool: Executor, threads: int
 ) -> Iterator[tuple[Input, Prediction]]:
-    """Yield all predictions in order; the networks classify a batch while the next ones are prepared."""
+    """Yield all predictions in order; classifies a batch while the next ones are prepared."""
     batches = iter(lambda: list(islice(pending, BATCH * len(models))), [])
     cuda = any(parameter.is_cuda for model in models for parameter in model.method.parameters())
     lock = Lock() if cuda else nullcontext()
 
     def classify(batch: list[_PendingPrediction]) -> list[tuple[Input, Prediction]]:
         predictions = [each.prediction for each in batch]
-        for number, model in enumerate(models):
-            windows = {
-                place: each.window
-                for place, each in enumerate(batch)
-                if each.window is not None and each.prediction.model == number
-            }
+        for index, model in enumerate(models):
+            windows = {i: each.window for i, each in enumerate(batch) if each.window and each.prediction.model == index}
             if windows:
                 with lock:
                     probabilities = model.classify(list(windows.values())).tolist()
-                for place, probability in zip(windows, probabilities, strict=True):
-                    predictions[place] = replace(predictions[place], probability=probability)
+                for i, probability in zip(windows, probabilities, strict=True):
+                    predictions[i] = replace(predictions[i], probability=probability)
         return [(each.input, prediction) for each, prediction in zip(batch, predictions, strict=True)]
 
     for results in _submit_ahead(batches, lambda batch: pool.submit(classify, batch), threads + 1):
@@ -162,9 +153,7 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
         yield pending.popleft().result()
 
 
-def _prepare_input(
-    recording: Input, models: Sequence[TrainedModel], windows: Windows | None
-) -> Iterator[_PendingPrediction]:
+def _prepare(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_PendingPrediction]:
     """Yield the pending predictions of a recording: by channel, then window, then model."""
     for channel in dict.fromkeys(model.features.channel for model in models):
         users = {number: model for number, model in enumerate(models) if model.features.channel == channel}
@@ -177,15 +166,14 @@ def _prepare_input(
                         yield _make_pending(recording, prediction, model, span, features[model.features])
         except RECORDING_ERRORS as error:
             for number in users:
-                yield _PendingPrediction(
-                    recording, Prediction(recording.file, error=explain_rejection(error), model=number)
-                )
+                prediction = Prediction(recording.file, error=explain_rejection(error), model=number)
+                yield _PendingPrediction(recording, prediction)
 
 
 def _extract_parts(
     stream: BinaryIO, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
 ) -> Iterator[tuple[float, Span | None, Mapping[FeatureSet, _Features | AudioError]]]:
-    """Yield the recording's duration in s, a window's span (None: the whole recording), and its features."""
+    """Yield the recording's duration in s, a window's span (None: the whole recording), and the window's features."""
     rates = list(dict.fromkeys(features.sample_rate for features in feature_sets))
     if windows is None:
         recording = decode(stream, channel=channel)
@@ -194,12 +182,11 @@ def _extract_parts(
         return
     reader = RecordingReader(stream, channel=channel)
     spans = windows.spans(reader.duration)
-    # tee frees its buffer by dozens of blocks.
+    # tee frees its buffer in dozens of blocks.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))
     signals = [resample_blocks(each, reader.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
-    cuts = zip(*map(cut, signals, repeat(spans), rates), strict=True)
-    for span, samples_of_rates in zip(spans, cuts, strict=True):
-        samples = dict(zip(rates, samples_of_rates, strict=True))
+    for span, *parts in zip(spans, *map(cut, signals, repeat(spans), rates), strict=True):
+        samples = dict(zip(rates, parts, strict=True))
         yield reader.duration, span, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
 
 

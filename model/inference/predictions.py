@@ -23,16 +23,15 @@ _METADATA_COLUMNS: Final = (
     *("text", "intensity", "emotion_code", "emotion"),
 )
 
-#: Largest number of feature values that are read at a time.
+#: Largest number of feature values per read.
 _CHUNK_VALUES: Final = 1 << 22
+
+_Rows = NDArray[np.int64] | None
+_OnProgress = Callable[[int], None]
 
 
 def predict_store(
-    model: TrainedModel,
-    store: FeatureStore,
-    on_progress: Callable[[int], None] = lambda _more: None,
-    *,
-    rows: NDArray[np.int64] | None = None,
+    model: TrainedModel, store: FeatureStore, on_progress: _OnProgress = lambda _more: None, *, rows: _Rows = None
 ) -> NDArray[np.float64]:
     """Return the probability (n,) of class 1 for some rows (n,) of a store (None: all), in the store's order.
 
@@ -42,12 +41,9 @@ def predict_store(
 
 
 def read_utterances(
-    store: FeatureStore,
-    on_progress: Callable[[int], None] = lambda _more: None,
-    *,
-    rows: NDArray[np.int64] | None = None,
+    store: FeatureStore, on_progress: _OnProgress = lambda _more: None, *, rows: _Rows = None
 ) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """Yield the features (frames, dim) and the peak in dB of the utterances that `predict_store` predicts for."""
+    """Yield the features (frames, dim) and the peak in dB of the utterances of `predict_store`."""
     wanted = np.full(len(store), rows is None)
     if rows is not None:
         wanted[rows] = True
@@ -64,12 +60,11 @@ def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np
     The columns are id, probability (of class 1), label (0 or 1), and the metadata of each utterance in the store's
     index. The schema's metadata contains `supervision`, see `Method.supervision`.
     """
-    labels = assign_labels(probabilities).astype(np.int8)
-    columns = {"id": store.table["id"], "probability": probabilities, "label": labels}
-    added = [name for name in store.table.column_names if name not in INDEX_SCHEMA.names]
-    columns |= {
-        new: store.table[name] for name, new in choose_column_names([*_METADATA_COLUMNS, *added], columns).items()
-    }
+    table, labels = store.table, assign_labels(probabilities).astype(np.int8)
+    columns = {"id": table["id"], "probability": probabilities, "label": labels}
+    corpus_columns = [name for name in table.column_names if name not in INDEX_SCHEMA.names]
+    new_names = choose_column_names([*_METADATA_COLUMNS, *corpus_columns], columns)
+    columns |= {new: table[name] for name, new in new_names.items()}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns).replace_schema_metadata({"supervision": supervision}), sink)
     write_atomically(path, sink.getvalue().to_pybytes())

@@ -1,4 +1,4 @@
-"""Save, load and apply a trained model, with everything that prediction needs in one file."""
+"""Save, load and apply a trained model; its file contains everything that prediction needs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError, Remedy
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 
-#: Windows per batch: larger batches are not faster per window.
+#: Windows per batch; larger batches are not faster per window.
 BATCH: Final = 64
 #: Limits of a window in frames: that of `TrainConfig.frames`, and more than an hour of samples at 16 kHz.
 _MIN_FRAMES: Final = 8
@@ -62,7 +62,7 @@ class TrainedModel:
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
-        logits = self._run_network(self.method.predict, windows)
+        logits = self._run(self.method.predict, windows)
         if logits is None or logits.shape[1] != CLASSES:
             raise TrainingError("predict() must return two logits per window", where=f"method {self.method.name}")
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
@@ -72,7 +72,7 @@ class TrainedModel:
         """Return the emotion features (n, width), None if there are none; raise a TrainingError if not finite."""
         parts = []
         for windows in self._batches(utterances):
-            features = self._run_network(self.method.embed, windows)
+            features = self._run(self.method.embed, windows)
             if features is None:
                 return None
             parts.append(features.float().cpu().numpy())
@@ -83,10 +83,7 @@ class TrainedModel:
         return iter(lambda: list(islice(windows, BATCH)), [])
 
     @torch.inference_mode()
-    def _run_network(
-        self, network: Callable[[Tensor, Tensor], Tensor | None], windows: Sequence[Window]
-    ) -> Tensor | None:
-        """Return the output (n, width) of a function of the method; None if that returns None."""
+    def _run(self, network: Callable[[Tensor, Tensor], Tensor | None], windows: Sequence[Window]) -> Tensor | None:
         # A single window would be rounded differently: its matrix products would be matrix-vector products.
         features, lengths = zip(*(windows if len(windows) > 1 else [*windows, *windows]), strict=True)
         device = next(self.method.parameters()).device
@@ -150,7 +147,6 @@ class TrainedModel:
 
 
 def _rebuild_framer(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet) -> Framer:
-    """Rebuild the framer of a model; raise a ValueError if the metadata or the tensors are invalid."""
     if metadata["task"] not in TASKS or metadata["padding"] not in PADDINGS:
         raise ValueError("its task or its padding is unknown")
     if type(metadata["frames"]) is not int or not _MIN_FRAMES <= metadata["frames"] <= _MAX_FRAMES:

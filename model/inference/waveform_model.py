@@ -1,7 +1,7 @@
 """A trained model with a waveform as input, as one torch module without branches, for export.
 
 `emodna.pipeline.features.logmel` and `mfcc` define the features of the stores and are faster. The modules here equal
-them up to rounding, for several waveforms of one length at once.
+them up to rounding and accept batches.
 """
 
 import math
@@ -53,7 +53,7 @@ class ExtractedFeatures(NamedTuple):
     features: Tensor
     """(batch, frames, dim) float32."""
     silence: Tensor
-    """(batch, dim): a frame of digital silence below each waveform's peak."""
+    """(batch, dim): a frame of digital silence, relative to each waveform's peak."""
     audible: Tensor
     """(batch,) bool: false for digital silence and for samples or power that are not finite."""
 
@@ -128,8 +128,6 @@ class _PowerSpectrum(nn.Module):
 
 
 class _LogMel(nn.Module):
-    """Features of a `LogMelSet`."""
-
     filters: Tensor
 
     def __init__(self, features: LogMelSet) -> None:
@@ -152,8 +150,6 @@ class _LogMel(nn.Module):
 
 
 class _Mfcc(nn.Module):
-    """Features of an `MfccSet`."""
-
     dct: Tensor
     constant: Tensor
 
@@ -166,14 +162,12 @@ class _Mfcc(nn.Module):
     def forward(self, waveform: Tensor) -> ExtractedFeatures:
         log_mel, silence, audible = self.log_mel(waveform)
         floor = silence[:, None, :1]
-        # A constant changes only c0. Without it, the summands and their float32 rounding errors are small.
+        # A constant changes only c0. Subtracting it keeps the summands and their float32 rounding errors small.
         constant = floor * self.constant
         return ExtractedFeatures((log_mel - floor) @ self.dct + constant, constant[:, 0], audible)
 
 
 class _Wave(nn.Module):
-    """Features of a `WaveSet`."""
-
     def forward(self, waveform: Tensor) -> ExtractedFeatures:
         audible = waveform.isfinite().all(1) & (waveform.abs().amax(1) > _SILENCE)
         return ExtractedFeatures(waveform.unsqueeze(2), torch.zeros_like(waveform[:, :1]), audible)

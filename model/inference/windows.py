@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emodna.model.errors import ConfigError
 from emodna.pipeline.audio.decode import time_to_sample
 
-#: Shortest window in s; shorter ones do not convey an emotion.
+#: Shortest window in s that can convey an emotion.
 SHORTEST: Final = 0.25
 #: Shortest hop in s.
 SHORTEST_HOP: Final = 0.01
@@ -39,23 +39,21 @@ class Windows:
         """Return the spans of the windows of a recording of `duration` s; the last one ends with the recording."""
         if duration <= self.seconds:
             return [(0.0, duration)]
-        hops = math.floor((duration - self.seconds) / self.hop + 1e-9)  # despite rounding errors of a whole quotient
+        hops = math.floor((duration - self.seconds) / self.hop + 1e-9)  # tolerates rounding errors
         spans = [(number * self.hop, number * self.hop + self.seconds) for number in range(hops + 1)]
         if duration - spans[-1][1] > 1e-6:
             spans.append((duration - self.seconds, duration))
         return spans
 
 
-def cut(
-    blocks: Iterable[NDArray[np.float32]], spans: Sequence[Span], sample_rate: int
-) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of each span, in order, from a signal in blocks (n,); keeps only the samples it needs.
+def cut(blocks: Iterable[NDArray[np.float32]], spans: Sequence[Span], rate: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the samples of each span, in order, from a signal in blocks (n,), with little memory.
 
-    The last span gets all remaining samples, because resampling may have rounded the length up.
+    The last span gets all remaining samples, because resampling may round the length up.
     """
     stream, buffer, offset = iter(blocks), np.empty(0, np.float32), 0
     for number, (start, end) in enumerate(spans):
-        first, stop = time_to_sample(start, sample_rate), time_to_sample(end, sample_rate)
+        first, stop = time_to_sample(start, rate), time_to_sample(end, rate)
         parts, length = [buffer], len(buffer)
         while (number == len(spans) - 1 or offset + length < stop) and (block := next(stream, None)) is not None:
             parts.append(block)

@@ -1,4 +1,4 @@
-"""Make training steps faster: memory allocator, torch.compile, CUDA graphs."""
+"""Accelerate training steps by the memory allocator, torch.compile and CUDA graphs."""
 
 import ctypes
 import os
@@ -6,7 +6,6 @@ import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from typing import Any, Final
 
 import torch
@@ -19,23 +18,23 @@ from emodna.model.methods.base import Phase
 #: Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
-#: glibc's largest M_MMAP_THRESHOLD on 64 bits. The system still allocates larger tensors each time.
+#: glibc's largest M_MMAP_THRESHOLD on 64 bits. Larger tensors are still allocated by the system each time.
 _LARGEST_MMAP_THRESHOLD: Final = 32 << 20
 _NEVER: Final = (1 << 31) - 1
 
 #: Steps before a capture, in which libraries choose algorithms and allocate memory.
 _WARM_UP: Final = 3
 
-#: Type of `Method.losses`.
 Losses = Callable[..., dict[str, Tensor]]
+_Graph = tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]
 
 
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the rest of the process; does nothing with another C library.
 
-    A step frees and reallocates the same few hundred tensors. By default glibc returns the top of its heap to the
-    system each time, and the system maps thousands of zeroed pages per step, up to a tenth of the step's time. The
-    memory kept never exceeds the process's peak.
+    A step frees and reallocates the same few hundred tensors. By default glibc returns their memory to the system,
+    which then maps thousands of zeroed pages per step, up to a tenth of the step's time. The memory kept never exceeds
+    the process's peak.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):
@@ -50,19 +49,16 @@ def compile_losses(losses: Losses, device: torch.device) -> Losses:
     if device.type == "cpu":
         compiler = os.environ.get("CXX", "g++")
         if shutil.which(compiler) is None:
-            raise ConfigError(
-                f"C++ compiler {compiler!r} not found",
-                field="compile",
-                remedy="install it, or set the environment variable CXX to another one",
-            )
-    fast: Losses = torch.compile(losses, dynamic=False)
+            remedy = "install it, or set the environment variable CXX to another one"
+            raise ConfigError(f"C++ compiler {compiler!r} not found", field="compile", remedy=remedy)
+    compiled: Losses = torch.compile(losses, dynamic=False)
 
     def run(*args: Any) -> dict[str, Tensor]:
         try:
-            return fast(*args)
+            return compiled(*args)
         except TorchDynamoException as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            problem = f"torch.compile failed: {' '.join(lines[:1])[:200]}"
+            reason = str(error).strip().partition("\n")[0].rstrip()
+            problem = f"torch.compile failed: {reason:.200}"
             raise ConfigError(problem, field="compile", remedy="leave it out") from error
 
     return run
@@ -72,7 +68,7 @@ class CapturedUpdate:
     """A training step as a CUDA graph: captured at the first step of each phase, then replayed.
 
     Batches are copied into the graph's input tensors. The optimisers must be capturable. The returned terms and the
-    monitored values are the graph's output tensors, which the next step overwrites. `update` takes a step in a phase
+    monitored values are the graph's output tensors: the next step overwrites them. `update` takes a step in a phase
     and returns its terms; `undo_steps` returns a context that undoes the steps within it when it ends.
     """
 
@@ -83,35 +79,33 @@ class CapturedUpdate:
     ) -> None:
         self._update, self._undo_steps = update, undo_steps
         self._inputs: tuple[LabelledBatch, Batch] | None = None
-        self._graphs: dict[str, tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
+        self._graphs: dict[str, _Graph] = {}
 
     def __call__(self, source: LabelledBatch, target: Batch, phase: Phase) -> dict[str, Tensor]:
         """Take a step in a phase; return its terms and total. Raise a TrainingError if it cannot be captured."""
         if self._inputs is None:
-            self._inputs = source, target  # the graph's input tensors from here on
+            self._inputs = source, target  # these become the graph's input tensors
         else:
-            for mine, given in zip(self._inputs, (source, target), strict=True):
-                for field in fields(mine):
-                    getattr(mine, field.name).copy_(getattr(given, field.name), non_blocking=True)
+            for own, batch in zip(self._inputs, (source, target), strict=True):
+                for name, tensor in own.tensors.items():
+                    tensor.copy_(batch.tensors[name], non_blocking=True)
         if phase.name not in self._graphs:
             self._graphs[phase.name] = self._capture(*self._inputs, phase)
         graph, terms = self._graphs[phase.name]
         graph.replay()
         return terms
 
-    def _capture(
-        self, source: LabelledBatch, target: Batch, phase: Phase
-    ) -> tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]:
+    def _capture(self, source: LabelledBatch, target: Batch, phase: Phase) -> _Graph:
         graph = torch.cuda.CUDAGraph()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
+        side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side_stream.wait_stream(torch.cuda.current_stream())
         with self._undo_steps(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*capturable=True.*")  # the warm-up is not captured
             try:
-                with torch.cuda.stream(side):
+                with torch.cuda.stream(side_stream):
                     for _ in range(_WARM_UP):
                         self._update(source, target, phase)
-                torch.cuda.current_stream().wait_stream(side)
+                torch.cuda.current_stream().wait_stream(side_stream)
                 with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # the loader's thread uses CUDA, too
                     terms = self._update(source, target, phase)
             except RuntimeError as error:

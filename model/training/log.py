@@ -20,7 +20,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class FitCallback(Protocol):
-    """An object that is told about the progress of a training."""
+    """An object that is informed about the progress of a training."""
 
     def on_start(self, done: int) -> None:
         """Handle the start of training, after `done` steps of an earlier session."""
@@ -64,20 +64,19 @@ class MetricsLog:
 class EventRecorder:
     """A callback that also writes TensorBoard events into the run's folder, if tensorboard is installed."""
 
-    def __init__(self, callback: FitCallback, folder: Path, config: Mapping[str, Any], *, wanted: bool) -> None:
+    def __init__(self, callback: FitCallback, folder: Path, config: Mapping[str, Any], *, enabled: bool) -> None:
         self._callback, self._folder, self._config = callback, folder, config
-        self._wanted = wanted and importlib.util.find_spec("tensorboard") is not None
+        self._is_enabled = enabled and importlib.util.find_spec("tensorboard") is not None
         self._writer: Any = None  # an untyped SummaryWriter
 
     def on_start(self, done: int) -> None:
-        """Start a file of events with the configuration; TensorBoard then ignores later steps of earlier files."""
-        if self._wanted:
+        """Start a file of events with the configuration. TensorBoard then ignores later steps of earlier files."""
+        if self._is_enabled:
             with self._stop_recording_on_error():
                 from torch.utils.tensorboard import SummaryWriter
 
                 self._writer = SummaryWriter(str(self._folder), purge_step=done + 1)
-                text = f"```\n{json.dumps(self._config, indent=1)}\n```"
-                self._writer.add_text("config", text, 0)
+                self._writer.add_text("config", f"```\n{json.dumps(self._config, indent=1)}\n```", 0)
         self._callback.on_start(done)
 
     def on_log(self, step: int, values: Mapping[str, float]) -> None:
@@ -91,13 +90,13 @@ class EventRecorder:
         self._add_scalars(scores, result["steps"])
         decisive = self._config["decisive"]
         settings = {**decisive, "supervision": result["supervision"], **decisive["train"], **decisive["method_config"]}
-        plain = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
+        scalars = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
         if self._writer is not None:
             with self._stop_recording_on_error():
                 from torch.utils.tensorboard.summary import hparams
 
                 # SummaryWriter.add_hparams would write them to another folder.
-                for summary in hparams(plain, scores):  # type: ignore[no-untyped-call]
+                for summary in hparams(scalars, scores):  # type: ignore[no-untyped-call]
                     self._writer.file_writer.add_summary(summary, 0)
 
     def close(self) -> None:
@@ -116,11 +115,10 @@ class EventRecorder:
 
     @contextmanager
     def _stop_recording_on_error(self) -> Iterator[None]:
-        """Warn and write no more events after an error: the run continues without them."""
         try:
             yield
         except (OSError, ImportError) as error:
-            writer, self._wanted, self._writer = self._writer, False, None
+            writer, self._is_enabled, self._writer = self._writer, False, None
             if writer is not None:
                 with suppress(OSError):  # closing tries to write again
                     writer.file_writer.close()
@@ -130,14 +128,14 @@ class EventRecorder:
 
 @contextmanager
 def record_events(
-    callback: FitCallback, folder: Path, config: Mapping[str, Any], *, wanted: bool
+    callback: FitCallback, folder: Path, config: Mapping[str, Any], *, enabled: bool
 ) -> Iterator[EventRecorder]:
     """Yield an `EventRecorder` and close it at the end."""
-    recorder = EventRecorder(callback, folder, config, wanted=wanted)
+    recorder = EventRecorder(callback, folder, config, enabled=enabled)
     original_hook = threading.excepthook
 
     def hook(failure: threading.ExceptHookArgs) -> None:
-        # SummaryWriter raises an error of the disk in this thread as well as in its own.
+        # SummaryWriter raises an error of the disk both in its own thread and in the caller's.
         if not (type(failure.thread).__module__.startswith("tensorboard") and isinstance(failure.exc_value, OSError)):
             original_hook(failure)
 

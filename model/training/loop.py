@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from emodna.model.config import TrainConfig
@@ -24,18 +24,18 @@ from emodna.model.training.snapshots import Snapshots
 from emodna.model.training.state import TrainingState, make_optimizers
 from emodna.pipeline.errors import Remedy
 
-#: Ids of a batch that an error names; not_finite.json has all.
+#: Ids per batch in an error; not_finite.json has all.
 _IDS_IN_ERROR: Final = 2
 _NO_STEP: Final = -1
 _REMEDY: Final = Remedy("try a smaller {learning_rate}; the last checkpoint is kept")
 
-#: Returns a context that yields a function; the function returns True once there is a stop request.
+#: A function that returns a context; the context yields a function that returns True once there is a stop request.
 StopListener = Callable[[], AbstractContextManager[Callable[[], bool]]]
 
 
 @contextmanager
 def never_stop() -> Iterator[Callable[[], bool]]:
-    """Yield a function that never reports a stop request."""
+    """Return the context of a training without stop requests."""
     yield lambda: False
 
 
@@ -65,10 +65,10 @@ def train(
     compile: bool = False,
     cuda_graph: bool = False,
 ) -> Timing:
-    """Train a method in place, starting from the checkpoint in the run folder if there is one.
+    """Train a method in place, from the checkpoint in the run folder if there is one.
 
-    Checks for a stop request after each step: then saves a checkpoint and raises KeyboardInterrupt. For `residency`
-    see `Loader`. `compile` compiles the losses by torch.compile; `cuda_graph` captures each step as a CUDA graph.
+    After a stop request, saves a checkpoint and raises KeyboardInterrupt. For `residency` see `Loader`. `compile`
+    compiles the losses by torch.compile; `cuda_graph` captures each step as a CUDA graph.
 
     Raises TrainingError if a loss or a weight is no longer finite (the last checkpoint is kept), RunError for a
     damaged checkpoint, ConfigError and StoreError as `Loader`, ConfigError if the losses cannot be compiled.
@@ -93,7 +93,8 @@ def train(
     def check_finite(*, weights: bool) -> None:
         if (failure := update.guard.find_first()) is not None:
             raise _make_not_finite_error(*failure, source, target, run)
-        if weights and not is_finite(method):
+        tensors = (*method.parameters(), *method.buffers())
+        if weights and not all(bool(tensor.isfinite().all()) for tensor in tensors):
             raise TrainingError(f"the weights are no longer finite after step {done}", remedy=_REMEDY)
 
     def save_checkpoint() -> None:
@@ -127,7 +128,7 @@ def train(
 
 
 class Update:
-    """A function that takes one training step, with the optimiser of each parameter group, without a device sync."""
+    """A function that takes a training step, with the optimisers of all parameter groups, without a device sync."""
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class Update:
             method.turn = turn
             for optimizer in self._optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
-            turn_terms = self._losses(source, target, self._step)  # forward
+            turn_terms = self._losses(source, target, self._step)
             self._check(turn_terms)
             torch.stack(list(turn_terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             for name in turn:
@@ -164,12 +165,10 @@ class Update:
         return terms
 
     def _check(self, terms: dict[str, Tensor]) -> None:
-        """Raise a TrainingError unless the terms are named 0-d tensors; reads no value."""
         is_valid = isinstance(terms, Mapping) and terms and "total" not in terms
         if not is_valid or not all(isinstance(term, Tensor) and term.ndim == 0 for term in terms.values()):
-            raise TrainingError(
-                "losses() must return named 0-d tensors, none with the name total", where=f"method {self._method.name}"
-            )
+            problem = "losses() must return named 0-d tensors, none with the name total"
+            raise TrainingError(problem, where=f"method {self._method.name}")
 
     def undo_steps(self) -> AbstractContextManager[None]:
         """Return a context that undoes the steps within it when it ends."""
@@ -183,7 +182,7 @@ class FiniteGuard:
     def __init__(self, device: torch.device) -> None:
         self._step = torch.tensor(_NO_STEP, device=device)
         self._term = torch.tensor(0, device=device)
-        self._names: list[str] = []  # all terms so far: phases have different ones
+        self._names: list[str] = []  # the terms of all phases so far
         self._indices: dict[tuple[str, ...], Tensor] = {}
 
     @property
@@ -192,7 +191,7 @@ class FiniteGuard:
         return self._step, self._term
 
     def check(self, step: Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Record the first term of a step that is not finite, in place, as a CUDA graph needs it."""
+        """Record the first term of a step that is not finite, in place as CUDA graphs require."""
         indices = self._index_terms(tuple(terms))
         finite = torch.stack([term.detach().isfinite() for term in terms.values()])
         first = ~finite.all() & (self._step == _NO_STEP)
@@ -200,7 +199,7 @@ class FiniteGuard:
         self._term.copy_(torch.where(first, indices[finite.int().argmin()], self._term))
 
     def _index_terms(self, names: tuple[str, ...]) -> Tensor:
-        """Return the indices of terms in `_names`, moved to the device once, before a step is captured."""
+        """Return the indices of terms in `_names`, copied to the device once, before a step is captured."""
         if names not in self._indices:
             self._names += [name for name in names if name not in self._names]
             indices = [self._names.index(name) for name in names]
@@ -208,22 +207,17 @@ class FiniteGuard:
         return self._indices[names]
 
     def find_first(self) -> tuple[str, int] | None:
-        """Return the first term that was not finite and its step, from 0; None if all were. Syncs the device."""
+        """Return the first term that was not finite and its step, counted from 0, or None. Syncs the device."""
         step = int(self._step.item())
         return None if step == _NO_STEP else (self._names[int(self._term.item())], step)
-
-
-def is_finite(module: nn.Module) -> bool:
-    """Return True if all parameters and buffers of a module are finite. Syncs the device."""
-    return all(bool(tensor.isfinite().all()) for tensor in (*module.parameters(), *module.buffers()))
 
 
 def _make_not_finite_error(
     term: str, step: int, source: Stream[LabelledBatch], target: Stream[Batch], run: RunFolder
 ) -> TrainingError:
-    """Return the error for a loss that is not finite, and write the ids of its batches to the run's folder."""
-    ids = {"source": source.ids(step), "target": target.ids(step)}
-    write_json(run.not_finite, {"term": term, "step": step + 1, **ids})
-    some = "; ".join(f"{name} {', '.join(each[:_IDS_IN_ERROR])}, ..." for name, each in ids.items())
-    problem = f"the loss is no longer finite: term {term} at step {step + 1}, batch of {some} (all in {run.not_finite})"
+    """Write the ids of the batches to the run's folder, and return an error that names the first ones."""
+    batches = {"source": source.ids(step), "target": target.ids(step)}
+    write_json(run.not_finite, {"term": term, "step": step + 1, **batches})
+    ids = "; ".join(f"{name} {', '.join(each[:_IDS_IN_ERROR])}, ..." for name, each in batches.items())
+    problem = f"the loss is no longer finite: term {term} at step {step + 1}, batch of {ids} (all in {run.not_finite})"
     return TrainingError(problem, remedy=_REMEDY)

@@ -1,4 +1,4 @@
-"""Save and restore model snapshots: states of a method during training, to choose from afterwards."""
+"""Save and restore model snapshots: states of a method during training, for a selection afterwards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +33,11 @@ class Snapshots:
         return self.folder / f"step-{step:06d}.safetensors"
 
     def rewind_to(self, done: int) -> None:
-        """Remove incomplete snapshots and those after `done` steps; raise a RunError if an earlier one is missing."""
+        """Delete incomplete snapshots and those after `done` steps; raise a RunError if an earlier one is missing."""
         if not self.every:
             return
         make_folder(self.folder)
-        for path in [each for each in self.folder.iterdir() if is_temporary(each)]:
+        for path in filter(is_temporary, list(self.folder.iterdir())):
             path.unlink()
         for step in self.steps:
             path = self.path(step)

@@ -1,4 +1,4 @@
-"""Make, save and restore the training state: everything that the next step depends on."""
+"""Make, save and restore the training state, which determines the next step."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ _OPTIMIZERS: Final[Mapping[str, type[RAdam] | type[Adam]]] = {"radam": RAdam, "a
 def make_optimizers(
     groups: Sequence[ParameterGroup], config: TrainConfig, *, capturable: bool = False
 ) -> dict[str, Optimizer]:
-    """Return an optimiser for each group, by name; `capturable` ones count steps on the device, for CUDA graphs."""
+    """Make an optimiser for each group, by name; `capturable` ones count steps on the device, for CUDA graphs."""
     return {
         group.name: _OPTIMIZERS[group.optimizer](
             group.parameters,
@@ -59,7 +59,6 @@ def load_optimizers(optimizers: Mapping[str, Optimizer], module: nn.Module, tens
         if parameter is None or parameter not in owners or not _fits(state, parameter):
             raise ValueError(f"the optimiser's state of {name} does not fit")
         owner = owners[parameter]
-        # Only capturable optimisers have their step counts on the device.
         counts_on_cpu = not owner.defaults["capturable"]
         owner.state[parameter] = {
             key: value if key == "step" and counts_on_cpu else value.to(parameter.device)
@@ -81,7 +80,7 @@ class TrainingState:
     device: torch.device
 
     def save(self, path: Path, done: int) -> None:
-        """Write a checkpoint after `done` steps, atomically: it replaces the previous one once it is complete."""
+        """Write a checkpoint after `done` steps; replaces the previous one atomically."""
         tensors = {
             **checkpoint.add_prefix("method", self.method.state_dict()),
             **checkpoint.add_prefix("optimizer", get_optimizer_tensors(self.optimizers, self.method)),

@@ -46,7 +46,7 @@ class OwnCorpus(Corpus):
 
 
 class Recordings(OwnCorpus, PathCorpus):
-    """All recordings of a folder or archive, unlabelled. The id of a recording is its path."""
+    """The recordings of a folder or archive, unlabelled. The id of a recording is its path."""
 
     suffixes = AUDIO_SUFFIXES
 

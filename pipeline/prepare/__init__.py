@@ -1,5 +1,5 @@
 """Prepare a corpus: scan its files, extract features and commit the store."""
 
-from emodna.pipeline.prepare.run import PrepareCallback, PrepareReport, prepare
+from emodna.pipeline.prepare.preparation import PrepareCallback, PrepareReport, prepare
 
 __all__ = ["PrepareCallback", "PrepareReport", "prepare"]

@@ -51,9 +51,9 @@ def test_ctrl_c_saves_a_checkpoint_of_the_current_step(ravdess_store: Path, emod
     def request(name: str) -> FitRequest:
         return FitRequest([source], target, steps=6, threads=1, settings=settings, out=tmp_path / name, resume=True)
 
-    asked = iter([False, False, True])
+    stop_requests = iter([False, False, True])
     with pytest.raises(KeyboardInterrupt):
-        fit(request("stopped"), SilentCallback(), lambda: nullcontext(lambda: next(asked)))
+        fit(request("stopped"), SilentCallback(), lambda: nullcontext(lambda: next(stop_requests)))
     assert checkpoint.load_tensors(RunFolder(tmp_path / "stopped").resume)[1]["step"] == 3
 
     fit(request("stopped"), SilentCallback())
@@ -81,6 +81,6 @@ def test_making_a_network_does_not_reseed_cuda(monkeypatch: pytest.MonkeyPatch) 
 def test_a_preparation_with_nothing_to_do_loads_no_heavy_library() -> None:
     """Segmentation made every preparation load scipy: one with nothing to do took 1.5 times as long."""
     heavy = {"scipy", "torch", "librosa", "dask", "pooch"}
-    code = f"import sys, emodna.pipeline.prepare.run; print(*{heavy} & set(sys.modules))"
+    code = f"import sys, emodna.pipeline.prepare.preparation; print(*{heavy} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert loaded.split() == []

@@ -17,7 +17,6 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return the roots of `ravdess` and `emodb`."""
     return make_corpora(tmp_path_factory.mktemp("corpora"))
 
 
@@ -35,7 +34,6 @@ def target(roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def pair(source: FeatureStore, target: FeatureStore) -> Stores:
-    """Return the source and the target of most runs."""
     return source, target
 
 

@@ -41,19 +41,17 @@ SETTINGS: Mapping[str, str] = {"batch_size": "8", "frames": "32", "channels": "8
 
 
 def get_supervision(name: str) -> Supervision:
-    """Return the supervision of a method with its default settings."""
     kind = get_method(name)
     return kind(max(6, kind.min_dim), replace(kind.defaults, channels=8), 0).supervision
 
 
-def _brings_code(kind: type[Method]) -> bool:
+def _has_own_code(kind: type[Method]) -> bool:
     others = (other for other in METHODS.values() if other is not kind)
     return not any(issubclass(kind, other) and type(kind.defaults) is type(other.defaults) for other in others)
 
 
 #: Methods with code of their own, not only other defaults: expensive tests run for these.
-WITH_CODE: Sequence[str] = [name for name, kind in METHODS.items() if _brings_code(kind)]
-
+WITH_CODE: Sequence[str] = [name for name, kind in METHODS.items() if _has_own_code(kind)]
 
 #: Methods of the quick suite: a plain one, one with pseudo-labels and prototypes, one with phases and turns.
 REPRESENTATIVE: Final = ("source-only", "emo-dna", "saddi")
@@ -101,13 +99,9 @@ def make_corpora(root: Path) -> dict[str, Path]:
 
 
 def prepare_store(kind: Corpus | str, root: Path, cache: Path, features: FeatureSet | None = None) -> FeatureStore:
-    """Prepare a corpus and open its store."""
-    if isinstance(kind, str):
-        kind = load_corpus(kind)
-    features = features or make_feature_set("mfcc40")
-    return FeatureStore(
-        prepare(kind, root, cache, ExtractionConfig(features), SilentCallback(), workers=make_thread_factory(1)).store
-    )
+    corpus = load_corpus(kind) if isinstance(kind, str) else kind
+    config = ExtractionConfig(features or make_feature_set("mfcc40"))
+    return FeatureStore(prepare(corpus, root, cache, config, SilentCallback(), workers=make_thread_factory(1)).store)
 
 
 def make_manifest_store(
@@ -147,12 +141,10 @@ def fit_small(
 
 
 def read_log(run: Path) -> list[dict[str, float]]:
-    """Return the lines of a run's metrics.jsonl."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def read_model(run: Path) -> bytes:
-    """Return the content of a run's model file."""
     return (run / "model.safetensors").read_bytes()
 
 
@@ -193,7 +185,6 @@ def make_damaged_copies(content: bytes, copies: int, *, seed: int = 0) -> Iterat
 
 @contextmanager
 def assert_no_thread_left() -> Iterator[None]:
-    """Assert that no thread outlives the context."""
     before = set(threading.enumerate())
     try:
         yield
@@ -202,14 +193,12 @@ def assert_no_thread_left() -> Iterator[None]:
 
 
 def assert_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
-    """Assert that tensors are equal bit for bit."""
     assert a.keys() == b.keys()
     differing = [name for name in a if not torch.equal(a[name], b[name])]
     assert not differing
 
 
 def make_noise(*shape: int, seed: int = 0) -> Tensor:
-    """Return standard normal numbers from a seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -243,7 +232,6 @@ class CommandResult:
 
 
 def run_command(main: Callable[[], None], *arguments: object) -> CommandResult:
-    """Run a command in this process."""
     out, err = io.StringIO(), io.StringIO()
     argv = ["emodna", *map(str, arguments)]
     with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):

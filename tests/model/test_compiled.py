@@ -12,7 +12,7 @@ from torch._dynamo.exc import TorchDynamoException
 
 from emodna.model.errors import ConfigError
 from emodna.model.training.acceleration import compile_losses
-from tests.model.small import Stores, fit_small
+from tests.model.small import Stores, fit_small, read_model
 
 CPU = torch.device("cpu")
 
@@ -21,10 +21,9 @@ def losses(x: Tensor) -> dict[str, Tensor]:
     return {"square": x.square().sum()}
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, run: Callable[..., Any]) -> None:
-    """Replace torch.compile by a function that returns `run`."""
+def replace_compile(monkeypatch: pytest.MonkeyPatch, compile_: Callable[..., Any]) -> None:
     monkeypatch.setattr("emodna.model.training.acceleration.shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(torch, "compile", lambda *_, **__: run)
+    monkeypatch.setattr(torch, "compile", compile_)
 
 
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,10 +34,10 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_error_of_a_compilation_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise TorchDynamoException("\nbackend='inductor' raised:\nCppCompileError: many\nmore lines")
 
-    pretend(monkeypatch, fails)
+    replace_compile(monkeypatch, lambda *_, **__: fail)
     with pytest.raises(ConfigError, match=r"^[^\n]*backend='inductor' raised:[^\n]*$") as raised:
         compile_losses(losses, CPU)(torch.ones(3))
     assert raised.value.field == "compile"
@@ -50,8 +49,7 @@ def test_a_run_trains_on_the_compiled_losses(pair: Stores, tmp_path: Path, monke
     def compile_(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
         return lambda *args: seen.append(args) or function(*args)
 
-    monkeypatch.setattr("emodna.model.training.acceleration.shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(torch, "compile", compile_)
+    replace_compile(monkeypatch, compile_)
     fit_small(*pair, tmp_path / "run", compile=True, steps=3)
     assert len(seen) == 3
 
@@ -69,4 +67,4 @@ def test_a_cuda_graph_needs_cuda(pair: Stores, tmp_path: Path) -> None:
 def test_compiled_runs_are_reproducible(pair: Stores, tmp_path: Path) -> None:
     for run in ("a", "b"):
         fit_small(*pair, tmp_path / run, method="source-only", compile=True, steps=3)
-    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+    assert read_model(tmp_path / "a") == read_model(tmp_path / "b")

@@ -74,10 +74,8 @@ def test_a_step_does_not_wait_for_the_device(kind: type[Method]) -> None:
 
 @pytest.mark.parametrize("cuda_graph", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_deterministic_runs_are_equal_even_after_a_resume(
-    method: str, cuda_graph: bool, pair: Stores, tmp_path: Path
-) -> None:
-    asked: dict[str, Any] = {
+def test_deterministic_resumed_runs_are_equal(method: str, cuda_graph: bool, pair: Stores, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
         "method": method,
         "steps": 7,
         "device": CUDA,
@@ -86,10 +84,10 @@ def test_deterministic_runs_are_equal_even_after_a_resume(
         "settings": {"deterministic": "true", "checkpoint_seconds": "0"},
     }
     for name in ("a", "b"):
-        fit_small(*pair, tmp_path / name, **asked)
+        fit_small(*pair, tmp_path / name, **options)
     with pytest.raises(Interruption):
-        fit_small(*pair, tmp_path / "c", callback=InterruptAt(4), **asked)
-    fit_small(*pair, tmp_path / "c", **asked)
+        fit_small(*pair, tmp_path / "c", callback=InterruptAt(4), **options)
+    fit_small(*pair, tmp_path / "c", **options)
     models = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in "abc"}
     assert models["a"] == models["b"] == models["c"]
     assert read_log(tmp_path / "a") == read_log(tmp_path / "c")

@@ -70,9 +70,7 @@ def test_events_of_a_resumed_run_contain_each_step_once(pair: Stores, tmp_path: 
     assert_events_equal_log(run)
 
 
-def test_a_run_without_tensorboard_writes_no_events(
-    pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_need_no_tensorboard(pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorboard" else find(name))
     fit_small(*pair, tmp_path / "run", steps=1)

@@ -47,7 +47,6 @@ EVERY_STEP = {"checkpoint_seconds": "0"}
 
 
 def read_results(run: Path) -> tuple[bytes, dict[str, list[Any]], list[dict[str, float]]]:
-    """Return the model, the predictions and the log of a run."""
     predictions = pq.read_table(run / "predictions.parquet", columns=["id", "probability", "label"])
     return read_model(run), predictions.to_pydict(), read_log(run)
 
@@ -75,9 +74,9 @@ class TestSeeds:
         assert before[1:] == after[1:]
 
 
-def relabel(emotions: dict[str, str], how: str) -> dict[str, str]:
+def relabel(emotions: dict[str, str], kind: str) -> dict[str, str]:
     values = list(emotions.values())
-    match how:
+    match kind:
         case "permuted":
             random.Random(0).shuffle(values)
         case "noise":
@@ -89,10 +88,9 @@ def relabel(emotions: dict[str, str], how: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def targets(pair: Stores, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, FeatureStore]:
-    """Return the target with its labels and with others."""
     folder, emotions = tmp_path_factory.mktemp("targets"), read_emotions(pair[1])
     kinds = ("right", "permuted", "noise", "absent")
-    return {how: make_manifest_store(roots["emodb"], relabel(emotions, how), folder / how) for how in kinds}
+    return {kind: make_manifest_store(roots["emodb"], relabel(emotions, kind), folder / kind) for kind in kinds}
 
 
 class TestTargetLabels:
@@ -110,11 +108,11 @@ class TestTargetLabels:
         self, method: str, normalisation: str, pair: Stores, targets: dict[str, FeatureStore], tmp_path: Path
     ) -> None:
         found, results, settings = {}, {}, {"normalisation": normalisation}
-        for how, store in targets.items():
-            results[how] = fit_small(pair[0], store, tmp_path / how, method=method, settings=settings)
-            found[how] = read_results(tmp_path / how)
+        for kind, store in targets.items():
+            results[kind] = fit_small(pair[0], store, tmp_path / kind, method=method, settings=settings)
+            found[kind] = read_results(tmp_path / kind)
         assert all(each == found["right"] for each in found.values())
-        # The labels did differ: they change the scores.
+        # The scores do depend on the labels.
         assert len({json.dumps(result["constant"]) for result in results.values()}) > 1
 
     def test_only_the_upper_bound_learns_from_target_labels_by_default(self) -> None:
@@ -151,11 +149,11 @@ class TestResume:
     def test_a_resumed_run_equals_an_uninterrupted_one(
         self, method: str, whole: Callable[[str], Path], pair: Stores, tmp_path: Path
     ) -> None:
-        asked: dict[str, Any] = {"method": method, "steps": 7, "settings": EVERY_STEP, "resume": True}
+        options: dict[str, Any] = {"method": method, "steps": 7, "settings": EVERY_STEP, "resume": True}
         for stop in (1, 2, 3, 4, 5, 6) if method == "saddi" else (2, 4, 5, 7):  # saddi has three phases
             with pytest.raises(Interruption):
-                fit_small(*pair, tmp_path / "run", callback=InterruptAt(stop), **asked)
-        fit_small(*pair, tmp_path / "run", **asked)
+                fit_small(*pair, tmp_path / "run", callback=InterruptAt(stop), **options)
+        fit_small(*pair, tmp_path / "run", **options)
         assert read_results(tmp_path / "run") == read_results(whole(method))
         assert [line["step"] for line in read_log(tmp_path / "run")] == list(range(1, 8))
 
@@ -173,15 +171,15 @@ class TestResume:
     def test_a_resume_without_a_checkpoint_starts_again_with_a_warning(
         self, whole: Callable[[str], Path], pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        asked: dict[str, Any] = {"steps": 7, "settings": {"checkpoint_seconds": "1000"}, "resume": True}
+        options: dict[str, Any] = {"steps": 7, "settings": {"checkpoint_seconds": "1000"}, "resume": True}
         with pytest.raises(Interruption):
-            fit_small(*pair, tmp_path / "run", callback=InterruptAt(4), **asked)
-        fit_small(*pair, tmp_path / "run", **asked)
+            fit_small(*pair, tmp_path / "run", callback=InterruptAt(4), **options)
+        fit_small(*pair, tmp_path / "run", **options)
         assert "no checkpoint" in caplog.text
         assert read_results(tmp_path / "run") == read_results(whole("emo-dna"))
 
     @pytest.mark.slow  # test_checkpoint.py tests in the quick suite that writing is atomic
-    def test_a_run_survives_a_kill_during_a_checkpoint(
+    def test_a_run_survives_a_kill_while_saving(
         self, whole: Callable[[str], Path], pair: Stores, tmp_path: Path
     ) -> None:
         script = """
@@ -234,9 +232,7 @@ fit(request, Callback())
         assert fit_small(*pair, tmp_path / "run", steps=1, resume=True) == result
         assert read_files(tmp_path / "run") == before
 
-    def test_a_resume_with_a_changed_store_is_an_error(
-        self, pair: Stores, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
+    def test_a_changed_store_prevents_a_resume(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
         source, target = pair
         first, changed = read_emotions(target), read_emotions(target)
         changed[next(iter(changed))] = "boredom" if changed[next(iter(changed))] != "boredom" else "anger"
@@ -317,8 +313,8 @@ class TestRunFolder:
     def test_the_config_contains_everything_that_determines_the_run(self, trained_run: Path, pair: Stores) -> None:
         config = json.loads((trained_run / "config.json").read_text())
         decisive = config["decisive"]
-        asked = [decisive[key] for key in ("src", "tgt", "task", "method", "seed", "steps")]
-        assert asked == ["ravdess", "emodb", "arousal", "emo-dna", 0, 20]
+        found = [decisive[key] for key in ("src", "tgt", "task", "method", "seed", "steps")]
+        assert found == ["ravdess", "emodb", "arousal", "emo-dna", 0, 20]
         train = {**as_settings(TrainConfig()), "batch_size": 8, "frames": 32, "log_every": 1}
         del train["checkpoint_seconds"]  # it changes no result
         assert decisive["train"] == train
@@ -348,12 +344,9 @@ class TestLabels:
         assert {score for constant in result["constant"].values() for score in constant.values()} == {None}
         assert len(pq.read_table(tmp_path / "run" / "predictions.parquet")) == len(store)
 
-    def test_unlabelled_source_utterances_are_counted(
-        self, pair: Stores, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
+    def test_unlabelled_utterances_are_counted(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
         emotions = read_emotions(pair[0])
-        for path in list(emotions)[:5]:
-            emotions[path] = ""
+        emotions |= dict.fromkeys(list(emotions)[:5], "")
         store = make_manifest_store(roots["ravdess"], emotions, tmp_path)
         fit_small(store, pair[1], tmp_path / "run", steps=1)
         assert json.loads((tmp_path / "run" / "config.json").read_text())["left_out"] == {"own": 5}
@@ -409,12 +402,9 @@ class TestErrors:
             fit_small(pair[0], again, tmp_path / "run")
         assert (raised.value.field, raised.value.value) == ("target", "other")
 
-    def test_stores_of_different_features_are_an_error(
-        self, pair: Stores, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
-        other = prepare_store(
-            "emodb", roots["emodb"], tmp_path / "cache", make_feature_set("mfcc40", fixed_samples=22050)
-        )
+    def test_different_features_are_an_error(self, pair: Stores, roots: dict[str, Path], tmp_path: Path) -> None:
+        features = make_feature_set("mfcc40", fixed_samples=22050)
+        other = prepare_store("emodb", roots["emodb"], tmp_path / "cache", features)
         with pytest.raises(ConfigError) as raised:
             fit_small(pair[0], other, tmp_path / "run")
         assert raised.value.where == pair[0].path
@@ -428,7 +418,6 @@ class TestErrors:
 
 @pytest.fixture
 def run(stopped_run: Path, tmp_path: Path) -> Path:
-    """Return a copy of the interrupted run."""
     return Path(shutil.copytree(stopped_run, tmp_path / "run"))
 
 

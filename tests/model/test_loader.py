@@ -17,14 +17,7 @@ from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.data.windows import Framer
 from emodna.model.errors import ConfigError
 from emodna.pipeline.features import MfccSet
-from tests.model.small import (
-    InterruptAt,
-    Interruption,
-    Stores,
-    assert_no_thread_left,
-    assert_same_tensors,
-    fit_small,
-)
+from tests.model.small import InterruptAt, Interruption, Stores, assert_no_thread_left, assert_same_tensors, fit_small
 
 CPU = torch.device("cpu")
 Streams = tuple[SourceStream, TargetStream]
@@ -43,9 +36,8 @@ def make_streams(
     labels = pair[1].labels("valence").copy()
     labels[::skipped] = -1
     sources = [(of_source, pair[0].labels("valence")), (of_target, labels)]
-    return SourceStream(sources, batch_size=batch_size, seed=seed), TargetStream(
-        of_target, batch_size=batch_size, seed=seed
-    )
+    batches = {"batch_size": batch_size, "seed": seed}
+    return SourceStream(sources, **batches), TargetStream(of_target, **batches)
 
 
 @settings(deadline=None, max_examples=20)
@@ -108,18 +100,17 @@ def test_a_batch_contains_the_windows_of_its_ids(
             assert np.array_equal(batch.features[i].T.numpy(), window)
             assert batch.language[i] == languages[name]
         if isinstance(stream, SourceStream):
-            assert batch.tensors["labels"].tolist() == [
-                stores[name][0].labels("valence")[stores[name][1]] for name in ids
-            ]
+            labels = [stores[name][0].labels("valence")[stores[name][1]] for name in ids]
+            assert batch.tensors["labels"].tolist() == labels
 
 
 def test_weights_and_logs_do_not_depend_on_residency_and_a_resume_may_change_it(pair: Stores, tmp_path: Path) -> None:
     for residency in RESIDENCIES:
         fit_small(*pair, tmp_path / residency, residency=residency)
-    how: dict[str, Any] = {"resume": True, "settings": {"checkpoint_seconds": "0"}}
+    options: dict[str, Any] = {"resume": True, "settings": {"checkpoint_seconds": "0"}}
     with pytest.raises(Interruption):
-        fit_small(*pair, tmp_path / "both", residency="on", callback=InterruptAt(2), **how)
-    fit_small(*pair, tmp_path / "both", residency="off", **how)
+        fit_small(*pair, tmp_path / "both", residency="on", callback=InterruptAt(2), **options)
+    fit_small(*pair, tmp_path / "both", residency="off", **options)
     for one, another in (("on", "off"), ("auto", "off"), ("both", "off")):
         for name in ("model.safetensors", "metrics.jsonl"):
             assert (tmp_path / one / name).read_bytes() == (tmp_path / another / name).read_bytes()
@@ -151,7 +142,7 @@ class TestResidents:
         assert choose_resident_streams("on", both, 1, CPU) == list(both)
         assert choose_resident_streams("off", both, 10**6, CPU) == []
 
-    def test_windows_that_do_not_fit_are_an_error(
+    def test_too_large_windows_are_an_error(
         self, pair: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(loading, "_measure_memory", lambda _: (10**5, 10**5))

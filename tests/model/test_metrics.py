@@ -141,9 +141,7 @@ class TestEvaluate:
             lower, upper = intervals["utterances"][name]
             assert 0 <= lower < score < upper <= 100
 
-    def test_it_ignores_unlabelled_utterances(
-        self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
+    def test_it_ignores_missing_labels(self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
         emotions = {p: "" if i % 2 else emotion for i, (p, emotion) in enumerate(read_emotions(target).items())}
         store = make_manifest_store(roots["emodb"], emotions, tmp_path)
         truth = store.labels("arousal").astype(np.int64)

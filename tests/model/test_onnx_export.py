@@ -44,7 +44,6 @@ class Sized(SourceOnly):
 
 
 def make_model_of(kind: type[Method], features: FeatureSet, **framing: Any) -> TrainedModel:
-    """Make a model with random weights."""
     base = make_model(features, **framing)
     method = kind(features.dim, dataclasses.replace(kind.defaults, channels=8), 0)
     return dataclasses.replace(base, method=method.eval())
@@ -101,10 +100,9 @@ def test_the_prediction_of_every_method_can_be_traced(name: str) -> None:
 
 @pytest.mark.parametrize("kind", [Branching, Sized])
 def test_a_method_that_cannot_be_traced_is_an_error(kind: type[Method], tmp_path: Path) -> None:
+    model = make_model_of(kind, make_feature_set("wave16k"), frames=4000)
     with pytest.raises(ExportError) as error:
-        write_onnx(
-            make_model_of(kind, make_feature_set("wave16k"), frames=4000), {}, tmp_path / "model.onnx", force=False
-        )
+        write_onnx(model, {}, tmp_path / "model.onnx", force=False)
     assert error.value.where == f"method {kind.name}"
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []

@@ -65,7 +65,6 @@ def windows(store: FeatureStore) -> CorpusWindows:
 
 
 def swap_classes(emotions: Mapping[str, str]) -> dict[str, str]:
-    """Swap high and low arousal."""
     return {path: "sadness" if emotion in ("anger", "happiness") else "anger" for path, emotion in emotions.items()}
 
 
@@ -124,9 +123,9 @@ class TestMissingLabels:
         none = dict.fromkeys(read_emotions(target), "")
         speakers = dict(zip(none, target.column("speaker"), strict=True))
         store = make_manifest_store(roots["emodb"], none, tmp_path, speaker=speakers)
-        for asked in ({"settings": {"threshold": "oracle-labels"}}, {"method": "upper-bound"}):
+        for options in ({"settings": {"threshold": "oracle-labels"}}, {"method": "upper-bound"}):
             with pytest.raises(TrainingError, match="no arousal labels") as raised:
-                fit_small(source, store, tmp_path / "run", **asked)  # type: ignore[arg-type]
+                fit_small(source, store, tmp_path / "run", **options)  # type: ignore[arg-type]
             assert (raised.value.field, raised.value.value) == ("target", "own")
         assert not (tmp_path / "run").exists()
 
@@ -164,9 +163,8 @@ class TestUpperBound:
             assert_same_tensors(first, other)
         for network in model.networks:
             torch.nn.init.normal_(network.network.classifier.weight)
-        predictions = [
-            model.get_fold_model(fold).predict(labelled.features, labelled.lengths).softmax(1) for fold in range(3)
-        ]
+        networks = map(model.get_fold_model, range(3))
+        predictions = [each.predict(labelled.features, labelled.lengths).softmax(1) for each in networks]
         product = torch.stack(predictions).prod(0) ** (1 / 3)
         expected = product / product.sum(1, keepdim=True)
         found = model.predict(labelled.features, labelled.lengths).softmax(1)
@@ -193,9 +191,8 @@ class TestFoldStream:
         streams = []
         for each in (labels, changed):
             folds = Folds(of, each, (("a",), ("b",)))
-            streams.append(
-                FoldStream(windows(target), [folds.mask_labels(0), folds.mask_labels(1)], batch_size=6, seed=1)
-            )
+            parts = [folds.mask_labels(fold) for fold in range(2)]
+            streams.append(FoldStream(windows(target), parts, batch_size=6, seed=1))
         for step in range(4):
             first, second = (stream.batch(step) for stream in streams)
             assert torch.equal(first.labels[::2], second.labels[::2])
@@ -228,9 +225,7 @@ class TestFolds:
         count=st.integers(2, 5),
         seed=st.integers(0, 2**40),
     )
-    def test_the_utterances_of_a_speaker_are_in_one_fold(
-        self, utterances: list[tuple[int, int]], count: int, seed: int
-    ) -> None:
+    def test_each_speaker_is_in_one_fold(self, utterances: list[tuple[int, int]], count: int, seed: int) -> None:
         labels = [label for label, _ in utterances]
         speakers = [f"s{speaker}" if label >= 0 or speaker else None for label, speaker in utterances]
         try:
@@ -276,9 +271,7 @@ class TestUpperBoundRun:
         assert sorted(map(tuple, config["folds"])) == [("03",), ("08",)]
         assert config["remarks"] == ["the target has 2 speakers, so there are 2 folds, not 4"]
 
-    def test_each_utterance_is_predicted_by_the_network_without_its_speaker(
-        self, bound: Path, target: FeatureStore
-    ) -> None:
+    def test_each_speaker_is_predicted_by_the_other_network(self, bound: Path, target: FeatureStore) -> None:
         model = TrainedModel.load(bound)
         assert isinstance(model.method, UpperBound)
         folds = json.loads((bound / "config.json").read_text())["folds"]
@@ -294,19 +287,18 @@ class TestUpperBoundRun:
         assert result["uar"] == scores(truth, assign_labels(probabilities)).uar
 
     def test_it_does_not_depend_on_the_source(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-        half = make_manifest_store(
-            Path(source.snapshot.root), dict(list(read_emotions(source).items())[::2]), tmp_path, name="half"
-        )
-        asked: dict[str, Any] = {"method": "upper-bound", "steps": 2, "settings": {"normalisation": "none"}}
+        emotions = dict(list(read_emotions(source).items())[::2])
+        half = make_manifest_store(Path(source.snapshot.root), emotions, tmp_path, name="half")
+        options: dict[str, Any] = {"method": "upper-bound", "steps": 2, "settings": {"normalisation": "none"}}
         for name, each in (("a", source), ("b", half)):
-            fit_small(each, target, tmp_path / name, **asked)
+            fit_small(each, target, tmp_path / name, **options)
         first, second = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in "ab")
         assert_same_tensors(first, second)
 
     @pytest.mark.slow
     def test_it_learns_its_training_data(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
-        asked = {"channels": "16", "learning_rate": "0.01", "log_every": "60"}
-        fit_small(source, target, tmp_path, method="upper-bound", steps=60, settings=asked)
+        settings = {"channels": "16", "learning_rate": "0.01", "log_every": "60"}
+        fit_small(source, target, tmp_path, method="upper-bound", steps=60, settings=settings)
         model, truth = TrainedModel.load(tmp_path), target.labels("arousal").astype(np.int64)
         for fold, speakers in enumerate(json.loads((tmp_path / "config.json").read_text())["folds"]):
             rows = np.flatnonzero(~np.isin(target.column("speaker"), speakers))
@@ -330,17 +322,15 @@ class TestUpperBoundRun:
             assert raised.value.field == field
         assert not (tmp_path / "run").exists()
 
-    def test_other_folds_at_a_resume_are_an_error(
-        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
-        asked: dict[str, Any] = {"method": "upper-bound", "settings": {"checkpoint_seconds": "0"}}
+    def test_changed_folds_prevent_a_resume(self, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"method": "upper-bound", "settings": {"checkpoint_seconds": "0"}}
         with pytest.raises(Interruption):
-            fit_small(source, target, tmp_path / "run", callback=InterruptAt(3), **asked)
+            fit_small(source, target, tmp_path / "run", callback=InterruptAt(3), **options)
         config = json.loads((tmp_path / "run" / "config.json").read_text())
         config["folds"].reverse()  # as if by another version of scikit-learn
         (tmp_path / "run" / "config.json").write_text(json.dumps(config))
         with pytest.raises(RunError, match="the folds have changed"):
-            fit_small(source, target, tmp_path / "run", resume=True, **asked)
+            fit_small(source, target, tmp_path / "run", resume=True, **options)
 
 
 def select_fold(model: TrainedModel, fold: int) -> TrainedModel:
@@ -350,9 +340,7 @@ def select_fold(model: TrainedModel, fold: int) -> TrainedModel:
 
 
 class TestCards:
-    def test_the_card_of_an_oracle_says_so(
-        self, bound: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path
-    ) -> None:
+    def test_oracle_cards_say_so(self, bound: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
         fit_small(source, target, tmp_path / "run", steps=1, settings={"threshold": "oracle-labels"})
         for run, method in ((bound, "upper-bound"), (tmp_path / "run", "emo-dna")):
             text = render_card(RunFolder(run))

@@ -82,9 +82,7 @@ class TestFormats:
         # The same tone, except for the resampling of its ends.
         assert found == pytest.approx(found[:1] * 4, abs=0.05)
 
-    def test_any_container_is_read_by_its_first_channel(
-        self, model: TrainedModel, recording: Path, tmp_path: Path
-    ) -> None:
+    def test_first_channels_of_any_format_are_read(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
         samples, rate = soundfile.read(recording, dtype="int16")
         other = np.random.default_rng(0).integers(-9999, 9999, len(samples), np.int16)
         expected = predict_file(model, recording).probability
@@ -94,9 +92,7 @@ class TestFormats:
 
 
 class TestSpan:
-    def test_the_span_is_all_of_a_short_file_and_the_middle_of_a_long_one(
-        self, model: TrainedModel, tmp_path: Path
-    ) -> None:
+    def test_the_span_is_the_middle_of_a_long_file(self, model: TrainedModel, tmp_path: Path) -> None:
         fixed = make_model(make_feature_set("mfcc40", fixed_samples=11025))
         half = 16 * 512 / 22050
         for each, seconds, span in (
@@ -126,9 +122,7 @@ class TestSpan:
         assert predict_file(model, tmp_path / "c.wav").probability != pytest.approx(found.probability, abs=1e-3)
 
 
-def test_bad_files_have_an_error_and_the_others_a_prediction(
-    model: TrainedModel, recording: Path, tmp_path: Path
-) -> None:
+def test_only_bad_files_have_an_error(model: TrainedModel, recording: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "click.wav", make_tone(0.05, 16000), 16000)
     soundfile.write(tmp_path / "nan.wav", np.full(16000, np.nan, np.float32), 16000, subtype="FLOAT")
     soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
@@ -167,9 +161,7 @@ class TestWindows:
         soundfile.write(tmp_path / "long.flac", np.concatenate(parts), rate)
         return tmp_path / "long.flac"
 
-    def test_a_window_is_predicted_as_a_recording_of_its_own(
-        self, model: TrainedModel, long: Path, tmp_path: Path
-    ) -> None:
+    def test_a_window_is_predicted_as_a_recording(self, model: TrainedModel, long: Path, tmp_path: Path) -> None:
         found = list(predict_files(model, [long], windows=Windows(0.5, 0.3)))
         samples, rate = soundfile.read(long, dtype="float32")
         whole = resample(samples, rate, 22050)
@@ -211,9 +203,7 @@ class TestWindows:
         assert found[-1].has_failed
 
     @given(duration=st.floats(0.3, 100), seconds=st.floats(0.25, 20), hop=st.floats(0.05, 30))
-    def test_windows_start_a_hop_apart_and_end_with_the_recording(
-        self, duration: float, seconds: float, hop: float
-    ) -> None:
+    def test_windows_cover_the_recording(self, duration: float, seconds: float, hop: float) -> None:
         spans = Windows(seconds, hop).spans(duration)
         assert spans[0][0] == 0
         assert spans[-1][1] == pytest.approx(duration, abs=2e-6)

@@ -47,9 +47,7 @@ class TestBatches:
         owners = [next(n for n, store in enumerate(stores) if each in store.ids) for each in ids]
         assert owners == [(first * batch_size + place) % 3 for place in range(4 * batch_size)]
 
-    def test_the_order_of_a_source_does_not_depend_on_the_others(
-        self, source: FeatureStore, third: FeatureStore
-    ) -> None:
+    def test_the_order_of_a_source_ignores_the_others(self, source: FeatureStore, third: FeatureStore) -> None:
         ids = [each for step in range(4) for each in stream(source, third).ids(step)]
         assert ids[::2] == [each for step in range(2) for each in stream(source).ids(step)]
 
@@ -84,10 +82,14 @@ class TestRuns:
     def test_a_resumed_run_equals_an_uninterrupted_one(
         self, normalisation: str, source: FeatureStore, target: FeatureStore, third: FeatureStore, tmp_path: Path
     ) -> None:
-        asked: dict[str, Any] = {"settings": {**EVERY_STEP, "normalisation": normalisation}, "resume": True, "steps": 3}
-        fit_small([source, third], target, tmp_path / "whole", **asked)
+        options: dict[str, Any] = {
+            "settings": {**EVERY_STEP, "normalisation": normalisation},
+            "resume": True,
+            "steps": 3,
+        }
+        fit_small([source, third], target, tmp_path / "whole", **options)
         with pytest.raises(Interruption):
-            fit_small([source, third], target, tmp_path / "run", callback=InterruptAt(2), **asked)
-        fit_small([third, source], target, tmp_path / "run", **asked)
+            fit_small([source, third], target, tmp_path / "run", callback=InterruptAt(2), **options)
+        fit_small([third, source], target, tmp_path / "run", **options)
         assert read_model(tmp_path / "run") == read_model(tmp_path / "whole")
         TrainedModel.load(tmp_path / "run" / "model.safetensors", torch.device("cpu"))

@@ -28,8 +28,7 @@ def snapshots(tmp_path: Path) -> Snapshots:
 
 
 @pytest.mark.parametrize(
-    ("every", "total", "expected"),
-    [(0, 5, []), (1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (5, 5, [5]), (9, 5, [5])],
+    ("every", "total", "expected"), [(0, 5, []), (1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (5, 5, [5]), (9, 5, [5])]
 )
 def test_steps_are_multiples_of_the_interval_and_the_last(every: int, total: int, expected: list[int]) -> None:
     assert Snapshots(Path("nowhere"), every, total).steps == expected

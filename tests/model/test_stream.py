@@ -98,9 +98,7 @@ class TestBatchContent:
         assert [set(batch.corpus.tolist()) for batch in batches] == [{SOURCE}, {TARGET}]
         assert [set(batch.language.tolist()) for batch in batches] == [{LANGUAGES.index(each)} for each in ("en", "de")]
 
-    def test_unknown_gender_and_language_are_minus_1(
-        self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
-    ) -> None:
+    def test_unknown_values_are_minus_1(self, target: FeatureStore, roots: dict[str, Path], tmp_path: Path) -> None:
         emotions = dict(list(read_emotions(target).items())[:4])
         gender = dict(zip(emotions, ["m", "", "female", "?"], strict=True))
         language = dict(zip(emotions, ["de", "", "en", "xx"], strict=True))

@@ -98,9 +98,7 @@ class TestDamage:
             ("features", [{"features": "wavelets"}, None]),
         ],
     )
-    def test_damaged_metadata_is_an_error(
-        self, key: str, values: list[object], model_file: Path, tmp_path: Path
-    ) -> None:
+    def test_wrong_metadata_is_an_error(self, key: str, values: list[object], model_file: Path, tmp_path: Path) -> None:
         tensors, metadata = checkpoint.load_tensors(model_file)
         missing = {name: value for name, value in metadata.items() if name != key}
         for damaged in (missing, *({**metadata, key: value} for value in values)):

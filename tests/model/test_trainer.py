@@ -74,10 +74,8 @@ class Linear(Method):
 def streams(source: FeatureStore, target: FeatureStore) -> tuple[SourceStream, TargetStream]:
     framer = Framer(32, "silence", Statistics.of_corpora([(source, np.arange(len(source)))]), MfccSet().silence)
     mine, other = (CorpusWindows(store, framer, ["de", "en"]) for store in (source, target))
-    return (
-        SourceStream([(mine, source.labels("arousal"))], batch_size=8, seed=0),
-        TargetStream(other, batch_size=8, seed=0),
-    )
+    source_stream = SourceStream([(mine, source.labels("arousal"))], batch_size=8, seed=0)
+    return source_stream, TargetStream(other, batch_size=8, seed=0)
 
 
 Streams = tuple[SourceStream, TargetStream]
@@ -160,12 +158,8 @@ class TestNotFinite:
         with pytest.raises(TrainingError) as raised:
             train_linear(streams, tmp_path, Linear(Failure(3)), log_every=100, steps=7)
         source, target = (stream.ids(3) for stream in streams)
-        assert json.loads(run.not_finite.read_text()) == {
-            "term": "decay",
-            "step": 4,
-            "source": source,
-            "target": target,
-        }
+        expected = {"term": "decay", "step": 4, "source": source, "target": target}
+        assert json.loads(run.not_finite.read_text()) == expected
         assert len(source) == len(target) == 8
         for named in (source[0], target[0], str(run.not_finite)):
             assert named in str(raised.value)

@@ -130,9 +130,8 @@ def test_samples_without_finite_power_have_no_probability(name: str) -> None:
 @pytest.mark.parametrize("name", ["mfcc40", "wave16k"])
 def test_silence_is_detected_as_in_prediction(name: str) -> None:
     features, levels = make_feature_set(name), (0, 1e-9, 1e-2)
-    audible = [
-        bool(make_front_end(features)(torch.from_numpy(make_tone(6000, level))[None]).audible) for level in levels
-    ]
+    front_end = make_front_end(features)
+    audible = [bool(front_end(torch.from_numpy(make_tone(6000, level))[None]).audible) for level in levels]
     assert audible == [features.extract(make_tone(6000, level))[1] > -100 for level in levels] == [False, False, True]
 
 

@@ -21,8 +21,7 @@ from emodna.pipeline.audio.segment import Segmenter
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Corpus
 from emodna.pipeline.features import FeatureSet, MfccSet
-from emodna.pipeline.prepare import PrepareReport, prepare
-from emodna.pipeline.prepare import run as preparation
+from emodna.pipeline.prepare import PrepareReport, preparation, prepare
 from emodna.pipeline.prepare.executors import ExecutorFactory, make_thread_factory
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
 from emodna.pipeline.store.snapshot import hash_file

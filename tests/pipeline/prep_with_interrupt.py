@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from emodna.cli.prep import main
-from emodna.pipeline.prepare import extract
-from emodna.pipeline.prepare import run as prepare
+from emodna.pipeline.prepare import extract, preparation
 from emodna.pipeline.store import layout
 
 #: Function -> module whose attribute the callers use.
-CALLERS = {"decode": extract, "write_shard": prepare, "write_journal": prepare}
+CALLERS = {"decode": extract, "write_shard": preparation, "write_journal": preparation}
 
 
 def interrupt_at(point: str, interrupt: Callable[[], None]) -> None:
