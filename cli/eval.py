@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from emodna.cli import common
+from emodna.cli import common, predictions
 from emodna.cli.options import FILE, FOLDER, PATH, Command, cache_option, common_options, config_option, device_option
 from emodna.pipeline.errors import EmodnaError
 
@@ -28,14 +28,21 @@ _SEEN: Final = {
 @click.command(
     cls=Command,
     environment="EMODNA_EVAL",
-    groups={"Data": "corpora cache", "Worker": "threads device", "Output": "resamples seed out png"},
+    groups={"Data": "corpora cache", "Worker": "threads device", "Evaluation": "resamples seed", "Output": "out png"},
     examples=(
         "emodna-eval runs/first --corpus iemocap",
         "emodna-eval runs/first --corpus iemocap --corpus emodb --out evaluation --png reliability.png",
     ),
 )
 @click.argument("run", type=PATH)
-@click.option("--corpus", "corpora", multiple=True, required=True, help="Corpus name or store path; repeatable.")
+@click.option(
+    "--corpus",
+    "corpora",
+    multiple=True,
+    required=True,
+    metavar="CORPUS",
+    help="Labelled corpus, by its name or the path of its store; repeatable.",
+)
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Number of bootstrap resamples.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
 @click.option("--out", type=FOLDER, help="Folder for evaluation-<corpus>.json and predictions-<corpus>.parquet.")
@@ -57,11 +64,14 @@ def evaluate(
     cache: Path,
     as_json: bool,
 ) -> None:
-    """Evaluate the model of a RUN on labelled corpora, preferably ones it was not trained on.
+    """Evaluate the model of a RUN on labelled corpora.
 
-    RUN is a run folder of emodna-fit. Prints scores with 95 % intervals, next to those of constant predictors; then
-    scores by emotion, gender, language and speaker; then the calibration. docs/EVALUATION.md defines every number.
+    RUN is a run folder of emodna-fit. Choose corpora that the model was not trained on: only their scores show its
+    performance on new audio. Prints scores with 95 % intervals, next to those of constant predictors; then scores by
+    emotion, gender, language and speaker; then the calibration. docs/EVALUATION.md defines every number.
     """
+    if png is not None:
+        predictions.check_output(png, (".png",), field="png")
     import torch
 
     from emodna.cli.progress import count_progress
@@ -76,7 +86,7 @@ def evaluate(
     stores = [_open_store(finished, cache, corpus) for corpus in corpora]  # check all before predicting
     names = [store.snapshot.corpus for store in stores]
     if out is not None and (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
-        raise EmodnaError("given more than once, so --out would overwrite its files", field="corpora", value=twice)
+        raise EmodnaError("given more than once, so --out would replace its files", field="corpora", value=twice)
     documents: list[dict[str, Any]] = []
     for store in stores:
         name = store.snapshot.corpus

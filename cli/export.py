@@ -19,7 +19,7 @@ from emodna.cli.options import PATH, Command, common_options, config_option
 @click.argument("run", type=PATH)
 @click.option("--to", "kind", type=click.Choice(["onnx", "card"]), required=True, help="Format to write.")
 @click.option("--out", type=PATH, help="File to write.  [default: model.onnx or MODEL_CARD.md in RUN]")
-@click.option("--force", is_flag=True, help="Overwrite the file of --out.")
+@click.option("--force", is_flag=True, help="Replace the file of --out.")
 @config_option
 @common_options
 def export(run: Path, kind: str, out: Path | None, force: bool, as_json: bool) -> None:

@@ -27,7 +27,7 @@ _SELECTIONS: Final = ("last", "source-accuracy", "entropy", "information-maximis
 _MAX_WIDTH: Final = 100
 _MARKS: Final = """
 (our reading): layer sizes are our choice; the paper does not give them.
-(oracle): learns from the target's labels, as an upper bound.
+(oracle): learns from target labels, as an upper bound.
 [scl]: accepts `--add scl`, Emo-DNA's contrastive loss on pseudo-labels."""
 
 
@@ -50,12 +50,12 @@ _MARKS: Final = """
     "sources",
     multiple=True,
     metavar="CORPUS",
-    help="Labelled source; repeatable, with equal shares of a batch.",
+    help="Labelled source corpus; repeatable. All sources have equal shares of a batch.",
 )
-@click.option("--tgt", "target", metavar="CORPUS", help="Target corpus; only oracles train with its labels.")
+@click.option("--tgt", "target", metavar="CORPUS", help="Target corpus; only oracle methods learn from its labels.")
 @click.option("--task", type=click.Choice(TASKS), default="arousal", help="Labels to learn.")
-@click.option("--method", default="emo-dna", metavar="NAME", help="Training method, see --list-methods.")
-@click.option("--add", type=click.Choice(["scl"]), help="Add Emo-DNA's contrastive loss to methods marked [scl].")
+@click.option("--method", default="emo-dna", metavar="NAME", help="Training method; see --list-methods.")
+@click.option("--add", type=click.Choice(["scl"]), help="Contrastive loss for methods marked [scl] in --list-methods.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of all random numbers.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: chosen by torch]")
@@ -63,7 +63,12 @@ _MARKS: Final = """
 @click.option("--compile", is_flag=True, help="Compile the losses with torch.compile; needs a C++ compiler on a CPU.")
 @click.option("--cuda-graph", is_flag=True, help="Capture each step as a CUDA graph.")
 @options.cache_option
-@click.option("--feature-set", cls=FeatureSetOption, help="{names}, or the folder name of a store.  [default: mfcc40]")
+@click.option(
+    "--feature-set",
+    cls=FeatureSetOption,
+    metavar="NAME",
+    help="{names}, or the folder name of a store.  [default: mfcc40]",
+)
 @click.option("--out", type=FOLDER, help="Run folder.  [default: runs/<src>-<tgt>-<task>-<method>-s<seed>-<hash>]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or start it if there is none.")
 @click.option(
@@ -77,10 +82,12 @@ _MARKS: Final = """
     "--select",
     type=click.Choice(_SELECTIONS),
     default="last",
-    help="Keep the last model or the best by a label-free criterion.",
+    help="Keep the last model or the best one, chosen without target labels.",
 )
-@click.option("--oracle-analysis", is_flag=True, help="Score model snapshots with target labels, in oracle.json only.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting, see docs/METHODS.md; repeatable.")
+@click.option(
+    "--oracle-analysis", is_flag=True, help="Write scores of model snapshots on target labels to oracle.json."
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting; see docs/METHODS.md. Repeatable.")
 @click.option("--list-methods", is_flag=True, help="List the methods with their references, and exit.")
 @options.config_option
 @options.common_options
@@ -98,8 +105,9 @@ def fit(
 ) -> None:
     """Train a model on labelled source corpora and an unlabelled target corpus.
 
-    Prints the scores on the target next to those of constant predictors. See docs/METHODS.md for methods and settings,
-    docs/RUNS.md for the files of a run.
+    The default method is that of the paper Emo-DNA (arXiv 2308.02190). Oracle methods learn from target labels, as an
+    upper bound. Prints the scores on the target next to those of constant predictors. docs/METHODS.md describes methods
+    and settings, docs/RUNS.md the files of a run.
     """
     if list_methods:
         _print_methods(as_json=as_json)

@@ -150,7 +150,7 @@ cache_option = click.option(
 )
 
 device_option = click.option(
-    "--device", default="auto", help="cpu, cuda, cuda:N, or auto: CUDA if available, else the CPU."
+    "--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: CUDA if available, else the CPU."
 )
 
 
@@ -179,13 +179,15 @@ class FeatureSetOption(click.Option):
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
     """Return the keys and values of --set and of the configuration file; --set takes precedence."""
-    parsed: dict[str, str] = dict(click.get_current_context().meta.get(_CONFIG_SETTINGS, {}))
+    parsed: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise click.BadParameter(f"{setting!r} is not of the form key=value", param_hint="--set")
-        parsed[key.strip()] = value.strip()
-    return parsed
+        key, value = key.strip(), value.strip()
+        if parsed.setdefault(key, value) != value:
+            raise click.BadParameter(f"{key} has two values, {parsed[key]} and {value}", param_hint="--set")
+    return {**click.get_current_context().meta.get(_CONFIG_SETTINGS, {}), **parsed}
 
 
 def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
@@ -233,7 +235,9 @@ def _check_type(path: Path, option: click.Option, value: object) -> object:
     values = value if option.multiple and isinstance(value, list) else [value]
     if all(type(each) in valid for each in values):  # not isinstance: a bool is an int
         return values if option.multiple else value
-    raise EmodnaError(f"--{_toml_key(option)} {value!r}: must be {name}", field="config", value=path)
+    name += " or a list of texts" if option.multiple else ""
+    problem = f"{_toml_key(option)} = {json.dumps(value, default=str)}: must be {name}"
+    raise EmodnaError(problem, field="config", value=path)
 
 
 def _toml_key(option: click.Parameter) -> str:

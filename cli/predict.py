@@ -35,15 +35,17 @@ _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 )
 @click.argument("run", type=PATH)
 @click.argument("audio", nargs=-1, type=click.Path())
-@click.option("--also", multiple=True, metavar="RUN", type=PATH, help="Also predict with this run; repeatable.")
-@click.option("--windows", "window", type=Seconds(), metavar="S", help="Predict for each window of S seconds.")
-@click.option("--hop", type=Seconds(), metavar="S", help="Seconds between window starts.  [default: half a window]")
-@click.option("--manifest", type=PATH, help="CSV or Parquet table with a column `path`, instead of AUDIO.")
-@click.option("--root", type=PATH, help="Folder or archive of the manifest's files.  [default: the manifest's folder]")
+@click.option("--also", multiple=True, metavar="RUN", type=PATH, help="Another run to predict with; repeatable.")
 @click.option(
-    "--out", type=PATH, metavar="FILE", help=f"Write to this file; endings: {', '.join(predictions.SUFFIXES)}."
+    "--windows", "window", type=Seconds(), metavar="S", help="Predict for each window of S seconds, at least 0.25."
 )
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout.")
+@click.option(
+    "--hop", type=Seconds(), metavar="S", help="Seconds between window starts, at least 0.01.  [default: half a window]"
+)
+@click.option("--manifest", type=PATH, help="CSV or Parquet table with a column `path`; its other columns are copied.")
+@click.option("--root", type=PATH, help="Folder or archive of the manifest's files.  [default: the manifest's folder]")
+@click.option("--out", type=PATH, metavar="FILE", help=f"File to write; suffixes: {', '.join(predictions.SUFFIXES)}.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout; combines with --out.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
 @device_option
 @config_option
@@ -65,16 +67,17 @@ def predict(
     """Predict the emotion in audio files with the model of a RUN.
 
     RUN is a run folder of emodna-fit. AUDIO are files, folders and archives, or - for standard input. A prediction is
-    the probability of high arousal or positive valence. Without --windows, there is one per recording; the model uses
-    the middle of recordings that are longer than its window (4.4 s by default). Columns of the manifest are copied to
-    the predictions. The exit code is 1 if a file could not be used.
+    the probability of high arousal or positive valence. Without --windows, the model reads only the middle of a
+    longer recording, 4.4 s by default. The exit code is 1 if a file cannot be used.
     """
     for is_wrong, problem in (
-        (bool(audio) == (manifest is not None), "give either AUDIO or --manifest"),
+        (not audio and manifest is None, "give AUDIO or --manifest"),
+        (bool(audio) and manifest is not None, "AUDIO and --manifest exclude each other"),
         (root is not None and manifest is None, "--root needs --manifest"),
         (hop is not None and window is None, "--hop needs --windows"),
         (audio.count("-") > 1, "give standard input (-) only once"),
-        (as_json and as_csv, "give either --json or --csv: both print on stdout"),
+        (len({each.resolve() for each in (run, *also)}) <= len(also), "give each run only once"),
+        (as_json and as_csv, "--json and --csv exclude each other: both print on stdout"),
     ):
         if is_wrong:
             raise click.UsageError(problem)
@@ -118,7 +121,7 @@ def predict(
         found = predict_inputs(models, inputs, windows=windows, threads=threads or common.count_cores())
         for given, prediction in stack.enter_context(closing(found)):
             if tally.add(given, prediction) and not (as_json or as_csv):
-                common.print_error(f"{prediction.file}: {prediction.error}")
+                common.print_error(_word_failure(given, prediction))
             task, label = models[prediction.model].task, prediction.label
             values = {**asdict(prediction), "task": task, "run": str(runs[prediction.model])}
             values["label"] = None if label is None else CLASS_NAMES[task][label]
@@ -126,9 +129,16 @@ def predict(
             for add in writers:
                 add(values, given.row, given.number)
     if out is not None:
-        common.note(f"{tally.predictions} predictions: {common.escape(out)}")
+        common.note(f"{tally.predictions} prediction{'s' * (tally.predictions != 1)}: {common.escape(out)}")
     common.note(str(tally))
     return int(tally.has_failed)
+
+
+def _word_failure(given: "Input", prediction: "Prediction") -> str:
+    file, row = prediction.file, None if given.number is None else f"row {given.number + 1}"
+    name = "standard input" if file == "-" else file if row in (None, file) else f"{row}: {file}"
+    hint = "; for a table, use --manifest" if row is None and file.lower().endswith((".csv", ".parquet")) else ""
+    return f"{name}: {str(prediction.error).rstrip('.')}{hint}"
 
 
 def _collect_inputs(
@@ -176,6 +186,8 @@ class _Tally:
         wall = time.monotonic() - self.start
         audio = f"{self.seconds:.1f} s" if self.seconds < 3600 else f"{self.seconds / 3600:.2f} h"
         files = f"{self.files} file{'s' * (self.files != 1)}"
+        if not self.seconds:
+            return f"{files} in {wall:.2f} s"
         return f"{files}, {audio} of audio in {wall:.2f} s: {self.seconds / wall:.0f} x real time"
 
 

@@ -17,7 +17,7 @@ from emodna.pipeline.files import open_atomically
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Endings of prediction files.
+#: Suffixes of prediction files.
 SUFFIXES: Final = (".csv", ".parquet", ".json")
 
 _NUMBERS: Final = ("start", "end", "probability")
@@ -114,19 +114,19 @@ def _write_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table |
         write()
 
 
-def check_output(path: Path) -> None:
-    """Raise an EmodnaError if a path has an unknown ending, no folder, or exists and is not a file."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise EmodnaError("unknown ending", field="out", value=path, valid=SUFFIXES)
+def check_output(path: Path, suffixes: Sequence[str] = SUFFIXES, *, field: str = "out") -> None:
+    """Raise an EmodnaError if a path has an unknown suffix, no folder, or exists and is not a file."""
+    if path.suffix.lower() not in suffixes:
+        raise EmodnaError("unknown suffix", field=field, value=path, valid=suffixes)
     if not path.parent.is_dir():
-        raise EmodnaError(f"folder not found: {path.parent}", field="out", value=path)
+        raise EmodnaError(f"folder {path.parent} not found", field=field, value=path)
     if path.exists() and not path.is_file():
-        raise EmodnaError("exists and is not a file", field="out", value=path)
+        raise EmodnaError("exists and is not a file", field=field, value=path)
 
 
 @contextmanager
 def write_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
-    """Write a file in the format of its ending. The file appears when it is complete."""
+    """Write a file in the format of its suffix. The file appears when it is complete."""
     with open_atomically(path) as stream:
         if path.suffix.lower() == ".parquet":
             with _write_parquet(stream, names, manifest) as add:

@@ -13,7 +13,12 @@ from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus
 def word_error(error: EmodnaError) -> str:
     """Return an error as one line that names options of the running command and the command of the remedy."""
     context = click.get_current_context(silent=True)
-    return str(error) if context is None else error.word(functools.partial(name_option, context.command), word_action)
+    if context is None:
+        return str(error)
+    option = f"--{str(error.value).replace('_', '-')}"
+    if error.field == "settings" and any(option in each.opts for each in context.command.params):
+        return f"--set {error.value}: not a setting; use {option}"
+    return error.word(functools.partial(name_option, context.command), word_action)
 
 
 def name_option(command: click.Command, field: str, value: object = None) -> str:
@@ -40,7 +45,7 @@ def word_action(action: Action) -> str | None:
         case TrainRun():
             return "emodna-fit"
         case ResumeRun(path):
-            return f"emodna-fit --resume --out {shlex.quote(str(path))}"
+            return f"emodna-fit --src CORPUS --tgt CORPUS --resume --out {shlex.quote(str(path))}"
         case ListRuns(folder):
             return f"emodna-runs ls {shlex.quote(str(folder))}"
         case RunExperiment(out):

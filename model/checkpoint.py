@@ -38,7 +38,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"damaged, or not written by emodna: {error}", where=path) from error
     if not is_intact:
-        raise RunError("damaged: its checksum does not match", where=path)
+        raise RunError("damaged: its checksum does not match", where=path, remedy="train the run again")
     return tensors, metadata
 
 

@@ -29,6 +29,7 @@ class Constraint:
 
 #: Range of float32.
 _LEAST, _MOST = 1e-37, 3e38
+_TYPE_NAMES: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 #: Upper bound of units, steps and the like: more must be a mistake.
 _MANY = 2**20
 
@@ -43,7 +44,7 @@ Weight = Annotated[float, Constraint(f"0, or from {_LEAST:g} to {_MOST:g}", lamb
 Number = Annotated[int, Constraint("0 or more", lambda x: x >= 0)]
 Share = Annotated[float, Constraint("at least 0 and below 1", lambda x: 0 <= x < 1)]
 Momentum = Annotated[float, Constraint("between 0 and 1", lambda x: 0 < x < 1)]
-Window = Annotated[int, Constraint("at least 8 (the backbone pools 8 frames to one step)", lambda x: x >= 8)]
+Window = Annotated[int, Constraint("at least 8", lambda x: x >= 8)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _validate(key: str, value: object, value_type: Any, text: str | None = None)
     if base is float and type(value) is int:
         value = float(value)
     if type(value) is not base:
-        raise ConfigError(f"must be of type {base.__name__}", field=key, value=shown_text)
+        raise ConfigError(f"must be {_TYPE_NAMES[base]}", field=key, value=shown_text)
     for constraint in constraints:
         if not constraint.is_met(value):
             raise ConfigError(f"must be {constraint.description}", field=key, value=shown_text)

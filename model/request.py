@@ -25,7 +25,7 @@ from emodna.model.methods.base import DataSummary, Method, ResolvedConfig, Super
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.reproducibility import use_seed
 from emodna.model.run_folder import JOIN, hash_settings
-from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
@@ -73,7 +73,16 @@ class FitRequest:
     """True to capture each step as a CUDA graph; changes rounding in the optimiser."""
 
     def __post_init__(self) -> None:
-        """Sort the sources by name, so that results do not depend on their order."""
+        """Check types, and sort the sources by name, so that results do not depend on their order."""
+        stores = [("sources", each) for each in self.sources] + [("target", self.target)]
+        for name, value, kind, text in (
+            *((name, store, FeatureStore, "a FeatureStore") for name, store in stores),
+            ("device", self.device, torch.device, "a torch.device"),
+            ("steps", self.steps, int, "a whole number"),
+            ("seed", self.seed, int, "a whole number"),
+        ):
+            if not isinstance(value, kind):
+                raise ConfigError(f"must be {text}", field=name, value=value)
         object.__setattr__(self, "sources", sorted(self.sources, key=lambda source: source.snapshot.corpus))
 
 
@@ -160,8 +169,9 @@ class FitPlan:
 def resolve_request(request: FitRequest) -> FitPlan:
     """Resolve and validate a fit request, or raise an EmodnaError. Writes nothing and trains nothing."""
     start_time = time.perf_counter()
-    if request.steps < 1:
-        raise ConfigError("must be at least 1", field="steps", value=request.steps)
+    for name, value, least in (("steps", request.steps, 1), ("seed", request.seed, 0)):
+        if value < least:
+            raise ConfigError(f"must be at least {least}", field=name, value=value)
     if request.cuda_graph and request.device.type != "cuda":
         problem = f"needs a CUDA device, this one is {request.device}"
         raise ConfigError(problem, field="cuda_graph", remedy=Remedy("leave it out, or choose {device=cuda}"))
@@ -241,16 +251,17 @@ def _check_window(frames: int, features: FeatureSet) -> None:
         raise ConfigError(problem, field="frames", value=frames, remedy=remedy)
 
 
-def _check_labels(source: FeatureStore, task: str) -> None:
+def _check_labels(source: FeatureStore, task: Task) -> None:
     present = set(np.unique(source.labels(task)).tolist()) - {-1}
     if len(present) < 2:
-        problem = f"only class {present.pop()} of {task}, both are needed" if present else f"no {task} labels"
-        raise TrainingError(problem, field="sources", value=source.snapshot.corpus)
+        problem = f"all labels are {CLASS_NAMES[task][present.pop()]} {task}" if present else f"no {task} labels"
+        remedy = "a source needs both classes"
+        raise TrainingError(problem, field="sources", value=source.snapshot.corpus, remedy=remedy)
 
 
 def _check_size(kind: type[Method], data: DataSummary) -> None:
     if data.frames < kind.min_frames:
-        problem = f"must be at least {kind.min_frames} for method {kind.name}"
+        problem = f"must be at least {kind.min_frames} for {kind.name}"
         raise ConfigError(problem, field="frames", value=data.frames)
     if data.dim < kind.min_dim:
         problem = f"must have at least {kind.min_dim} values per frame for method {kind.name}, this one has {data.dim}"

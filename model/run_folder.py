@@ -1,4 +1,4 @@
-"""Access the files of a run's folder, and protect it from other runs and other configurations."""
+"""Access the files of a run folder, and protect it from other runs and other configurations."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from typing import Any, Final
 import filelock
 
 from emodna.model.errors import ListRuns, ResumeRun, RunError
-from emodna.pipeline.errors import Remedy
+from emodna.pipeline.errors import Remedy, explain_os_error
 from emodna.pipeline.files import is_temporary, write_atomically
 
 #: Separator of the names of several sources.
@@ -70,8 +70,7 @@ class RunFolder:
         if self.config.exists():
             remedy = Remedy("resume it with the same options", ResumeRun(self.path))
             raise RunError("the run is not finished", where=self.path, remedy=remedy)
-        problem = "not a run's folder" if self.path.exists() else "not found"
-        raise RunError(problem, where=self.path, remedy=Remedy("choose a run", ListRuns(self.path.parent)))
+        raise make_no_run_error(self.path)
 
     @contextmanager
     def claim(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
@@ -80,7 +79,10 @@ class RunFolder:
         Raises RunError if the folder has other content, or another process holds the lock.
         """
         self._check(config, resume=resume)  # before writing: the folder may belong to somebody else
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot be made: {explain_os_error(error)}", field="out", value=self.path) from error
         try:
             with filelock.FileLock(self.lock, timeout=_LOCK_SECONDS):
                 self._check(config, resume=resume)  # another run may have started meanwhile
@@ -93,10 +95,16 @@ class RunFolder:
             raise RunError("another process is training this run", where=self.path) from None
 
     def check_free(self, *, resume: bool) -> None:
-        """Raise a RunError if the folder is not empty, except to resume a run."""
-        if not resume and not self._is_empty():
-            remedy = Remedy("choose another {out}, or set {resume=True} to continue the run")
-            raise RunError("not empty", field="out", value=self.path, remedy=remedy)
+        """Raise a RunError if the folder contains a run, except to resume it, or other files."""
+        if self._is_empty() or (resume and self.config.exists()):
+            return
+        problem, remedy = "contains other files", Remedy("choose another {out}")
+        if self.done.exists():
+            problem = "contains a finished run"
+        elif self.config.exists():
+            problem = "contains an unfinished run"
+            remedy = Remedy("set {resume=True} to continue it, or choose another {out}")
+        raise RunError(problem, field="out", value=self.path, remedy=remedy)
 
     def _is_empty(self) -> bool:
         # A run that was killed before it saved its configuration leaves at most a temporary file.
@@ -107,15 +115,20 @@ class RunFolder:
         self.check_free(resume=resume)
         if self._is_empty():
             return
-        remedy = Remedy("choose another {out}")
-        if not self.config.exists():
-            raise RunError("not a run's folder", field="out", value=self.path, remedy=remedy)
         earlier = read_json(self.config).get("decisive")
         if not isinstance(earlier, dict):
             raise RunError("damaged: not the configuration of a run", where=self.config)
         if differences := _describe_differences(earlier, json.loads(json.dumps(config["decisive"]))):
-            problem = f"the run was started with another configuration: {differences}"
-            raise RunError(problem, field="out", value=self.path, remedy=remedy)
+            remedy = Remedy("use the same settings, or choose another {out}")
+            raise RunError(f"started with other settings: {differences}", field="out", value=self.path, remedy=remedy)
+
+
+def make_no_run_error(path: Path) -> RunError:
+    """Return the error of a path that is not a run folder."""
+    if path.is_file():
+        return RunError("a file, not a run folder", where=path)
+    problem = "not a run folder" if path.exists() else "not found"
+    return RunError(problem, where=path, remedy=Remedy("choose a run", ListRuns(path.parent)))
 
 
 def hash_settings(decisive: Mapping[str, Any]) -> str:
@@ -129,8 +142,11 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         raise RunError("not found", where=path) from None
+    except json.JSONDecodeError as error:
+        problem = f"not valid JSON (line {error.lineno})" if error.doc.strip() else "empty"
+        raise RunError(f"damaged: {problem}", where=path) from error
     except (OSError, ValueError) as error:
-        raise RunError(f"damaged: {error}", where=path) from error
+        raise RunError(f"damaged: {getattr(error, 'strerror', None) or error}", where=path) from error
     if not isinstance(content, dict):
         raise RunError("damaged: not a JSON object", where=path)
     return content
@@ -148,5 +164,5 @@ def _describe_differences(earlier: Mapping[str, Any], now: Mapping[str, Any], pr
         if isinstance(before, dict) and isinstance(after, dict):
             parts.append(_describe_differences(before, after, f"{prefix}{key}."))
         elif before != after:
-            parts.append(f"{prefix}{key}: {before!s:.16} -> {after!s:.16}")
-    return ", ".join(part for part in parts if part)
+            parts.append(f"{prefix}{key} {before!s:.16}, now {after!s:.16}")
+    return "; ".join(part for part in parts if part)

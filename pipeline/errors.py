@@ -48,6 +48,10 @@ def _name_parameter(field: str, value: object) -> str:
     return field if value is None else f"{field}={value}"
 
 
+#: Greatest number of valid values that an error lists besides a suggestion.
+_MAX_VALID: Final = 25
+
+
 class EmodnaError(Exception):
     """A problem that a user can fix. Its text is one line: place, problem, valid values, remedy.
 
@@ -94,9 +98,10 @@ class EmodnaError(Exception):
             place.append(name_parameter(self.field, self.value))
         parts = [": ".join([*place, self.problem])]
         name = self.where if self.value is None else self.value
-        if isinstance(name, str) and (matches := get_close_matches(name.lower(), self.valid, 1)):
+        matches = get_close_matches(name.lower(), self.valid, 1) if isinstance(name, str) else []
+        if matches:
             parts.append(f"did you mean {matches[0]}?")
-        if self.valid:
+        if self.valid and not (matches and len(self.valid) > _MAX_VALID):
             parts.append(f"valid: {', '.join(self.valid)}")
         if isinstance(self.remedy, str):
             parts.append(self.remedy)

@@ -37,7 +37,9 @@ def runs() -> None:
 @click.option("--tgt", metavar="CORPUS", help="Only runs with this target.")
 @click.option("--task", type=click.Choice(TASKS), help="Only runs of this task.")
 @click.option("--method", metavar="NAME", help="Only runs of this method.")
-@click.option("--sort", type=click.Choice(_SORTS), default="name", help="Sort key; latest, best or largest first.")
+@click.option(
+    "--sort", type=click.Choice(_SORTS), default="name", help="Sort by name, or the latest, best or largest first."
+)
 @common_options
 def list_runs(folders: tuple[Path, ...], src: str | None, sort: str, as_json: bool, **filters: str | None) -> None:
     """List runs with their scores.
@@ -91,7 +93,7 @@ def _print_runs(found: Sequence[Run]) -> None:
     )
     for run in found:
         if run.problem is not None:
-            common.out.print(f"[red]damaged:[/red] {common.escape(run.problem)}")
+            common.out.print(f"[red]{common.escape(run.problem)}[/red]")
 
 
 for command in (compare, list_runs, show):

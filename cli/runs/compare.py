@@ -34,11 +34,13 @@ def compare(runs: tuple[Path, ...], as_json: bool) -> None:
     """Compare runs side by side.
 
     Prints scores, differing settings, means over seeds, and how the predictions of each pair differ. An exact McNemar
-    test compares two runs on the same utterances. It assumes independent utterances and is not corrected for the number
-    of pairs.
+    test compares two runs on the same utterances. It assumes independent utterances. Its p-values are not corrected for
+    the number of pairs.
     """
     if len(runs) < 2:
         raise click.UsageError("give at least two runs")
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise click.UsageError("give each run only once")
     from emodna.model.runs.compare import compare_pairs, find_differences, summarise_seeds
 
     found = [open_run(run) for run in runs]
@@ -68,7 +70,7 @@ def _print_scores(runs: Sequence[Run]) -> None:
     for index, run in enumerate(runs):
         common.out.print(f"[bold]{_make_name(index)}[/bold]  {common.escape(run.folder.path)}")
         if run.problem is not None:
-            common.out.print(f"   [red]damaged:[/red] {common.escape(run.problem)}")
+            common.out.print(f"   [red]{common.escape(run.problem)}[/red]")
     print_table(
         [
             Column("", [Text(_make_name(index), "bold") for index in range(len(runs))]),

@@ -68,7 +68,8 @@ def _make_document(run: Run, data: Sequence[TrainingStore]) -> dict[str, Any]:
 def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
     common.out.print(f"[bold]{common.escape(run.folder.path)}[/bold]")
     values = {
-        "state": str(table.format_state(run)) + (f": {run.problem}" if run.problem else ""),
+        "state": table.format_state(run),
+        **({} if run.problem is None else {"problem": run.problem}),
         **{key: format_value(each) for key, each in run.identity.items() if key != "steps"},
         "supervision": format_value(run.supervision),
         **_describe_settings(run),

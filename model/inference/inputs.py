@@ -36,7 +36,7 @@ class Input:
 def find_inputs(names: Iterable[str]) -> Iterator[Input]:
     """Yield the recordings with these names, and the audio files in folders and archives with these names.
 
-    Folders are searched by file endings, without hidden files. `-` is standard input. Standard input and pipes are
+    Folders are searched by suffixes, without hidden files. `-` is standard input. Standard input and pipes are
     read to their end here, not in the thread that decodes them.
     """
     for name in names:
@@ -61,7 +61,7 @@ def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree) -> Iterator
 
 def _search(root: Path) -> Iterator[Input]:
     """Yield the audio files of a folder or an archive; if there are none, an input that raises the reason."""
-    problem = f"no audio found, only {', '.join(AUDIO_SUFFIXES)} are read"
+    problem = f"no audio file; valid: {', '.join(AUDIO_SUFFIXES)}"
     try:
         tree = open_tree(root, AUDIO_SUFFIXES)
         for path in tree.list_files(AUDIO_SUFFIXES):
@@ -89,4 +89,7 @@ def _open_row(tree: Tree, path: str) -> BinaryIO:
     relative = tree.make_relative(path) if path else None
     if relative is None:
         raise AudioError(f"not in the root {tree.root}" if path else "no path")
-    return tree.open(relative)
+    try:
+        return tree.open(relative)
+    except FileNotFoundError:
+        raise AudioError(f"not found in the root {tree.root}") from None

@@ -109,6 +109,9 @@ def check_method_name(name: str, *, in_spec: bool = False) -> None:
     if base in valid and addition == "scl":
         suggestion = f"{base}:add=scl" if in_spec else f"{{method={base}}} {{add=scl}}"
         raise ConfigError("unknown", field=field, value=name, remedy=Remedy(f"did you mean {suggestion}?"))
+    if ":" in name and not in_spec:
+        remedy = Remedy("give only the method's name, set add with {add} and other keys with {settings}")
+        raise ConfigError("a method spec", field=field, value=name, remedy=remedy)
     raise ConfigError("unknown", field=field, value=name, valid=valid)
 
 

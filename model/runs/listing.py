@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from emodna.model.errors import ListRuns, RunError
+from emodna.model.errors import RunError
 from emodna.model.label import SCORE_NAMES, SOURCE_SUPERVISION, read_label
-from emodna.model.run_folder import JOIN, RunFolder, read_json
-from emodna.pipeline.errors import EmodnaError, Remedy
+from emodna.model.run_folder import JOIN, RunFolder, make_no_run_error, read_json
+from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
     from emodna.pipeline.store import FeatureStore
@@ -99,7 +99,7 @@ def find_runs(places: Iterable[Path]) -> Iterator[Run]:
     """Yield the runs in and below some folders, sorted by path. Raise a RunError if a folder does not exist."""
     for place in places:
         if not place.is_dir():
-            raise RunError("not found", where=place)
+            raise RunError("folder not found", where=place)
         for parent, folders, names in os.walk(place):
             folder = RunFolder(Path(parent))
             folders.sort()
@@ -112,8 +112,7 @@ def open_run(path: Path) -> Run:
     """Read the run in a folder, damaged or not. Raise a RunError if the folder contains no run."""
     run = _read_run(RunFolder(path)) if path.is_dir() else None
     if run is None:
-        problem = "not a run's folder" if path.exists() else "not found"
-        raise RunError(problem, where=path, remedy=Remedy("choose a run", ListRuns(path.parent)))
+        raise make_no_run_error(path)
     return run
 
 
@@ -221,7 +220,8 @@ def _read_scores(folder: RunFolder) -> tuple[Scores, Mapping[str, Scores]]:
         constants = {name: {key: scores[key] for key in SCORE_NAMES} for name, scores in result["constant"].items()}
         return {key: result[key] for key in SCORE_NAMES}, constants
     except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"damaged: not the scores of a run ({error})", where=folder.result) from error
+        missing = f": no {error}" if isinstance(error, KeyError) else ""
+        raise RunError(f"damaged: not the scores of a run{missing}", where=folder.result) from error
 
 
 def _read_checkpoint_step(folder: RunFolder) -> int:

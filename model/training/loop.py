@@ -24,10 +24,8 @@ from emodna.model.training.snapshots import Snapshots
 from emodna.model.training.state import TrainingState, make_optimizers
 from emodna.pipeline.errors import Remedy
 
-#: Ids per batch in an error; not_finite.json has all.
-_IDS_IN_ERROR: Final = 2
 _NO_STEP: Final = -1
-_REMEDY: Final = Remedy("try a smaller {learning_rate}; the last checkpoint is kept")
+_REMEDY: Final = Remedy("try a smaller {learning_rate}")
 
 #: A function that returns a context; the context yields a function that returns True once there is a stop request.
 StopListener = Callable[[], AbstractContextManager[Callable[[], bool]]]
@@ -70,8 +68,8 @@ def train(
     After a stop request, saves a checkpoint and raises KeyboardInterrupt. For `residency` see `Loader`. `compile`
     compiles the losses by torch.compile; `cuda_graph` captures each step as a CUDA graph.
 
-    Raises TrainingError if a loss or a weight is no longer finite (the last checkpoint is kept), RunError for a
-    damaged checkpoint, ConfigError and StoreError as `Loader`, ConfigError if the losses cannot be compiled.
+    Raises TrainingError if a loss or a weight is not finite (the last checkpoint is kept), RunError for a damaged
+    checkpoint, ConfigError and StoreError as `Loader`, ConfigError if the losses cannot be compiled.
     """
     if device.type == "cpu":
         keep_freed_memory()
@@ -95,7 +93,7 @@ def train(
             raise _make_not_finite_error(*failure, source, target, run)
         tensors = (*method.parameters(), *method.buffers())
         if weights and not all(bool(tensor.isfinite().all()) for tensor in tensors):
-            raise TrainingError(f"the weights are no longer finite after step {done}", remedy=_REMEDY)
+            raise TrainingError(f"the weights are not finite after step {done}", remedy=_REMEDY)
 
     def save_checkpoint() -> None:
         check_finite(weights=True)
@@ -215,9 +213,8 @@ class FiniteGuard:
 def _make_not_finite_error(
     term: str, step: int, source: Stream[LabelledBatch], target: Stream[Batch], run: RunFolder
 ) -> TrainingError:
-    """Write the ids of the batches to the run's folder, and return an error that names the first ones."""
+    """Write the ids of the batches to the run folder, and return an error that names the file."""
     batches = {"source": source.ids(step), "target": target.ids(step)}
     write_json(run.not_finite, {"term": term, "step": step + 1, **batches})
-    ids = "; ".join(f"{name} {', '.join(each[:_IDS_IN_ERROR])}, ..." for name, each in batches.items())
-    problem = f"the loss is no longer finite: term {term} at step {step + 1}, batch of {ids} (all in {run.not_finite})"
+    problem = f"the loss is not finite at step {step + 1} (term {term}, batch listed in {run.not_finite})"
     return TrainingError(problem, remedy=_REMEDY)

@@ -141,8 +141,13 @@ class TestErrors:
         assert_one_line_error(answer, "savee", "emodb, ravdess")
         assert list(tmp_path.iterdir()) == []
 
+    def test_unusable_figures_are_found_before_any_prediction(self, run: Path, cache: Path, tmp_path: Path) -> None:
+        for name, problem in (("r.pdf", "unknown suffix; valid: .png"), ("no/r.png", "not found")):
+            answer = evaluate(run, cache, "--corpus", "emodb", "--png", tmp_path / name)
+            assert_one_line_error(answer, f"--png {tmp_path / name}", problem)
+
     def test_missing_run_and_missing_corpus_are_errors(self, run: Path, cache: Path, tmp_path: Path) -> None:
-        assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "not a run's folder", "emodna-runs ls")
+        assert_one_line_error(evaluate(tmp_path, cache, "--corpus", "emodb"), "not a run folder", "emodna-runs ls")
         answer = run_command(eval_command.main, run)
         assert (answer.code, answer.out) == (2, "")
         assert "--corpus" in answer.err

@@ -38,7 +38,8 @@ def settings(*values: str) -> list[str]:
 def short_run(cache: Path, tmp_path: Path) -> list[object]:
     """Return the options of a short run into `tmp_path / "run"`."""
     options = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--out", tmp_path / "run"]
-    return [*options, "--threads", 1, "--steps", 2, *settings(*SMALL)]
+    (tmp_path / "small.toml").write_text("\n".join(["[set]", *SMALL]))
+    return [*options, "--threads", 1, "--steps", 2, "--config", tmp_path / "small.toml"]
 
 
 @pytest.fixture
@@ -154,7 +155,9 @@ class TestErrors:
             (["--src", "ravdess"], ["--src ravdess", "given twice"]),
             (["--tgt", "ravdess"], ["--tgt ravdess", "same corpus as --src"]),
             (["--method", "emodna"], ["--method emodna", *METHODS]),
-            (["--set", "batchsize=8"], ["--set batchsize", "batch_size", "scl_weight"]),
+            (["--set", "batchsize=8"], ["--set batchsize: unknown; did you mean batch_size?\n"]),
+            (["--set", "steps=5"], ["--set steps: not a setting; use --steps"]),
+            (["--method", "dann:add=scl"], ["--method dann:add=scl: a method spec", "--add", "--set"]),
             (["--method", "source-only", "--set", "scl_weight=1"], ["--set scl_weight", "tcn_blocks"]),
             (["--set", "batch_size=1"], ["--set batch_size=1", "at least 2"]),
             (["--add", "scl"], ["--add scl: not valid for method emo-dna", "dann, dan, jan, cdan, cdan+e, bsp, mdd"]),
@@ -184,6 +187,7 @@ class TestErrors:
             (["--seed", "-1"], ["--seed"]),
             (["--task", "dominance"], ["--task", "arousal", "valence"]),
             (["--set", "batch_size"], ["--set", "key=value"]),
+            (["--set", "batch_size=4", "--set", "batch_size=8"], ["--set", "batch_size has two values, 4 and 8"]),
             (["--select", "best"], ["--select", "best", *CRITERIA]),
             (["--colour", "blue"], ["--colour"]),
         ],
@@ -195,12 +199,21 @@ class TestErrors:
     def test_folder_that_is_not_empty_is_refused(self, short_run: list[object], tmp_path: Path) -> None:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "thesis.tex").write_text("irreplaceable")
-        assert_one_line_error(fit(*short_run), f"--out {tmp_path / 'run'}", "not empty", "--resume")
-        assert_one_line_error(fit(*short_run, "--resume"), f"--out {tmp_path / 'run'}", "not a run's folder")
+        assert_one_line_error(fit(*short_run), f"--out {tmp_path / 'run'}", "contains other files")
+        assert_one_line_error(fit(*short_run, "--resume"), f"--out {tmp_path / 'run'}", "contains other files")
+        answer = fit(*short_run, "--out", tmp_path / "run" / "thesis.tex" / "run")
+        assert_one_line_error(answer, "cannot be made")
+        assert "--resume" not in answer.err
+
+    def test_folder_of_another_run_is_refused(self, short_run: list[object], tmp_path: Path) -> None:
+        assert fit(*short_run).code == 0
+        assert_one_line_error(fit(*short_run), "contains a finished run; choose another --out")
+        (tmp_path / "run" / "done").unlink()
+        assert_one_line_error(fit(*short_run), "contains an unfinished run; set --resume")
 
     def test_resume_with_another_setting_names_it(self, short_run: list[object]) -> None:
         assert fit(*short_run).code == 0
-        assert_one_line_error(fit(*short_run, "--resume", "--seed", 7), "--out", "seed: 0 -> 7")
+        assert_one_line_error(fit(*short_run, "--resume", "--seed", 7), "--out", "seed 0, now 7")
 
 
 @pytest.mark.parametrize(("corpus", "pattern"), [("ravdess", "*.h5"), ("emodb", "*.h5"), ("emodb", "store.json")])
@@ -253,7 +266,7 @@ class TestPrecedence:
     def test_set_overrides_the_file_key_by_key(
         self, plain: list[object], decisive: Callable[..., dict[str, Any]]
     ) -> None:
-        train = decisive(*plain, *settings("batch_size=8", "batch_size=6"))["train"]
+        train = decisive(*plain, *settings("batch_size=6"))["train"]
         assert [train[key] for key in ("batch_size", "padding")] == [6, "mask"]
 
     def test_file_may_have_values_of_every_type(
@@ -268,8 +281,9 @@ class TestPrecedence:
         [
             ("step = 3", ["unknown key step", "steps", "feature-set"]),
             ("[set]\nbatchsize = 3", ["--set batchsize", "batch_size"]),
-            ("[set]\nbatch_size = 'many'", ["--set batch_size", "int"]),
-            ('steps = "many"', ["--steps", "many"]),
+            ("[set]\nbatch_size = 'many'", ["--set batch_size", "whole number"]),
+            ('steps = "many"', ['steps = "many": must be a whole number']),
+            ("src = 5", ["src = 5: must be text or a list of texts"]),
         ],
     )
     def test_errors_in_the_file_are_one_line(

@@ -9,7 +9,7 @@ import pytest
 from tests.cli.programs import iterate_commands, parse
 
 COMMANDS: dict[str, Any] = dict(iterate_commands())
-TITLES = {"Data", "Feature", "Training", "Worker", "Output"}
+TITLES = {"Data", "Feature", "Training", "Evaluation", "Worker", "Output"}
 COMMON = {"as_json", "config", "quiet", "verbose", "version"}
 WIDTH = 120
 

@@ -89,7 +89,7 @@ class TestManifest:
         assert [each["own_label"] for each in found] == ["old", "new", "", "0"]
         assert [each["agent"] for each in found] == ["[red]x", "1,2", "\x1b[31mred", ""]
         assert [each["error"] is None for each in found] == [True, False, False, True]
-        assert found[1]["error"] == "cannot be read: No such file or directory"
+        assert found[1]["error"] == f"not found in the root {tmp_path}"
         assert found[2]["error"] == "no path"
         assert {key: found[0][key] for key in KEYS[1:]} == {key: alone[key] for key in KEYS[1:]}
         # An unknown emotion does not matter: labels are not used.
@@ -103,7 +103,7 @@ class TestManifest:
         assert first.endswith("  own_label=old  emotion=anger  agent=[red]x")
         assert second.startswith("a [bold]é.wav: ")
         assert second.endswith("  own_label=0  emotion=hangry")
-        assert [line.split(":")[1] for line in answer.err.splitlines()] == [" absent.wav", " row 3"]
+        assert [line.split(":")[1] for line in answer.err.splitlines()] == [" row 2", " row 3"]
 
     def test_unusable_paths_are_errors_of_their_rows(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         odd = ["../out.wav", "/out.wav", "../x\0/y.wav", "x" * 300]
@@ -135,7 +135,16 @@ def test_errors_are_one_line(run: Path, files: list[Path], tmp_path: Path) -> No
         assert_one_line_error(predict(place, files[0]), str(place))
     assert_one_line_error(predict(run, files[0], "--also", tmp_path / "no"), str(tmp_path / "no"))
     assert_one_line_error(predict(run, files[0], "--device", "cuda:99"), "--device cuda:99", "cpu")
+    assert_one_line_error(predict(files[0], run), f"{files[0]}: a file, not a run folder")
     assert predict(run, files[0], "--loud").code == 2
+    assert predict(run, files[0], "--also", run.parent / "." / run.name).code == 2
+
+
+def test_without_predictions_no_rate_is_printed(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "calls.csv").write_text("path\na.wav\n")
+    answer = run_command(predict_command.main, run, tmp_path / "calls.csv")
+    assert answer.code == 1
+    assert re.search(r"not readable as audio: .*[^.]; for a table, use --manifest\n1 file in \d", answer.err)
 
 
 class TestWindows:
@@ -204,7 +213,7 @@ class TestTables:
         for suffix in (".json", ".parquet", ".csv"):
             answer = predict(*manifest_arguments, "--out", tmp_path / f"out{suffix}")
             assert (answer.code, answer.out) == (1, "")
-            assert answer.err.startswith("error: =x.wav: ")
+            assert answer.err.startswith("error: row 2: =x.wav: ")
         assert (tmp_path / "out.json").read_text() == printed.out
         found = json.loads(printed.out)
         table = pq.read_table(tmp_path / "out.parquet")
@@ -235,7 +244,7 @@ class TestTables:
         os.mkfifo(tmp_path / "pipe.csv")
         for name, problem in (
             ("a.txt", "valid: .csv, .parquet, .json"),
-            ("no/a.csv", "folder not found"),
+            ("no/a.csv", f"folder {tmp_path / 'no'} not found"),
             ("pipe.csv", "not a file"),
         ):
             assert_one_line_error(predict(run, files[0], "--out", tmp_path / name), name, problem)

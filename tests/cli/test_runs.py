@@ -102,7 +102,7 @@ class TestLs:
         (copy / "one" / "config.json").write_text("{[red]\x1b[2J")
         for answer in (runs("ls", copy), runs("show", copy / "one")):
             assert answer.code == 0
-            assert f"damaged: {copy / 'one' / 'config.json'}: damaged" in answer.out
+            assert f"{copy / 'one' / 'config.json'}: damaged" in answer.out
             assert "\x1b[2J" not in answer.out
         assert runs("ls", copy).out.count("done 3") == 2
 
@@ -147,8 +147,8 @@ class TestShow:
             assert part in answer.out
 
     def test_missing_run_is_one_line(self, tmp_path: Path) -> None:
-        assert_one_line_error(runs("show", tmp_path), "not a run's folder", f"emodna-runs ls {tmp_path.parent}")
-        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: not found")
+        assert_one_line_error(runs("show", tmp_path), "not a run folder", f"emodna-runs ls {tmp_path.parent}")
+        assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: folder not found")
 
 
 class TestCompare:
@@ -176,9 +176,10 @@ class TestCompare:
             assert part in answer.out
         assert "A C  different tasks" in answer.out
 
-    def test_equal_runs_have_the_same_configuration(self, trained_runs: Path) -> None:
-        assert "the same configuration" in runs("compare", trained_runs / "one", trained_runs / "one").out
+    def test_equal_runs_have_the_same_configuration(self, trained_runs: Path, copy: Path) -> None:
+        assert "the same configuration" in runs("compare", trained_runs / "one", copy / "one").out
 
     def test_one_run_is_a_usage_error(self, trained_runs: Path) -> None:
         answer = runs("compare", trained_runs / "one")
         assert (answer.code, "at least two runs" in answer.err) == (2, True)
+        assert runs("compare", trained_runs / "one", trained_runs / "one").code == 2

@@ -46,9 +46,12 @@ class TestTypes:
     @pytest.mark.parametrize(
         ("expected", "settings"),
         [
-            ("int", "batch_size=many batch_size=8.5 batch_size=8.0 batch_size=true batch_size= batch_size=[8]"),
-            ("float", "learning_rate=fast learning_rate=true scl_weight=1979-05-27"),
-            ("bool", "deterministic=1 deterministic=yes"),
+            (
+                "whole number",
+                "batch_size=many batch_size=8.5 batch_size=8.0 batch_size=true batch_size= batch_size=[8]",
+            ),
+            ("a number", "learning_rate=fast learning_rate=true scl_weight=1979-05-27"),
+            ("true or false", "deterministic=1 deterministic=yes"),
         ],
     )
     def test_a_value_of_another_type_is_an_error(self, expected: str, settings: str) -> None:

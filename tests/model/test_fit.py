@@ -333,6 +333,22 @@ class TestRunFolder:
         assert result["wall_seconds"] > 0
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("sources", ("ravdess",), "must be a FeatureStore"),
+        ("target", "emodb", "must be a FeatureStore"),
+        ("device", "gpu", r"must be a torch\.device"),
+        ("steps", "ten", "must be a whole number"),
+        ("seed", -1, "must be at least 0"),
+    ],
+)
+def test_requests_of_wrong_types_name_the_field(field: str, value: Any, problem: str, pair: Stores) -> None:
+    with pytest.raises(ConfigError, match=problem) as raised:
+        resolve_request(FitRequest(**{"sources": [pair[0]], "target": pair[1], field: value}))
+    assert raised.value.field == field
+
+
 class TestLabels:
     def test_an_unlabelled_target_has_null_scores_and_all_predictions(
         self, pair: Stores, roots: dict[str, Path], tmp_path: Path
@@ -353,7 +369,7 @@ class TestLabels:
 
     @pytest.mark.parametrize(
         ("emotion", "says"),
-        [("anger", "only class 1 of arousal"), ("sadness", "only class 0"), ("", "no arousal labels")],
+        [("anger", "all labels are high arousal"), ("sadness", "all labels are low"), ("", "no arousal labels")],
     )
     def test_a_source_without_two_classes_is_an_error(
         self, emotion: str, says: str, pair: Stores, roots: dict[str, Path], tmp_path: Path

@@ -150,10 +150,10 @@ class TestNotFinite:
         self, every: int, streams: Streams, tmp_path: Path
     ) -> None:
         # All terms are NaN from the next step on.
-        with pytest.raises(TrainingError, match=r"term decay at step 3\b"):
+        with pytest.raises(TrainingError, match=r"step 3 \(term decay"):
             train_linear(streams, tmp_path, Linear(Failure(2)), steps=9, log_every=every)
 
-    def test_the_error_names_the_batch_and_a_file_has_all_its_ids(self, streams: Streams, tmp_path: Path) -> None:
+    def test_the_error_names_a_file_with_the_ids_of_the_batch(self, streams: Streams, tmp_path: Path) -> None:
         run = RunFolder(tmp_path)
         with pytest.raises(TrainingError) as raised:
             train_linear(streams, tmp_path, Linear(Failure(3)), log_every=100, steps=7)
@@ -161,9 +161,7 @@ class TestNotFinite:
         expected = {"term": "decay", "step": 4, "source": source, "target": target}
         assert json.loads(run.not_finite.read_text()) == expected
         assert len(source) == len(target) == 8
-        for named in (source[0], target[0], str(run.not_finite)):
-            assert named in str(raised.value)
-        assert "\n" not in str(raised.value)
+        assert str(run.not_finite) in str(raised.value)
         train_linear(streams, tmp_path)
         assert not run.not_finite.exists()
 

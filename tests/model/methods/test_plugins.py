@@ -72,7 +72,7 @@ WRONG = {
     "defaults = dataclass(type('Melting', (), {}))()": "must be an instance of a frozen dataclass",
     "defaults = keys('list[int]', (1,))": "defaults: key",
     "defaults = keys('Weight', -1.0)": "defaults: key=-1.0",
-    "defaults = keys('int', 'one')": "defaults: key=one: must be of type int",
+    "defaults = keys('int', 'one')": "defaults: key=one: must be a whole number",
     "defaults = keys('int', 1, 'batch_size')": "defaults: batch_size",
 }
 KEYS = """
