@@ -5,15 +5,15 @@ from pathlib import Path
 
 import click
 
+from emodna.cli.options import FOLDER
+from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
 out_option = click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("bench"),
-    envvar="EMODNA_BENCH_OUT",
-    show_envvar=True,
-    help="Folder of the experiment.",
+    "--out", type=FOLDER, default=Path("bench"), envvar="EMODNA_BENCH_OUT", show_envvar=True, help="Experiment folder."
+)
+task_option = click.option(
+    "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Task; repeatable.  [default: all]"
 )
 
 

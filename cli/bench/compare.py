@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HEADINGS: Final = ("difference", "95 % interval", "better", "worse", "Wilcoxon p", "Holm p")
 """Headings of the columns between mean score and mean rank."""
-#: Printed lines about scenarios that are left out.
+#: Maximum number of printed scenarios that are left out.
 _MAX_LEFT_OUT: Final = 5
 #: With fewer scenarios, a note says that the bootstrap intervals are too narrow.
 _FEW_SCENARIOS: Final = 10
@@ -41,10 +41,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
 @click.option("--metric", type=click.Choice(list(SCORE_NAMES)), default="uar", help="Metric to compare.")
 @click.option("--task", type=click.Choice(TASKS), help="Task to compare.  [default: both]")
 @click.option(
-    "--methods",
-    multiple=True,
-    metavar="SPEC",
-    help="Method spec to compare; repeatable.  [default: all with scores, without oracles]",
+    "--methods", multiple=True, metavar="SPEC", help="Method spec; repeatable.  [default: all with scores, no oracles]"
 )
 @click.option("--against", metavar="SPEC", help="Reference method.  [default: emo-dna, else the first method]")
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Bootstrap resamples of the intervals.")
@@ -103,8 +100,8 @@ def choose_methods(
     """
     from emodna.model.bench.compare import EMO_DNA, list_default_methods
 
-    for field, spec in [*(("methods", spec) for spec in methods), *([("against", against)] if against else [])]:
-        if spec not in experiment.methods:
+    for field, spec in [*(("methods", spec) for spec in methods), ("against", against)]:
+        if spec is not None and spec not in experiment.methods:
             raise BenchError("not in the experiment", field=field, value=str(spec), valid=experiment.methods)
     candidates = methods or list_default_methods(experiment, scores)
     reference = against
@@ -112,12 +109,8 @@ def choose_methods(
         reference = EMO_DNA if EMO_DNA in scores.methods else next(iter(candidates), None)
     compared_methods = list(dict.fromkeys([*candidates, *([reference] if reference else [])]))
     if methods and compared_methods == [reference]:
-        raise BenchError(
-            "is the reference itself",
-            field="methods",
-            value=str(reference),
-            remedy=Remedy("choose another method, or another {against}"),
-        )
+        remedy = Remedy("choose another method, or another {against}")
+        raise BenchError("is the reference itself", field="methods", value=str(reference), remedy=remedy)
     if reference is None or len(compared_methods) < 2:
         found = ", ".join(map(str, compared_methods)) or "none"
         raise BenchError(f"needs at least two methods with finished runs, found {found}", where=experiment.out)
@@ -164,11 +157,11 @@ def format_comparison_notes(comparison: "Comparison", experiment: Experiment) ->
         labels = [experiment.methods[each.method].label for each in comparison.methods if each.test.why == reason]
         scope = "" if len(labels) == len(comparison.methods) else f" for {', '.join(labels)}"
         yield f"no Wilcoxon test{scope}: {reason}"
-    n = len(matched.scenarios)
+    scenario_count = len(matched.scenarios)
     if comparison.missing_interval_reason is not None:
         yield f"no interval: {comparison.missing_interval_reason}"
-    elif n < _FEW_SCENARIOS:
-        yield f"only {n} scenarios: the bootstrap intervals are too narrow"
+    elif scenario_count < _FEW_SCENARIOS:
+        yield f"only {scenario_count} scenarios: the bootstrap intervals are too narrow"
     if ranking.p is not None:
         yield f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}"
     difference = ranking.critical_difference

@@ -22,7 +22,7 @@ from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, Lin
 
 COLOURS: Final = (*STORE_COLOURS, "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 """Palette of Okabe & Ito, pale colours last. Further series repeat a colour with another marker or dash."""
-#: Labels may hold "$", so matplotlib must not parse formulas.
+#: Labels may contain "$", so matplotlib must not parse formulas.
 _STYLE: Final[dict[Any, Any]] = {"font.size": 8, "text.parse_math": False}
 #: Filled markers, which remain visible when small.
 _MARKERS: Final = ("o", "^", "s", "D", "v", "P", "X")
@@ -36,7 +36,7 @@ _THEME: Final = {
 #: True for a light heatmap cell -> colour of its text, in all themes.
 _TEXT_COLOURS: Final = {True: "#111111", False: "#eeeeee"}
 
-#: Inches: height of a text line, and width of all panels in a row.
+#: Inches: height of a text line, maximum width of a row of panels.
 _LINE_HEIGHT: Final = 0.19
 _MAX_WIDTH: Final = 13.0
 #: Characters per inch at 8 pt, approximately.
@@ -63,9 +63,8 @@ def render_svg(panel: Panel, identity: str) -> str:
     `identity` is unique on the page; the ids in the SVG derive from it.
     """
     file = BytesIO()
-    own = {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity, "savefig.transparent": True}
-    style: dict[Any, Any] = {**_STYLE, **own}
-    with rc_context(style):
+    style: dict[Any, Any] = {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": identity}
+    with rc_context({**_STYLE, **style, "savefig.transparent": True}):
         save_figure(draw_figure(FigureData("", "", [replace(panel, title="")]), least_width=4.2), file, "svg")
     root = ET.fromstring(file.getvalue())  # noqa: S314 - made by matplotlib
     used = set(re.findall(rb'(?:url\(|href=")#([\w-]+)', file.getvalue()))
@@ -117,15 +116,8 @@ def draw_figure(data: FigureData, *, least_width: float = 5.5) -> Figure:
     lines = 1.5 * len(title) + math.ceil(len(names) / per_row) + len(note)
     figure.set_size_inches(total_width, rows * height + _LINE_HEIGHT * lines)
     if title or entries:
-        legend = figure.legend(
-            list(entries.values()),
-            names,
-            title="\n".join(title),
-            loc="outside upper center",
-            ncols=per_row,
-            frameon=False,
-            title_fontsize="xx-large",
-        )
+        style: dict[str, Any] = {"loc": "outside upper center", "frameon": False, "title_fontsize": "xx-large"}
+        legend = figure.legend(list(entries.values()), names, title="\n".join(title), ncols=per_row, **style)
         legend.get_title().set_multialignment("center")
     if note:
         figure.supxlabel("\n".join(note), x=0.02, ha="left", size="medium")
@@ -184,36 +176,32 @@ def _draw_line(axes: Axes, mark: LineMark) -> Artist:
 
 def _draw_scatter(axes: Axes, mark: ScatterMark, total: int) -> Artist:
     marker = _MARKERS[mark.marker % len(_MARKERS)]
-    look: dict[str, Any] = {"color": _pick_colour(mark.colour), "marker": marker, "linestyle": ""}
+    style: dict[str, Any] = {"color": _pick_colour(mark.colour), "marker": marker, "linestyle": ""}
     size = min(max(8000 / max(total, 1), 7.0), 36.0) ** 0.5  # smaller if there are more points
-    axes.plot(_to_array(mark.x), _to_array(mark.y), markersize=size, alpha=0.6, markeredgewidth=0, **look)
-    return axes.plot([], [], markersize=6, **look)[0]
+    axes.plot(_to_array(mark.x), _to_array(mark.y), markersize=size, alpha=0.6, markeredgewidth=0, **style)
+    return axes.plot([], [], markersize=6, **style)[0]
 
 
 def _draw_dots(axes: Axes, mark: DotMark, categories: Sequence[str], shift: float) -> Artist:
     """Draw one series, `shift` below the centre of each category."""
-    places = np.arange(len(mark.categories), dtype=np.float64)
-    if list(mark.categories) != list(categories[: len(places)]):  # equal lists keep their order: names may repeat
-        places = np.array([categories.index(name) for name in mark.categories], np.float64)
-    places, values, colour = places + shift, _to_array(mark.values), _pick_colour(mark.colour)
+    positions = np.arange(len(mark.categories), dtype=np.float64)
+    if list(mark.categories) != list(categories[: len(positions)]):  # equal lists keep their order: names may repeat
+        positions = np.array([categories.index(name) for name in mark.categories], np.float64)
+    positions, values, colour = positions + shift, _to_array(mark.values), _pick_colour(mark.colour)
     if mark.low is not None and mark.high is not None:
-        axes.hlines(places, _to_array(mark.low), _to_array(mark.high), color=colour, linewidth=1.4, alpha=0.7)
+        axes.hlines(positions, _to_array(mark.low), _to_array(mark.high), color=colour, linewidth=1.4, alpha=0.7)
     if mark.joined:
-        return axes.plot(values, places, color=colour, linewidth=4, solid_capstyle="butt")[0]
+        return axes.plot(values, positions, color=colour, linewidth=4, solid_capstyle="butt")[0]
     marker = _MARKERS[(mark.colour + mark.colour // len(COLOURS)) % len(_MARKERS)]
-    return axes.plot(values, places, color=colour, linestyle="", marker=marker, markersize=6)[0]
+    return axes.plot(values, positions, color=colour, linestyle="", marker=marker, markersize=6)[0]
 
 
 def _draw_heatmap(axes: Axes, mark: HeatmapMark) -> None:
     values = np.array([_to_array(row) for row in mark.values]).reshape(len(mark.rows), len(mark.columns))
     if not values.size:
         return
-    cells = axes.pcolormesh(
-        np.ma.masked_invalid(values),
-        vmin=mark.low,
-        vmax=max(mark.high, mark.low + 1e-9),
-        cmap=colormaps["RdBu" if mark.diverging else "cividis"],
-    )
+    high, colour_map = max(mark.high, mark.low + 1e-9), colormaps["RdBu" if mark.diverging else "cividis"]
+    cells = axes.pcolormesh(np.ma.masked_invalid(values), vmin=mark.low, vmax=high, cmap=colour_map)
     for (row, column), value in np.ndenumerate(values):
         text, colour = "\u2013", NEUTRAL_COLOUR
         if math.isfinite(value):
@@ -264,7 +252,7 @@ def _measure_text(names: Sequence[str]) -> float:
 
 
 def _wrap_text(text: str, width: int) -> list[str]:
-    """Wrap a text from outside into lines without control characters."""
+    """Wrap a text into lines, with control characters escaped."""
     joined = _UNBREAKABLE.sub("\\1\u00a0", escape_controls(text))
     return [line.replace("\u00a0", " ") for line in textwrap.wrap(joined, max(width, 10))]
 
@@ -274,6 +262,6 @@ def _pick_colour(number: int) -> str:
 
 
 def _to_array(values: Sequence[float | None]) -> NDArray[np.float64]:
-    """Return numbers with NaN, which is not drawn, in place of None and infinity."""
+    """Return the numbers with NaN, which is not drawn, in place of None and infinity."""
     found = np.array([math.nan if value is None else value for value in values], np.float64)
     return np.where(np.isfinite(found), found, math.nan)

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 #: Runs per GPU: one small network leaves a GPU idle, many exhaust its memory.
 _PER_GPU: Final = 4
-#: Printed errors; the JSON and `emodna-bench status` list all.
+#: Maximum number of printed errors; the JSON and `emodna-bench status` list all.
 _MAX_ERRORS: Final = 10
-#: Running runs that the display lists.
+#: Maximum number of running runs in the live display.
 _MAX_RUNNING: Final = 4
 #: Bytes read from the end of metrics.jsonl; they hold at least one complete line.
 _TAIL_BYTES: Final = 8192
@@ -117,19 +117,19 @@ class BenchDisplay:
         self._start_times.pop(run, None)
         if reply.kind == "busy":
             _print_busy_run(run)
-        if reply.kind not in ("done", "failed"):
+        if self.states[run] == "running":
             return
         if reply.kind == "done":
             self.durations[run.method, run.task].append(reply.seconds)
             uar, seconds_left = (reply.result or {}).get("uar"), self.seconds_left
             score = "target has no labels" if uar is None else f"UAR {uar:.1f}"
             eta = f", ETA {format_duration(seconds_left)}" if seconds_left else ""
-            outcome = f"{score} ({reply.seconds:.0f} s{eta})"
+            result = f"{score} ({reply.seconds:.0f} s{eta})"
         else:
-            outcome = f"[red]failed:[/red] {common.escape(reply.error)}"
-        label = self.experiment.methods[run.method].label  # which marks oracles
-        words = common.escape(f"{run.src} -> {run.tgt}, {run.task}, {label}, seed {run.seed}")
-        common.note(f"{self.counts['done'] + self.counts['failed']}/{len(self.states)} {words}: {outcome}")
+            result = f"[red]failed:[/red] {common.escape(reply.error)}"
+        method = self.experiment.methods[run.method].label  # marks oracles
+        label = common.escape(f"{run.src} -> {run.tgt}, {run.task}, {method}, seed {run.seed}")
+        common.note(f"{self.counts['done'] + self.counts['failed']}/{len(self.states)} {label}: {result}")
 
     def on_message(self, line: str) -> None:
         """Print a line."""
@@ -160,7 +160,7 @@ class BenchDisplay:
 
 
 def _read_steps_done(run: RunFolder) -> int:
-    """Return the last step in the metrics.jsonl of a running run; 0 if there is none."""
+    """Return the last logged step of a running run; 0 if there is none."""
     try:
         with run.metrics.open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
@@ -176,17 +176,11 @@ def _read_steps_done(run: RunFolder) -> int:
 
 
 def execute_experiment(
-    experiment: Experiment,
-    runs: Sequence[RunSpec],
-    resources: Resources,
-    *,
-    start_time: float,
-    restart: bool,
-    as_json: bool,
+    experiment: Experiment, runs: Sequence[RunSpec], resources: Resources, *, start: float, restart: bool, as_json: bool
 ) -> int:
     """Write bench.json, execute unfinished runs, print a summary, and return the command's exit code.
 
-    `start_time` is the start of the command by time.monotonic; for `restart` see `execute_runs`.
+    `start` is the start of the command by time.monotonic; for `restart` see `execute_runs`.
     """
     from emodna.model.bench.results import read_run_results, to_finite_float
     from emodna.model.bench.runner import execute_runs
@@ -214,6 +208,7 @@ def execute_experiment(
     finished_runs = [run for run, reply in replies.items() if reply.kind == "done"]
     errors |= {run: str(reply.error) for run, reply in replies.items() if reply.kind == "failed"}
     busy_runs += [run for run, reply in replies.items() if reply.kind == "busy"]
+    seconds = [to_finite_float((replies[run].result or {}).get("wall_seconds")) or 0.0 for run in finished_runs]
     summary = {
         "out": str(experiment.out.absolute()),
         "cells": len(runs),
@@ -221,10 +216,8 @@ def execute_experiment(
         "ran": len(finished_runs),
         "failed": [{**describe_run(run), "error": error} for run, error in errors.items()],
         "skipped": [describe_run(run) for run in busy_runs],
-        "wall_seconds": time.monotonic() - start_time,
-        "cell_seconds": sum(
-            to_finite_float((replies[run].result or {}).get("wall_seconds")) or 0.0 for run in finished_runs
-        ),
+        "wall_seconds": time.monotonic() - start,
+        "cell_seconds": sum(seconds),
     }
     if as_json:
         common.print_json(summary)
@@ -238,9 +231,8 @@ def execute_experiment(
     if len(errors) > _MAX_ERRORS:
         common.note(f"... and {len(errors) - _MAX_ERRORS} more; emodna-bench status lists all")
     if errors:
-        common.print_error(
-            f"{format_count(errors, 'run')} failed; try again with: {format_command(experiment.out, 'retry')}"
-        )
+        retry = format_command(experiment.out, "retry")
+        common.print_error(f"{format_count(errors, 'run')} failed; try again with: {retry}")
     return 1 if errors else 0
 
 

@@ -8,11 +8,10 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import out_option
-from emodna.cli.options import Command, common_options, config_option
+from emodna.cli.bench import out_option, task_option
+from emodna.cli.options import FOLDER, Command, common_options, config_option
 from emodna.cli.wording import word_error
 from emodna.model.bench.spec import Experiment, MethodSpec
-from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically
 
@@ -26,13 +25,7 @@ _FORMATS: Final = ("png", "svg", "pdf")
     examples=("emodna-bench figure", "emodna-bench figure ranks languages --task arousal --format svg"),
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...|all", help="Figures to draw.  [default: list all names]")
-@click.option(
-    "--task",
-    "tasks",
-    multiple=True,
-    type=click.Choice(TASKS),
-    help="Task; repeatable.  [default: all tasks of the experiment]",
-)
+@task_option
 @click.option("--src", metavar="CORPUS", help="Source corpus.  [default: chosen by the figure]")
 @click.option("--tgt", metavar="CORPUS", help="Target corpus.  [default: chosen by the figure]")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the runs.  [default: chosen by the figure]")
@@ -43,9 +36,7 @@ _FORMATS: Final = ("png", "svg", "pdf")
     help="Method spec to show, in this order; repeatable.  [default: chosen by the figure]",
 )
 @click.option("--format", type=click.Choice(_FORMATS), default="png", help="File format.")
-@click.option(
-    "--to", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.  [default: <out>/figures]"
-)
+@click.option("--to", type=FOLDER, help="Folder to write to.  [default: <out>/figures]")
 @out_option
 @config_option
 @common_options
@@ -72,8 +63,8 @@ def figure(
     from emodna.cli.bench.draw import render_file
     from emodna.model.bench import figures
 
-    wanted_names = list(figures.FIGURES) if _ALL_FIGURES in names else list(dict.fromkeys(names))
-    for name in wanted_names:
+    figure_names = list(figures.FIGURES) if _ALL_FIGURES in names else list(dict.fromkeys(names))
+    for name in figure_names:
         figures.check_figure_name(name)
     experiment = Experiment.read(out)
     for field, corpus in (("src", src), ("tgt", tgt)):
@@ -85,7 +76,7 @@ def figure(
     tasks = tasks or tuple(experiment.tasks)
     to = to or out / "figures"
     written_files, left_out, failed = [], {}, False
-    for name, task in itertools.product(wanted_names, tasks):
+    for name, task in itertools.product(figure_names, tasks):
         try:
             data = figures.make_figure(name, experiment, figures.FigureOptions(task, src, tgt, seed, specs))
             file, numbers = (to / f"{data.name}-{task}.{suffix}" for suffix in (format, "json"))
@@ -99,9 +90,8 @@ def figure(
             left_out[f"{name}, {task}"] = error
             failed = failed or not isinstance(error, figures.NoFigureDataError)
     if as_json:
-        common.print_json(
-            {"written": written_files, "left_out": {label: str(each) for label, each in left_out.items()}}
-        )
+        errors = {label: str(error) for label, error in left_out.items()}
+        common.print_json({"written": written_files, "left_out": errors})
     else:
         for each in written_files:
             common.out.print(f"wrote {common.escape(each['file'])} and {common.escape(Path(each['numbers']).name)}")

@@ -21,10 +21,10 @@ from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.tables import DIFFERENCE, Block, Cell, CellPosition, Column, Table, TableRow
 from emodna.pipeline.emotions import Task
 
-#: Characters per line of a file, wider than any table.
-_WIDE: Final = 1000
-#: Least width of the label column, which folds if the terminal is narrow.
-_LEAST: Final = 16
+#: Characters per line of a file; no table is wider.
+_FILE_WIDTH: Final = 1000
+#: Characters of the label column in a narrow terminal, where labels are folded.
+_LEAST_LABEL_WIDTH: Final = 16
 _LATEX: Final = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -45,18 +45,11 @@ _LATEX: Final = {
 _LATEX_SPECIAL: Final = re.compile("|".join(re.escape(each) for each in sorted(_LATEX, key=len, reverse=True)))
 
 #: A figure space in place of a mark, so that numbers line up.
-_UNMARKED: Final = "\u2007"
+_BLANK: Final = "\u2007"
 #: Unicode sign in a number -> its replacement, by format.
-_TEXT_SIGNS: Final = str.maketrans({"\u2212": "-", _UNMARKED: " "})
+_TEXT_SIGNS: Final = str.maketrans({"\u2212": "-", _BLANK: " "})
 _MARKDOWN_SIGNS: Final = str.maketrans(
-    {
-        "[": r"\[",
-        "=": " =",
-        "<": " &lt;",
-        _UNMARKED: "",
-        **{sign: f" {sign}" for sign in "\u2191\u2193"},
-        "\u00b1": " \u00b1 ",
-    }
+    {"[": r"\[", "=": " =", "<": " &lt;", _BLANK: "", "\u2191": " \u2191", "\u2193": " \u2193", "\u00b1": " \u00b1 "}
 )
 _LATEX_SIGNS: Final = str.maketrans(
     {
@@ -65,7 +58,7 @@ _LATEX_SIGNS: Final = str.maketrans(
         "\u2212": "$-$",
         "=": "$^{=}$",
         "<": "$^{<}$",
-        _UNMARKED: "",
+        _BLANK: "",
     }
 )
 
@@ -75,7 +68,7 @@ class Number(NamedTuple):
 
     text: str = ""
     after: str = ""
-    """Mark or figure space, arrow, and counts of missing pairs and seeds."""
+    """Mark or figure space, arrow, and counts of pairs and seeds if some are missing."""
     bold: bool = False
     before: str = ""
 
@@ -94,9 +87,6 @@ class FormattedRow(NamedTuple):
     below: bool = False
     """True for the paper's numbers and the differences, which follow a row of ours."""
     rule_above: bool = False
-
-
-# Numbers
 
 
 def count_existing_pairs(table: Table, column: Column) -> int:
@@ -127,16 +117,15 @@ def format_our_number(table: Table, row: TableRow, position: CellPosition) -> Nu
     if cell is None:
         return Number()
     if cell.mean is None:
-        return Number("-", _UNMARKED)
+        return Number("-", _BLANK)
     number = format_signed(cell.mean) if score == DIFFERENCE else _format_number(cell.mean)
     pairs = count_existing_pairs(table, column)
     counts = [f"{len(cell.pairs)}/{pairs}"] if len(cell.pairs) < pairs else []
     if cell.seeds and len(cell.seeds) < len(table.experiment.seeds):
         counts.append(format_count(cell.seeds, "seed"))
-    mark = {"same": "=", "below": "<", None: _UNMARKED}[cell.mark]
+    mark = {"same": "=", "below": "<", None: _BLANK}[cell.mark]
     suffix = f" ({', '.join(counts)})" if counts else ""
-    after = f"{mark}{_choose_arrow(cell.gain)}{suffix}"
-    return Number(number + _format_std(cell.std), after, cell.best)
+    return Number(number + _format_std(cell.std), f"{mark}{_choose_arrow(cell.gain)}{suffix}", cell.best)
 
 
 def format_paper_number(cell: Cell) -> Number:
@@ -146,7 +135,7 @@ def format_paper_number(cell: Cell) -> Number:
     text = f"{_format_number(cell.paper_score.mean)}{_format_std(cell.paper_score.std)}"
     arrow = _choose_arrow(cell.paper_gain)
     before, after = ("", arrow) if cell.comparable else ("[", f"{arrow}]")
-    return Number(text, after + _UNMARKED, cell.paper_best, before)
+    return Number(text, after + _BLANK, cell.paper_best, before)
 
 
 def format_signed(value: float) -> str:
@@ -183,12 +172,9 @@ def format_rows(table: Table, block: Block) -> Iterator[FormattedRow]:
             yield FormattedRow(label, [format_paper_number(cell) for cell in cells], below=True)
         if any(cell.comparable for cell in cells):
             differences = [cell.difference for cell in cells]
-            numbers = [Number() if each is None else Number(format_signed(each), _UNMARKED) for each in differences]
+            numbers = [Number() if each is None else Number(format_signed(each), _BLANK) for each in differences]
             yield FormattedRow("difference", numbers, below=True)
         group_before = group
-
-
-# Text
 
 
 def print_text(table: Table, console: Console) -> None:
@@ -210,7 +196,7 @@ def print_text(table: Table, console: Console) -> None:
 
 def format_text(table: Table) -> str:
     """Return a table as text for a file, with lines of any length."""
-    console = Console(file=io.StringIO(), width=_WIDE, soft_wrap=True, highlight=False, emoji=False)
+    console = Console(file=io.StringIO(), width=_FILE_WIDTH, soft_wrap=True, highlight=False, emoji=False)
     with console.capture() as captured:
         print_text(table, console)
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
@@ -222,7 +208,7 @@ def _split_block(table: Table, block: Block, console: Console) -> Iterator[Grid]
     while columns:
         for count in range(len(columns), 0, -1):
             grid = _make_grid(table, replace(block, columns=tuple(columns[:count])))
-            width = Measurement.get(console, console.options.update(width=_WIDE), grid).maximum
+            width = Measurement.get(console, console.options.update(width=_FILE_WIDTH), grid).maximum
             if not console.is_terminal or width <= console.width:
                 break
         yield grid
@@ -231,12 +217,12 @@ def _split_block(table: Table, block: Block, console: Console) -> Iterator[Grid]
 
 def _make_grid(table: Table, block: Block) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    grid.add_column("", overflow="fold", min_width=_LEAST)
+    grid.add_column("", overflow="fold", min_width=_LEAST_LABEL_WIDTH)
     for task, column in block.columns:
         group = format_heading(table, block, task, column)
-        for index, head in enumerate(block.headings):
+        for index, heading in enumerate(block.headings):
             title = common.escape_controls(group) if index == 0 else ""
-            grid.add_column(Text(f"{title}\n{head} "), justify="right", no_wrap=True)
+            grid.add_column(Text(f"{title}\n{heading} "), justify="right", no_wrap=True)
     for row in format_rows(table, block):
         if row.rule_above:
             grid.add_section()
@@ -244,9 +230,6 @@ def _make_grid(table: Table, block: Block) -> Grid:
         label = Text(f"{'  ' * row.below}{common.escape_controls(row.label)}")
         grid.add_row(label, *numbers, style="dim" if row.below else "")
     return grid
-
-
-# Markdown and LaTeX
 
 
 def format_markdown(table: Table) -> str:
@@ -269,7 +252,6 @@ def format_latex(table: Table) -> str:
 
 
 def _render(template: str, table: Table, escape: Callable[[str], str], format_number: Callable[[Number], str]) -> str:
-    """Render a template for a table; all texts are escaped."""
     import jinja2
     from markupsafe import Markup
 
@@ -302,7 +284,7 @@ def _render(template: str, table: Table, escape: Callable[[str], str], format_nu
             {
                 "title": block.title,
                 "groups": [format_heading(table, block, task, column) for task, column in block.columns],
-                "heads": block.headings,
+                "headings": block.headings,
                 "rows": list(format_rows(table, block)),
             }
             for block in table.blocks

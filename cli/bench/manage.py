@@ -100,7 +100,7 @@ def status(out: Path, as_json: bool) -> None:
 def drop(out: Path, methods: tuple[str, ...], corpora: tuple[str, ...], seeds: int | None, as_json: bool) -> None:
     """Drop methods, corpora or seeds from an experiment.
 
-    The folders of finished runs stay: `emodna-bench run` can add them again without training, and `emodna-bench clean
+    The folders of finished runs are kept: `emodna-bench run` adds them again without training. `emodna-bench clean
     --delete` deletes them.
     """
     if not (methods or corpora or seeds):
@@ -117,24 +117,20 @@ def drop(out: Path, methods: tuple[str, ...], corpora: tuple[str, ...], seeds: i
         remainder.write()
     dropped = [run for run in experiment.runs if run not in set(remainder.runs)]
     runs = sum(experiment.run_folder(run).path.exists() for run in dropped)
-    orphans = {
-        run.tgt for run in dropped if run.method == UPPER_BOUND and run.src in corpora
-    } & remainder.corpora.keys()
-    if orphans and UPPER_BOUND not in specs:
-        common.note(
-            f"dropped upper-bound of {common.escape(', '.join(sorted(orphans)))}, whose source is a dropped corpus; "
-            "add it again with: emodna-bench run --methods upper-bound"
-        )
+    targets = {run.tgt for run in dropped if run.method == UPPER_BOUND and run.src in corpora}
+    targets &= remainder.corpora.keys()
+    if targets and UPPER_BOUND not in specs:
+        names = common.escape(", ".join(sorted(targets)))
+        command = "emodna-bench run --methods upper-bound"
+        common.note(f"dropped upper-bound of {names}: it used a dropped corpus; add it again with: {command}")
     if as_json:
-        common.print_json(
-            {"out": str(out.absolute()), "dropped": len(dropped), "cells": len(remainder.runs), "kept_runs": runs}
-        )
+        counts = {"dropped": len(dropped), "cells": len(remainder.runs), "kept_runs": runs}
+        common.print_json({"out": str(out.absolute()), **counts})
         return
     common.out.print(f"dropped {format_count(dropped, 'run')}, {format_count(remainder.runs, 'run')} left")
     if runs:
-        common.out.print(
-            f"kept {format_count(runs, 'run folder')}; to delete, see: {common.escape(format_command(out, 'clean'))}"
-        )
+        command = common.escape(format_command(out, "clean"))
+        common.out.print(f"kept {format_count(runs, 'run folder')}; list them with: {command}")
 
 
 def _check_known(field: str, values: Iterable[Any], known: Iterable[Any]) -> None:

@@ -23,34 +23,34 @@
     body.replaceChildren(...rows.map(([, row]) => row));
   };
 
-  // Filters: every word must occur in the row, and a chosen value must equal its cell.
+  // Filters: every word must occur in the row, and each selected value must equal its cell.
   const filter = (sheet) => {
     const words = sheet.querySelector("input[type=search]").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const chosen = all("select", sheet).filter((each) => each.value !== "").map((each) => [Number(each.dataset.column), each.value]);
+    const choices = all("select", sheet).filter((each) => each.value !== "").map((each) => [Number(each.dataset.column), each.value]);
     const rows = [...sheet.querySelector("tbody").rows];
-    let shown = 0;
+    let count = 0;
     for (const row of rows) {
       row.words ??= [...row.cells].map((cell) => cell.textContent.toLowerCase()).join("\n");
-      const stays = words.every((word) => row.words.includes(word)) && chosen.every(([place, value]) => row.cells[place].textContent === value);
-      row.hidden = !stays;
-      shown += stays;
+      const matches = words.every((word) => row.words.includes(word)) && choices.every(([index, value]) => row.cells[index].textContent === value);
+      row.hidden = !matches;
+      count += matches;
     }
-    sheet.querySelector("output").textContent = `${shown} of ${rows.length} rows`;
+    sheet.querySelector("output").textContent = `${count} of ${rows.length} rows`;
   };
 
   // The visible rows as CSV, with unrounded numbers.
-  const csv = (table) => {
-    const quoted = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  const toCsv = (table) => {
+    const quote = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
     const lines = [[...table.tHead.rows].at(-1), ...[...table.tBodies[0].rows].filter((row) => !row.hidden)];
-    return lines.map((row) => [...row.cells].map((cell) => quoted(cell.dataset.v ?? cell.dataset.name ?? cell.textContent)).join(",")).join("\r\n") + "\r\n";
+    return lines.map((row) => [...row.cells].map((cell) => quote(cell.dataset.v ?? cell.dataset.name ?? cell.textContent)).join(",")).join("\r\n") + "\r\n";
   };
-  const copy = async (words) => {
+  const copy = async (text) => {
     try {
-      await navigator.clipboard.writeText(words);
+      await navigator.clipboard.writeText(text);
       return true;
     } catch { // no permission: use the deprecated API
       const area = document.createElement("textarea");
-      area.value = words;
+      area.value = text;
       document.body.append(area);
       area.select();
       const done = document.execCommand("copy");
@@ -66,30 +66,30 @@
     for (const control of all("input[type=search], select", sheet)) control.addEventListener("input", () => filter(sheet));
     const button = sheet.querySelector(".copy");
     button.addEventListener("click", async () => {
-      button.textContent = (await copy(csv(table))) ? "Copied" : "Could not copy";
+      button.textContent = (await copy(toCsv(table))) ? "Copied" : "Could not copy";
       setTimeout(() => (button.textContent = "Copy as CSV"), 1500);
     });
-    if (sheet.querySelector("input[type=search]")) filter(sheet); // browsers restore the input after going back
+    if (sheet.querySelector("input[type=search]")) filter(sheet); // browsers restore the input when the reader goes back
   }
 
-  // Theme: the system's, until the reader switches it. page.css sets all colours, including those of the plots.
+  // The system's theme is the default. page.css sets all colours, including those of the plots.
   const theme = document.getElementById("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const kept = { // browsers may refuse storage to local files
+  const storage = { // browsers may refuse storage to local files
     get: () => { try { return localStorage.getItem("emodna-theme"); } catch { return null; } },
-    set: (value) => { try { localStorage.setItem("emodna-theme", value); } catch { /* the choice is lost on reload */ } },
+    set: (value) => { try { localStorage.setItem("emodna-theme", value); } catch { /* reloading resets the theme */ } },
   };
   const isDark = () => (root.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
-  const show = () => {
+  const showTheme = () => {
     theme.textContent = isDark() ? "Light" : "Dark";
     theme.setAttribute("aria-label", `Change to the ${isDark() ? "light" : "dark"} theme`);
   };
-  if (["light", "dark"].includes(kept.get())) root.dataset.theme = kept.get();
+  if (["light", "dark"].includes(storage.get())) root.dataset.theme = storage.get();
   theme.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
-    kept.set(root.dataset.theme);
-    show();
+    storage.set(root.dataset.theme);
+    showTheme();
   });
-  system.addEventListener("change", show);
-  show();
+  system.addEventListener("change", showTheme);
+  showTheme();
 })();

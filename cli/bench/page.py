@@ -8,7 +8,6 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
@@ -41,13 +40,11 @@ from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 from emodna.pipeline.errors import EmodnaError
 
 MISSING: Final = "–"  # noqa: RUF001 - a dash as wide as a digit
-_HERE: Final = Path(__file__).parent
+_FOLDER: Final = Path(__file__).parent
 #: Metric of the comparison; constant predictors have 50 in it.
 _METRIC: Final = "uar"
-_LOOKS: Final = {"done": "", "failed": "bad"}
-
-
-# Parts of the page; the template is page.html
+#: State -> CSS class of its cell; others are muted.
+_CSS_CLASSES: Final = {"done": "", "failed": "bad"}
 
 
 class PageCell(NamedTuple):
@@ -56,8 +53,7 @@ class PageCell(NamedTuple):
     text: str
     number: float | None = None
     """Sort key; None sorts last."""
-    look: str = ""
-    """CSS class of page.css."""
+    css_class: str = ""
 
 
 def make_cell(value: PageCell | str | float | None, digits: int = 1) -> PageCell:
@@ -126,7 +122,7 @@ class Page(NamedTuple):
 
     experiment: Experiment
     results: Sequence[RunResult]
-    """Results of the runs that the page shows."""
+    """Results of the shown runs."""
     sections: Sequence[Section]
 
 
@@ -134,10 +130,11 @@ def render_page(page: Page) -> str:
     """Return the page as an HTML document; its policy forbids loading files and running other scripts."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    loader = FileSystemLoader(_FOLDER)
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    style, script = ((_FOLDER / name).read_text("utf-8") for name in ("page.css", "page.js"))
     # Browsers hash the text between the script tags, so the template must not add anything to it.
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
     texts = {"style": style, "script": script, "script_hash": digest, "version": version("emodna")}
@@ -150,9 +147,6 @@ def _describe_panel(panel: Panel) -> str:
     axes = " by ".join(filter(None, [panel.y_label, panel.x_label]))
     marks = ("heatmap" if isinstance(mark, HeatmapMark) else f"{mark.kind} {mark.name}".strip() for mark in panel.marks)
     return ". ".join(filter(None, [panel.title, axes, ", ".join(marks)]))
-
-
-# Content of the page
 
 
 def build_page(
@@ -199,13 +193,9 @@ def build_overview(experiment: Experiment, results: Sequence[RunResult], tasks: 
         "versions": _format_versions(experiment, results),
     }
     shared_recordings = {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
-    return Section(
-        "about",
-        "Overview",
-        facts=list(facts.items()),
-        tables=[_tabulate_corpora(experiment, tasks), _tabulate_methods(experiment, results)],
-        notes=[f"{note}." for note in note_shared_recordings(shared_recordings)],
-    )
+    tables = [_tabulate_corpora(experiment, tasks), _tabulate_methods(experiment, results)]
+    notes = [f"{note}." for note in note_shared_recordings(shared_recordings)]
+    return Section("about", "Overview", facts=list(facts.items()), tables=tables, notes=notes)
 
 
 def _tabulate_corpora(experiment: Experiment, tasks: Sequence[Task]) -> PageTable:
@@ -224,13 +214,12 @@ def _tabulate_corpora(experiment: Experiment, tasks: Sequence[Task]) -> PageTabl
 
 
 def _tabulate_methods(experiment: Experiment, results: Sequence[RunResult]) -> PageTable:
-    columns = ["method", "method spec", "uses target labels", "our reading"]
-    columns += ["runs done", "runs", "seconds per run"]
+    columns = ["method", "method spec", "uses target labels", "our reading", "runs done", "runs", "seconds per run"]
     rows = []
     for method, info in experiment.methods.items():
         method_results = [result for result in results if result.run.method == method]
         seconds = [result.seconds or 0.0 for result in method_results if result.state == "done"]
-        oracle = PageCell("yes", look="bad") if info.oracle else "no"
+        oracle = PageCell("yes", css_class="bad") if info.oracle else "no"
         row = [info.label, str(method), oracle, "yes" if info.our_reading else "no", len(seconds), len(method_results)]
         rows.append(list(map(make_cell, [*row, sum(seconds) / len(seconds) if seconds else None])))
     return PageTable("methods", "Methods", columns, rows)
@@ -242,7 +231,6 @@ def _format_duration(seconds: float) -> str:
 
 
 def _format_versions(experiment: Experiment, results: Sequence[RunResult]) -> str:
-    """Return the package versions of the finished runs, joined; a package can have several."""
     packages: set[str] = set()
     for result in results:
         if result.state == "done":
@@ -267,31 +255,24 @@ def _build_paper_tables(experiment: Experiment, scores: pa.Table, tasks: Sequenc
         if len(rows) < (1 if of_paper else 2):  # a study of settings needs two
             empty.append(f"{format_caption(table)} Too few of its runs are done.")
             continue
-        parts.append(
-            Section(
-                f"table-{name}",
-                f"Table {name}: {table.title}" if of_paper else table.title,
-                format_caption(table) if of_paper else "",
-                tables=[
-                    _tabulate_block(f"table-{name}-{index}", table, block) for index, block in enumerate(table.blocks)
-                ],
-                notes=[*formats.note_hidden_columns(table), *format_notes(table)],
-                missing=list(format_gaps(table)),
-            )
-        )
+        identity = f"table-{name}"
+        title, lead = (f"Table {name}: {table.title}", format_caption(table)) if of_paper else (table.title, "")
+        tables = [_tabulate_block(f"{identity}-{index}", table, block) for index, block in enumerate(table.blocks)]
+        notes = [*formats.note_hidden_columns(table), *format_notes(table)]
+        parts.append(Section(identity, title, lead, tables=tables, notes=notes, missing=list(format_gaps(table))))
     return Section("tables", "The paper's tables", missing=empty, parts=parts)
 
 
 def _tabulate_block(identity: str, table: Table, block: Block) -> PageTable:
     """Return a table with our numbers and the paper's in separate columns, so that both can be sorted."""
     columns, groups, full_names = ["method"], [("", 1)], [""]
-    rows = [[PageCell(row.label, look="" if row.kind == "entry" else "muted")] for row in table.rows]
+    rows = [[PageCell(row.label, css_class="" if row.kind == "entry" else "muted")] for row in table.rows]
     for task, column in block.columns:
         if not formats.count_existing_pairs(table, column):
             continue
         group, first_column = formats.format_heading(table, block, task, column), len(columns)
-        for score, head in zip(block.scores, block.headings, strict=True):
-            for name, full_name, cells in _make_columns(table, (task, column, score), head):
+        for score, heading in zip(block.scores, block.headings, strict=True):
+            for name, full_name, cells in _make_columns(table, (task, column, score), heading):
                 columns.append(name)
                 full_names.append(f"{group} {full_name}")
                 for row, cell in zip(rows, cells, strict=True):
@@ -300,7 +281,7 @@ def _tabulate_block(identity: str, table: Table, block: Block) -> PageTable:
     return PageTable(identity, block.title, columns, rows, groups, full_names)
 
 
-def _make_columns(table: Table, position: CellPosition, head: str) -> Iterator[tuple[str, str, list[PageCell]]]:
+def _make_columns(table: Table, position: CellPosition, heading: str) -> Iterator[tuple[str, str, list[PageCell]]]:
     """Yield heading, full heading and cells of each column: ours, the paper's, and the difference."""
     cells, empty = [row.cells.get(position, Cell()) for row in table.rows], PageCell(MISSING)
     texts = [formats.format_our_number(table, row, position).format({}) for row in table.rows]
@@ -308,20 +289,20 @@ def _make_columns(table: Table, position: CellPosition, head: str) -> Iterator[t
         empty if cell.mean is None else PageCell(text, cell.mean, "best" * cell.best)
         for cell, text in zip(cells, texts, strict=True)
     ]
-    yield head, head, page_cells
+    yield heading, heading, page_cells
     if any(cell.paper_score for cell in cells):
-        texts = [formats.format_paper_number(cell).format({}) for cell in cells]
-        page_cells = [
-            PageCell(text, cell.paper_score.mean, f"muted{' best' * cell.paper_best}") if cell.paper_score else empty
-            for cell, text in zip(cells, texts, strict=True)
-        ]
-        yield "paper", f"{head} of the paper", page_cells
+        page_cells = [empty] * len(cells)
+        for index, cell in enumerate(cells):
+            if cell.paper_score:
+                text, css_class = formats.format_paper_number(cell).format({}), f"muted{' best' * cell.paper_best}"
+                page_cells[index] = PageCell(text, cell.paper_score.mean, css_class)
+        yield "paper", f"{heading} of the paper", page_cells
     if any(cell.comparable for cell in cells):
         differences = [cell.difference for cell in cells]
         page_cells = [
             empty if each is None else PageCell(formats.format_signed(each), each, "muted") for each in differences
         ]
-        yield DIFFERENCE, f"{head} {DIFFERENCE} to the paper", page_cells
+        yield DIFFERENCE, f"{heading} {DIFFERENCE} to the paper", page_cells
 
 
 def _build_comparison(experiment: Experiment, scores: pa.Table, tasks: Sequence[Task]) -> Section:
@@ -343,9 +324,9 @@ def _build_comparison(experiment: Experiment, scores: pa.Table, tasks: Sequence[
         ]
         title = format_comparison_title(comparison, experiment, _METRIC)
         columns = ["method", SCORE_NAMES[_METRIC], *HEADINGS, "mean rank"]
-        page_table = PageTable(f"{identity}-table", title, columns, rows)
-        page_notes = list(format_comparison_notes(comparison, experiment))
-        parts.append(Section(identity, name.capitalize(), tables=[page_table], notes=page_notes))
+        tables = [PageTable(f"{identity}-table", title, columns, rows)]
+        notes = list(format_comparison_notes(comparison, experiment))
+        parts.append(Section(identity, name.capitalize(), tables=tables, notes=notes))
     return Section("comparison", "Comparison of methods", missing=missing, parts=parts)
 
 
@@ -368,8 +349,8 @@ def _build_figures(
                 continue
             identity = f"figure-{name}-{task}"
             title = data.title if task in data.title.lower() else f"{data.title}, {task}"
-            panel_tables = [_tabulate_panel(f"{identity}-{index}", panel) for index, panel in enumerate(data.panels)]
-            page_figures.append(PageFigure(identity, title, data, [each for each in panel_tables if each is not None]))
+            tables = [_tabulate_panel(f"{identity}-{index}", panel) for index, panel in enumerate(data.panels)]
+            page_figures.append(PageFigure(identity, title, data, [each for each in tables if each is not None]))
     return Section("figures", "Figures", figures=page_figures, missing=missing)
 
 
@@ -381,14 +362,11 @@ def _tabulate_panel(identity: str, panel: Panel) -> PageTable | None:
             rows = [[PageCell(name), *(make_cell(each, heatmap.digits) for each in row)] for name, row in values]
             return PageTable(identity, panel.title, ["", *heatmap.columns], rows)
         case [DotMark(), *_] as dots:
-            rows = [
-                [PageCell(name), PageCell(mark.name), *map(partial(make_cell, digits=2), values)]
-                for mark in dots
-                if isinstance(mark, DotMark)
-                for name, *values in itertools.zip_longest(
-                    mark.categories, mark.values, mark.low or (), mark.high or ()
-                )
-            ]
+            rows = []
+            for mark in (mark for mark in dots if isinstance(mark, DotMark)):
+                points = itertools.zip_longest(mark.categories, mark.values, mark.low or (), mark.high or ())
+                for name, *numbers in points:
+                    rows.append([PageCell(name), PageCell(mark.name), *(make_cell(each, 2) for each in numbers)])
             return PageTable(identity, panel.title, ["", "series", "value", "from", "to"], rows) if rows else None
     return None
 
@@ -400,7 +378,7 @@ def _build_runs(scores: pa.Table) -> Section:
     key = itemgetter("src", "tgt", "task", "label", "seed", "state")
     for (*names, state), rows in itertools.groupby(scores.to_pylist(), key):
         by_metric: dict[str, dict[str, Any]] = {row["metric"]: row for row in rows}
-        first = [*map(make_cell, names), PageCell(state, look=_LOOKS.get(state, "muted"))]
+        first = [*map(make_cell, names), PageCell(state, css_class=_CSS_CLASSES.get(state, "muted"))]
         values = [by_metric[metric]["value"] for metric in SCORE_NAMES]
         for metric in ("war", "f1"):
             constants = [by_metric[metric][name] for name in CONSTANTS]
@@ -408,13 +386,11 @@ def _build_runs(scores: pa.Table) -> Section:
         uar = by_metric[_METRIC]
         run_rows.append([*first, *map(make_cell, [*values, uar["seconds"]])])
         if state != "done":
-            unfinished_rows.append([*first, PageCell(uar["error"] or MISSING, look="prose")])
+            unfinished_rows.append([*first, PageCell(uar["error"] or MISSING, css_class="prose")])
     columns = [*run_columns, *SCORE_NAMES.values(), "best constant WAR", "best constant F1", "seconds"]
     tables = [PageTable("all-runs", "All runs", columns, run_rows, filter_columns=run_columns)]
     if unfinished_rows:
         columns = [*run_columns, "error"]
-        table = PageTable(
-            "unfinished", "Unfinished and failed runs", columns, unfinished_rows, filter_columns=run_columns
-        )
-        tables.insert(0, table)
+        title = "Unfinished and failed runs"
+        tables.insert(0, PageTable("unfinished", title, columns, unfinished_rows, filter_columns=run_columns))
     return Section("cells", "All runs", tables=tables)

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import check_output, format_count, out_option
-from emodna.cli.options import Command, common_options, config_option
+from emodna.cli.bench import check_output, format_count, out_option, task_option
+from emodna.cli.options import FILE, Command, common_options, config_option
 from emodna.model.bench.spec import Experiment
-from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.emotions import Task
 from emodna.pipeline.files import write_atomically
 
 _FILE = "report.html"
@@ -20,12 +20,8 @@ _FILE = "report.html"
     examples=("emodna-bench report", "emodna-bench report --task arousal --no-features --to report.html"),
 )
 @out_option
-@click.option(
-    "--to",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help=f"HTML file to write or overwrite.  [default: <out>/{_FILE}]",
-)
-@click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Task; repeatable.  [default: all]")
+@click.option("--to", type=FILE, help=f"HTML file to write or overwrite.  [default: <out>/{_FILE}]")
+@task_option
 @click.option(
     "--features/--no-features", default=True, help="Show figures of the models' features; takes minutes the first time."
 )

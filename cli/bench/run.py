@@ -34,9 +34,7 @@ _SENSITIVITY: Final = "sensitivity"
 _REFUSED: Final = {"steps": "use {steps}", "seed": "use {seeds}", "seeds": "use {seeds}", "threads": "use {threads}"}
 
 _workers_option = click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Number of parallel runs.  [default: one per core; on CUDA at most 4 per GPU]",
+    "--workers", type=click.IntRange(min=1), help="Parallel runs.  [default: one per core; on CUDA at most 4 per GPU]"
 )
 _scheduler_option = click.option("--scheduler", metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
 
@@ -57,19 +55,13 @@ _scheduler_option = click.option("--scheduler", metavar="ADDRESS|FILE", help="Us
     ),
 )
 @click.option(
-    "--corpora",
-    multiple=True,
-    metavar="CORPUS",
-    help="Prepared corpus; repeatable.  [default: those of --out, else all in the cache]",
+    "--corpora", multiple=True, metavar="CORPUS", help="Corpus; repeatable.  [default: those of --out, else of --cache]"
 )
 @click.option(
     "--tasks", multiple=True, type=click.Choice(TASKS), help="Task; repeatable.  [default: both, or those of --table]"
 )
 @click.option(
-    "--methods",
-    multiple=True,
-    metavar="SPEC",
-    help="Method spec, e.g. dann:add=scl; repeatable.  [default: those of tables 2 and 3]",
+    "--methods", multiple=True, metavar="SPEC", help="Method spec; repeatable.  [default: those of tables 2 and 3]"
 )
 @click.option(
     "--table",
@@ -115,7 +107,7 @@ def run(
     command again to resume: finished runs are kept, interrupted ones continue from their checkpoints. Use the same
     --out to add corpora, methods or seeds. If a run fails, its error is recorded and the others continue.
     """
-    start_time = time.monotonic()
+    start = time.monotonic()
     if methods and tables:
         raise click.UsageError("--methods and --table exclude each other")
     parsed_settings = parse_settings(settings)
@@ -139,13 +131,10 @@ def run(
     with lock_experiment(out):
         experiment, runs = _merge_experiments(new_experiment)
         pairs = {run.pair for run in runs}
-        for line in note_shared_recordings(
-            {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
-        ):
+        shared_recordings = {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
+        for line in note_shared_recordings(shared_recordings):
             common.note(f"[yellow]warning:[/yellow] {common.escape(line)}")
-        code = execution.execute_experiment(
-            experiment, runs, resources, start_time=start_time, restart=False, as_json=as_json
-        )
+        code = execution.execute_experiment(experiment, runs, resources, start=start, restart=False, as_json=as_json)
     context.exit(code)
 
 
@@ -169,21 +158,18 @@ def retry(
 
     Each run continues from its checkpoint if that is usable, or starts over.
     """
-    start_time = time.monotonic()
+    start = time.monotonic()
     from emodna.model.bench.results import read_run_results
     from emodna.model.bench.runner import lock_experiment
 
     experiment = Experiment.read(out)
     resources = execution.resolve_resources(workers, scheduler, experiment.conditions.threads, device)
     if resources.kind != experiment.conditions.device:
-        raise BenchError(
-            f"the experiment was run on {experiment.conditions.device}", where=out, field="device", value=device
-        )
+        problem = f"the experiment was run on {experiment.conditions.device}"
+        raise BenchError(problem, where=out, field="device", value=device)
     with lock_experiment(out):
         failed = [each.run for each in read_run_results(experiment) if each.state == "failed"]
-        code = execution.execute_experiment(
-            experiment, failed, resources, start_time=start_time, restart=True, as_json=as_json
-        )
+        code = execution.execute_experiment(experiment, failed, resources, start=start, restart=True, as_json=as_json)
     context.exit(code)
 
 
@@ -207,12 +193,9 @@ def _find_stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None)
         if corpora:
             raise EmodnaError("needs at least two corpora", field="corpora", value=corpora[0])
         found_text = f"found only {next(iter(found))}" if found else "found none"
-        raise EmodnaError(
-            f"needs at least two corpora with the feature set {resolve_folder_name(feature_set)}, {found_text}",
-            field="cache",
-            value=cache,
-            remedy=Remedy("prepare more", PrepareCorpus(None, cache, feature_set)),
-        )
+        problem = f"needs at least two corpora with the feature set {resolve_folder_name(feature_set)}, {found_text}"
+        remedy = Remedy("prepare more", PrepareCorpus(None, cache, feature_set))
+        raise EmodnaError(problem, field="cache", value=cache, remedy=remedy)
     return list(found.values())
 
 
@@ -243,7 +226,7 @@ def _plan_experiment(
 def _merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
     """Return the planned experiment merged with the one in its folder, and the runs to execute.
 
-    Raise BenchError if that one has other conditions and has runs.
+    Raise BenchError if the one in the folder has other conditions and at least one run.
     """
     if not Experiment.exists(new.out):
         return new, list(new.runs)
@@ -253,10 +236,7 @@ def _merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
         return new, list(new.runs)
     old.check_conditions(new.conditions)
     # The upper bound does not use its source: with more corpora, keep its runs from the old ones.
-    upper_bounds = {
-        (run.tgt, run.task, run.seed): run for run in old.runs if run.method == UPPER_BOUND and run.src in new.corpora
-    }
-    runs = [
-        upper_bounds.get((run.tgt, run.task, run.seed), run) if run.method == UPPER_BOUND else run for run in new.runs
-    ]
+    kept_runs = [run for run in old.runs if run.method == UPPER_BOUND and run.src in new.corpora]
+    upper_bounds = {(run.tgt, run.task, run.method, run.seed): run for run in kept_runs}
+    runs = [upper_bounds.get((run.tgt, run.task, run.method, run.seed), run) for run in new.runs]
     return old.merge(new, runs), runs

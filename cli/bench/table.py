@@ -11,7 +11,7 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import check_output, out_option
-from emodna.cli.options import Command, common_options, config_option
+from emodna.cli.options import FILE, Command, common_options, config_option
 from emodna.model.bench.spec import Experiment, list_shared_recordings
 from emodna.pipeline.errors import EmodnaError, Remedy
 from emodna.pipeline.files import write_atomically
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from emodna.model.bench.tables import Cell, Column, Table, TableRow
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
-FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
-_ALSO: Final = {"md": "markdown", "tex": "latex"}
+_FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
+_ALIASES: Final = {"md": "markdown", "tex": "latex"}
 _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json", ".txt": "text"}
 
 
@@ -35,11 +35,11 @@ _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json":
 @click.option(
     "--format",
     "form",
-    type=click.Choice([*FORMATS, *_ALSO]),
+    type=click.Choice([*_FORMATS, *_ALIASES]),
     help="Format; md is markdown, tex is latex.  [default: by the suffix of --to, else text]",
     show_default=False,
 )
-@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: print it]")
+@click.option("--to", type=FILE, help="File to write.  [default: print it]")
 @config_option
 @common_options
 def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool) -> None:
@@ -50,7 +50,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
     pair by pair.
 
     Scores are averaged over the targets of each source, then over the sources; the standard deviation is over the
-    seeds. The table of an unfinished experiment lists the missing runs, and marks scores that are not comparable with
+    seeds. For an unfinished experiment, the table lists the missing runs and marks scores that are not comparable with
     the paper's.
     """
     if as_json and form not in (None, "json"):
@@ -80,15 +80,12 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
         "csv": format_csv,
         "json": lambda table: common.format_json(make_document(table)) + "\n",
     }
-    text = formatters[_ALSO.get(form, form)](table)
+    text = formatters[_ALIASES.get(form, form)](table)
     if to is None:
         click.echo(text, nl=False)
     else:
         write_atomically(to, text.encode())
         common.note(f"wrote {common.escape(to)}")
-
-
-# JSON and CSV
 
 
 def make_document(table: "Table") -> dict[str, Any]:
@@ -167,15 +164,11 @@ def format_csv(table: "Table") -> str:
         for (task, column, score), cell in row.cells.items()
     ]
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {
-            key: str(value).lower() if isinstance(value, bool) else common.to_csv_cell(value)
-            for key, value in line.items()
-        }
-        for line in lines
-    )
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(lines[0])
+    for line in lines:
+        cells = [str(each).lower() if isinstance(each, bool) else common.to_csv_cell(each) for each in line.values()]
+        writer.writerow(cells)
     return stream.getvalue()
 
 

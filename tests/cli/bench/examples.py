@@ -1,4 +1,4 @@
-"""A made-up experiment with hostile names and errors, and figures of all kinds of marks."""
+"""An invented experiment with hostile names and errors, and figures of all kinds of marks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.model.bench.builders import fail_run, write_experiment, write_run
 
 #: A corpus name that is HTML.
 HOSTILE = "<img src=x onerror=alert(1)>"
-#: Ends a script, starts a comment, and holds a line separator of JavaScript.
-NASTY = "</script><script>alert(2)</script><!-- <b>x</b> &amp; \u2028 '\""
-ROWS = ("source-only", "dan", "emo-dna:threshold=fixed:0.9", "upper-bound")
+#: An error that ends a script, starts a comment, and contains a line separator of JavaScript.
+HOSTILE_ERROR = "</script><script>alert(2)</script><!-- <b>x</b> &amp; \u2028 '\""
+METHODS = ("source-only", "dan", "emo-dna:threshold=fixed:0.9", "upper-bound")
 
 
 def make_experiment(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seeds: int = 2) -> Experiment:
     """Write an experiment on all pairs of some corpora; its last run failed, the one before is waiting."""
     experiment = write_experiment(
         out,
-        ROWS,
+        METHODS,
         corpora=corpora,
         tasks=("valence", "arousal"),
         seeds=seeds,
@@ -35,7 +35,7 @@ def make_experiment(out: Path, corpora: Sequence[str] = ("emodb", HOSTILE), seed
         uar = round(rng.uniform(11, 99) if index % 5 else 1 + index / 5, 3)
         scores = {"uar": uar, "war": uar + 1, "f1": uar / 2, "macro_f1": uar - 1}
         write_run(experiment, run, {**scores, "wall_seconds": 5.0})
-    fail_run(experiment, experiment.runs[-1], f"no such thing: {NASTY}")
+    fail_run(experiment, experiment.runs[-1], f"no such thing: {HOSTILE_ERROR}")
     return experiment
 
 
@@ -45,9 +45,11 @@ def make_figures() -> list[FigureData]:
     falling = [math.exp(-step / 60) for step in steps]
     rng = random.Random(0)
 
-    def cloud(name: str, centre: float, number: int) -> ScatterMark:
+    def make_cloud(name: str, centre: float, number: int) -> ScatterMark:
         x, y = ([rng.gauss(centre, 0.6) for _ in range(60)] for _ in range(2))
-        return ScatterMark(name, x, y, [f"{name} {index} {NASTY}" for index in range(60)], colour=number, marker=number)
+        return ScatterMark(
+            name, x, y, [f"{name} {index} {HOSTILE_ERROR}" for index in range(60)], colour=number, marker=number
+        )
 
     curves = Panel(
         "threshold",
@@ -73,11 +75,11 @@ def make_figures() -> list[FigureData]:
     matrix = HeatmapMark(["emodb", HOSTILE, "ravdess"], ["emodb", HOSTILE, "ravdess"],
                     [[None, 61.25, 70.0], [55.5, None, 48.0], [80.0, 66.0, None]], 40, 90, diverging=True)  # fmt: skip
     clouds = [
-        Panel(title, [cloud(f"{HOSTILE}, low", 0, 0), cloud("emodb, high", 2, 1)], bare=True)
+        Panel(title, [make_cloud(f"{HOSTILE}, low", 0, 0), make_cloud("emodb, high", 2, 1)], bare=True)
         for title in ("dan", "emo-dna")
     ]
     return [
-        FigureData("curves", f"Curves {HOSTILE}", [curves], f"A note with {NASTY}"),
+        FigureData("curves", f"Curves {HOSTILE}", [curves], f"A note with {HOSTILE_ERROR}"),
         FigureData("dots", "DotMark", [dots]),
         FigureData("matrix", "HeatmapMark", [Panel("pairs", [matrix], "target", "source")]),
         FigureData("clouds", "Clouds", clouds),

@@ -8,22 +8,27 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.axes import Axes
 
 from emodna.cli.bench import command as bench_command
 from emodna.cli.bench.draw import COLOURS, draw_figure, render_file, render_svg
 from emodna.model.bench import figures
-from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel, ScatterMark
+from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Mark, Panel, ScatterMark
 from emodna.model.bench.figures import FigureOptions, NoFigureDataError
 from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 from tests.cli.bench.examples import make_experiment, make_figures
 from tests.model.small import assert_one_line_error, run_command
 
-ALL = pytest.mark.parametrize("data", make_figures(), ids=lambda data: data.name)
 #: An invalid formula, a terminal escape, XML, and a character missing in the font.
 HOSTILE = "$\\frac{$ [red] & <b>\x1b[31m \u202e \u4e2d ]]> _"
+
+
+def draw_axes(*marks: Mark, **options: Any) -> Axes:
+    return draw_figure(FigureData("x", "", [Panel("", marks, **options)])).axes[0]
 
 
 class TestDrawing:
@@ -47,11 +52,9 @@ class TestDrawing:
         drawings += [render_svg(panel, "x") for panel in panels]
         for svg in drawings:
             ET.fromstring(svg)  # well-formed
-            assert "\x1b" not in svg
-            assert "\u202e" not in svg
-            assert "<b>" not in svg
+            assert not any(text in svg for text in ("\x1b", "\u202e", "<b>"))
 
-    @ALL
+    @pytest.mark.parametrize("data", make_figures(), ids=lambda data: data.name)
     def test_page_svg_uses_theme_colours_and_unique_ids(self, data: FigureData) -> None:
         svg = render_svg(data.panels[0], "one")
         assert svg.startswith("<svg")
@@ -64,8 +67,7 @@ class TestDrawing:
         assert "var(--" in svg
 
     def test_an_empty_panel_is_drawn(self) -> None:
-        empty = [ScatterMark("", [], []), LineMark("", [], []), DotMark("", [], []), HeatmapMark([], [], [], 0, 1)]
-        for mark in empty:
+        for mark in (ScatterMark("", [], []), LineMark("", [], []), DotMark("", [], []), HeatmapMark([], [], [], 0, 1)):
             assert render_file(FigureData("x", "", [Panel("", [mark])]), "png")
 
     def test_legend_lists_each_series_once(self) -> None:
@@ -77,14 +79,12 @@ class TestDrawing:
 
     def test_twelve_series_look_different(self) -> None:
         lines = [LineMark(str(number), [0, 1], [0, number], colour=number) for number in range(12)]
-        axes = draw_figure(FigureData("x", "", [Panel("", lines)])).axes[0]
-        looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
-        assert len(looks) == 12
+        styles = {(line.get_color(), line.get_linestyle()) for line in draw_axes(*lines).get_lines()}
+        assert len(styles) == 12
         assert len(COLOURS) == len(set(COLOURS))
 
     def test_dots_are_in_their_category_with_the_first_on_top(self) -> None:
-        marks = [DotMark("one", ["a", "b", "c"], [1, None, 3]), DotMark("other", ["c", "d"], [5, 6], colour=1)]
-        axes = draw_figure(FigureData("x", "", [Panel("", marks)])).axes[0]
+        axes = draw_axes(DotMark("one", ["a", "b", "c"], [1, None, 3]), DotMark("other", ["c", "d"], [5, 6], colour=1))
         assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c", "d"]
         assert axes.yaxis_inverted()
         first, second = axes.get_lines()
@@ -94,34 +94,30 @@ class TestDrawing:
 
     def test_joined_dots_form_a_bar_at_the_centre_of_their_categories(self) -> None:
         marks = [DotMark("rank", ["a", "b", "c"], [1, 2, 3]), DotMark("alike", ["b", "c"], [3.3, 3.3], joined=True)]
-        dots, bar = draw_figure(FigureData("x", "", [Panel("", marks)])).axes[0].lines
+        dots, bar = draw_axes(*marks).lines
         assert (list(dots.get_ydata()), dots.get_linestyle()) == ([0, 1, 2], "None")
         assert (list(bar.get_ydata()), bar.get_linestyle(), bar.get_marker()) == ([1, 2], "-", "None")
 
     def test_the_middle_of_a_diverging_scale_is_pale(self) -> None:
         matrix = HeatmapMark(["a"], ["b"], [[0.0]], -5, 5, diverging=True)
-        (cells, *_) = draw_figure(FigureData("x", "", [Panel("", [matrix])])).axes[0].collections
+        (cells, *_) = draw_axes(matrix).collections
         assert min(cells.cmap(cells.norm(0.0))[:3]) > 0.9
         assert cells.cmap(cells.norm(-5.0)) != cells.cmap(cells.norm(5.0))
 
     def test_reference_is_vertical_for_dots_and_horizontal_for_lines(self) -> None:
         references = [("chance", 50.0)]
-        across = draw_figure(
-            FigureData("x", "", [Panel("", [DotMark("a", ["r"], [60.0])], references=references)])
-        ).axes[0]
-        along = draw_figure(
-            FigureData("x", "", [Panel("", [LineMark("a", [0, 1], [60, 61])], references=references)])
-        ).axes[0]
-        assert list(across.get_lines()[1].get_xdata()) == [50, 50]
-        assert list(along.get_lines()[1].get_ydata()) == [50, 50]
+        vertical = draw_axes(DotMark("a", ["r"], [60.0]), references=references).get_lines()[1]
+        horizontal = draw_axes(LineMark("a", [0, 1], [60, 61]), references=references).get_lines()[1]
+        assert list(vertical.get_xdata()) == [50, 50]
+        assert list(horizontal.get_ydata()) == [50, 50]
 
     def test_small_differences_do_not_look_large(self) -> None:
-        dots = Panel("", [DotMark("a", ["r", "s"], [60.0, 60.08])], references=[("r", 60.0)], least_width=2.0)
-        line = Panel("", [LineMark("a", [0, 1], [60, 60.08])], least_width=2.0)
-        wide = Panel("", [DotMark("a", ["r", "s"], [60.0, 60.08], [58.0, None], [61.0, None])], least_width=2.0)
-        assert draw_figure(FigureData("x", "", [dots])).axes[0].get_xlim() == pytest.approx((59.04, 61.04))
-        assert draw_figure(FigureData("x", "", [line])).axes[0].get_ylim() == pytest.approx((59.04, 61.04))
-        assert draw_figure(FigureData("x", "", [wide])).axes[0].get_xlim()[0] < 58
+        dots = draw_axes(DotMark("a", ["r", "s"], [60.0, 60.08]), references=[("r", 60.0)], least_width=2.0)
+        line = draw_axes(LineMark("a", [0, 1], [60, 60.08]), least_width=2.0)
+        wide = draw_axes(DotMark("a", ["r", "s"], [60.0, 60.08], [58.0, None], [61.0, None]), least_width=2.0)
+        assert dots.get_xlim() == pytest.approx((59.04, 61.04))
+        assert line.get_ylim() == pytest.approx((59.04, 61.04))
+        assert wide.get_xlim()[0] < 58
 
     def test_title_does_not_break_between_seed_and_its_number(self) -> None:
         figure = draw_figure(FigureData("x", "x" * 49 + " seed 0", [Panel("", [LineMark("", [0], [0])])]))
@@ -129,7 +125,7 @@ class TestDrawing:
 
     def test_heatmap_shows_its_values_with_the_first_row_on_top(self) -> None:
         matrix = HeatmapMark(["a", "b"], ["c", "d"], [[1.26, None], [3.0, 4.0]], 0, 5)
-        axes = draw_figure(FigureData("x", "", [Panel("", [matrix])])).axes[0]
+        axes = draw_axes(matrix)
         assert {(text.get_position(), text.get_text()) for text in axes.texts} == {
             ((0.5, 0.5), "1.3"),
             ((1.5, 0.5), "\u2013"),
@@ -194,6 +190,6 @@ class TestCommand:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         Path("file").touch()
-        place = ["--task", "arousal", *([] if "--out" in arguments else ["--out", str(experiment.out)])]
-        assert_one_line_error(run_command(bench_command.main, "figure", *arguments, *place), text)
+        options = ["--task", "arousal", *([] if "--out" in arguments else ["--out", str(experiment.out)])]
+        assert_one_line_error(run_command(bench_command.main, "figure", *arguments, *options), text)
         assert not (experiment.out / "figures").exists()

@@ -1,9 +1,9 @@
 """Output of all commands of emodna-bench, compared with the golden files.
 
-A golden file holds a command, its exit code, its JSON output and the files that it wrote, without what differs between
-machines (see `golden.normalise`). After an intended change, run `python -m tests.cli.bench.golden` in the root of the
-checkout to write all golden files again, or `python -m tests.cli.bench.golden paper-table` for those whose names match.
-Tables in other formats than JSON are stored as they are.
+A golden file contains a command, its exit code, its JSON output and the files that it wrote, without values that differ
+between machines (see `golden.normalise`). Tables in other formats than JSON are stored as they are. After an intended
+change, run `python -m tests.cli.bench.golden` in the root of the checkout to write all golden files again, or
+`python -m tests.cli.bench.golden paper-table` to write those whose names match.
 """
 
 from __future__ import annotations
@@ -40,10 +40,8 @@ from tests.model.bench.builders import make_run
 from tests.model.small import run_command
 
 GOLDEN = Path(__file__).with_name("golden")
-#: True if the golden files are written instead of compared.
+#: True to write the golden files instead of comparing them.
 WRITE = os.environ.get("GOLDEN") == "write"
-
-
 #: Name of the golden file, which starts with its folder -> command.
 CASES: Mapping[str, Sequence[str]] = {
     **{f"paper-table-{name}": ["table", name, "--json"] for name in "23456"},
@@ -87,10 +85,8 @@ CHANGING_CASES: Mapping[str, Sequence[str]] = {
     "own-clean": ["clean", "--json"],
     "own-clean-delete": ["clean", "--delete", "--json"],
 }
-TEXTS = [
-    *(("settings", "sensitivity", suffix) for suffix in ("csv", "tex", "md", "txt")),
-    *(("paper", "5", suffix) for suffix in ("csv", "tex")),
-]
+TABLE_FILES = [f"settings-table-sensitivity.{suffix}" for suffix in ("csv", "tex", "md", "txt")]
+TABLE_FILES += ["paper-table-5.csv", "paper-table-5.tex"]
 #: Folder and arguments of commands that fail.
 FAILING_COMMANDS: Sequence[tuple[str, Sequence[str]]] = [
     ("none", ["table", "2"]),
@@ -157,7 +153,7 @@ def check_golden(name: str, output: Any) -> None:
     assert not lines, "\n".join([f"{name}: {len(lines)} differences", *lines[:20]])
 
 
-def freeze(arguments: Sequence[str], result: CommandResult, places: Mapping[str, str], **options: bool) -> Any:
+def record(arguments: Sequence[str], result: CommandResult, places: Mapping[str, str], **options: bool) -> Any:
     assert result.out == json.dumps(result.json, indent=2) + "\n", result.err
     return {
         "command": normalise(f"emodna-bench {shlex.join(arguments)}", places),
@@ -171,7 +167,7 @@ def run_case(
 ) -> Any:
     arguments = [each.replace("$out", str(out)) for each in [*case, "--out", "$out"]]
     result = emodna_bench(*arguments)
-    output = freeze(arguments, result, places, brief=name in BRIEF, **options)
+    output = record(arguments, result, places, brief=name in BRIEF, **options)
     if case[0] == "report":  # the size of the HTML page
         output["printed"]["bytes"] = "<bytes>"
     if case[0] == "figure":
@@ -207,24 +203,25 @@ def test_changing_command_matches_golden(
     shutil.copytree(folder.out, copy.out, ignore=ignore, copy_function=os.link)  # fast; no file is overwritten
     if "clean" in name:
         add_leftovers(copy)
-    old_paths = paths(copy.out)
+    old_paths = list_paths(copy.out)
     output = run_case(name, CHANGING_CASES[name], copy.out, emodna_bench, places)
     for each in output["printed"].get("leftovers", ()):
         if "-addi-" in each["path"]:  # its config.json holds paths of stores
             each["bytes"] = "<bytes>"
     plan = json.loads((copy.out / "bench.json").read_text())
+    new_paths = list_paths(copy.out)
     output["left"] = {
         "corpora": list(plan["corpora"]),
         "rows": list(plan["rows"]),
         "cells": len(plan["cells"]),
         "shared": plan["shared"],
-        "removed": sorted(old_paths - paths(copy.out)),
-        "added": sorted(paths(copy.out) - old_paths),
+        "removed": sorted(old_paths - new_paths),
+        "added": sorted(new_paths - old_paths),
     }
     check_golden(name, output)
 
 
-def paths(folder: Path) -> set[str]:
+def list_paths(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
@@ -245,29 +242,23 @@ def test_figure_list_matches_golden(emodna_bench: Command) -> None:
     check_golden("figure-list", emodna_bench("figure", "--json").json)
 
 
-@pytest.mark.parametrize(("folder", "name", "suffix"), TEXTS)
+@pytest.mark.parametrize("file", TABLE_FILES)
 def test_table_file_matches_golden(
-    folder: str,
-    name: str,
-    suffix: str,
-    emodna_bench: Command,
-    folders: dict[str, Experiment],
-    places: dict[str, str],
-    tmp_path: Path,
+    file: str, emodna_bench: Command, folders: dict[str, Experiment], places: dict[str, str], tmp_path: Path
 ) -> None:
-    to = tmp_path / f"table.{suffix}"
-    assert emodna_bench("table", name, "--to", to, "--out", folders[folder].out).code == 0
-    output, golden_file = normalise(to.read_bytes().decode(), places), GOLDEN / f"{folder}-table-{name}.{suffix}"
+    folder, command, name = Path(file).stem.split("-")
+    assert emodna_bench(command, name, "--to", tmp_path / file, "--out", folders[folder].out).code == 0
+    output = normalise((tmp_path / file).read_bytes().decode(), places)
     if WRITE:
-        golden_file.write_bytes(output.encode())
-    golden_text = golden_file.read_bytes().decode()
-    if suffix == "csv":  # unrounded
-        assert not list(find_differences(cells(golden_text), cells(output)))
+        (GOLDEN / file).write_bytes(output.encode())
+    golden_text = (GOLDEN / file).read_bytes().decode()
+    if file.endswith("csv"):  # unrounded
+        assert not list(find_differences(parse_csv(golden_text), parse_csv(output)))
     else:
         assert output.splitlines() == golden_text.splitlines()
 
 
-def cells(text: str) -> list[list[str | float]]:
+def parse_csv(text: str) -> list[list[str | float]]:
     fraction = re.compile(r"-?\d+\.\d+(e-?\d+)?")
     return [
         [float(cell) if fraction.fullmatch(cell) else cell for cell in line] for line in csv.reader(text.splitlines())
@@ -281,12 +272,12 @@ def test_errors_match_golden(
     for folder, arguments in FAILING_COMMANDS:
         result = emodna_bench(*arguments, "--out", root / folder)
         assert result.out == "", arguments
-        last_line = normalise(result.err.rstrip().splitlines()[-1], places)
-        output.append({"command": " ".join([*arguments, "--out", folder]), "code": result.code, "said": last_line})
+        error = normalise(result.err.rstrip().splitlines()[-1], places)
+        output.append({"command": " ".join([*arguments, "--out", folder]), "code": result.code, "said": error})
     check_golden("refused", output)
 
 
-def tiny_run(cache: Path) -> list[str]:
+def make_args(cache: Path) -> list[str]:
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     methods = [part for name in ("source-only", "v2", "emo-dna") for part in ("--methods", name)]
     options = [*methods, "--tasks", "arousal", "--seeds", "1", "--steps", "2", *settings]
@@ -295,9 +286,9 @@ def tiny_run(cache: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def trained_experiment(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
-    """Run it, and return its folder and output; tests must not change the folder."""
+    """Train three methods, and return the folder and the output; tests must not change the folder."""
     out = tmp_path_factory.mktemp("trained") / "bench"
-    result = run_command(bench_command.main, *tiny_run(cache), "--out", out)
+    result = run_command(bench_command.main, *make_args(cache), "--out", out)
     return out, CommandResult(int(result.code or 0), result.out, result.err)
 
 
@@ -322,13 +313,11 @@ class TestTrained:
     ) -> None:
         out, result = trained_experiment
         run_places = {str(out.parent): "<root>", **places}
-        check_golden("trained-run", freeze([*tiny_run(cache), "--out", str(out)], result, run_places, trained=True))
-        name = "trained-figure-distances"
-        check_golden(
-            name, run_case(name, ["figure", "distances", "--json"], out, emodna_bench, run_places, trained=True)
-        )
+        check_golden("trained-run", record([*make_args(cache), "--out", str(out)], result, run_places, trained=True))
+        name, command = "trained-figure-distances", ["figure", "distances", "--json"]
+        check_golden(name, run_case(name, command, out, emodna_bench, run_places, trained=True))
         name = "trained-run-again"  # skips finished and failed runs
-        check_golden(name, run_case(name, tiny_run(cache), damaged_experiment, emodna_bench, places, trained=True))
+        check_golden(name, run_case(name, make_args(cache), damaged_experiment, emodna_bench, places, trained=True))
 
     @pytest.mark.slow
     @pytest.mark.skipif(find_spec("umap") is None, reason="needs the extra figures")

@@ -22,7 +22,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     options.set_verbosity(verbose=False, quiet=False)  # another test may have been quiet
 
 
-def three_corpora(out: Path) -> Experiment:
+def make_experiment(out: Path) -> Experiment:
     experiment = write_experiment(out, METHODS, corpora=("casia", "emodb", "emovo"), seeds=1)
     infos = {spec: MethodInfo(f"[red]{spec}[/red]", False, "source") for spec in experiment.methods}
     return Experiment(out, experiment.conditions, experiment.corpora, infos, experiment.runs)
@@ -36,7 +36,7 @@ def render(display: BenchDisplay, *, width: int = 80, height: int = 24) -> list[
 
 
 def test_live_display_shows_progress_and_steps_of_running_runs(tmp_path: Path) -> None:
-    experiment = three_corpora(tmp_path)
+    experiment = make_experiment(tmp_path)
     display = BenchDisplay(experiment, dict.fromkeys(experiment.runs, "waiting"))
     for run in experiment.runs[:6]:
         display.on_run_start(run)
@@ -54,7 +54,7 @@ def test_live_display_shows_progress_and_steps_of_running_runs(tmp_path: Path) -
 
 
 def test_remaining_time_is_estimated_from_similar_runs(tmp_path: Path) -> None:
-    experiment = three_corpora(tmp_path)
+    experiment = make_experiment(tmp_path)
     display = BenchDisplay(experiment, dict.fromkeys(experiment.runs, "waiting"))
     display.workers = 2
     assert display.seconds_left is None
@@ -67,7 +67,7 @@ def test_remaining_time_is_estimated_from_similar_runs(tmp_path: Path) -> None:
 
 
 def test_each_finished_run_prints_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    experiment = three_corpora(tmp_path)
+    experiment = make_experiment(tmp_path)
     display = BenchDisplay(experiment, dict.fromkeys(experiment.runs[:4], "waiting"))
     with display.show():  # no terminal, so no display
         display.on_run_end(experiment.runs[0], RunReply("done", {"uar": 62.55}, seconds=31.2))

@@ -17,7 +17,7 @@ from emodna.cli.bench.page import MISSING, build_overview, build_page, make_cell
 from emodna.model.bench import figures
 from emodna.model.bench.results import read_run_results
 from emodna.model.errors import BenchError
-from tests.cli.bench.examples import HOSTILE, NASTY, make_experiment, make_figures
+from tests.cli.bench.examples import HOSTILE, HOSTILE_ERROR, make_experiment, make_figures
 from tests.cli.running import Command
 
 
@@ -65,7 +65,7 @@ def replace_figures() -> Iterator[None]:
         if name == "empty":
             raise figures.NoFigureDataError("no finished run of emo-dna")
         if name == "damaged" or options.task == "valence":
-            raise BenchError(f"damaged: {NASTY}")
+            raise BenchError(f"damaged: {HOSTILE_ERROR}")
         return examples[name]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -98,7 +98,7 @@ def test_page_loads_no_files_and_allows_only_its_own_script(page: ParsedPage) ->
 def test_hostile_strings_are_escaped(page: ParsedPage) -> None:
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     assert [HOSTILE, "de", "100", "40", "60", "60.0", "70", "30", "30.0"] in page.rows
-    assert any(row[-1] == f"no such thing: {NASTY}" for row in page.rows if row)
+    assert any(row[-1] == f"no such thing: {HOSTILE_ERROR}" for row in page.rows if row)
 
 
 def test_panels_are_drawn_and_small_ones_have_tables(page: ParsedPage) -> None:
@@ -131,7 +131,7 @@ def test_overview_notes_shared_recordings(tmp_path: Path) -> None:
     ]
 
 
-def test_page_of_a_task_without_runs(tmp_path: Path) -> None:
+def test_page_of_a_task_without_runs_has_no_runs(tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path, seeds=1)
     experiment = replace(experiment, runs=tuple(run for run in experiment.runs if run.task == "arousal"))
     page = ParsedPage(render_page(build_page(experiment, ["valence"], print, features=False)))
@@ -158,7 +158,7 @@ def test_user_mistake_prints_one_line(emodna_bench: Command, tmp_path: Path) -> 
     assert result.error().endswith(f"gone/x.html: folder {tmp_path}/gone not found")
 
 
-@pytest.mark.parametrize(("value", "shown"), [(12.345, "12.3"), (None, MISSING), (float("nan"), MISSING)])
-def test_make_cell_shows_a_number_or_a_dash(value: float | None, shown: str) -> None:
-    assert make_cell(value).text == shown
-    assert (make_cell(value).number is None) == (shown == MISSING)
+@pytest.mark.parametrize(("value", "text"), [(12.345, "12.3"), (None, MISSING), (float("nan"), MISSING)])
+def test_make_cell_shows_a_number_or_a_dash(value: float | None, text: str) -> None:
+    assert make_cell(value).text == text
+    assert (make_cell(value).number is None) == (text == MISSING)

@@ -18,7 +18,7 @@ from tests.cli.running import Command
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'emodna[browser]'")
 
-CELLS = "#all-runs"
+TABLE = "#all-runs"
 
 
 @pytest.fixture(scope="module")
@@ -35,139 +35,136 @@ def browser() -> Iterator[Any]:
 
 
 @dataclass
-class Visit:
+class OpenPage:
     """An open page and the problems that it reported."""
 
     page: Any
     problems: list[str] = field(default_factory=list)
 
-    def column(self, number: int, *, shown: bool = True) -> list[str]:
-        rows = f"{CELLS} tbody tr{':not([hidden])' if shown else ''}"
-        cells: list[str] = self.page.eval_on_selector_all(
-            rows, f"rows => rows.map(row => row.cells[{number}].textContent)"
-        )
-        return cells
+    def column(self, number: int, *, visible: bool = True) -> list[str]:
+        rows = f"{TABLE} tbody tr{':not([hidden])' if visible else ''}"
+        read_cells = f"rows => rows.map(row => row.cells[{number}].textContent)"
+        return list(self.page.eval_on_selector_all(rows, read_cells))
 
     def heading(self, name: str) -> Any:
-        return self.page.locator(f"{CELLS} thead button", has_text=name).first
+        return self.page.locator(f"{TABLE} thead button", has_text=name).first
 
 
 @pytest.fixture
-def visit(
+def open_page(
     browser: Any, emodna_bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Iterator[Visit]:
-    """Open a page with all kinds of figures in a window of this width and theme; fail if it reports a problem."""
+) -> Iterator[OpenPage]:
+    """Open a page with all kinds of figures in a window of this width and theme. Fail if the page reports a problem."""
     width, theme = getattr(request, "param", (1280, "light"))
     examples = {figure.name: figure for figure in make_figures()}
     monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(examples, figures.FIGURES["ranks"]))
     monkeypatch.setattr(figures, "make_figure", lambda name, _bench, _choice: examples[name])
     make_experiment(tmp_path / "bench")
     assert emodna_bench("report", "--task", "arousal").code == 0
-    opened = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=theme)
-    visited = Visit(opened.new_page())
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=theme)
+    open_page = OpenPage(context.new_page())
     file = (tmp_path / "bench" / "report.html").as_uri()
 
-    def only_the_file(route: Any) -> None:
+    def block_other_requests(route: Any) -> None:
         if route.request.url.split("#")[0] == file:
             route.continue_()
         else:
-            visited.problems.append(f"request: {route.request.url}")
+            open_page.problems.append(f"request: {route.request.url}")
             route.abort()
 
-    visited.page.route("**/*", only_the_file)
-    visited.page.on("console", lambda message: visited.problems.append(f"console: {message.text}"))
-    visited.page.on("pageerror", lambda error: visited.problems.append(f"error: {error}"))
-    visited.page.on("dialog", lambda dialog: visited.problems.append(f"dialog: {dialog.message}"))
-    visited.page.goto(file)
-    yield visited
-    visited.page.wait_for_timeout(100)
-    opened.close()
-    assert visited.problems == []
+    open_page.page.route("**/*", block_other_requests)
+    open_page.page.on("console", lambda message: open_page.problems.append(f"console: {message.text}"))
+    open_page.page.on("pageerror", lambda error: open_page.problems.append(f"error: {error}"))
+    open_page.page.on("dialog", lambda dialog: open_page.problems.append(f"dialog: {dialog.message}"))
+    open_page.page.goto(file)
+    yield open_page
+    open_page.page.wait_for_timeout(100)
+    context.close()
+    assert open_page.problems == []
 
 
-def test_heading_sorts_numbers_with_missing_values_last(visit: Visit) -> None:
-    uar = visit.heading("UAR")
+def test_heading_sorts_numbers_with_missing_values_last(open_page: OpenPage) -> None:
+    uar = open_page.heading("UAR")
     uar.click()
-    rising = visit.column(6)
+    rising = open_page.column(6)
     known = [float(value) for value in rising[:-2]]
     assert rising[-2:] == [MISSING, MISSING]
     assert known == sorted(known)
     assert {len(str(int(value))) for value in known} == {1, 2}  # text order would differ
     assert uar.evaluate("button => button.parentElement.ariaSort") == "ascending"
     uar.press("Enter")
-    falling = visit.column(6)
+    falling = open_page.column(6)
     assert [float(value) for value in falling[:-2]] == known[::-1]
     assert falling[-2:] == [MISSING, MISSING]
     assert uar.evaluate("button => button.parentElement.ariaSort") == "descending"
-    visit.heading("source").click()
-    assert visit.column(0) == sorted(visit.column(0), key=lambda name: name != HOSTILE)
-    assert visit.page.locator(f"{CELLS} th[aria-sort]").count() == 1
+    open_page.heading("source").click()
+    assert open_page.column(0) == sorted(open_page.column(0), key=lambda name: name != HOSTILE)
+    assert open_page.page.locator(f"{TABLE} th[aria-sort]").count() == 1
     uar.click()
-    before = visit.column(6)
-    visit.heading("method").click()
-    both = list(zip(visit.column(3), visit.column(6), strict=True))
+    before = open_page.column(6)
+    open_page.heading("method").click()
+    both = list(zip(open_page.column(3), open_page.column(6), strict=True))
     assert both == sorted(both, key=lambda row: (row[0], before.index(row[1])))  # the sort is stable
 
 
-def test_filters_hide_rows_and_update_the_count(visit: Visit) -> None:
-    count = visit.page.locator(f"{CELLS} output")
+def test_filters_hide_rows_and_update_the_count(open_page: OpenPage) -> None:
+    count = open_page.page.locator(f"{TABLE} output")
     assert count.text_content() == "16 of 16 rows"
-    visit.page.fill(f"{CELLS} input", "ONERROR fixed")
+    open_page.page.fill(f"{TABLE} input", "ONERROR fixed")
     assert count.text_content() == "4 of 16 rows"
-    assert set(visit.column(3)) == {"emo-dna (threshold=fixed:0.9)"}
-    visit.page.select_option(f"{CELLS} select[data-column='0']", label="emodb")
+    assert set(open_page.column(3)) == {"emo-dna (threshold=fixed:0.9)"}
+    open_page.page.select_option(f"{TABLE} select[data-column='0']", label="emodb")
     assert count.text_content() == "2 of 16 rows"
-    visit.page.fill(f"{CELLS} input", "no such words")
+    open_page.page.fill(f"{TABLE} input", "no such words")
     assert count.text_content() == "0 of 16 rows"
-    visit.page.fill(f"{CELLS} input", "")
-    visit.page.select_option(f"{CELLS} select[data-column='0']", "")
-    visit.page.select_option(f"{CELLS} select[data-column='4']", label="1")
-    assert visit.column(4) == ["1"] * 8
-    assert len(visit.column(4, shown=False)) == 16
+    open_page.page.fill(f"{TABLE} input", "")
+    open_page.page.select_option(f"{TABLE} select[data-column='0']", "")
+    open_page.page.select_option(f"{TABLE} select[data-column='4']", label="1")
+    assert open_page.column(4) == ["1"] * 8
+    assert len(open_page.column(4, visible=False)) == 16
 
 
-def test_visible_rows_are_copied_as_csv(visit: Visit) -> None:
-    visit.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    visit.page.fill(f"{CELLS} input", "dan")
-    visit.page.click(f"{CELLS} .copy")
-    visit.page.wait_for_function("document.querySelector('#all-runs .copy').textContent === 'Copied'")
-    head, *lines = visit.page.evaluate("navigator.clipboard.readText()").split("\n")
+def test_visible_rows_are_copied_as_csv(open_page: OpenPage) -> None:
+    open_page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_page.page.fill(f"{TABLE} input", "dan")
+    open_page.page.click(f"{TABLE} .copy")
+    open_page.page.wait_for_function("document.querySelector('#all-runs .copy').textContent === 'Copied'")
+    head, *lines = open_page.page.evaluate("navigator.clipboard.readText()").split("\n")
     assert head.strip().startswith("source,target,task,method,seed,state,UAR,WAR")
-    assert len([line for line in lines if line]) == int(visit.page.text_content(f"{CELLS} output").split()[0])
+    assert len([line for line in lines if line]) == int(open_page.page.text_content(f"{TABLE} output").split()[0])
 
 
-def test_theme_button_changes_page_and_plots(visit: Visit) -> None:
-    def colours() -> list[str]:
-        found: list[str] = visit.page.evaluate(
+def test_theme_button_changes_page_and_plots(open_page: OpenPage) -> None:
+    def read_colours() -> Any:
+        return open_page.page.evaluate(
             """[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,
                 getComputedStyle(document.querySelector('#figure-curves-arousal text')).fill,
                 getComputedStyle(document.querySelector('#figure-curves-arousal g:not(defs) > path[style*=series]'))
                   .stroke]"""
         )
-        return found
 
-    light = colours()
-    visit.page.click("#theme")
-    dark = colours()
+    light = read_colours()
+    open_page.page.click("#theme")
+    dark = read_colours()
     assert not set(light) & set(dark)
     assert dark[1] == dark[2]
-    visit.page.reload()
-    assert colours() == dark
-    visit.page.emulate_media(media="print")
-    assert colours() == light
-    visit.page.emulate_media(media="screen")
-    visit.page.click("#theme")
-    assert colours() == light
+    open_page.page.reload()
+    assert read_colours() == dark
+    open_page.page.emulate_media(media="print")
+    assert read_colours() == light
+    open_page.page.emulate_media(media="screen")
+    open_page.page.click("#theme")
+    assert read_colours() == light
 
 
 @pytest.mark.parametrize(
-    "visit", [(width, theme) for width in (1280, 390) for theme in ("light", "dark")], indirect=True
+    "open_page", [(width, theme) for width in (1280, 390) for theme in ("light", "dark")], indirect=True
 )
-def test_page_fits_the_window_and_its_text_is_readable(visit: Visit, tmp_path: Path) -> None:
-    for details in visit.page.query_selector_all("details"):
+def test_page_fits_the_window_and_its_text_is_readable(open_page: OpenPage, tmp_path: Path) -> None:
+    for details in open_page.page.query_selector_all("details"):
         details.evaluate("each => each.open = true")
-    assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    faint = visit.page.evaluate(
+    assert open_page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    faint = open_page.page.evaluate(
         """() => {
           const light = (text) => {
             const [r, g, b] = text.match(/[0-9.]+/g).map(Number).map((c) => c / 255)
@@ -188,13 +185,13 @@ def test_page_fits_the_window_and_its_text_is_readable(visit: Visit, tmp_path: P
     )
     assert faint == []
     screenshot = tmp_path / "page.png"
-    visit.page.screenshot(path=screenshot, full_page=True)
+    open_page.page.screenshot(path=screenshot, full_page=True)
     assert screenshot.stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("visit", [(390, "light")], indirect=True)
-def test_wide_table_scrolls_beside_its_first_column(visit: Visit) -> None:
-    box = visit.page.locator(f"{CELLS} .box")
+@pytest.mark.parametrize("open_page", [(390, "light")], indirect=True)
+def test_first_column_stays_when_a_wide_table_scrolls(open_page: OpenPage) -> None:
+    box = open_page.page.locator(f"{TABLE} .box")
     before = box.locator("tbody th").first.bounding_box()["x"]
     box.evaluate("each => each.scrollLeft = 300")
     assert box.evaluate("each => each.scrollLeft") == 300

@@ -51,14 +51,8 @@ THREE_CORPORA = pass_corpora("casia", "emodb", "emovo")
 
 
 def start_process(*arguments: object) -> subprocess.Popen[str]:
-    program = Path(sys.executable).with_name("emodna-bench")
-    return subprocess.Popen(
-        [program, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = [Path(sys.executable).with_name("emodna-bench"), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def read_contents(out: Path) -> dict[str, bytes]:
@@ -68,8 +62,8 @@ def read_contents(out: Path) -> dict[str, bytes]:
 
 
 def list_finished_files(out: Path) -> dict[str, int]:
-    done_files = list((out / "runs").glob("*/done"))
-    return {str(path): path.stat().st_mtime_ns for mark in done_files for path in mark.parent.iterdir()}
+    folders = [done.parent for done in (out / "runs").glob("*/done")]
+    return {str(path): path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,7 +86,7 @@ def copy(finished_experiment: tuple[Path, CommandResult], tmp_path: Path) -> Pat
     return Path(shutil.copytree(finished_experiment[0], tmp_path / "bench"))
 
 
-def test_runs_all_pairs(finished_experiment: tuple[Path, CommandResult]) -> None:
+def test_run_trains_all_pairs(finished_experiment: tuple[Path, CommandResult]) -> None:
     out, result = finished_experiment
     assert result.code == 0
     summary = json.loads(result.out)
@@ -119,8 +113,7 @@ def test_interrupted_runs_resume_and_finished_ones_stay(
     assert result.code == 0, result.err
     summary = json.loads(result.out)
     assert (summary["done"], summary["ran"]) == (6, 2)
-    after = list_finished_files(copy)
-    assert {path: after[path] for path in before} == before
+    assert before.items() <= list_finished_files(copy).items()
     assert read_contents(copy) == read_contents(finished_experiment[0])
 
 
@@ -139,8 +132,7 @@ def test_resuming_after_a_kill_gives_the_same_files(
     assert result.code == 0, result.err
     summary = json.loads(result.out)
     assert (summary["done"], summary["ran"]) == (6, 6 - done)
-    after = list_finished_files(tmp_path / "bench")
-    assert {path: after[path] for path in before} == before
+    assert before.items() <= list_finished_files(tmp_path / "bench").items()
     assert read_contents(tmp_path / "bench") == read_contents(finished_experiment[0])
 
 
@@ -192,7 +184,7 @@ def test_clean_keeps_a_running_run(copy: Path) -> None:
 
 
 class RecordedPlan:
-    """A stand-in for `execute_experiment` that writes and records the experiment without running it."""
+    """A replacement of `execute_experiment` that writes and records the experiment without running it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.experiment: Experiment | None = None
@@ -230,12 +222,11 @@ class TestExtending:
         assert_one_line_error(result, "--steps 2: the experiment has 5")
 
 
-class TestDrop:
-    def test_prints_lost_upper_bounds(self, tmp_path: Path) -> None:
-        write_experiment(tmp_path, ["dan", "upper-bound"], corpora=("casia", "emodb", "emovo"))
-        output = run_bench("drop", "--out", tmp_path, "--corpora", "casia", "--seeds", 1, "--json")
-        assert json.loads(output.out) == {"out": str(tmp_path), "dropped": 32, "cells": 4, "kept_runs": 0}
-        assert "dropped upper-bound of emodb, emovo" in output.err
+def test_drop_lists_targets_whose_upper_bound_is_lost(tmp_path: Path) -> None:
+    write_experiment(tmp_path, ["dan", "upper-bound"], corpora=("casia", "emodb", "emovo"))
+    output = run_bench("drop", "--out", tmp_path, "--corpora", "casia", "--seeds", 1, "--json")
+    assert json.loads(output.out) == {"out": str(tmp_path), "dropped": 32, "cells": 4, "kept_runs": 0}
+    assert "dropped upper-bound of emodb, emovo" in output.err
 
 
 class TestRefused:
@@ -246,9 +237,8 @@ class TestRefused:
         self, six_cache: Path, finished_experiment: tuple[Path, CommandResult], options: list[object], text: str
     ) -> None:
         before = (finished_experiment[0] / "bench.json").read_bytes()
-        assert_one_line_error(
-            run_bench(*make_args(six_cache, finished_experiment[0]), *options), text, "the experiment has"
-        )
+        result = run_bench(*make_args(six_cache, finished_experiment[0]), *options)
+        assert_one_line_error(result, text, "the experiment has")
         assert (finished_experiment[0] / "bench.json").read_bytes() == before
 
     @pytest.mark.parametrize(
@@ -275,12 +265,8 @@ class TestRefused:
 
     def test_locked_experiment_is_an_error(self, six_cache: Path, copy: Path) -> None:
         with filelock.FileLock(copy / ".lock"):
-            for options in (
-                make_args(six_cache, copy),
-                ["retry", "--out", copy],
-                ["clean", "--out", copy, "--delete"],
-                ["drop", "--out", copy, "--corpora", "casia"],
-            ):
+            others = (["retry"], ["clean", "--delete"], ["drop", "--corpora", "casia"])
+            for options in (make_args(six_cache, copy), *([*each, "--out", copy] for each in others)):
                 assert_one_line_error(run_bench(*options), "another process is using the experiment")
             assert "running now" in run_bench("status", "--out", copy).out
 
@@ -339,9 +325,8 @@ class TestCluster:
         self, remote_cluster: Cluster, six_cache: Path, finished_experiment: tuple[Path, CommandResult], tmp_path: Path
     ) -> None:
         out = tmp_path / "bench"
-        result = run_bench(
-            *make_args(six_cache, out), *pass_corpora(), "--scheduler", remote_cluster.file, "--json", "-q"
-        )
+        options = ["--scheduler", remote_cluster.file, "--json", "-q"]
+        result = run_bench(*make_args(six_cache, out), *pass_corpora(), *options)
         assert (result.code, result.err) == (0, "")
         assert json.loads(result.out)["ran"] == 2
         expected = read_contents(finished_experiment[0])

@@ -31,19 +31,18 @@ from tests.model.bench.builders import (
 
 #: A corpus name that is a formula and markup of HTML, rich and LaTeX.
 HOSTILE = "=<b>[red]&$x_1"
-#: A hostile error.
-NASTY = "no such thing: </script> [bold]| \u2028 50 % of $x_1"
+HOSTILE_ERROR = "no such thing: </script> [bold]| \u2028 50 % of $x_1"
 FEATURE_SET = "mfcc40-22050hz-1d163ad7"
 #: Approximate advantage over chance in points; 4 for other methods.
-BETTER: Mapping[str, float] = {"source-only": 2.0, "emo-dna": 9.0, "upper-bound": 25.0, "dann:add=scl": 6.0}
-#: An own corpus without valence labels and with an unknown language.
-OWN: Mapping[str, Any] = {
+ADVANTAGES: Mapping[str, float] = {"source-only": 2.0, "emo-dna": 9.0, "upper-bound": 25.0, "dann:add=scl": 6.0}
+#: Arguments for an own corpus without valence labels and with an unknown language.
+OWN_CORPUS: Mapping[str, Any] = {
     "classes": {**CLASSES, HOSTILE: ((20, 30), (0, 0))},
     "languages": {**LANGUAGES, HOSTILE: None},
 }
 
 
-def key_of(run: RunSpec) -> RunKey:
+def make_key(run: RunSpec) -> RunKey:
     return run.src, run.tgt, run.task, str(run.method), run.seed
 
 
@@ -52,7 +51,7 @@ def is_learnable(run: RunSpec) -> bool:
     return run.task == "arousal" or not (run.src == HOSTILE or (run.method == UPPER_BOUND and run.tgt == HOSTILE))
 
 
-def scores(counts: tuple[int, int], right: tuple[int, int]) -> dict[str, float | None]:
+def make_scores(counts: tuple[int, int], right: tuple[int, int]) -> dict[str, float | None]:
     """Return all scores in percent from the numbers of utterances and of correct predictions of class 0 and 1."""
     confusion = np.array([[right[0], counts[0] - right[0], counts[1] - right[1], right[1]]])
     values = compute_scores(confusion)[0].tolist() if sum(counts) else [None] * len(SCORES)
@@ -61,19 +60,19 @@ def scores(counts: tuple[int, int], right: tuple[int, int]) -> dict[str, float |
 
 def finish(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore] | None = None, **more: Any) -> None:
     """Write the result of a run; `more` replaces values of result.json."""
-    counts, rng = experiment.corpora[run.tgt].classes[run.task], random.Random(repr(key_of(run)))
-    better = BETTER.get(str(run.method), 4.0)
-    recalls = [min(max(0.5 + (better + rng.gauss(0, 5)) / 100, 0), 1) for _ in counts]
+    counts, rng = experiment.corpora[run.tgt].classes[run.task], random.Random(repr(make_key(run)))
+    advantage = ADVANTAGES.get(str(run.method), 4.0)
+    recalls = [min(max(0.5 + (advantage + rng.gauss(0, 5)) / 100, 0), 1) for _ in counts]
     low, high = (round(recall * count) for recall, count in zip(recalls, counts, strict=True))
-    result = {**scores(counts, (low, high)), "wall_seconds": round(rng.uniform(20, 90), 2)}
+    result = {**make_scores(counts, (low, high)), "wall_seconds": round(rng.uniform(20, 90), 2)}
     write_run(experiment, run, {**result, **more}, stores)
 
 
 def draw_predictions(experiment: Experiment, run: RunSpec, stores: Mapping[str, FeatureStore]) -> None:
     """Write predictions for the target's utterances if its store is there, else for 15 made-up ids."""
-    rng = random.Random(f"predictions {key_of(run)!r}")
+    rng = random.Random(f"predictions {make_key(run)!r}")
     ids = stores[run.tgt].ids if run.tgt in stores else [f"{run.tgt} {place}" for place in range(15)]
-    write_predictions(experiment, key_of(run), ids, [int(round(rng.random(), 3) >= 0.5) for _ in ids])
+    write_predictions(experiment, make_key(run), ids, [int(round(rng.random(), 3) >= 0.5) for _ in ids])
 
 
 def make_log_lines(key: RunKey) -> Iterator[dict[str, Any]]:
@@ -92,16 +91,15 @@ def make_log_lines(key: RunKey) -> Iterator[dict[str, Any]]:
         if is_emo_dna or "add=scl" in method:
             line["confident"] = round(rng.random(), 3)
         if is_emo_dna:
-            pairs = ("emotion", "source", "target")
-            line |= {f"prototypes_{pair}": round(rng.uniform(-1, 1), 3) for pair in pairs}
+            names = ("emotion", "source", "target")
+            line |= {f"prototypes_{name}": round(rng.uniform(-1, 1), 3) for name in names}
         yield line
 
 
 def make_paper_folder(out: Path) -> Experiment:
     """Write a nearly finished experiment on the paper's six corpora, with a part of each table and no failed run."""
     all_specs = ["source-only", "source-only:target_bn=true", "dann", "dann:add=scl", "emo-dna", "upper-bound"]
-    arousal_specs = ["cdan", "addi", "v3", "emo-dna:threshold=none"]
-    arousal_specs += ["emo-dna:steps=1000"]  # equals emo-dna
+    arousal_specs = ["cdan", "addi", "v3", "emo-dna:threshold=none", "emo-dna:steps=1000"]  # the last equals emo-dna
     experiment = write_experiment(
         out,
         [*all_specs, *arousal_specs],
@@ -111,7 +109,7 @@ def make_paper_folder(out: Path) -> Experiment:
     )
     missing_runs = {("casia", "savee", "arousal", "emo-dna", 1), ("emovo", "emodb", "valence", "dann", 0)}
     for run in experiment.runs:
-        if key_of(run) not in missing_runs and str(run.method) != "emo-dna:steps=1000":
+        if make_key(run) not in missing_runs and str(run.method) != "emo-dna:steps=1000":
             finish(experiment, run)
     return experiment
 
@@ -134,7 +132,7 @@ def make_own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
         conditions=Conditions(300, FEATURE_SET, {"frames": "64"}),
         shared_recordings={(HOSTILE, "savee"): 1, ("ravdess", HOSTILE): 3},
         wanted=is_wanted,
-        **OWN,
+        **OWN_CORPUS,
     )
     stores = {} if store is None else {"emodb": store}
     changed: dict[RunKey, dict[str, Any]] = {
@@ -144,18 +142,15 @@ def make_own_folder(out: Path, store: FeatureStore | None = None) -> Experiment:
         ("savee", "emodb", "arousal", "dan", 1): score_constant("emodb", "arousal"),
         ("ravdess", "savee", "valence", "emo-dna", 0): {"wall_seconds": None},
     }
-    interrupted: list[RunKey] = [
-        ("savee", "emodb", "valence", "dan:add=scl", 1),
-        ("ravdess", "savee", "arousal", "addi", 1),
-    ]
+    interrupted = [("savee", "emodb", "valence", "dan:add=scl", 1), ("ravdess", "savee", "arousal", "addi", 1)]
     failed: dict[RunKey, str] = {
-        ("ravdess", "savee", "arousal", "addi", 1): NASTY,
+        ("ravdess", "savee", "arousal", "addi", 1): HOSTILE_ERROR,
         ("emodb", HOSTILE, "arousal", "dan", 0): "the loss is not finite",
         ("emodb", HOSTILE, "arousal", "dan", 1): "the loss is not finite",
     }
-    waiting: list[RunKey] = [("savee", "ravdess", "arousal", "addi", 0), key_of(experiment.runs[-1])]
+    waiting: list[RunKey] = [("savee", "ravdess", "arousal", "addi", 0), make_key(experiment.runs[-1])]
     for run in experiment.runs:
-        key = key_of(run)
+        key = make_key(run)
         if key in interrupted:
             begin_run(experiment, run, stores)
         elif key not in (*failed, *waiting):
@@ -182,10 +177,10 @@ def make_settings_folder(out: Path) -> Experiment:
         corpora=[HOSTILE, "emodb"],
         tasks=["arousal"],
         conditions=Conditions(300, FEATURE_SET, threads=2),
-        **OWN,
+        **OWN_CORPUS,
     )
     for run in experiment.runs:
-        if key_of(run) != ("emodb", HOSTILE, "arousal", "emo-dna:normalisation=none", 1):
+        if make_key(run) != ("emodb", HOSTILE, "arousal", "emo-dna:normalisation=none", 1):
             finish(experiment, run)
             draw_predictions(experiment, run, {})
     return experiment
@@ -193,7 +188,7 @@ def make_settings_folder(out: Path) -> Experiment:
 
 def score_constant(corpus: str, task: Task) -> dict[str, float | None]:
     low, high = CLASSES[corpus][task == "valence"]
-    return scores((low, high), (0, high))
+    return make_scores((low, high), (0, high))
 
 
 def add_leftovers(experiment: Experiment) -> None:

@@ -27,14 +27,8 @@ def normalise(
 ) -> Any:
     """Return a document without values that differ between machines or days.
 
-    Parameters
-    ----------
-    places
-        Folder -> placeholder.
-    trained
-        True for real trainings: drops decimal numbers and the hashes in names of runs.
-    brief
-        True for a table with many columns.
+    `places` maps folders to placeholders. `trained` drops decimal numbers and the hashes in names of runs, which differ
+    between trainings. `brief` sums the middle columns of a wide table.
     """
     match value:
         case dict() if tuple(value) == NUMBER and not trained:
