@@ -16,7 +16,8 @@ def word_error(error: EmodnaError) -> str:
     if context is None:
         return str(error)
     option = f"--{str(error.value).replace('_', '-')}"
-    if error.field == "settings" and any(option in each.opts for each in context.command.params):
+    is_option = any(option in each.opts for each in context.command.params)
+    if is_option and (error.field, error.problem) == ("settings", "unknown"):
         return f"--set {error.value}: not a setting; use {option}"
     return error.word(functools.partial(name_option, context.command), word_action)
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import filelock
@@ -36,8 +37,10 @@ def run_bench(*arguments: object) -> CommandResult:
     return run_command(bench_command.main, *arguments)
 
 
-def make_args(cache: Path, out: Path, *, steps: int = 2, methods: Sequence[str] = ("dan",)) -> list[object]:
-    settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+def make_args(
+    cache: Path, out: Path, *, steps: int = 2, methods: Sequence[str] = ("dan",), **changes: object
+) -> list[object]:
+    settings = [part for key, value in {**TINY, **changes}.items() for part in ("--set", f"{key}={value}")]
     options = [part for method in methods for part in ("--methods", method)]
     places = ["--cache", cache, "--out", out, "--device", "cpu"]
     return ["run", *places, *options, "--tasks", "arousal", "--seeds", 1, "--steps", steps, *settings]
@@ -231,13 +234,13 @@ def test_drop_lists_targets_whose_upper_bound_is_lost(tmp_path: Path) -> None:
 
 class TestRefused:
     @pytest.mark.parametrize(
-        ("options", "text"), [(["--steps", 5], "--steps 5"), (["--set", "batch_size=4"], "--set batch_size=4")]
+        ("changes", "text"), [({"steps": 5}, "--steps 5"), ({"batch_size": 4}, "--set batch_size=4")]
     )
     def test_other_conditions_in_the_same_folder_are_an_error(
-        self, six_cache: Path, finished_experiment: tuple[Path, CommandResult], options: list[object], text: str
+        self, six_cache: Path, finished_experiment: tuple[Path, CommandResult], changes: dict[str, Any], text: str
     ) -> None:
         before = (finished_experiment[0] / "bench.json").read_bytes()
-        result = run_bench(*make_args(six_cache, finished_experiment[0]), *options)
+        result = run_bench(*make_args(six_cache, finished_experiment[0], **changes))
         assert_one_line_error(result, text, "the experiment has")
         assert (finished_experiment[0] / "bench.json").read_bytes() == before
 
@@ -297,7 +300,7 @@ def test_run_that_kills_its_worker_fails_alone(copy: Path, workers: Workers, mon
 @pytest.mark.slow
 def test_ctrl_c_writes_checkpoints_and_prints_how_to_resume(six_cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
-    options = [*make_args(six_cache, out, steps=100_000), *pass_corpora(), "--set", "checkpoint_seconds=1000"]
+    options = [*make_args(six_cache, out, steps=100_000, checkpoint_seconds=1000), *pass_corpora()]
     process = start_process(*options, "--workers", 1)
     wait_until(lambda: len(list(out.glob("runs/*/metrics.jsonl"))) == 1)
     wait_until(lambda: all(path.stat().st_size for path in out.glob("runs/*/metrics.jsonl")))
