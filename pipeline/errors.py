@@ -48,6 +48,18 @@ def _name_parameter(field: str, value: object) -> str:
     return field if value is None else f"{field}={value}"
 
 
+def find_similar(name: str, valid: Collection[str], cutoff: float = 0.6) -> str | None:
+    """Return the valid name that is most similar to a name, in any case; None if all are below the cutoff in [0, 1]."""
+    lowered = {each.lower(): each for each in valid}
+    matches = get_close_matches(name.lower(), lowered, 1, cutoff)
+    return lowered[matches[0]] if matches else None
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural, such as "2 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 class EmodnaError(Exception):
     """A problem that a user can fix. Its text is one line: place, problem, valid values, remedy.
 
@@ -94,10 +106,10 @@ class EmodnaError(Exception):
             place.append(name_parameter(self.field, self.value))
         parts = [": ".join([*place, self.problem])]
         name = self.where if self.value is None else self.value
-        if isinstance(name, str) and (matches := get_close_matches(name.lower(), self.valid, 1)):
-            parts.append(f"did you mean {matches[0]}?")
         if self.valid:
-            parts.append(f"valid: {', '.join(self.valid)}")
+            similar = find_similar(name, self.valid) if isinstance(name, str) else None
+            question = "" if similar is None else f"did you mean {similar}? "
+            parts.append(f"{question}valid: {', '.join(self.valid)}")
         if isinstance(self.remedy, str):
             parts.append(self.remedy)
         elif self.remedy is not None:

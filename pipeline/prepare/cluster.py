@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import pickle
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ CONNECTION_ERRORS: Final = (OSError, RuntimeError, CancelledError, asyncio.Cance
 #: Errors of Dask for a bad address or its file. The last two concern TLS and port 0.
 _ADDRESS_ERRORS: Final = (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError)
 
+#: HOST:PORT, with or without a protocol.
+_ADDRESS: Final = re.compile(r"([a-z+]+://)?[^\s/]+:\d+(/\S*)?")
 #: Smallest number of pending batches, because more workers may join.
 _MIN_PENDING: Final = 64
 #: Interval in s between checks for workers.
@@ -70,10 +73,8 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
     from distributed import Client
 
     silence_dask_logging()
-    file = Path(scheduler)
     try:
-        address = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name=name)
+        client = Client(_read_address(scheduler), timeout=CONNECT_SECONDS, set_as_default=False, name=name)
     except _ADDRESS_ERRORS as error:
         problem = f"no Dask scheduler found ({getattr(error, 'strerror', None) or error})"
         remedy = "give tcp://HOST:PORT, tls://HOST:PORT, or the .json file that the scheduler wrote"
@@ -82,6 +83,18 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
         yield client
     finally:
         client.close(timeout=CONNECT_SECONDS)
+
+
+def _read_address(scheduler: str) -> str:
+    """Return an address, or the one in a JSON file. Raises ValueError: no address (a Client would hang at exit)."""
+    address, source = scheduler, "not an address"
+    if Path(scheduler).suffix == ".json":
+        with suppress(ValueError, KeyError, TypeError):
+            address = json.loads(Path(scheduler).read_bytes())["address"]
+        source = "no address in this file"
+    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+        raise ValueError(source)
+    return address
 
 
 def silence_dask_logging() -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline.emotions import TASKS
-from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
+from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError, format_count
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed
 from emodna.pipeline.store.shards import compute_feature_crc, map_shard
@@ -195,7 +195,7 @@ class FeatureStore:
             except StoreError:
                 damaged.setdefault(self._shards[shard].name, []).append(self.ids[row])
         for name, ids in damaged.items():
-            reason = f"{len(ids)} utterances do not match their checksum (the first: {ids[0]})"
+            reason = f"the checksum of {format_count(len(ids), 'utterance')} does not match (the first: {ids[0]})"
             problems.append(make_damage_error(self.path / name, reason, reread=True))
         return problems
 

@@ -202,7 +202,7 @@ class TestSecondPreparation:
         for path in root.rglob("*.wav"):
             path.write_bytes(b"")
         for cache in ("cache", "fresh"):
-            with pytest.raises(CorpusError, match=r"all 12 files rejected; the first: wav/03a01Aa\.wav: empty file"):
+            with pytest.raises(CorpusError, match=r"12 of 12 rejected; the first: wav/03a01Aa\.wav: empty file"):
                 prepare_corpus(root, tmp_path / cache)
         assert hash_files(store) == before
         assert list(tmp_path.rglob("store.json")) == [store / "store.json"]
