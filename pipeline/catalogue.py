@@ -34,7 +34,7 @@ def find_store(cache: Path | str, corpus: str, feature_set: str | None = None) -
     remedy, valid = Remedy("prepare the corpus", action), []
     if corpora.find_selection(corpus) is None:  # an unprepared corpus of the user's own, or a typing error
         valid, registered = list_prepared_corpora(cache), corpora.list_corpus_names()
-        if not is_valid_name(corpus) or find_similar(corpus, [*valid, *registered], 0.75):
+        if not is_valid_name(corpus) or find_similar(corpus, valid) or find_similar(corpus, registered, 0.75):
             raise StoreError(f"not prepared in {cache}", where=corpus, valid=valid or registered)
     raise StoreError(f"not prepared in {cache}", where=corpus, valid=valid, remedy=remedy)
 
