@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
-from emodna.cli.options import Command, FeatureSetOption, Seconds, cache_option, common_options, config_option
+from emodna.cli.options import PATH, Command, FeatureSetOption, Seconds, cache_option, common_options, config_option
 from emodna.cli.progress import ProgressCounter, count_progress
 from emodna.cli.wording import in_cache
 from emodna.pipeline.errors import EmodnaError, WorkerError, format_count
@@ -44,27 +44,21 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 )
 @click.option("--corpus", "names", multiple=True, metavar="NAME", help="Corpus of emodna-corpora, or all; repeatable.")
 @click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    help="Folder, ZIP or tar of the corpus.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
+    "--root", type=PATH, help="Folder, ZIP or tar of the corpus.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]"
 )
 @click.option("--subset", metavar="NAME", help="Subset of the corpus; it gets its own store.")
 @click.option("--download", is_flag=True, help="Download the corpus first, if it is public.")
 @click.option("--accept-licence", is_flag=True, help="Accept the licence of the corpus to download.")
-@click.option("--manifest", type=click.Path(path_type=Path), help="Own recordings: a CSV or Parquet table.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Own unlabelled recordings: a folder, ZIP or tar.")
+@click.option("--manifest", type=PATH, help="Own recordings: a CSV or Parquet table.")
+@click.option("--folder", type=PATH, help="Own unlabelled recordings: a folder, ZIP or tar.")
 @click.option("--name", metavar="NAME", help="Corpus name of own recordings.  [default: from the path]")
 @click.option("--segment", default="none", metavar="none|energy", help="energy: split own recordings at pauses.")
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", metavar="NAME", help="One of {names}.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
-@click.option(
-    "--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (the authors: 96000, with mfcc39)."
-)
+@click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject recordings longer than this, in s.")
-@click.option(
-    "--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local worker processes."
-)
+@click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local processes.")
 @click.option("--scheduler", metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
 @click.option("--rehash", is_flag=True, help="Read all files again, also unchanged ones.")
 @click.option("--no-wait", is_flag=True, help="Fail if another process is writing the store.")

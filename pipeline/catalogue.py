@@ -31,11 +31,12 @@ def find_store(cache: Path | str, corpus: str, feature_set: str | None = None) -
     if names:
         remedy = Remedy("choose one with {feature_set}, or extract these features", action)
         raise StoreError(f"no features {folder} in {cache}", where=corpus, valid=names, remedy=remedy)
-    remedy, valid = Remedy("prepare the corpus", action), []
+    remedy: Remedy | None = Remedy("prepare the corpus", action)
+    valid: list[str] = []
     if corpora.find_selection(corpus) is None:  # an unprepared corpus of the user's own, or a typing error
-        valid, registered = list_prepared_corpora(cache), corpora.list_corpus_names()
-        if not is_valid_name(corpus) or find_similar(corpus, valid) or find_similar(corpus, registered, 0.75):
-            raise StoreError(f"not prepared in {cache}", where=corpus, valid=valid or registered)
+        valid, names = list_prepared_corpora(cache), corpora.list_corpus_names()
+        if not is_valid_name(corpus) or find_similar(corpus, valid) or find_similar(corpus, names, 0.75):
+            remedy, valid = None, valid or names
     raise StoreError(f"not prepared in {cache}", where=corpus, valid=valid, remedy=remedy)
 
 

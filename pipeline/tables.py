@@ -1,6 +1,5 @@
 """Read a user's table of recordings, and convert Arrow tables to Python values."""
 
-import codecs
 import csv
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -22,7 +21,6 @@ ROWS_PER_BATCH: Final = 8192
 #: Position of a value that is not found.
 NOT_FOUND: Final = -1
 
-_UTF16_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 #: Types that `Table.take` does not support -> types of the same values that it supports.
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
@@ -90,16 +88,15 @@ def find_positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[n
 
 
 def _explain_bad_table(error: Exception, kind: str) -> str:
-    reason = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read: {explain_os_error(error)}"
+    reason = " ".join(str(error).split())
     if isinstance(error, UnicodeDecodeError):
-        if error.object.startswith(_UTF16_MARKS) or b"\0" not in error.object:  # text
+        if not error.start or b"\0" not in error.object:  # text; UTF-16 fails at its first byte
             return f"not UTF-8: byte {error.start} is {error.object[error.start]:#x}; save it as UTF-8"
         reason = ""
-    if reason.startswith(("Parquet magic bytes", "Parquet file size")):
-        reason = ""
-    return f"not a {kind} table" + (reason and f": {reason}")
+    is_foreign = not reason or reason.startswith(("Parquet magic bytes", "Parquet file size"))
+    return f"not a {kind} table" + ("" if is_foreign else f": {reason}")
 
 
 def _read_csv(table: Path) -> pa.Table:

@@ -12,7 +12,7 @@ from emodna.cli.cache.diff import diff
 from emodna.cli.cache.gc import gc_command
 from emodna.cli.cache.plot import check_figure_path, draw_utterance, plot
 from emodna.cli.cache.stats import stats
-from emodna.cli.options import Group, cache_option, common_options
+from emodna.cli.options import FILE, PATH, Group, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.cli.wording import word_error
 from emodna.pipeline.errors import format_count
@@ -72,7 +72,7 @@ def list_stores(cache: Path, as_json: bool) -> None:
 )
 @click.argument("store")
 @click.argument("id", required=False)
-@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the features to a PNG file.")
+@click.option("--png", type=FILE, help="Also draw the features to a PNG file.")
 @cache_option
 @common_options
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
@@ -131,9 +131,7 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
 @click.option(
     "--to", "name", type=click.Choice(FORMATS), required=True, metavar="FORMAT", help=f"One of {', '.join(FORMATS)}."
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="File or folder to write.  [default: named after the store]"
-)
+@click.option("--out", type=PATH, help="File or folder to write.  [default: named after the store]")
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @cache_option
 @common_options

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command, cache_option, common_options
+from emodna.cli.options import FILE, Command, cache_option, common_options
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
@@ -28,12 +28,8 @@ _FORMATS: Final = ("png", "svg", "pdf")
 @click.argument("store")
 @click.argument("id", required=False)
 @click.option("--against", metavar="STORE", help="Draw the shift between this store and the first.")
-@click.option(
-    "--task", type=click.Choice(TASKS), default="arousal", help="With --against: task whose classes are marked."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG, SVG or PDF file.  [default: a PNG file here]"
-)
+@click.option("--task", type=click.Choice(TASKS), default="arousal", help="Task whose classes --against marks.")
+@click.option("--out", type=FILE, help="PNG, SVG or PDF file.  [default: a PNG file here]")
 @cache_option
 @common_options
 def plot(

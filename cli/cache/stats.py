@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command, Seconds, cache_option, common_options
+from emodna.cli.options import PATH, Command, Seconds, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import format_count
@@ -27,9 +27,7 @@ _UNEVEN_DIFFERENCE: Final = 0.2
 @click.argument("store")
 @click.option("--window", type=Seconds(), default=4.4, help="Length of a training window in s.")
 @click.option("--audio", is_flag=True, help="Also search the audio for clipping, DC offset and silence.")
-@click.option(
-    "--root", type=click.Path(path_type=Path), help="Folder, ZIP or tar of the audio.  [default: the root in the store]"
-)
+@click.option("--root", type=PATH, help="Folder, ZIP or tar of the audio.  [default: the root in the store]")
 @cache_option
 @common_options
 def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path, as_json: bool) -> None:

@@ -87,14 +87,12 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
 
 def _read_address(scheduler: str) -> str:
     """Return an address, or the one in a JSON file. Raises ValueError: no address (a Client would hang at exit)."""
-    address, source = scheduler, "not an address"
-    if Path(scheduler).suffix == ".json":
-        with suppress(ValueError, KeyError, TypeError):
-            address = json.loads(Path(scheduler).read_bytes())["address"]
-        source = "no address in this file"
-    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
-        raise ValueError(source)
-    return address
+    file = Path(scheduler)
+    with suppress(KeyError, TypeError, ValueError):
+        address: str = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
+        if _ADDRESS.fullmatch(address):
+            return address
+    raise ValueError("not an address, or no file with one")
 
 
 def silence_dask_logging() -> None:

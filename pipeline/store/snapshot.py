@@ -79,13 +79,10 @@ def read_snapshot(store: Path) -> Snapshot:
         raise make_damage_error(file, _explain_bad_content(error)) from error
 
 
-def _explain_bad_content(error: ValueError | KeyError | TypeError) -> str:
-    match error:
-        case json.JSONDecodeError():
-            return f"not valid JSON (line {error.lineno})" if error.doc.strip() else "empty"
-        case KeyError():
-            return f"no entry {error}"
-    return "not valid JSON" if isinstance(error, UnicodeDecodeError) else "unknown or invalid entries"
+def _explain_bad_content(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON (line {error.lineno})" if error.doc.strip() else "empty"
+    return f"no entry {error}" if isinstance(error, KeyError) else "unknown or invalid content"
 
 
 def encode_document(content: Mapping[str, Any]) -> bytes:

@@ -177,7 +177,7 @@ class TestErrors:
         assert "not a Parquet table" in get_error(tmp_path / "table.parquet")
 
     @pytest.mark.parametrize(
-        ("content", "reason"), [(b"\xff\0RIFF", "not a CSV table"), (b"p\xe4th", "byte 1 is 0xe4")]
+        ("content", "reason"), [(b"RIFF\xff\0", "not a CSV table"), (b"p\xe4th", "byte 1 is 0xe4")]
     )
     def test_a_file_that_is_not_utf_8_is_an_error_with_advice_for_text(
         self, tmp_path: Path, content: bytes, reason: str
