@@ -129,6 +129,9 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         raise RunError("not found", where=path) from None
+    except json.JSONDecodeError as error:
+        problem = f"not valid JSON (line {error.lineno})" if error.doc.strip() else "empty"
+        raise RunError(f"damaged: {problem}", where=path) from error
     except (OSError, ValueError) as error:
         raise RunError(f"damaged: {error}", where=path) from error
     if not isinstance(content, dict):
