@@ -31,13 +31,11 @@ def find_store(cache: Path | str, corpus: str, feature_set: str | None = None) -
     if names:
         remedy = Remedy("choose one with {feature_set}, or extract these features", action)
         raise StoreError(f"no features {folder} in {cache}", where=corpus, valid=names, remedy=remedy)
-    remedy: Remedy | None = Remedy("prepare the corpus", action)
-    valid: list[str] = []
-    if corpora.find_selection(corpus) is None:  # an unprepared corpus of the user's own, or a typing error
-        valid, names = list_prepared_corpora(cache), corpora.list_corpus_names()
-        if not is_valid_name(corpus) or find_similar(corpus, valid) or find_similar(corpus, names, 0.75):
-            remedy, valid = None, valid or names
-    raise StoreError(f"not prepared in {cache}", where=corpus, valid=valid, remedy=remedy)
+    is_own, registered = corpora.find_selection(corpus) is None, corpora.list_corpus_names()
+    valid = (list_prepared_corpora(cache) or registered) if is_own else []
+    is_typo = is_own and not (is_valid_name(corpus) and find_similar(corpus, [*valid, *registered]) is None)
+    advice = None if is_typo else Remedy("prepare the corpus", action)
+    raise StoreError(f"not prepared in {cache}", where=corpus, valid=valid, remedy=advice)
 
 
 def list_prepared_corpora(cache: Path) -> list[str]:

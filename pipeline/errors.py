@@ -48,10 +48,10 @@ def _name_parameter(field: str, value: object) -> str:
     return field if value is None else f"{field}={value}"
 
 
-def find_similar(name: str, valid: Collection[str], cutoff: float = 0.6) -> str | None:
-    """Return the valid name that is most similar to a name, in any case; None if all are below the cutoff in [0, 1]."""
+def find_similar(name: str, valid: Collection[str]) -> str | None:
+    """Return the valid name that is most similar to a name, in any case; None if none is similar."""
     lowered = {each.lower(): each for each in valid}
-    matches = get_close_matches(name.lower(), lowered, 1, cutoff)
+    matches = get_close_matches(name.lower(), lowered, 1, 0.65)
     return lowered[matches[0]] if matches else None
 
 

@@ -18,10 +18,7 @@ _MAX_NAMED: Final = 3
 @click.command(
     cls=Command,
     groups={"Data": "cache"},
-    examples=(
-        "emodna-cache diff iemocap iemocap-all",
-        "emodna-cache diff emodb /other/cache/emodb/mfcc40-22050hz-1d163ad7 --json",
-    ),
+    examples=("emodna-cache diff iemocap iemocap-all", "emodna-cache diff emodb /other/emodb/mfcc40-22050hz-1d163ad7"),
 )
 @click.argument("a")
 @click.argument("b")

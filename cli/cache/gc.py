@@ -50,8 +50,7 @@ def gc_command(
         _print_reports(reports, delete=delete, verbose=verbose)
     for report in reports:
         if report.skipped:
-            is_named = report.skipped.startswith(str(report.store))
-            place = "" if is_named else f"{report.store}: "
+            place = "" if report.skipped.startswith(str(report.store)) else f"{report.store}: "
             common.note(f"skipped: {common.escape(place + report.skipped)}")
     return int(any(report.failed or (stores and report.is_unreadable) for report in reports))
 

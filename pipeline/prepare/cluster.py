@@ -73,8 +73,12 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
     from distributed import Client
 
     silence_dask_logging()
+    file = Path(scheduler)
     try:
-        client = Client(_read_address(scheduler), timeout=CONNECT_SECONDS, set_as_default=False, name=name)
+        address = str(dict(json.loads(file.read_bytes())).get("address")) if file.suffix == ".json" else scheduler
+        if not _ADDRESS.fullmatch(address):  # a Client would raise another error at exit
+            raise ValueError("not an address")
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name=name)
     except _ADDRESS_ERRORS as error:
         problem = f"no Dask scheduler found ({getattr(error, 'strerror', None) or error})"
         remedy = "give tcp://HOST:PORT, tls://HOST:PORT, or the .json file that the scheduler wrote"
@@ -83,16 +87,6 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
         yield client
     finally:
         client.close(timeout=CONNECT_SECONDS)
-
-
-def _read_address(scheduler: str) -> str:
-    """Return an address, or the one in a JSON file. Raises ValueError: no address (a Client would hang at exit)."""
-    file = Path(scheduler)
-    with suppress(KeyError, TypeError, ValueError):
-        address: str = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
-        if _ADDRESS.fullmatch(address):
-            return address
-    raise ValueError("not an address, or no file with one")
 
 
 def silence_dask_logging() -> None:
