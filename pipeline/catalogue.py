@@ -33,7 +33,7 @@ def find_store(cache: Path | str, corpus: str, feature_set: str | None = None) -
         raise StoreError(f"no features {folder} in {cache}", where=corpus, valid=names, remedy=remedy)
     is_own, registered = corpora.find_selection(corpus) is None, corpora.list_corpus_names()
     valid = (list_prepared_corpora(cache) or registered) if is_own else []
-    is_typo = is_own and not (is_valid_name(corpus) and find_similar(corpus, [*valid, *registered]) is None)
+    is_typo = is_own and (not is_valid_name(corpus) or bool(find_similar(corpus, [*valid, *registered])))
     advice = None if is_typo else Remedy("prepare the corpus", action)
     raise StoreError(f"not prepared in {cache}", where=corpus, valid=valid, remedy=advice)
 

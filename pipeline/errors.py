@@ -48,11 +48,10 @@ def _name_parameter(field: str, value: object) -> str:
     return field if value is None else f"{field}={value}"
 
 
-def find_similar(name: str, valid: Collection[str]) -> str | None:
-    """Return the valid name that is most similar to a name, in any case; None if none is similar."""
+def find_similar(name: str, valid: Collection[str], limit: int = 1, cutoff: float = 0.65) -> list[str]:
+    """Return the valid names that are similar to a name in any case, the most similar first."""
     lowered = {each.lower(): each for each in valid}
-    matches = get_close_matches(name.lower(), lowered, 1, 0.65)
-    return lowered[matches[0]] if matches else None
+    return [lowered[match] for match in get_close_matches(name.lower(), lowered, limit, cutoff)]
 
 
 def format_count(count: int, noun: str) -> str:
@@ -107,8 +106,8 @@ class EmodnaError(Exception):
         parts = [": ".join([*place, self.problem])]
         name = self.where if self.value is None else self.value
         if self.valid:
-            similar = find_similar(name, self.valid) if isinstance(name, str) else None
-            question = "" if similar is None else f"did you mean {similar}? "
+            similar = find_similar(name, self.valid) if isinstance(name, str) else []
+            question = f"did you mean {similar[0]}? " if similar else ""
             parts.append(f"{question}valid: {', '.join(self.valid)}")
         if isinstance(self.remedy, str):
             parts.append(self.remedy)
