@@ -59,7 +59,7 @@ def list_corpora(cache: Path, as_json: bool) -> None:
 @cache_option
 @common_options
 def show(name: str, cache: Path, as_json: bool) -> None:
-    """Show published information on a corpus, how to get it, and its stores."""
+    """Show a corpus. This includes published information, how to get it, and its stores."""
     from emodna.pipeline.archives import get_data_root
     from emodna.pipeline.corpora import load_corpus
 

@@ -13,6 +13,7 @@ import click
 from emodna.cli import common, predictions
 from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option
 from emodna.pipeline.emotions import CLASS_NAMES
+from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -129,7 +130,7 @@ def predict(
             for add in writers:
                 add(values, given.row, given.number)
     if out is not None:
-        common.note(f"{tally.predictions} prediction{'s' * (tally.predictions != 1)}: {common.escape(out)}")
+        common.note(f"{format_count(tally.predictions, 'prediction')}: {common.escape(out)}")
     common.note(str(tally))
     return int(tally.has_failed)
 
@@ -185,7 +186,7 @@ class _Tally:
     def __str__(self) -> str:
         wall = time.monotonic() - self.start
         audio = f"{self.seconds:.1f} s" if self.seconds < 3600 else f"{self.seconds / 3600:.2f} h"
-        files = f"{self.files} file{'s' * (self.files != 1)}"
+        files = format_count(self.files, "file")
         if not self.seconds:
             return f"{files} in {wall:.2f} s"
         return f"{files}, {audio} of audio in {wall:.2f} s: {self.seconds / wall:.0f} x real time"

@@ -11,9 +11,10 @@ from click.core import ParameterSource
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
-from emodna.cli.options import Command, FeatureSetOption, Seconds, cache_option, common_options, config_option
+from emodna.cli.options import PATH, Command, FeatureSetOption, Seconds, cache_option, common_options, config_option
 from emodna.cli.progress import ProgressCounter, count_progress
-from emodna.pipeline.errors import EmodnaError, WorkerError
+from emodna.cli.wording import in_cache
+from emodna.pipeline.errors import EmodnaError, WorkerError, format_count
 
 if TYPE_CHECKING:
     from emodna.pipeline.prepare import PrepareReport
@@ -33,40 +34,35 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
     cls=Command,
     environment="EMODNA_PREP",
     groups={
-        "Data": "names root subset download accept_licence manifest folder name segment channel max_seconds cache",
+        "Data": "names root subset download accept_licence manifest folder name segment channel max_seconds rehash "
+        "cache",
         "Feature": "feature_set fixed_samples",
         "Worker": "workers scheduler no_wait",
-        "Output": "rehash strict",
+        "Output": "strict",
     },
     examples=("emodna-prep --corpus ravdess --download", "emodna-prep --folder ~/calls --segment energy"),
 )
-@click.option("--corpus", "names", multiple=True, metavar="NAME", help="Name of a corpus, or all; repeatable.")
+@click.option("--corpus", "names", multiple=True, metavar="NAME", help="Corpus of emodna-corpora, or all; repeatable.")
 @click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    help="Folder, ZIP or tar of the corpus.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]",
+    "--root", type=PATH, help="Folder, ZIP or tar of the corpus.  [default: $EMODNA_DATA/<corpus>, else data/<corpus>]"
 )
-@click.option("--subset", help="Subset of the corpus; it gets its own store.")
+@click.option("--subset", metavar="NAME", help="Subset of the corpus; it gets its own store.")
 @click.option("--download", is_flag=True, help="Download the corpus first, if it is public.")
 @click.option("--accept-licence", is_flag=True, help="Accept the licence of the corpus to download.")
-@click.option("--manifest", type=click.Path(path_type=Path), help="Own recordings: a CSV or Parquet table.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Own unlabelled recordings: a folder, ZIP or tar.")
-@click.option("--name", help="Corpus name of own recordings.  [default: from the path]")
+@click.option("--manifest", type=PATH, help="Own recordings: a CSV or Parquet table.")
+@click.option("--folder", type=PATH, help="Own unlabelled recordings: a folder, ZIP or tar.")
+@click.option("--name", metavar="NAME", help="Corpus name of own recordings.  [default: from the path]")
 @click.option("--segment", default="none", metavar="none|energy", help="energy: split own recordings at pauses.")
 @cache_option
-@click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", help="One of {names}.")
+@click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", metavar="NAME", help="One of {names}.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
-@click.option(
-    "--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms to this many samples (paper: 96000)."
-)
-@click.option("--max-seconds", type=Seconds(), default=3600.0, help="Longest recording in s; longer ones are rejected.")
-@click.option(
-    "--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local worker processes."
-)
+@click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
+@click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject recordings longer than this, in s.")
+@click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local processes.")
 @click.option("--scheduler", metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
-@click.option("--rehash", is_flag=True, help="Hash all audio and shards, even if they look unchanged.")
+@click.option("--rehash", is_flag=True, help="Read all files again, also unchanged ones.")
 @click.option("--no-wait", is_flag=True, help="Fail if another process is writing the store.")
-@click.option("--strict", is_flag=True, help="Exit 1 if a file is rejected.")
+@click.option("--strict", is_flag=True, help="The exit code is 1 if a recording is rejected. The store is written.")
 @config_option
 @common_options
 def prep(
@@ -109,10 +105,14 @@ def prep(
         "--segment": segment != "none",
     }
     _check_usage(*([option for option, value in each.items() if value] for each in (selectors, companions)))
+    for field, path in () if download else (("root", root), ("folder", folder)):
+        if path is not None and not path.exists():
+            raise EmodnaError("not found", field=field, value=path, remedy="give a folder, a ZIP or a tar file")
     selected = sources.find_own(manifest, folder, name, root)
     selected = selected or sources.find_registered(names, subset, root, must_exist=not download)
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import find_segmenter
+    from emodna.pipeline.catalogue import resolve_folder_name
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
@@ -146,11 +146,13 @@ def prep(
                 _print_summary(report)
     if as_json and reports:
         common.print_json([{key: getattr(report, key) for key in _KEYS} for report in reports])
-    rejections = [f"{report.corpus} {report.rejected}" for report in reports if strict and report.rejected]
-    if rejections:
-        problem = f"rejected files: {', '.join(rejections)}"
-        common.print_error(EmodnaError(problem, field="strict", remedy="list them with emodna-cache show"))
-    return int(failed or bool(rejections))
+    refused = [report for report in reports if strict and report.rejected]
+    for report in refused:
+        default = report.store.name == resolve_folder_name(None)
+        store = f"{report.corpus}{'' if default else f'/{report.store.name}'}{in_cache(cache)}"
+        problem = f"{format_count(report.rejected, 'file')} of {report.corpus} rejected"
+        common.print_error(EmodnaError(problem, field="strict", remedy=f"list them: emodna-cache show {store}"))
+    return int(failed or bool(refused))
 
 
 class PrepareDisplay:
@@ -218,7 +220,7 @@ def _print_notes(report: "PrepareReport", *, verbose: bool) -> None:
     for warning in report.warnings:
         common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.escape(warning)}")
     for reason, count in report.skipped.items():
-        common.note(f"{report.corpus}: {count} files skipped: {common.escape(reason)}")
+        common.note(f"{report.corpus}: {format_count(count, 'file')} skipped: {common.escape(reason)}")
     for path, reason in report.rejections[: None if verbose else 5]:
         common.note(f"[yellow]rejected:[/yellow] {common.escape(path)}: {common.escape(reason)}")
     if not verbose and len(report.rejections) > 5:
@@ -226,7 +228,8 @@ def _print_notes(report: "PrepareReport", *, verbose: bool) -> None:
 
 
 def _print_summary(report: "PrepareReport") -> None:
-    audio = f"[bold]{report.corpus}[/bold]: {report.utterances} utterances ({report.audio_seconds / 3600:.2f} h)"
+    size = f"{format_count(report.utterances, 'utterance')} ({report.audio_seconds / 3600:.2f} h)"
+    audio = f"[bold]{report.corpus}[/bold]: {size}"
     counts = f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected"
     common.out.print(f"{audio}; {counts}; {report.wall_seconds:.1f} s\n{common.escape(report.store)}")
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from emodna.pipeline import corpora
-from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
+from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError, find_similar
 from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS
+from emodna.pipeline.plugins import is_valid_name
 from emodna.pipeline.store import layout
 
 
@@ -19,9 +20,9 @@ def resolve_folder_name(feature_set: str | None) -> str:
     return FEATURE_SETS[name].name if name in FEATURE_SETS else name
 
 
-def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path:
+def find_store(cache: Path | str, corpus: str, feature_set: str | None = None) -> Path:
     """Return the store of a corpus and a feature set (its name or folder name). Raises `StoreError`."""
-    folder = resolve_folder_name(feature_set)
+    cache, folder = Path(cache), resolve_folder_name(feature_set)
     store = cache / corpus / folder
     if (store / layout.STORE_JSON).exists():
         return store
@@ -30,9 +31,11 @@ def find_store(cache: Path, corpus: str, feature_set: str | None = None) -> Path
     if names:
         remedy = Remedy("choose one with {feature_set}, or extract these features", action)
         raise StoreError(f"no features {folder} in {cache}", where=corpus, valid=names, remedy=remedy)
-    # Suggest corpora of the cache only for a name that no registered corpus has.
-    prepared = () if corpora.find_selection(corpus) else list_prepared_corpora(cache)
-    raise StoreError(f"not prepared in {cache}", where=corpus, valid=prepared, remedy=Remedy("prepare it", action))
+    is_own, registered = corpora.find_selection(corpus) is None, corpora.list_corpus_names()
+    valid = (list_prepared_corpora(cache) or registered) if is_own else []
+    is_typo = is_own and (not is_valid_name(corpus) or bool(find_similar(corpus, [*valid, *registered])))
+    advice = None if is_typo else Remedy("prepare the corpus", action)
+    raise StoreError(f"not prepared in {cache}", where=corpus, valid=valid, remedy=advice)
 
 
 def list_prepared_corpora(cache: Path) -> list[str]:
@@ -40,8 +43,9 @@ def list_prepared_corpora(cache: Path) -> list[str]:
     return sorted({path.parent.name for path in list_stores(cache)})
 
 
-def resolve_store(cache: Path, name: str) -> Path:
+def resolve_store(cache: Path | str, name: str) -> Path:
     """Return the store with this path, path in the cache, or corpus name (default features). Raises `StoreError`."""
+    cache = Path(cache)
     for path in (Path(name), cache / name):
         if (path / layout.STORE_JSON).exists():
             return path
@@ -55,4 +59,5 @@ def resolve_store(cache: Path, name: str) -> Path:
     if not (prepared := list_prepared_corpora(cache)):
         remedy = Remedy("prepare a corpus", PrepareCorpus(cache=cache))
         raise StoreError(f"store not found; folder {cache} has no stores", where=name, remedy=remedy)
-    raise StoreError(f"neither a path of a store nor a corpus prepared in {cache}", where=name, valid=prepared)
+    problem = f"no such store in {cache}; give the path of a store or a prepared corpus"
+    raise StoreError(problem, where=name, valid=prepared)

@@ -52,6 +52,17 @@ def _name_parameter(field: str, value: object) -> str:
 _MAX_VALID: Final = 25
 
 
+def find_similar(name: str, valid: Collection[str], limit: int = 1, cutoff: float = 0.65) -> list[str]:
+    """Return the valid names that are similar to a name in any case, the most similar first."""
+    lowered = {each.lower(): each for each in valid}
+    return [lowered[match] for match in get_close_matches(name.lower(), lowered, limit, cutoff)]
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural, such as "2 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 class EmodnaError(Exception):
     """A problem that a user can fix. Its text is one line: place, problem, valid values, remedy.
 
@@ -98,11 +109,11 @@ class EmodnaError(Exception):
             place.append(name_parameter(self.field, self.value))
         parts = [": ".join([*place, self.problem])]
         name = self.where if self.value is None else self.value
-        matches = get_close_matches(name.lower(), self.valid, 1) if isinstance(name, str) else []
-        if matches:
-            parts.append(f"did you mean {matches[0]}?")
-        if self.valid and not (matches and len(self.valid) > _MAX_VALID):
-            parts.append(f"valid: {', '.join(self.valid)}")
+        if self.valid:
+            similar = find_similar(name, self.valid) if isinstance(name, str) else []
+            question = [f"did you mean {similar[0]}?"] if similar else []
+            listed = [] if similar and len(self.valid) > _MAX_VALID else [f"valid: {', '.join(self.valid)}"]
+            parts.append(" ".join(question + listed))
         if isinstance(self.remedy, str):
             parts.append(self.remedy)
         elif self.remedy is not None:

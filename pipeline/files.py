@@ -113,8 +113,10 @@ def replace_atomically(
             temporary.replace(destination)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True) if temporary.is_dir() else temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # the error of a full disk names no file
-            raise OSError(error.errno, error.strerror or str(error), str(destination)) from error
+        # The error of a full disk names no file; those of pyarrow name it in their text.
+        if isinstance(error, OSError) and str(error.filename or temporary).startswith(str(temporary)):
+            text = os.strerror(error.errno) if error.errno else str(error)
+            raise OSError(error.errno, text, str(destination)) from error
         raise
     flush_folder(destination.parent)
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.errors import CorpusError, explain_os_error, format_count
 
 #: Number of rows that are converted to Python objects at a time.
 ROWS_PER_BATCH: Final = 8192
@@ -28,15 +28,15 @@ _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 def read_table(table: Path) -> pa.Table:
     """Read a Parquet file, or a CSV file (UTF-8, header, all text), with a column `path`. Raises `CorpusError`."""
     if not table.is_file():
-        raise CorpusError("not found", field="manifest", value=table)
+        problem = "is a folder, not a table" if table.is_dir() else "not found"
+        raise CorpusError(problem, field="manifest", value=table)
+    kind, read = ("Parquet", _read_parquet) if table.suffix.lower() == ".parquet" else ("CSV", _read_csv)
     try:
-        content = _read_parquet(table) if table.suffix.lower() == ".parquet" else _read_csv(table)
+        if not table.stat().st_size:
+            raise CorpusError("empty; needs a header with the column path", field="manifest", value=table)
+        content = read(table)
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        if isinstance(error, UnicodeDecodeError):
-            reason = f"byte {error.start} is {error.object[error.start]:#x}: save it as UTF-8"
-        problem = f"not readable as CSV (UTF-8) or Parquet: {reason}"
-        raise CorpusError(problem, field="manifest", value=table) from error
+        raise CorpusError(_explain_bad_table(error, kind), field="manifest", value=table) from error
     if "path" not in content.column_names:
         columns = ", ".join(content.column_names) or "none"
         raise CorpusError(f"no column 'path' (its columns: {columns})", field="manifest", value=table)
@@ -87,6 +87,18 @@ def find_positions(column: pa.ChunkedArray, among: pa.ChunkedArray) -> NDArray[n
     return rows.astype(np.int64)
 
 
+def _explain_bad_table(error: Exception, kind: str) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read: {explain_os_error(error)}"
+    reason = " ".join(str(error).split())
+    if isinstance(error, UnicodeDecodeError):
+        if not error.start or b"\0" not in error.object:  # text; UTF-16 fails at its first byte
+            return f"not UTF-8: byte {error.start} is {error.object[error.start]:#x}; save it as UTF-8"
+        reason = ""
+    is_foreign = not reason or reason.startswith(("Parquet magic bytes", "Parquet file size"))
+    return f"not a {kind} table" + ("" if is_foreign else f": {reason}")
+
+
 def _read_csv(table: Path) -> pa.Table:
     with table.open(newline="", encoding="utf-8-sig") as file:
         # Spreadsheets write semicolons where the decimal separator is a comma.
@@ -100,7 +112,7 @@ def _read_csv(table: Path) -> pa.Table:
         while batch := list(islice(numbered, ROWS_PER_BATCH)):
             for number, row in batch:
                 if len(row) != len(names):
-                    raise ValueError(f"row {number} has {len(row)} cells, the header {len(names)}")
+                    raise ValueError(f"row {number} has {format_count(len(row), 'cell')}, the header {len(names)}")
             columns = zip(names, zip(*(row for _, row in batch), strict=True), strict=True)
             parts.append(pa.table({name: pa.array(column, pa.string()) for name, column in columns if name}))
     return pa.concat_tables(parts)

@@ -20,7 +20,10 @@ from emodna.cli.options import Group
 )
 @click.version_option(package_name="emodna")
 def bench() -> None:
-    """Run experiments on all pairs of corpora, and compare them with the paper."""
+    """Run experiments on all pairs of corpora, and compare them with the paper.
+
+    The paper is Emo-DNA (Ye et al. 2023, arXiv 2308.02190).
+    """
 
 
 for command in (report, run, table, compare, figure, status, retry, drop, clean):

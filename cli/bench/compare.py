@@ -60,12 +60,12 @@ def compare(
 ) -> None:
     """Compare methods with a reference method and with each other.
 
-    A scenario is an ordered pair of corpora in one task; its score is the mean over the seeds. The comparison uses the
-    scenarios and seeds that all compared methods have.
+    SPEC is a method with optional settings, such as dan:add=scl. A scenario is an ordered pair of corpora and a task;
+    its score is the mean over the seeds. The comparison uses the scenarios and seeds that all compared methods have.
 
-    For each method: mean difference to the reference with a 95 % interval (paired bootstrap over the scenarios),
-    Wilcoxon's signed-rank test, and Holm's correction for the number of methods. For all methods together: mean ranks,
-    Friedman's test, and Nemenyi's critical difference at 5 %.
+    It prints for each method the mean difference to the reference with a 95 % interval (paired bootstrap over the
+    scenarios), Wilcoxon's signed-rank test, and Holm's correction for the number of methods. It prints for all methods
+    together the mean ranks, Friedman's test, and Nemenyi's critical difference at 5 %.
 
     All tests assume independent scenarios. Scenarios that share a corpus are not independent, so p-values and intervals
     are too optimistic.
@@ -110,7 +110,7 @@ def choose_methods(
     compared_methods = list(dict.fromkeys([*candidates, *([reference] if reference else [])]))
     if methods and compared_methods == [reference]:
         remedy = Remedy("choose another method, or another {against}")
-        raise BenchError("is the reference itself", field="methods", value=str(reference), remedy=remedy)
+        raise BenchError("is the reference", field="methods", value=str(reference), remedy=remedy)
     if reference is None or len(compared_methods) < 2:
         found = ", ".join(map(str, compared_methods)) or "none"
         raise BenchError(f"needs at least two methods with finished runs, found {found}", where=experiment.out)
@@ -161,7 +161,7 @@ def format_comparison_notes(comparison: "Comparison", experiment: Experiment) ->
     if comparison.missing_interval_reason is not None:
         yield f"no interval: {comparison.missing_interval_reason}"
     elif scenario_count < _FEW_SCENARIOS:
-        yield f"only {scenario_count} scenarios: the bootstrap intervals are too narrow"
+        yield f"only {format_count(scenario_count, 'scenario')}: the bootstrap intervals are too narrow"
     if ranking.p is not None:
         yield f"Friedman: chi-squared {ranking.chi_squared:.2f}, p {ranking.p:.3g}"
     difference = ranking.critical_difference

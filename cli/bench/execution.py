@@ -61,7 +61,7 @@ def resolve_resources(workers: int | None, scheduler: str | None, threads: int, 
     from emodna.model.bench.runner import connect_remote_workers, start_local_workers
 
     if workers and scheduler:
-        raise click.UsageError("--workers and --scheduler exclude each other: a cluster has its own workers")
+        raise click.UsageError("--workers and --scheduler exclude each other; a cluster has its own workers")
     if scheduler and device not in ("auto", "cpu", "cuda"):
         raise EmodnaError("not valid for a cluster", field="device", value=device, valid=("auto", "cpu", "cuda"))
     local_device = None if scheduler and device != "auto" else common.resolve_device(device)
@@ -147,7 +147,7 @@ class BenchDisplay:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         counts, seconds_left, total = self.counts, self.seconds_left, len(self.states)
         completed = counts["done"] + counts["failed"]
-        parts = [f"{completed}/{total} runs", *[f"{counts['failed']} failed"] * bool(counts["failed"])]
+        parts = [f"{completed}/{format_count(total, 'run')}", *[f"{counts['failed']} failed"] * bool(counts["failed"])]
         parts += [] if seconds_left is None else [f"ETA {format_duration(seconds_left)}"]
         parts.append(f"elapsed {format_duration(time.monotonic() - self._start_time)}")
         yield Text("  ".join(parts), style="bold", overflow="ellipsis", no_wrap=True)
@@ -223,7 +223,7 @@ def execute_experiment(
         common.print_json(summary)
     else:
         common.out.print(
-            f"{summary['done']} of {summary['cells']} runs done, {summary['ran']} of them now, "
+            f"{summary['done']} of {format_count(runs, 'run')} done, {summary['ran']} of them now, "
             f"in {summary['wall_seconds']:.0f} s\n{common.escape(experiment.out)}"
         )
     for run, error in list(errors.items())[:_MAX_ERRORS]:

@@ -54,8 +54,8 @@ def figure(
 ) -> None:
     """Draw figures from finished runs, or list all figures.
 
-    Writes NAME-TASK.png and its numbers, NAME-TASK.json; existing files are overwritten. Slow analyses of a run are
-    cached in the folder of the experiment.
+    Writes NAME-TASK.png and its numbers, NAME-TASK.json; existing files are replaced. Slow analyses of a run are saved
+    in the experiment folder. SPEC is a method with optional settings, such as dan:add=scl.
     """
     if not names:
         _list_figures(as_json=as_json)
@@ -71,7 +71,7 @@ def figure(
         if corpus not in (None, *experiment.corpora):
             raise EmodnaError("not in the experiment", field=field, value=corpus, valid=experiment.corpora)
     if src is not None and src == tgt:
-        raise EmodnaError("the source is the target", field="tgt", value=tgt, remedy="choose two different corpora")
+        raise EmodnaError("also given as --src", field="tgt", value=tgt, remedy="choose two different corpora")
     specs = tuple(map(MethodSpec.parse, methods)) or None
     tasks = tasks or tuple(experiment.tasks)
     to = to or out / "figures"

@@ -21,7 +21,7 @@ from emodna.model.errors import BenchError
 from emodna.pipeline.errors import explain_os_error
 
 _KIND_NAMES: Final[dict[LeftoverKind, str]] = {
-    "old": "not in the experiment any more",
+    "old": "no longer in the experiment",
     "failed": "from failed runs",
     "temporary": "incomplete",
 }
@@ -33,7 +33,7 @@ _KIND_NAMES: Final[dict[LeftoverKind, str]] = {
 @out_option
 @common_options
 def status(out: Path, as_json: bool) -> None:
-    """Show the progress of an experiment, and the errors of failed runs."""
+    """Show progress and errors."""
     from emodna.model.bench.results import read_run_results
     from emodna.model.bench.runner import is_running
 
@@ -80,7 +80,7 @@ def status(out: Path, as_json: bool) -> None:
     common.out.print(table)
     states = ", ".join(f"{count} {state}" for state, count in display.counts.items())
     eta = "" if seconds_left is None else f"; ETA {format_duration(seconds_left)}"
-    common.out.print(f"\n{len(results)} runs: {states}{'; running now' if is_active else ''}{eta}")
+    common.out.print(f"\n{format_count(results, 'run')}: {states}{'; running now' if is_active else ''}{eta}")
     for each in failed:
         common.out.print(f"[red]failed:[/red] {common.escape(each.run)}: {common.escape(each.error)}")
     if failed:
@@ -95,13 +95,13 @@ def status(out: Path, as_json: bool) -> None:
 @out_option
 @click.option("--methods", multiple=True, metavar="SPEC", help="Method spec to drop; repeatable.")
 @click.option("--corpora", multiple=True, metavar="CORPUS", help="Corpus to drop, with all its pairs; repeatable.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Number of seeds to keep: 0, 1, ...")
+@click.option("--seeds", type=click.IntRange(min=1), help="Keep only this number of seeds, counted from 0.")
 @common_options
 def drop(out: Path, methods: tuple[str, ...], corpora: tuple[str, ...], seeds: int | None, as_json: bool) -> None:
     """Drop methods, corpora or seeds from an experiment.
 
-    The folders of finished runs are kept: `emodna-bench run` adds them again without training. `emodna-bench clean
-    --delete` deletes them.
+    SPEC is a method with optional settings, such as dan:add=scl. The folders of finished runs are kept: `emodna-bench
+    run` adds them again without training. `emodna-bench clean --delete` deletes them.
     """
     if not (methods or corpora or seeds):
         raise click.UsageError("nothing to drop: set --methods, --corpora or --seeds")
@@ -114,8 +114,11 @@ def drop(out: Path, methods: tuple[str, ...], corpora: tuple[str, ...], seeds: i
         _check_known("methods", specs, experiment.methods)
         _check_known("corpora", corpora, experiment.corpora)
         remainder = experiment.drop(specs, corpora, seeds)
+        dropped = [run for run in experiment.runs if run not in set(remainder.runs)]
+        if not (dropped or methods or corpora):
+            problem = f"nothing to drop: the experiment has {format_count(experiment.seeds, 'seed')}"
+            raise BenchError(problem, field="seeds", value=seeds)
         remainder.write()
-    dropped = [run for run in experiment.runs if run not in set(remainder.runs)]
     runs = sum(experiment.run_folder(run).path.exists() for run in dropped)
     targets = {run.tgt for run in dropped if run.method == UPPER_BOUND and run.src in corpora}
     targets &= remainder.corpora.keys()
@@ -140,18 +143,19 @@ def _check_known(field: str, values: Iterable[Any], known: Iterable[Any]) -> Non
 
 
 @click.command(
-    cls=Command, groups={"Data": "out delete"}, examples=("emodna-bench clean", "emodna-bench clean --delete")
+    cls=Command,
+    groups={"Data": "out", "Output": "delete"},
+    examples=("emodna-bench clean", "emodna-bench clean --delete"),
 )
 @out_option
-@click.option("--delete", is_flag=True, help="Delete the leftovers.  [default: only list them]")
+@click.option("--delete", is_flag=True, help="Delete the leftovers instead of listing them.")
 @common_options
-@click.pass_context
-def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbose: bool) -> None:
+def clean(out: Path, delete: bool, as_json: bool, verbose: bool) -> int:
     """List or delete leftovers of an experiment.
 
-    Leftovers are folders of runs that the experiment does not have any more (for example, after a change of a feature
-    store), folders of failed runs, and incomplete files. Recorded errors, running runs, and files that emodna-bench did
-    not write are kept. Exits with 1 if a leftover cannot be deleted.
+    Leftovers are folders of runs that are no longer in the experiment (for example, after a change of a feature store),
+    folders of failed runs, and incomplete files. Recorded errors, running runs, and files that emodna-bench did not
+    write are kept. The exit code is 1 if a leftover cannot be deleted.
     """
     from emodna.model.bench.runner import lock_experiment
 
@@ -174,7 +178,7 @@ def clean(context: click.Context, out: Path, delete: bool, as_json: bool, verbos
         common.print_json({"out": str(out.absolute()), "deleted": delete, "leftovers": documents})
     else:
         _print_leftovers(leftovers, delete=delete, verbose=verbose)
-    context.exit(int(failed))
+    return int(failed)
 
 
 def _print_leftovers(leftovers: list[Leftover], *, delete: bool, verbose: bool) -> None:

@@ -20,7 +20,7 @@ _FILE = "report.html"
     examples=("emodna-bench report", "emodna-bench report --task arousal --no-features --to report.html"),
 )
 @out_option
-@click.option("--to", type=FILE, help=f"HTML file to write or overwrite.  [default: <out>/{_FILE}]")
+@click.option("--to", type=FILE, help=f"HTML file to write or replace.  [default: <out>/{_FILE}]")
 @task_option
 @click.option(
     "--features/--no-features", default=True, help="Show figures of the models' features; takes minutes the first time."
@@ -28,7 +28,7 @@ _FILE = "report.html"
 @config_option
 @common_options
 def report(out: Path, to: Path | None, tasks: tuple[Task, ...], features: bool, as_json: bool) -> None:
-    """Write all tables, figures and runs as one HTML page.
+    """Write all tables, figures and the list of runs as one HTML page.
 
     The page loads nothing from the network. It lists the parts that are missing because their runs are not finished.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from emodna.model.bench.grid import MethodGroup
     from emodna.pipeline.store import FeatureStore
 
-#: Value of --table for the study of Emo-DNA's settings.
+#: Value of --table for the sensitivity study.
 _SENSITIVITY: Final = "sensitivity"
 #: Key that --set refuses -> remedy.
 _REFUSED: Final = {"steps": "use {steps}", "seed": "use {seeds}", "seeds": "use {seeds}", "threads": "use {threads}"}
@@ -68,9 +68,9 @@ _scheduler_option = click.option("--scheduler", metavar="ADDRESS|FILE", help="Us
     "tables",
     multiple=True,
     type=click.Choice(["2", "3", "4", "5", "6", _SENSITIVITY]),
-    help="Methods of a table of the paper, or of the study of settings; repeatable.",
+    help="Methods of a table of the paper, or of the sensitivity study; repeatable.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of seeds: 0, 1, ...; seed 0 runs first.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, help="Number of seeds, counted from 0.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps of each run.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of all runs; repeatable.")
 @click.option("--feature-set", cls=FeatureSetOption, help="{names}, or the folder name of a store.  [default: mfcc40]")
@@ -82,9 +82,7 @@ _scheduler_option = click.option("--scheduler", metavar="ADDRESS|FILE", help="Us
 @click.option("--threads", type=click.IntRange(min=1), default=1, help="CPU threads of each run.")
 @config_option
 @common_options
-@click.pass_context
 def run(
-    context: click.Context,
     corpora: tuple[str, ...],
     tasks: tuple[Task, ...],
     methods: tuple[str, ...],
@@ -100,12 +98,15 @@ def run(
     threads: int,
     device: str,
     as_json: bool,
-) -> None:
+) -> int:
     """Train and evaluate methods on all ordered pairs of corpora.
 
     An experiment is the grid of pairs, tasks, methods and seeds; each run is the same as one of emodna-fit. Run the
     command again to resume: finished runs are kept, interrupted ones continue from their checkpoints. Use the same
-    --out to add corpora, methods or seeds. If a run fails, its error is recorded and the others continue.
+    --out to add corpora, methods or seeds. If a run fails, its error is recorded and the others continue. The exit code
+    is 1 if a run failed.
+
+    SPEC is a method with optional settings, such as dan:add=scl.
     """
     start = time.monotonic()
     if methods and tables:
@@ -134,8 +135,7 @@ def run(
         shared_recordings = {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
         for line in note_shared_recordings(shared_recordings):
             common.note(f"[yellow]warning:[/yellow] {common.escape(line)}")
-        code = execution.execute_experiment(experiment, runs, resources, start=start, restart=False, as_json=as_json)
-    context.exit(code)
+        return execution.execute_experiment(experiment, runs, resources, start=start, restart=False, as_json=as_json)
 
 
 @click.command(
@@ -150,13 +150,10 @@ def run(
 @device_option
 @config_option
 @common_options
-@click.pass_context
-def retry(
-    context: click.Context, out: Path, workers: int | None, scheduler: str | None, device: str, as_json: bool
-) -> None:
+def retry(out: Path, workers: int | None, scheduler: str | None, device: str, as_json: bool) -> int:
     """Run the failed runs of an experiment again.
 
-    Each run continues from its checkpoint if that is usable, or starts over.
+    Each run continues from its checkpoint if that is usable, or starts over. The exit code is 1 if a run fails.
     """
     start = time.monotonic()
     from emodna.model.bench.results import read_run_results
@@ -169,8 +166,10 @@ def retry(
         raise BenchError(problem, where=out, field="device", value=device)
     with lock_experiment(out):
         failed = [each.run for each in read_run_results(experiment) if each.state == "failed"]
-        code = execution.execute_experiment(experiment, failed, resources, start=start, restart=True, as_json=as_json)
-    context.exit(code)
+        if not (failed or as_json):
+            common.out.print("no failed runs")
+            return 0
+        return execution.execute_experiment(experiment, failed, resources, start=start, restart=True, as_json=as_json)
 
 
 def _group_methods(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
@@ -191,7 +190,7 @@ def _find_stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None)
         found = {path.parent.name: path for path in list_stores(cache) if path.name == resolve_folder_name(feature_set)}
     if len(found) < 2:
         if corpora:
-            raise EmodnaError("needs at least two corpora", field="corpora", value=corpora[0])
+            raise EmodnaError("only one corpus", field="corpora", value=corpora[0], remedy="give at least two")
         found_text = f"found only {next(iter(found))}" if found else "found none"
         problem = f"needs at least two corpora with the feature set {resolve_folder_name(feature_set)}, {found_text}"
         remedy = Remedy("prepare more", PrepareCorpus(None, cache, feature_set))

@@ -30,7 +30,7 @@ _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json":
     groups={"Data": "out", "Output": "form to"},
     examples=("emodna-bench table 2", "emodna-bench table pairs --to pairs.csv"),
 )
-@click.argument("name", metavar="|".join(_NAMES), type=click.Choice(_NAMES), help="Table to show.")
+@click.argument("name", metavar="TABLE", type=click.Choice(_NAMES), help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}.")
 @out_option
 @click.option(
     "--format",
@@ -43,11 +43,11 @@ _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json":
 @config_option
 @common_options
 def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool) -> None:
-    """Show a table of the paper with our scores.
+    """Show a table of the paper with the experiment's scores.
 
-    2 and 3 compare methods in arousal and valence, 4 is the ablation of Emo-DNA, 5 adds its contrastive loss to other
-    methods, and 6 varies its pseudo-labels. `sensitivity` varies settings of Emo-DNA, and `pairs` shows all methods
-    pair by pair.
+    Table 2 compares the methods in arousal, table 3 in valence. Table 4 is the ablation of Emo-DNA, table 5 adds its
+    contrastive loss to other methods, and table 6 varies its pseudo-labels. Table `sensitivity` varies settings of
+    Emo-DNA, and table `pairs` shows all methods pair by pair.
 
     Scores are averaged over the targets of each source, then over the sources; the standard deviation is over the
     seeds. For an unfinished experiment, the table lists the missing runs and marks scores that are not comparable with
@@ -56,7 +56,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json and --format {form} exclude each other")
     if as_json and to is not None:
-        raise click.UsageError("--json and --to exclude each other: to write a JSON file, use --format json")
+        raise click.UsageError("--json and --to exclude each other; to write a JSON file, use --format json")
     if as_json:
         form = "json"
     elif form is None:

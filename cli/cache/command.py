@@ -10,11 +10,12 @@ import click
 from emodna.cli import common
 from emodna.cli.cache.diff import diff
 from emodna.cli.cache.gc import gc_command
-from emodna.cli.cache.plot import draw_utterance, plot
+from emodna.cli.cache.plot import check_figure_path, draw_utterance, plot
 from emodna.cli.cache.stats import stats
-from emodna.cli.options import Group, cache_option, common_options
+from emodna.cli.options import FILE, PATH, Group, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.cli.wording import word_error
+from emodna.pipeline.errors import format_count
 from emodna.pipeline.export import FORMATS
 
 if TYPE_CHECKING:
@@ -71,11 +72,13 @@ def list_stores(cache: Path, as_json: bool) -> None:
 )
 @click.argument("store")
 @click.argument("id", required=False)
-@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the features to a PNG file.")
+@click.option("--png", type=FILE, help="Also draw the features to a PNG file.")
 @cache_option
 @common_options
 def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: bool) -> None:
-    """Show a summary of a store, or the row and features of the utterance ID."""
+    """Show a store or one utterance. An ID selects an utterance, which is shown with its features."""
+    if png is not None:
+        check_figure_path(png, "png", ["png"])
     opened = common.open_store(cache, store)
     if id is None:
         if png is not None:
@@ -107,7 +110,7 @@ def show(store: str, id: str | None, png: Path | None, cache: Path, as_json: boo
 @cache_option
 @common_options
 def verify(store: str, cache: Path, as_json: bool) -> int:
-    """Check every byte of a store, and exit 1 if it is damaged."""
+    """Check every byte of a store. The exit code is 1 if it is damaged."""
     opened = common.open_store(cache, store)
     problems = opened.verify()
     if as_json:
@@ -116,7 +119,7 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
         for problem in problems:
             common.out.print(f"[red]problem:[/red] {common.escape(word_error(problem))}")
     else:
-        common.out.print(f"{common.escape(opened.path)}: {len(opened)} utterances, no damage found")
+        common.out.print(f"{common.escape(opened.path)}: {format_count(len(opened), 'utterance')}, no damage found")
     return int(bool(problems))
 
 
@@ -128,9 +131,7 @@ def verify(store: str, cache: Path, as_json: bool) -> int:
 @click.option(
     "--to", "name", type=click.Choice(FORMATS), required=True, metavar="FORMAT", help=f"One of {', '.join(FORMATS)}."
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="File or folder to write.  [default: named after the store]"
-)
+@click.option("--out", type=PATH, help="File or folder to write.  [default: named after the store]")
 @click.option("--force", is_flag=True, help="Replace an earlier export.")
 @cache_option
 @common_options
@@ -162,9 +163,8 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
             }
         )
     else:
-        plural = "" if exported.files == 1 else "s"
-        size = f"{exported.files} file{plural}, {exported.bytes / 1e6:.1f} MB"
-        common.out.print(f"{common.escape(destination)}: {len(opened)} utterances, {size}")
+        size = f"{format_count(exported.files, 'file')}, {exported.bytes / 1e6:.1f} MB"
+        common.out.print(f"{common.escape(destination)}: {format_count(len(opened), 'utterance')}, {size}")
         statement = exports.load_format(name).load.format(place=str(destination))
         common.out.print(f"open it with: {common.escape(statement)}")
     common.note(f"licence of the corpus and of this export: {common.escape(opened.snapshot.licence or 'unknown')}")

@@ -9,6 +9,7 @@ import click
 from emodna.cli import common
 from emodna.cli.options import Command, cache_option, common_options
 from emodna.cli.progress import count_progress
+from emodna.pipeline.errors import format_count
 
 #: Number of ids to print on a line.
 _MAX_NAMED: Final = 3
@@ -17,20 +18,17 @@ _MAX_NAMED: Final = 3
 @click.command(
     cls=Command,
     groups={"Data": "cache"},
-    examples=(
-        "emodna-cache diff iemocap iemocap-all",
-        "emodna-cache diff emodb /other/cache/emodb/mfcc40-22050hz-1d163ad7 --json",
-    ),
+    examples=("emodna-cache diff iemocap iemocap-all", "emodna-cache diff emodb /other/emodb/mfcc40-22050hz-1d163ad7"),
 )
 @click.argument("a")
 @click.argument("b")
 @cache_option
 @common_options
 def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
-    """Compare the stores A and B, and exit 1 if they differ.
+    """Compare the stores A and B. The exit code is 1 if they differ.
 
-    Prints the first differences of each kind; --json lists all. Ignores roots, times and versions of libraries.
-    Compares features by their checksums in the index; emodna-cache verify checks every byte.
+    The command prints the first differences of each kind; --json lists all. It ignores roots, times and versions of
+    libraries. It compares features by their checksums in the index; emodna-cache verify checks every byte.
     """
     from emodna.pipeline.inspect.diff import compare_stores
 
@@ -47,7 +45,7 @@ def diff(a: str, b: str, cache: Path, as_json: bool) -> int:
 
 def _format_lines(difference: Mapping[str, Any]) -> list[str]:
     counts, rejected, features = difference["utterances"], difference["rejected"], difference["features"]
-    lines = [f"{side.upper()}: {difference[side]}: {counts[side]} utterances" for side in ("a", "b")]
+    lines = [f"{side.upper()}: {difference[side]}: {format_count(counts[side], 'utterance')}" for side in ("a", "b")]
     for name in ("origin", "libraries", "description", "parameters"):
         lines += [f"{key}: {_format_sides(values)}" for key, values in difference[name].items()]
     lines += _format_unmatched(difference, "utterance")
@@ -73,12 +71,8 @@ def _format_lines(difference: Mapping[str, Any]) -> list[str]:
 
 
 def _format_unmatched(keys: Mapping[str, Any], noun: str) -> list[str]:
-    lines = []
-    for side in ("a", "b"):
-        if only := keys[f"only_{side}"]:
-            plural = "" if len(only) == 1 else "s"
-            lines.append(f"{len(only)} {noun}{plural} only in {side.upper()}: {_join_first(only)}")
-    return lines
+    sides = {side.upper(): keys[f"only_{side}"] for side in ("a", "b")}
+    return [f"{format_count(len(ids), noun)} only in {side}: {_join_first(ids)}" for side, ids in sides.items() if ids]
 
 
 def _format_column(name: str, rows: Sequence[Mapping[str, Any]], key: str) -> str:

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from emodna.cli import common
 from emodna.cli.options import Command, cache_option, common_options
+from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
     from emodna.pipeline.store.gc import GarbageReport, Leftover
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 def gc_command(
     stores: tuple[str, ...], delete: bool, unfinished: bool, cache: Path, as_json: bool, verbose: bool
 ) -> int:
-    """List the leftovers of each STORE, or of all stores in the cache; delete them with --delete.
+    """List or delete leftovers of stores.
 
-    Leftovers are shards and tables of earlier versions, and partial files of interrupted preparations. Skips stores
-    that are damaged, have another format version, or are being written. Keeps old files of stores that are being read.
-    Never deletes files of other programs. Exits 1 if a file cannot be deleted.
+    Leftovers are shards and tables of earlier versions, and partial files of interrupted preparations. Without a STORE,
+    the command processes all stores in the cache. It skips stores that are damaged, have another format version, or are
+    being written. It keeps old files of stores that are being read, and all files of other programs. The exit code is 1
+    if a file cannot be deleted or a given STORE is damaged.
     """
     from emodna.pipeline.store.gc import collect_garbage, list_store_folders
 
@@ -48,8 +50,9 @@ def gc_command(
         _print_reports(reports, delete=delete, verbose=verbose)
     for report in reports:
         if report.skipped:
-            common.note(f"skipped: {common.escape(report.store)}: {common.escape(report.skipped)}")
-    return int(any(report.failed for report in reports))
+            place = "" if report.skipped.startswith(str(report.store)) else f"{report.store}: "
+            common.note(f"skipped: {common.escape(place + report.skipped)}")
+    return int(any(report.failed or (stores and report.is_unreadable) for report in reports))
 
 
 def _find_folder(cache: Path, store: str) -> Path:
@@ -74,6 +77,8 @@ def _print_reports(reports: "Sequence[GarbageReport]", *, delete: bool, verbose:
             kept = [each for each in report.kept if each.reason == reason]
             common.out.print(f"{store}: kept {_format_size(kept)}: {common.escape(reason)}")
     removed = [leftover for report in reports for leftover in report.removed]
+    if reports and all(report.skipped for report in reports):
+        return
     if not removed:
         common.out.print("nothing to delete")
     elif delete:
@@ -83,8 +88,7 @@ def _print_reports(reports: "Sequence[GarbageReport]", *, delete: bool, verbose:
 
 
 def _format_size(leftovers: "Sequence[Leftover]") -> str:
-    plural = "" if len(leftovers) == 1 else "s"
-    return f"{len(leftovers)} file{plural}, {decimal(_sum_bytes(leftovers))}"
+    return f"{format_count(len(leftovers), 'file')}, {decimal(_sum_bytes(leftovers))}"
 
 
 def _sum_bytes(leftovers: "Sequence[Leftover]") -> int:

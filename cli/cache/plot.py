@@ -1,12 +1,13 @@
 """Define `emodna-cache plot`, which draws an utterance, a store, or the shift between two stores."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command, cache_option, common_options
+from emodna.cli.options import FILE, Command, cache_option, common_options
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
 
@@ -27,12 +28,8 @@ _FORMATS: Final = ("png", "svg", "pdf")
 @click.argument("store")
 @click.argument("id", required=False)
 @click.option("--against", metavar="STORE", help="Draw the shift between this store and the first.")
-@click.option(
-    "--task", type=click.Choice(TASKS), default="arousal", help="With --against: task whose classes are marked."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG, SVG or PDF file.  [default: a PNG file here]"
-)
+@click.option("--task", type=click.Choice(TASKS), default="arousal", help="Task whose classes --against marks.")
+@click.option("--out", type=FILE, help="PNG, SVG or PDF file.  [default: a PNG file here]")
 @cache_option
 @common_options
 def plot(
@@ -40,12 +37,12 @@ def plot(
 ) -> None:
     """Draw an utterance, a store, or the shift between two stores.
 
-    Overwrites an existing file. --json prints the drawn numbers.
+    An existing file is replaced. --json prints the drawn numbers.
     """
     if id is not None and against is not None:
         raise click.UsageError("--against and an ID exclude each other")
-    if out is not None and out.suffix.lower()[1:] not in _FORMATS:
-        raise click.UsageError(f"--out {common.escape(out)}: must end in .{', .'.join(_FORMATS)}")
+    if out is not None:
+        check_figure_path(out, "out", _FORMATS)
     from emodna.cli.store_figures import draw_distributions, draw_shift, save_figure
 
     opened = common.open_store(cache, store)
@@ -55,6 +52,8 @@ def plot(
         figure, numbers = draw_utterance(opened, id)
     elif against is not None:
         other = common.open_store(cache, against)
+        if opened.path.resolve() == other.path.resolve():
+            raise EmodnaError("the same store as the first", field="against", value=against)
         if opened.snapshot.parameters != other.snapshot.parameters:
             problem = f"features differ: {opened.snapshot.feature_set} and {other.snapshot.feature_set}"
             remedy = "choose two stores of the same feature set"
@@ -71,6 +70,15 @@ def plot(
         common.print_json({"file": str(out.absolute()), "store": str(opened.path), **numbers})
     else:
         common.out.print(f"wrote {common.escape(out)}")
+
+
+def check_figure_path(path: Path, field: str, formats: Sequence[str]) -> None:
+    """Raise an error if the suffix of a figure is not a format, or its folder does not exist."""
+    if path.suffix.lower()[1:] not in formats:
+        valid = ", ".join(f".{each}" for each in formats)
+        raise click.UsageError(f"--{field} {common.escape(path)}: unknown suffix; valid: {valid}")
+    if not path.parent.is_dir():
+        raise EmodnaError(f"folder {path.parent} not found", field=field, value=path)
 
 
 def draw_utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:

@@ -7,9 +7,10 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.options import Command, Seconds, cache_option, common_options
+from emodna.cli.options import PATH, Command, Seconds, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.pipeline.emotions import CLASS_NAMES
+from emodna.pipeline.errors import format_count
 
 #: Number of ids to print on a line; the JSON lists all.
 _MAX_EXAMPLES: Final = 3
@@ -20,15 +21,13 @@ _UNEVEN_DIFFERENCE: Final = 0.2
 
 @click.command(
     cls=Command,
-    groups={"Data": "audio root cache", "Training": "window"},
+    groups={"Data": "audio root window cache"},
     examples=("emodna-cache stats ravdess", "emodna-cache stats calls --audio"),
 )
 @click.argument("store")
 @click.option("--window", type=Seconds(), default=4.4, help="Length of a training window in s.")
-@click.option("--audio", is_flag=True, help="Also search the audio for clipping, offset and silence.")
-@click.option(
-    "--root", type=click.Path(path_type=Path), help="Folder, ZIP or tar of the audio.  [default: the root in the store]"
-)
+@click.option("--audio", is_flag=True, help="Also search the audio for clipping, DC offset and silence.")
+@click.option("--root", type=PATH, help="Folder, ZIP or tar of the audio.  [default: the root in the store]")
 @cache_option
 @common_options
 def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path, as_json: bool) -> None:
@@ -59,19 +58,20 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
 
 def _print_report(document: Mapping[str, Any]) -> None:
     speakers, durations = document["speakers"], document["durations"]
-    without = f", {speakers['without']} utterances without speaker" * bool(speakers["without"])
+    without = f", {format_count(speakers['without'], 'utterance')} without speaker" * bool(speakers["without"])
     common.out.print(
         f"[bold]{common.escape(document['corpus'])}[/bold]  {common.escape(document['feature_set'])}  "
-        f"{document['utterances']} utterances, {document['rejected']} rejected, {durations['total'] / 3600:.2f} h, "
-        f"{speakers['known']} speakers{without}"
+        f"{format_count(document['utterances'], 'utterance')}, {document['rejected']} rejected, "
+        f"{durations['total'] / 3600:.2f} h, {format_count(speakers['known'], 'speaker')}{without}"
     )
     findings = list(_list_findings(document))
     common.out.print("\n[bold]Anomalies[/bold]" if findings else "\nNo anomalies.")
     for finding in findings:
         common.out.print(f"  {finding}")
     if document["audio"] is None:
-        common.out.print("  [dim](--audio also searches for clipping, offset and silence at the ends)[/dim]")
+        common.out.print("  [dim](--audio also searches for clipping, DC offset and silence at the ends)[/dim]")
     _print_labels(document["labels"])
+    longer = format_count(durations["longer"], "utterance")
     cut = f"{100 * durations['cut_share']:.1f} % of the audio is cut off"
     padding = f"{100 * durations['padding_share']:.1f} % of the windows is padding"
     rows = {
@@ -80,7 +80,7 @@ def _print_report(document: Mapping[str, Any]) -> None:
         "languages": _format_counts(document["language"]),
         "per speaker": _format_quartiles(speakers["utterances"], "utterances", digits=0),
         "durations": f"{_format_quartiles(durations, 's')}; mean {durations['mean']:.2f} s",
-        "window": f"{durations['longer']} utterances are longer than {durations['window']:g} s; {cut}, {padding}",
+        "window": f"{longer} longer than {durations['window']:g} s; {cut}, {padding}",
         "sample rates": _format_counts(document["sample_rate"], " Hz"),
         "channels": _format_counts(document["channels"]),
         "peaks": _format_quartiles(document["peak_db"], "dB", digits=1),
@@ -107,7 +107,7 @@ def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
         ("flat (constant level: a tone, a hum)", document["flat"]),
         ("band-limited (resampled or compressed)", format_all(limited, "{id} (nothing above {khz:g} kHz)")),
         ("clipped", format_all(audio.get("clipped", []), "{id} ({samples} samples)")),
-        ("offset (mean in % of full scale)", format_all(offset, "{id} ({percent:+.1f} %)")),
+        ("DC offset (mean in % of full scale)", format_all(offset, "{id} ({percent:+.1f} %)")),
         ("digital silence at the beginning or end", format_all(zeros, "{id} ({before:.2f} s, {behind:.2f} s)")),
         ("audio not readable", format_all(audio.get("unusable", []), "{id} ({reason})")),
         ("outliers (robust z-score of at least 6)", format_all(outliers, "{id} ({figure} {value:.4g}, z {z:+.1f})")),

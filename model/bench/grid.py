@@ -89,6 +89,8 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     try:
         train, config, _ = apply_settings({**conditions.settings, **spec.overrides}, *shared)
     except ConfigError as error:
+        if error.field == "settings":
+            error.field, error.problem = None, f"unknown setting {error.value}"
         raise ConfigError(str(error), field="methods", value=spec) from error
     if train.frames < method.min_frames:
         problem = f"must be at least {method.min_frames} for {spec.name}"

@@ -63,11 +63,14 @@ class MethodSpec:
         Raises ConfigError for another form, a repeated key, or an invalid number of steps.
         """
         name, colon, rest = text.strip().partition(":")
+        form, remedy = "must be METHOD or METHOD:KEY=VALUE,KEY=VALUE", Remedy("repeat {methods} for several methods")
+        if "," in name:
+            raise ConfigError(form, field="methods", value=text, remedy=remedy)
         settings: dict[str, str] = {}
         for part in rest.split(",") if colon else ():
             key, equals, value = (each.strip() for each in part.partition("="))
             if not (key and equals and value):
-                raise ConfigError("must be METHOD or METHOD:KEY=VALUE,KEY=VALUE", field="methods", value=text)
+                raise ConfigError(form, field="methods", value=text, remedy=remedy)
             if key in settings:
                 raise ConfigError(f"contains {key} twice", field="methods", value=text)
             settings[key] = value
@@ -181,8 +184,10 @@ class Experiment:
         """Read the experiment in a folder; raises BenchError if it is missing or damaged."""
         path = out / _FILE
         if not path.exists():
-            remedy = Remedy("run one", RunExperiment(out))
-            raise BenchError("contains no experiment", field="out", value=out, remedy=remedy)
+            problem, remedy = "contains no experiment", Remedy("run one", RunExperiment(out))
+            if out.is_dir() and any(each.name != ".lock" for each in out.iterdir()):
+                problem, remedy = "contains other files, no experiment", Remedy("choose another {out}")
+            raise BenchError(problem, field="out", value=out, remedy=remedy)
         content = read_json(path)
         try:
             if content["version"] != _VERSION:

@@ -50,7 +50,7 @@ class TarTree(ArchiveTree):
             self._content = self._index() if self.is_quick_to_open else self._unpack()
         except (*_BROKEN, OSError) as error:
             if not isinstance(error, OSError) or error.errno is None:  # a decompressor raises OSError without errno
-                raise CorpusError(f"not a tar file, or an incomplete one: {error}", where=root) from error
+                raise CorpusError(f"not a complete tar file: {error}", where=root) from error
             problem = f"cannot be unpacked to {tempfile.gettempdir()}: {error.strerror}"
             raise CorpusError(problem, where=root, remedy="choose another folder with $TMPDIR") from error
 

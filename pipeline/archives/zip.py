@@ -31,7 +31,7 @@ class ZipTree(ArchiveTree):
         try:
             self._archive = zipfile.ZipFile(self.root)
         except _BROKEN as error:
-            raise CorpusError(f"not a ZIP file, or an incomplete one: {error}", where=root) from error
+            raise CorpusError("not a complete ZIP file", where=root) from error
         self._infos = self._archive.infolist()
         extents = sorted((info.header_offset, info.compress_size) for info in self._infos)
         if any(start + packed > following for (start, packed), (following, _) in pairwise(extents)):

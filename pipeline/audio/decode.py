@@ -12,7 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio.containers import check_complete
-from emodna.pipeline.errors import AudioError
+from emodna.pipeline.errors import AudioError, format_count
 
 #: Samples per decoded block, all channels together.
 _BLOCK_SAMPLES: Final = 1 << 20
@@ -75,7 +75,7 @@ class RecordingReader:
             self.length: int = self._file.frames
             """Number of samples in the header; iteration raises `AudioError` if there are fewer."""
             if channel >= self.channels:
-                raise AudioError(f"no channel {channel}: the file has {self.channels}")
+                raise AudioError(f"no channel {channel}; the file has {format_count(self.channels, 'channel')}")
             if self.length >= _NO_LENGTH:
                 raise AudioError("its header declares no length")
             if self.length > max_seconds * self.sample_rate:

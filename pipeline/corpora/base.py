@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from emodna.pipeline.archives import Tree, open_tree
 from emodna.pipeline.download import Download
-from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.errors import CorpusError, format_count
 from emodna.pipeline.store import layout
 from emodna.pipeline.tables import ROWS_PER_BATCH, iterate_values
 
@@ -156,11 +156,13 @@ class Corpus(ABC):
         table = make_utterance_table(describe_all())
         if not len(table):
             problem = f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
+            problem += " in this folder or its subfolders" if tree.root.is_dir() else " in this archive"
             if skips := {**skip_counts, **tree.skip_counts}:
                 reasons = ", ".join(f"{count} x {reason}" for reason, count in skips.items())
                 problem = f"no usable file of {self.name} ({reasons})"
             elif unknown_paths:
-                problem = f"{len(unknown_paths)} audio files, none of {self.name} (the first: {unknown_paths[0]})"
+                files = format_count(len(unknown_paths), "audio file")
+                problem = f"{files}, none of {self.name} (the first: {unknown_paths[0]})"
             raise CorpusError(f"{problem}; expected {self.info.layout}", where=tree.root)
         ids_and_rows = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
         rows = ids_and_rows.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]  # nearest the root
@@ -179,17 +181,18 @@ class Corpus(ABC):
         info = self.info
         lines = []
         if info.utterances is not None and len(scan) != info.utterances:
-            lines.append(f"{len(scan)} utterances, {info.utterances} published")
+            lines.append(f"{format_count(len(scan), 'utterance')}, {info.utterances} published")
         counts = Counter({row["values"]: row["counts"] for row in pc.value_counts(scan.table["emotion"]).to_pylist()})
         differing = [f"{name} {counts[name]} (published {n})" for name, n in info.counts.items() if counts[name] != n]
         if differing:
             lines.append("emotion counts differ: " + ", ".join(differing))
         speakers = len(pc.unique(scan.table["speaker"]))
         if info.speakers is not None and speakers != info.speakers:
-            lines.append(f"{speakers} speakers, {info.speakers} published")
+            lines.append(f"{format_count(speakers, 'speaker')}, {info.speakers} published")
         for rate, files in sorted(sample_rates.items()):
             if info.sample_rate is not None and rate != info.sample_rate:
-                lines.append(f"{files} files at {rate} Hz, published at {info.sample_rate} Hz: an altered copy?")
+                found = format_count(files, "file")
+                lines.append(f"{found} at {rate} Hz, published at {info.sample_rate} Hz: an altered copy?")
         return lines
 
 

@@ -51,7 +51,7 @@ class Recordings(OwnCorpus, PathCorpus):
     suffixes = AUDIO_SUFFIXES
 
     def __init__(self, root: Path, name: str) -> None:
-        super().__init__(name, title=f"own recordings in {root.name}", layout="recordings in any folders")
+        super().__init__(name, title=f"own recordings in {root.name}", layout=f"{', '.join(AUDIO_SUFFIXES)}")
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
         """Return the utterance of any path."""
@@ -94,8 +94,9 @@ class Manifest(OwnCorpus):
         skipped, used_rows = Counter[str](), array("q")
         table = make_utterance_table(self._parse_rows(tree, skipped, used_rows))
         if not len(table):
-            reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items()) or "it has no rows"
-            raise CorpusError(f"no usable row ({reasons})", where=self._table, valid=EMOTIONS if skipped else ())
+            reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
+            problem = f"no usable row ({reasons})" if reasons else "no rows below the header"
+            raise CorpusError(problem, where=self._table, valid=EMOTIONS if reasons else ())
         self._check_unique_ids(table["id"], used_rows)
         own = self._own_columns.take(pa.array(used_rows))
         for name in own.column_names:

@@ -119,16 +119,18 @@ def measure_waveforms(
 ) -> Iterator[WaveformStatistics]:
     """Read and measure each recording of a store, ordered by path; call `on_recording` after each.
 
-    `root` is that of the store by default (None). Raises `CorpusError` if the root does not exist.
+    `root` is that of the store by default (None). Raises `CorpusError` if the root does not exist or has none of them.
     """
     table = store.columns(["path", "audio_sha256"])
     paths, hashes = table["path"].to_pylist(), table["audio_sha256"].to_pylist()
     root = Path(store.snapshot.root) if root is None else root
+    remedy = Remedy("set {root} to the current path of the audio")
     try:
         tree = open_tree(root, sorted({PurePosixPath(path).suffix.lower() for path in paths}))
     except CorpusError as error:
-        remedy = Remedy("set {root} to the current path of the audio")
         raise CorpusError(error.problem, where=root, remedy=remedy) from error
+    if all(tree.read_stamp(path) is None for path in set(paths)):
+        raise CorpusError("contains no recording of this store", where=root, remedy=remedy)
     channel = int(store.snapshot.parameters["channel"])
     for path, rows in groupby(sorted(range(len(paths)), key=paths.__getitem__), key=paths.__getitem__):
         row = next(rows)

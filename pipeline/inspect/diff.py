@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
+from emodna.pipeline.errors import StoreError
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.store.snapshot import has_content
+from emodna.pipeline.store.snapshot import advise_preparation, has_content
 from emodna.pipeline.tables import to_python
 
 #: Index columns that are compared separately or only locate features.
@@ -35,7 +35,7 @@ def compare_stores(
     """
     for store, file in [(each, file) for each in (a, b) for file in each.snapshot.shards.values()]:
         if not has_content(store.path / file.name, file.size, None):  # the index keeps checksums of lost features
-            remedy = Remedy("read its recordings again", PrepareCorpus.of_store(store.path, reread=True))
+            remedy = advise_preparation(store.path / file.name, reread=True)
             raise StoreError("missing or damaged", where=store.path / file.name, remedy=remedy)
 
     def compare_fields(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import pickle
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ CONNECTION_ERRORS: Final = (OSError, RuntimeError, CancelledError, asyncio.Cance
 #: Errors of Dask for a bad address or its file. The last two concern TLS and port 0.
 _ADDRESS_ERRORS: Final = (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError)
 
+#: HOST:PORT, with or without a protocol.
+_ADDRESS: Final = re.compile(r"([a-z+]+://)?[^\s/]+:\d+(/\S*)?")
 #: Smallest number of pending batches, because more workers may join.
 _MIN_PENDING: Final = 64
 #: Interval in s between checks for workers.
@@ -72,7 +75,9 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
     silence_dask_logging()
     file = Path(scheduler)
     try:
-        address = json.loads(file.read_bytes())["address"] if file.suffix == ".json" else scheduler
+        address = str(dict(json.loads(file.read_bytes())).get("address")) if file.suffix == ".json" else scheduler
+        if not _ADDRESS.fullmatch(address):  # a Client would raise another error at exit
+            raise ValueError("not an address")
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name=name)
     except _ADDRESS_ERRORS as error:
         problem = f"no Dask scheduler found ({getattr(error, 'strerror', None) or error})"

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.corpora.base import Corpus, Scan
-from emodna.pipeline.errors import CorpusError, StoreError
+from emodna.pipeline.errors import CorpusError, StoreError, format_count
 from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.prepare.commit import commit
 from emodna.pipeline.prepare.executors import Executor, ExecutorFactory
@@ -116,7 +116,8 @@ def prepare(
         rejections = sorted(progress.rejections)
         utterances = pa.concat_tables(progress.utterances)
         if not len(utterances):
-            problem = f"all {len(rejections)} files rejected; the first: {': '.join(rejections[0])}"
+            count, first = len(rejections), ": ".join(rejections[0])
+            problem = f"no usable recording: {count} of {count} rejected; the first: {first}"
             raise CorpusError(problem, where=tree.root)
         shards = np.repeat([shard.number for shard in plan.shards], [len(each) for each in progress.utterances])
         commit(corpus, tree.root, extraction, history, scan, utterances, shards, rejections)
@@ -239,12 +240,13 @@ def _list_warnings(
     if history.has_other_segmentation:
         lines.append("replaced the earlier store, which has another segmentation of its recordings")
     if missing := plan.missing_recordings:
-        lines.append(f"{len(missing)} recordings of the earlier store no longer exist (the first: {missing[0]})")
+        count = format_count(len(missing), "recording")
+        lines.append(f"{count} of the earlier store not found (the first: {missing[0]})")
     if progress.read_errors:
-        first, count = ": ".join(min(progress.read_errors)), len(progress.read_errors)
-        lines.append(f"{count} recordings kept from the earlier store (the first: {first})")
+        first, count = ": ".join(min(progress.read_errors)), format_count(len(progress.read_errors), "recording")
+        lines.append(f"{count} kept from the earlier store (the first: {first})")
     silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
-        lines.append(f"{len(silent)} recordings are all zeros (the first: {silent[0]})")
+        lines.append(f"{format_count(len(silent), 'recording')} with only zeros (the first: {silent[0]})")
     rates = {each["values"]: each["counts"] for each in pc.value_counts(utterances["sample_rate"]).to_pylist()}
     return [*lines, *corpus.find_differences(scan, rates)]

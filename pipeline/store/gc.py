@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from emodna.pipeline.errors import StoreError
+from emodna.pipeline.errors import ForeignStoreError, StoreError
 from emodna.pipeline.files import is_temporary
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.shards import hold_writer_lock, try_to_lock
@@ -57,6 +57,8 @@ class GarbageReport:
     """Reason for skipping the store; None if it was processed."""
     failed: bool = False
     """True if any file could not be inspected or deleted."""
+    is_unreadable: bool = False
+    """True if the store is damaged or cannot be read."""
 
 
 def list_store_folders(cache: Path) -> list[Path]:
@@ -104,7 +106,7 @@ def collect_garbage(store: Path, *, delete: bool, unfinished: bool) -> GarbageRe
         failed = any(each.reason != IN_USE for each in remaining)
         return GarbageReport(store, tuple(removed), (*kept, *remaining), failed=failed)
     except StoreError as error:
-        return GarbageReport(store, skipped=str(error))
+        return GarbageReport(store, skipped=str(error), is_unreadable=not isinstance(error, ForeignStoreError))
     except OSError as error:
         return GarbageReport(store, skipped=f"{error.filename or store}: {error.strerror}", failed=True)
 

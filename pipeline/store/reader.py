@@ -6,7 +6,6 @@ import os
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline.emotions import TASKS
-from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
+from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError, find_similar, format_count
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed
 from emodna.pipeline.store.shards import compute_feature_crc, map_shard
@@ -164,7 +163,7 @@ class FeatureStore:
         row: int = pc.index(ids, utterance_id).as_py()
         if row < 0:
             some = ids.slice(length=_IDS_TO_COMPARE).to_pylist()
-            near = get_close_matches(utterance_id, some, cutoff=0.5) or some[:3]
+            near = find_similar(utterance_id, some, 3, 0.5) or some[:3]
             problem, remedy = f"no utterance {utterance_id!r}", f"ids look like {', '.join(near)}"
             raise StoreError(problem, where=self.snapshot.corpus, remedy=remedy)
         return row
@@ -195,7 +194,7 @@ class FeatureStore:
             except StoreError:
                 damaged.setdefault(self._shards[shard].name, []).append(self.ids[row])
         for name, ids in damaged.items():
-            reason = f"{len(ids)} utterances do not match their checksum (the first: {ids[0]})"
+            reason = f"the checksum of {format_count(len(ids), 'utterance')} does not match (the first: {ids[0]})"
             problems.append(make_damage_error(self.path / name, reason, reread=True))
         return problems
 

@@ -76,7 +76,13 @@ def read_snapshot(store: Path) -> Snapshot:
     except OSError as error:
         raise make_read_error(file, error) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise make_damage_error(file, str(error)) from error
+        raise make_damage_error(file, _explain_bad_content(error)) from error
+
+
+def _explain_bad_content(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON (line {error.lineno})" if error.doc.strip() else "empty"
+    return f"no entry {error}" if isinstance(error, KeyError) else "unknown or invalid content"
 
 
 def encode_document(content: Mapping[str, Any]) -> bytes:
@@ -111,18 +117,19 @@ def has_content(path: Path, size: int, sha256: str | None) -> bool:
 def make_read_error(path: Path, error: OSError) -> StoreError:
     """Return the error for a store file that cannot be read."""
     if isinstance(error, FileNotFoundError):
-        return StoreError("missing", where=path, remedy=_advise_preparation(path))
+        return StoreError("missing", where=path, remedy=advise_preparation(path))
     kind = UnreadableStoreError if is_system_error(error) else StoreError
     return kind(f"cannot be read: {explain_os_error(error)}", where=path)
 
 
 def make_damage_error(path: Path, reason: str, *, reread: bool = False) -> StoreError:
     """Return the error for a damaged store file; `reread` if a preparation without it would keep the damage."""
-    return StoreError(f"damaged: {reason}", where=path, remedy=_advise_preparation(path, reread=reread))
+    return StoreError(f"damaged: {reason}", where=path, remedy=advise_preparation(path, reread=reread))
 
 
-def _advise_preparation(file: Path, *, reread: bool = False) -> Remedy:
-    text = "prepare the corpus again" + ", reading all recordings anew" * reread
+def advise_preparation(file: Path, *, reread: bool = False) -> Remedy:
+    """Return the advice to rebuild the store of a file."""
+    text = "prepare the corpus again" + ", reading all recordings again" * reread
     return Remedy(text, PrepareCorpus.of_store(file.parent, reread=reread))
 
 

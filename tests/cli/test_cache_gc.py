@@ -108,6 +108,8 @@ def test_skipped_stores_are_reported_and_the_others_cleaned(emodna_cache: Comman
     assert ran.code == 0
     assert "store.json: damaged" in ran.json["stores"][0]["skipped"]
     assert (emodb / OLD).exists()
+    named = emodna_cache("gc", emodb)
+    assert (named.code, named.out, named.err.count(str(emodb))) == (1, "", 1)
     assert emodna_cache("gc", "-q", "--cache", emodb.parents[1]).err == ""
 
 

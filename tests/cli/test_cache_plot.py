@@ -93,18 +93,27 @@ def test_unusual_names_are_drawn_as_text(emodna_cache: Command, tmp_path: Path, 
         lines.append(f'{number}.wav,"{id}","{id}",anger\n')
     (tmp_path / "own.csv").write_text("path,id,speaker,emotion\n" + "".join(lines))
     prepare_corpus(tmp_path, here / "cache", Manifest(tmp_path / "own.csv", "own"))
-    for arguments in (*((id,) for id in ids), ("--against", "own")):
-        ran = emodna_cache("plot", "own", *arguments)
+    for id in ids:
+        ran = emodna_cache("plot", "own", id)
         assert (ran.code, ran.err) == (0, "")
         assert (here / ran.out.removeprefix("wrote ").rstrip("\n")).parent == here
-    assert len(list(here.glob("*.png"))) == len(ids) + 1
+    assert len(list(here.glob("*.png"))) == len(ids)
 
 
 class TestErrors:
     def test_an_unknown_suffix(self, emodna_cache: Command, cache: Path) -> None:
         for name in ("a.gif", "a"):
             line = emodna_cache("plot", "emodb", "--cache", cache, "--out", name).usage()
-            assert f"--out {name}: must end in .png, .svg, .pdf" in line
+            assert f"--out {name}: unknown suffix; valid: .png, .svg, .pdf" in line
+        assert "valid: .png" in emodna_cache("show", "emodb", "x", "--cache", cache, "--png", "a.jpg").usage()
+
+    def test_a_missing_folder(self, emodna_cache: Command, cache: Path) -> None:
+        for arguments in (("plot", "emodb", "--out"), ("show", "emodb", "x", "--png")):
+            line = emodna_cache(*arguments, "nodir/a.png", "--cache", cache).error()
+            assert f"{arguments[-1]} nodir/a.png: folder nodir not found" in line
+
+    def test_a_store_cannot_be_compared_with_itself(self, emodna_cache: Command, cache: Path) -> None:
+        assert "--against emodb" in emodna_cache("plot", "emodb", "--against", "emodb", "--cache", cache).error()
 
     def test_stores_of_different_features_cannot_be_compared(
         self, emodna_cache: Command, cache: Path, here: Path, emodb_root: Path

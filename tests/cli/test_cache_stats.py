@@ -95,6 +95,13 @@ def test_the_window_can_be_set(emodna_cache: Command, cache: Path) -> None:
     assert document["durations"]["longer"] == document["utterances"]
 
 
+def test_a_root_without_any_recording_of_the_store_is_refused(
+    emodna_cache: Command, cache: Path, tmp_path: Path
+) -> None:
+    line = emodna_cache("stats", "emodb", "--cache", cache, "--audio", "--root", tmp_path).error()
+    assert str(tmp_path) in line
+
+
 def test_root_needs_audio(emodna_cache: Command, cache: Path) -> None:
     assert "--root needs --audio" in emodna_cache("stats", "emodb", "--cache", cache, "--root", "x").usage()
 

@@ -51,7 +51,7 @@ def test_good_members_are_prepared_and_bad_ones_listed(
 
     assert f"{len(OUTSIDE)} files skipped: " in ran.err
     for reason in skipped:
-        assert f"1 files skipped: {reason}" in ran.err
+        assert f"1 file skipped: {reason}" in ran.err
     reasons = {each["path"]: each["reason"] for each in store.read_rejected().to_pylist()}
     assert reasons.keys() == rejected.keys()
     for name, reason in rejected.items():

@@ -70,7 +70,7 @@ class TestPrep:
         assert_plain(ran)
         for name in FILES:
             assert f"rejected: {visible('bad/' + name)}: not readable as audio" in ran.err
-        assert "1 files skipped: " in ran.err
+        assert "1 file skipped: " in ran.err
         assert FeatureStore(next((here / "cache" / "odd").iterdir())).verify() == []
 
     @pytest.mark.parametrize("name", ["[red]x\n[red]", "\x1b[2J", "trailing\\"])

@@ -69,7 +69,7 @@ class TestFolders:
             ["rejected", " silent.wav"],
             ["error", " --strict"],
         ]
-        assert "calls 2" in ran.err
+        assert "2 files of calls rejected" in ran.err
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),

@@ -70,9 +70,15 @@ def test_an_error_names_place_problem_guess_valid_values_and_remedy_in_this_orde
     error = EmodnaError(
         "unknown", where="a.toml", field="sources", value="emodbb", valid=["emodb", "ravdess"], remedy="choose another"
     )
-    expected = "a.toml: --src emodbb: unknown; did you mean emodb?; valid: emodb, ravdess; choose another"
+    expected = "a.toml: --src emodbb: unknown; did you mean emodb? valid: emodb, ravdess; choose another"
     assert word(error) == expected
     assert str(error) == expected.replace("--src emodbb", "sources=emodbb")
+
+
+def test_the_guess_of_a_valid_value_ignores_case() -> None:
+    assert str(EmodnaError("unknown", where="03A01fa", valid=["03a01Fa"])) == (
+        "03A01fa: unknown; did you mean 03a01Fa? valid: 03a01Fa"
+    )
 
 
 def test_names_in_a_remedy_become_options() -> None:

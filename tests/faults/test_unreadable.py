@@ -57,7 +57,7 @@ class TestAudio:
             report = prepare_corpus(root, tmp_path / "cache")
         assert (report.utterances, report.reused, report.rejected) == (12, 12, 0)
         assert content(report.store) == before
-        line = f"1 recordings kept from the earlier store (the first: wav/{NAMES[3]}: cannot be read: "
+        line = f"1 recording kept from the earlier store (the first: wav/{NAMES[3]}: cannot be read: "
         assert f"{line}{os.strerror(errno.EIO)})" in report.warnings
         callback = CallbackLog()
         report = prepare_corpus(root, tmp_path / "cache", callback=callback)

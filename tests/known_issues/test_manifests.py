@@ -121,6 +121,6 @@ def test_types_that_arrow_does_not_support_are_an_error(tmp_path: Path, monkeypa
         raise pa.ArrowNotImplementedError("Integers with more than 64 bits not implemented")
 
     monkeypatch.setattr(pq, "ParquetFile", fail)
-    (tmp_path / "t.parquet").touch()
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
     with pytest.raises(CorpusError, match="Integers with more than 64 bits"):
         Manifest(tmp_path / "t.parquet", "mine")

@@ -264,7 +264,7 @@ class TestSeveralModels:
         assert [each.model for each in both] == [0, 1, 0, 1]
         assert both[1].probability == pytest.approx(predict_file(model, recording).probability, abs=1e-6)
         assert both[0].probability != both[1].probability
-        assert both[2].error == "no channel 1: the file has 1"
+        assert both[2].error == "no channel 1; the file has 1 channel"
         assert both[3].error is None
 
 

@@ -315,7 +315,7 @@ class TestAddress:
     @pytest.mark.parametrize(
         ("address", "reason"),
         [
-            ("somewhere", "missing port number"),
+            ("somewhere", "not an address"),
             ("http://host:8786", "unknown address scheme"),
             ("missing.json", "No such"),
             ("tls://a:1", "TLS"),

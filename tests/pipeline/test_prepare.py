@@ -111,7 +111,7 @@ class TestFirstPreparation:
         (root / "wav" / NAMES[3]).write_bytes(wav(bytes(8000)))
         report = prepare_corpus(root, tmp_path / "cache")
         assert report.rejected == 0
-        assert f"1 recordings are all zeros (the first: {NAMES[3][:-4]})" in report.warnings
+        assert f"1 recording with only zeros (the first: {NAMES[3][:-4]})" in report.warnings
         assert any("22050 Hz" in line for line in report.warnings)
 
     def test_byte_identical_recordings_stay_two_utterances(self, root: Path, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ class TestSecondPreparation:
         for path in root.rglob("*.wav"):
             path.write_bytes(b"")
         for cache in ("cache", "fresh"):
-            with pytest.raises(CorpusError, match=r"all 12 files rejected; the first: wav/03a01Aa\.wav: empty file"):
+            with pytest.raises(CorpusError, match=r"12 of 12 rejected; the first: wav/03a01Aa\.wav: empty file"):
                 prepare_corpus(root, tmp_path / cache)
         assert hash_files(store) == before
         assert list(tmp_path.rglob("store.json")) == [store / "store.json"]

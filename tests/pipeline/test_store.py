@@ -277,7 +277,14 @@ class TestCatalogue:
         with pytest.raises(StoreError) as caught:
             find_store(tmp_path, corpus)
         assert caught.value.where == corpus
-        assert caught.value.remedy == Remedy("prepare it", PrepareCorpus(corpus, tmp_path))
+        assert caught.value.remedy == Remedy("prepare the corpus", PrepareCorpus(corpus, tmp_path))
+
+    @pytest.mark.parametrize("corpus", ["ravdes", "emodb,ravdess"])
+    def test_a_misspelt_corpus_is_refused_with_the_valid_ones_only(self, cache: Path, corpus: str) -> None:
+        with pytest.raises(StoreError) as caught:
+            find_store(str(cache), corpus)
+        assert (caught.value.where, caught.value.valid) == (corpus, ("emodb", "ravdess"))
+        assert caught.value.remedy is None
 
     def test_a_store_is_given_by_path_or_corpus(self, cache: Path, emodb_store: Path) -> None:
         assert resolve_store(cache, "emodb") == emodb_store

@@ -172,6 +172,7 @@ def test_second_run_extends_the_experiment_and_retry_repeats_failed_runs(six_cac
     assert again.code == 0, again.err
     assert {each.state for each in read_run_results(extended)} == {"done"}
     assert not failure_file.exists()
+    assert run_bench("retry", "--out", copy, "--device", "cpu").out == "no failed runs\n"
 
 
 def test_clean_keeps_a_running_run(copy: Path) -> None:
@@ -230,6 +231,7 @@ def test_drop_lists_targets_whose_upper_bound_is_lost(tmp_path: Path) -> None:
     output = run_bench("drop", "--out", tmp_path, "--corpora", "casia", "--seeds", 1, "--json")
     assert json.loads(output.out) == {"out": str(tmp_path), "dropped": 32, "cells": 4, "kept_runs": 0}
     assert "dropped upper-bound of emodb, emovo" in output.err
+    assert_one_line_error(run_bench("drop", "--out", tmp_path, "--seeds", 1), "--seeds 1: nothing to drop: ", "1 seed")
 
 
 class TestRefused:
@@ -248,7 +250,12 @@ class TestRefused:
         ("options", "text"),
         [
             (["--methods", "dam"], "dan"),
-            (["--corpora", "casia"], "--corpora casia: needs at least two corpora"),
+            (
+                ["--methods", "dan,jan"],
+                "--methods dan,jan: must be METHOD or METHOD:KEY=VALUE,KEY=VALUE; repeat --methods",
+            ),
+            (["--methods", "dan:foo=2"], "--methods dan:foo=2: unknown setting foo; "),
+            (["--corpora", "casia"], "--corpora casia: only one corpus; give at least two"),
             (["--feature-set", "logmel"], "with the feature set logmel"),
             (["--device", "tpu"], "--device tpu"),
             (["--set", "seed=5"], "--set seed: not a setting of an experiment; use --seeds"),

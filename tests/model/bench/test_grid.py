@@ -10,7 +10,7 @@ import pytest
 from emodna.model.bench.grid import describe_method, plan_experiment
 from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodSpec
-from emodna.model.errors import BenchError, ConfigError
+from emodna.model.errors import BenchError, ConfigError, RunError
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import make_manifest_store, read_emotions
 
@@ -105,6 +105,7 @@ class TestThreads:
         ("caam", {"frames": "8"}, None, "frames=8"),
         ("caam:frames=8", {}, None, "methods=caam:frames=8"),
         ("dan:mmd_kernels=x", {}, None, "methods=dan:mmd_kernels=x"),
+        ("dan:mmd_kernles=2", {}, None, "unknown setting mmd_kernles; did you mean mmd_kernels?"),
     ],
 )
 def test_error_of_a_setting_names_the_method_or_the_key(
@@ -114,3 +115,21 @@ def test_error_of_a_setting_names_the_method_or_the_key(
         describe_method(MethodSpec.parse(row), Conditions(2, "mfcc40", settings))
     assert caught.value.where == where
     assert parameter in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("bench.json", "", "damaged: empty"),
+        ("bench.json", '{"version": 1,\n', "damaged: not valid JSON (line 2)"),
+        (".lock", "", "contains no experiment"),
+        ("notes.txt", "", "contains other files, no experiment"),
+    ],
+)
+def test_folder_without_a_readable_experiment_is_an_error(
+    tmp_path: Path, name: str, content: str, problem: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises((BenchError, RunError)) as caught:
+        Experiment.read(tmp_path)
+    assert caught.value.problem == problem

@@ -228,7 +228,7 @@ class TestDamage:
         path = pack(tmp_path / f"x{kind}", self.WHOLE)
         content = path.read_bytes().rstrip(b"\0") if kind == ".tar" else path.read_bytes()
         path.write_bytes(content[: int(part * len(content))])
-        assert "incomplete" in get_problem(path)
+        assert "not a complete" in get_problem(path)
 
     @pytest.mark.parametrize("compression", COMPRESSIONS)
     @pytest.mark.parametrize("members", [1, 2])
@@ -239,7 +239,7 @@ class TestDamage:
         size = 512 + -(-len(self.WHOLE["a.wav"]) // 512) * 512
         cut = make_tar(self.WHOLE)[: members * size]
         (tmp_path / "x.tar").write_bytes(COMPRESSORS[compression](cut))
-        assert "incomplete" in get_problem(tmp_path / "x.tar")
+        assert "not a complete" in get_problem(tmp_path / "x.tar")
 
     @pytest.mark.parametrize("compression", COMPRESSIONS)
     def test_a_damaged_header_is_not_the_end_of_the_archive(self, compression: str, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ class TestDamage:
         self, name: str, content: bytes, tmp_path: Path
     ) -> None:
         (tmp_path / name).write_bytes(content)
-        assert "incomplete" in get_problem(tmp_path / name)
+        assert "not a complete" in get_problem(tmp_path / name)
 
     @pytest.mark.parametrize(
         "content",

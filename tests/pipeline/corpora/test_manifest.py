@@ -136,27 +136,29 @@ class TestErrors:
     def test_a_missing_table_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "folder.parquet").mkdir()
         os.mkfifo(tmp_path / "pipe.csv")
-        for name in ("absent.csv", "", "folder.parquet", "pipe.csv"):
+        for name in ("absent.csv", "pipe.csv"):
             assert get_error(tmp_path / name).endswith("not found")
+        for name in ("", "folder.parquet"):
+            assert get_error(tmp_path / name).endswith("is a folder, not a table")
 
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("", "no column 'path'"),
+            ("", "empty"),
             ("file,emotion\na.wav,anger\n", "its columns: file, emotion"),
-            ("path\n", "it has no rows"),
+            ("path\n", "no rows"),
             ("path,emotion\na.wav,joy\n", "1 x unknown emotion 'joy'"),
             ("path,emotion\na.wav,anger\n,anger\n", "row 2: no path"),
-            ("path,emotion\nb.wav,fear\na.wav\n", "row 2 has 1 cells"),
+            ("path,emotion\nb.wav,fear\na.wav\n", "row 2 has 1 cell,"),
             ("path,emotion\nb.wav,fear\na.wav,anger,more\n", "row 2 has 3 cells"),
             ("path,id\na.wav,one\nb.wav,two\nc.wav,one\n", "rows 1 and 3: id 'one' occurs twice"),
             ("path\na.wav\n./a.wav\n", "'a.wav' occurs twice"),
             ("path,emotion,emotion\na.wav,anger,fear\n", "'emotion' occurs twice"),
             ("path,arousal\na.wav,1\n", "arousal"),
             ("path,feature_crc\na.wav,1\n", "feature_crc"),
-            ('path\n"a.wav\n', "not readable as CSV"),
-            ('path\n"a"b.wav\n', "not readable as CSV"),
-            ('path,"id\na,b\n', "not readable as CSV"),
+            ('path\n"a.wav\n', "not a CSV table"),
+            ('path\n"a"b.wav\n', "not a CSV table"),
+            ('path,"id\na,b\n', "not a CSV table"),
             (f"path\n{'x' * 200_000}\n", "field larger than field limit"),
         ],
     )
@@ -168,11 +170,20 @@ class TestErrors:
         get_error(write_table(tmp_path, "path\nä.wav\n", encoding=encoding))
 
     @pytest.mark.parametrize(
-        "content", [b"", b"path\na.wav\n", b"PAR1" + bytes(50) + b"PAR1"], ids=["empty", "text", "zeros"]
+        "content", [b"path\na.wav\n", b"PAR1" + bytes(50) + b"PAR1", b"a\n\0\xff"], ids=["text", "zeros", "short"]
     )
     def test_a_damaged_parquet_file_is_an_error(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "table.parquet").write_bytes(content)
-        assert "not readable as CSV (UTF-8) or Parquet" in get_error(tmp_path / "table.parquet")
+        assert "not a Parquet table" in get_error(tmp_path / "table.parquet")
+
+    @pytest.mark.parametrize(
+        ("content", "reason"), [(b"RIFF\xff\0", "not a CSV table"), (b"p\xe4th", "byte 1 is 0xe4")]
+    )
+    def test_a_file_that_is_not_utf_8_is_an_error_with_advice_for_text(
+        self, tmp_path: Path, content: bytes, reason: str
+    ) -> None:
+        (tmp_path / "table.csv").write_bytes(content)
+        assert reason in get_error(tmp_path / "table.csv")
 
 
 class TestStores:

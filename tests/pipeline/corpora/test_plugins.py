@@ -70,7 +70,7 @@ def test_a_plugin_is_a_corpus_like_any_other(path: Path) -> None:
     assert "studio" in caught.value.valid
     with pytest.raises(StoreError) as unprepared:
         find_store(path / "cache", "studio")
-    assert unprepared.value.remedy == Remedy("prepare it", PrepareCorpus("studio", path / "cache"))
+    assert unprepared.value.remedy == Remedy("prepare the corpus", PrepareCorpus("studio", path / "cache"))
 
 
 def test_only_the_requested_plugin_is_imported(path: Path) -> None:
