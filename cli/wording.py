@@ -54,7 +54,8 @@ def word_action(action: Action) -> str | None:
         case ShowExperiment(out):
             return "emodna-bench status" + _word_folder("out", out, Path("bench"))
         case StartGpuWorkers(scheduler):
-            return f"dask worker {scheduler} --nthreads 1 --resources GPU=1"
+            option = "--scheduler-file " if Path(scheduler).is_file() else ""
+            return f"dask worker {option}{shlex.quote(scheduler)} --nthreads 1 --resources GPU=1"
     return None
 
 

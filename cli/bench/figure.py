@@ -90,7 +90,7 @@ def figure(
             left_out[f"{name}, {task}"] = error
             failed = failed or not isinstance(error, figures.NoFigureDataError)
     if as_json:
-        errors = {label: str(error) for label, error in left_out.items()}
+        errors = {label: word_error(error) for label, error in left_out.items()}
         common.print_json({"written": written_files, "left_out": errors})
     else:
         for each in written_files:

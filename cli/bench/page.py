@@ -26,6 +26,7 @@ from emodna.cli.bench.compare import (
 )
 from emodna.cli.bench.draw import render_svg
 from emodna.cli.bench.notes import format_caption, format_gaps, format_notes
+from emodna.cli.wording import word_error
 from emodna.model.bench import figures
 from emodna.model.bench.compare import compare, match_scores
 from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, Panel
@@ -316,7 +317,7 @@ def _build_comparison(experiment: Experiment, scores: pa.Table, tasks: Sequence[
             reference, methods = choose_methods(experiment, matrix, [], None)
             comparison = compare(match_scores(matrix, methods), reference)
         except BenchError as error:
-            missing.append(f"{name}: {error}")
+            missing.append(f"{name}: {word_error(error)}")
             continue
         rows = [
             [PageCell(MISSING if text in ("", "-") else text, value) for text, value in row]
@@ -345,7 +346,7 @@ def _build_figures(
             try:
                 data = figures.make_figure(name, experiment, figures.FigureOptions(task=task))
             except EmodnaError as error:
-                missing.append(f"{name}, {task}: {error}")
+                missing.append(f"{name}, {task}: {word_error(error)}")
                 continue
             identity = f"figure-{name}-{task}"
             title = data.title if task in data.title.lower() else f"{data.title}, {task}"

@@ -21,7 +21,7 @@ from emodna.model.methods.base import CLASSES, Method
 from emodna.model.reproducibility import disable_autocast, force_float32
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import TASKS, Task
-from emodna.pipeline.errors import EmodnaError, PluginError, Remedy
+from emodna.pipeline.errors import EmodnaError, PluginError
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 
 #: Windows per batch; larger batches are not faster per window.
@@ -98,7 +98,7 @@ class TrainedModel:
             raise TrainingError(problem, where=f"method {self.method.name}")
         if not bool(output.isfinite().all()):
             problem = "the model's predictions are not finite: its training diverged"
-            raise TrainingError(problem, remedy=Remedy("train with a smaller {learning_rate}"))
+            raise TrainingError(problem, remedy="train with a smaller learning rate")
         return output[: len(windows)]
 
     def save(self, path: Path) -> None:

@@ -224,7 +224,7 @@ class TestSettings:
         (here / "prep.toml").write_text(defaults + setting + "\n")
         ran = emodna_prep("--config", "prep.toml")
         message = ran.error() if ran.code == 1 else ran.usage()
-        assert f"--{key}" in message
+        assert key in message
 
 
 def test_an_interrupt_exits_130_and_prints_how_to_continue(
