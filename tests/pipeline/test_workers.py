@@ -135,7 +135,7 @@ def test_processes_end_with_their_parent(tmp_path: Path, sent: signal.Signals) -
     assert len(children) >= 2
     if sent is signal.SIGINT and run.returncode:  # unless it finished before
         assert run.returncode == 130
-        assert err == "interrupted; the same command goes on from here\n"
+        assert err == "interrupted; run the same command again to continue\n"
 
 
 @pytest.mark.parametrize(
