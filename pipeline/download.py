@@ -11,7 +11,7 @@ from typing import Final
 from emodna.pipeline.errors import DownloadError, Remedy
 from emodna.pipeline.files import flush_folder
 
-#: Hidden folder beside the file, for unfinished downloads.
+#: Hidden folder for unfinished downloads, in the folder of the file.
 UNFINISHED_FOLDER: Final = ".download"
 
 #: Maximum number of tries in a row without new bytes, and the pause in s after the first; each further pause doubles.

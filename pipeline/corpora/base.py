@@ -71,7 +71,7 @@ class Scan:
 
     @property
     def utterances(self) -> Sequence[Utterance]:
-        """Return the utterances as objects, made anew by each call."""
+        """Return the utterances as new objects."""
         own = self.select_own_columns().to_pylist() or [{}] * len(self)
         rows = self.table.select(layout.SCAN_SCHEMA.names).to_pylist()
         return [Utterance(**row, extra=extra) for row, extra in zip(rows, own, strict=True)]

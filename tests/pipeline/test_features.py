@@ -39,7 +39,7 @@ OTHER_VALUES: dict[str, Any] = {
 
 
 def test_names_are_stable_between_versions() -> None:
-    """If features change, names must change and stores must be prepared anew: say so in the change log."""
+    """Changed features need new names. Users must prepare their stores again, and the change log says so."""
     assert {name: make_feature_set(name).name for name in FEATURE_SETS} == {
         "mfcc40": "mfcc40-22050hz-1d163ad7",
         "mfcc39": "mfcc39-22050hz-b497ad01",

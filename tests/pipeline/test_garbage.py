@@ -48,7 +48,7 @@ def store(pool: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def interrupted_store(pool: Path, tmp_path: Path) -> Path:
-    """Copy a store after an interrupted preparation that wrote all shards anew."""
+    """Copy a store after an interrupted preparation that wrote all shards again."""
     return copy_store(pool / "stopped", tmp_path)
 
 

@@ -42,7 +42,7 @@ class Expression:
     f1_ratio: float = 1.0
     """First formant relative to neutral speech; an open jaw raises it."""
     formant_ratio: float = 1.0
-    """All formants relative to neutral speech; a smile shortens the tract and raises them (Tartter 1980)."""
+    """Ratio of the formants to those of neutral speech. A smile shortens the tract and raises them (Tartter 1980)."""
     breathiness_db: float = 0.0
     """Change of the aspiration noise, in dB."""
     jitter: float = 0.007

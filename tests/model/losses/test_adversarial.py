@@ -161,7 +161,7 @@ class TestDualReward:
     @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.5, 2.0)])
     @pytest.mark.parametrize("target", [(2, 3, 5), (5, 3, 2)], ids=["other", "same"])
     def test_optimal_discriminators_are_ratios_of_densities(self, target: Any, alpha: float, beta: float) -> None:
-        # Each corpus has so many samples of each of three values.
+        # Number of samples of each of three values, by corpus.
         numbers = torch.tensor([5, 3, 2]), torch.tensor(target)
         own, others = (torch.arange(3).repeat_interleave(each) for each in numbers)
         table = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
