@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import BinaryIO, Final
+from typing import Final
 
 from emodna.pipeline.audio.flac import read_flac
 from emodna.pipeline.audio.headers import read_aiff, read_au, read_caf, read_sphere, read_w64, read_wav
@@ -39,13 +39,12 @@ _GSM_BYTES, _GSM_MARK = 33, 0xD
 _HEADERLESS: Final = (".raw", ".pcm", ".vox", ".ul", ".al", ".ulaw", ".alaw", ".sln", ".g722", ".g729")
 
 
-def find_parts(stream: BinaryIO, suffix: str) -> tuple[list[Part], list[str]]:
+def find_parts(file: FileBytes, suffix: str) -> tuple[list[Part], list[str]]:
     """Return the recordings in a file, in order, and remarks on other bytes.
 
     Content decides. The file's suffix, in lower case, decides only if the content is unknown. Raises `AudioError` for
     an empty or truncated file.
     """
-    file = FileBytes(stream)
     if file.size == 0:
         raise AudioError("empty file (0 bytes)")
     file.audio_stop = find_end_tags(file)

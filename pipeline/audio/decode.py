@@ -15,7 +15,7 @@ import soxr
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio.containers import find_parts
-from emodna.pipeline.audio.parts import Part, PartStream
+from emodna.pipeline.audio.parts import FileBytes, Part, PartStream
 from emodna.pipeline.errors import AudioError, format_count
 
 #: Samples per decoded block, all channels together.
@@ -76,9 +76,10 @@ class RecordingReader:
     ) -> None:
         self.remarks: list[str]
         """Parts of the file that are not decoded, one clause each."""
-        parts, self.remarks = find_parts(stream, PurePath(name or "").suffix.lower())
+        content = FileBytes(stream)
+        parts, self.remarks = find_parts(content, PurePath(name or "").suffix.lower())
         self._channel = channel
-        self._first = _OpenPart(stream, parts[0])
+        self._first = _OpenPart(content, parts[0])
         self.sample_rate: int = self._first.file.samplerate
         """Hz, as in the file."""
         self.channels: int = self._first.file.channels
@@ -87,16 +88,16 @@ class RecordingReader:
         self.length: int = self._first.length
         """Number of samples; iteration raises `AudioError` if there are fewer."""
         self._others = [
-            functools.partial(_OpenPart, stream, part) for part in parts[1:] if self._is_alike(stream, part)
+            functools.partial(_OpenPart, content, part) for part in parts[1:] if self._is_alike(content, part)
         ]
         if self.length > max_seconds * self.sample_rate:
             raise AudioError(f"too long: {self.length / self.sample_rate:.0f} s, at most {max_seconds:g} s")
 
-    def _is_alike(self, stream: BinaryIO, part: Part) -> bool:
+    def _is_alike(self, content: FileBytes, part: Part) -> bool:
         """Add the length of a further part if its rate and channels are those of the first; add a remark otherwise."""
         place = f"{format_count(part.stop - part.start, 'byte')} from byte {part.start} on"
         try:
-            opened = _OpenPart(stream, part)
+            opened = _OpenPart(content, part)
         except AudioError as error:
             self.remarks.append(f"{place}: {error}")
             return False
@@ -135,8 +136,8 @@ class RecordingReader:
 class _OpenPart:
     """A part of a file with its decoder. Raises `AudioError` if libsndfile cannot read its header."""
 
-    def __init__(self, stream: BinaryIO, part: Part) -> None:
-        self._source = PartStream(stream, part)
+    def __init__(self, file: FileBytes, part: Part) -> None:
+        self._source = PartStream(file, part)
         with self._translate_errors():
             self.file = _SequentialSoundFile(self._source, **part.options)
         self.length: int = self.file.frames if part.length is None else part.length

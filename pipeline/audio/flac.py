@@ -8,8 +8,6 @@ from emodna.pipeline.audio.parts import Content, FileBytes, Part, Piece
 from emodna.pipeline.errors import AudioError, format_count
 
 MARK: Final = b"fLaC"
-#: Start of a FLAC stream: mark, and header of a STREAMINFO block of 34 bytes, which may be the last block.
-_STREAM_STARTS: Final = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
 #: Bytes of the tail in which the last frame is looked for first, if STREAMINFO has no largest size of a frame.
 _TAIL_BYTES: Final = 2**16
 _HEADER_BYTES: Final = 16
@@ -50,11 +48,18 @@ class _Info(NamedTuple):
     audio: int
 
 
+def is_flac(head: bytes) -> bool:
+    """Return True if bytes begin a FLAC stream: mark, and header of a STREAMINFO block, which may be the last block."""
+    return head[:4] == MARK and head[4:5] in (b"\0", b"\x80") and head[5:8] == b"\0\0\x22"
+
+
 def read_flac(file: FileBytes, start: int) -> Content:
     """Return the FLAC stream that starts at a position; it ends at the next stream or at the end of the file."""
     info = _read_info(file, start)
-    following = [file.find(mark, info.audio, file.audio_stop) for mark in _STREAM_STARTS]
-    stop = min((position for position in following if position >= 0), default=file.audio_stop)
+    stop = info.audio
+    while (stop := file.find(MARK, stop, file.audio_stop)) >= 0 and not is_flac(file.read(stop, stop + 8)):
+        stop += 1
+    stop = file.audio_stop if stop < 0 else stop
     remarks: list[str] = []
     part = make_flac_part(file, Part(start, stop, ((start, stop),)), remarks, start)
     return Content((part,), stop, tuple(remarks))

@@ -38,6 +38,8 @@ def read_wav(file: FileBytes, start: int) -> Content:
     """Return the audio of a WAV or RF64 at a position in a file. Each data chunk becomes a part."""
     order = ">" if file.read(start, start + 4) == b"RIFX" else "<"
     kept, long_length, stop = b"", 2**32 - 1, start
+    riff_stop = struct.unpack(order + "I", file.read(start + 4, start + 8))[0] + 8
+    is_sound = start == 0 and riff_stop == file.size
     parts: list[Part] = []
     remarks: list[str] = []
     for name, position, declared in _iterate_chunks(file, start + 12, order + "4sI"):
@@ -60,10 +62,13 @@ def read_wav(file: FileBytes, start: int) -> Content:
                 head = _make_wav_head(order, kept, length)
                 parts.append(Part(position - 8, position + length, (head, (position, position + length))))
                 remarks += _describe_rest(length % width if tag in _PLAIN_TAGS else 0)
+            is_sound &= declared == length and len(parts) == 1
             declared = length
         stop = min(position + declared + declared % 2, file.size)
     if not parts:
         raise AudioError("truncated: a WAV header without audio data")
+    if is_sound and stop == file.size and found is None:  # as it is, which is faster
+        parts = [Part(0, stop, ((0, stop),))]
     return Content(tuple(parts), stop, tuple(remarks))
 
 

@@ -182,7 +182,7 @@ def _make_part(file: FileBytes, stream: _Stream, remarks: list[str]) -> Part:
     start, stop = stream.ranges[0][0], stream.ranges[-1][1]
     if stream.tag is not None:
         start = stream.tag[0]
-        tag, at = bytearray(file.read(*stream.tag)), header.tag_offset
+        tag, at = file.read(*stream.tag), header.tag_offset
         is_xing = tag[at : at + 4] in (b"Xing", b"Info")
         flags = tag[at + 7] if is_xing else 0
         declared = int.from_bytes(tag[at + 8 : at + 12] if flags & _HAS_FRAMES else tag[50:54] * (not is_xing))
@@ -191,10 +191,11 @@ def _make_part(file: FileBytes, stream: _Stream, remarks: list[str]) -> Part:
         if 0 < declared < frames:
             remarks.append(f"the header declares {format_count(declared, 'MPEG frame')}; all {frames} are read")
         if flags & _HAS_FRAMES:
-            tag[at + 8 : at + 12] = frames.to_bytes(4)
-            if flags & _HAS_BYTES:
-                tag[at + 12 : at + 16] = (len(tag) + size).to_bytes(4)
-            return Part(start, stop, (bytes(tag), *stream.ranges))
+            counts = frames.to_bytes(4) + ((len(tag) + size).to_bytes(4) if flags & _HAS_BYTES else b"")
+            corrected = tag[: at + 8] + counts + tag[at + 8 + len(counts) :]
+            if corrected == tag and stream.ranges == [(stream.tag[1], stop)]:
+                return Part(start, stop, ((start, stop),))
+            return Part(start, stop, (corrected, *stream.ranges))
     # Without a count, the decoder estimates it from the size. Zeros behind the audio make the estimate large enough.
     zeros = (frames + 2) * stream.largest - size
     return Part(start, stop, (*stream.ranges, zeros), length=frames * header.samples)

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Final, NamedTuple
 
 from emodna.pipeline.audio.flac import make_flac_part
@@ -43,7 +44,7 @@ def read_ogg(file: FileBytes, start: int) -> Content:
             pieces = tuple((page.start, page.stop) for page in pages)
             pieces = ((first.start + _FLAC_BYTES, first.stop), *pieces[1:])
             part = Part(begin, stop, pieces)
-            parts.append(make_flac_part(FileBytes(PartStream(file.stream, part)), part, remarks))
+            parts.append(make_flac_part(FileBytes(BytesIO(PartStream(file, part).read())), part, remarks))
         else:
             parts.append(Part(begin, stop, ((begin, stop),)))
     return Content(tuple(parts), last_stop, tuple(remarks))

@@ -4,12 +4,14 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from io import BytesIO
+from io import BufferedReader, BytesIO, RawIOBase
 from itertools import accumulate
 from typing import Any, BinaryIO, Final
 
 #: Bytes per search step.
 _SEARCH_BYTES: Final = 2**20
+#: Bytes that are read in advance, because a decoder makes many small reads.
+_BUFFER_BYTES: Final = 2**16
 
 Piece = bytes | tuple[int, int] | int
 """Bytes, such as a corrected header; start and stop of a byte range of the file; or a number of zero bytes."""
@@ -50,8 +52,10 @@ class FileBytes:
         self.stream = stream
         #: The whole content if it is in memory anyway; this takes no copy.
         self._all = stream.getvalue() if type(stream) is BytesIO else None
-        self.size = self.audio_stop = stream.seek(0, 2)
-        """`audio_stop` leaves out the tags at the end of the file."""
+        self.is_in_memory = self._all is not None
+        self.size = stream.seek(0, 2)
+        self.audio_stop = self.size
+        """End of the file without tags."""
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes of a range, fewer at the end of the file."""
@@ -83,62 +87,67 @@ class PartStream:
     nothing. After a read error, `readinto` returns 0 bytes and `raise_error` raises the error.
     """
 
-    def __init__(self, stream: BinaryIO, part: Part) -> None:
-        self._stream, self._pieces = stream, part.pieces
-        self._starts = [0, *accumulate(map(_measure, part.pieces))]
-        self._position = 0
-        self._error: OSError | None = None
-
-    def read(self, count: int = -1) -> bytes:
-        """Return up to `count` bytes, all bytes by default."""
-        buffer = bytearray(self._starts[-1] - self._position if count < 0 else count)
-        return bytes(buffer[: self.readinto(buffer)])
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from the current position; return the number of bytes."""
-        target = memoryview(buffer).cast("B")
-        done = 0
-        with suppress(IndexError):  # the end of the last piece
-            while done < len(target) and self._error is None:
-                count = self._read_piece(target[done:])
-                done += count
-                self._position += count
-                if not count:
-                    break
-        return done
-
-    def _read_piece(self, target: memoryview) -> int:
-        number = bisect_right(self._starts, self._position) - 1
-        piece, offset = self._pieces[number], self._position - self._starts[number]
-        count = min(len(target), self._starts[number + 1] - self._position)
-        if isinstance(piece, bytes):
-            target[:count] = piece[offset : offset + count]
-            return count
-        if isinstance(piece, int):
-            target[:count] = bytes(count)
-            return count
-        try:
-            self._stream.seek(piece[0] + offset)
-            return int(self._stream.readinto(target[:count]))  # type: ignore[attr-defined]
-        except OSError as error:
-            self._error = error
-            return 0
+    def __init__(self, file: FileBytes, part: Part) -> None:
+        self._pieces = _PieceReader(file.stream, part.pieces)
+        is_whole = part.pieces == ((0, file.size),)
+        self._stream: Any = (
+            file.stream if is_whole and file.is_in_memory else BufferedReader(self._pieces, _BUFFER_BYTES)
+        )
+        self._stream.seek(0)
+        self.read, self.tell = self._stream.read, self._stream.tell
+        self.readinto = self._stream.readinto
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move to a position if it is valid; return the current position."""
-        position = offset + (0, self._position, self._starts[-1])[whence]
-        if position >= 0:
-            self._position = position
-        return self._position
-
-    def tell(self) -> int:
-        """Return the current position."""
-        return self._position
+        with suppress(ValueError, OSError, OverflowError):
+            self._stream.seek(offset, whence)
+        return self._stream.tell()
 
     def raise_error(self) -> None:
         """Raise the read error, if there was one."""
-        if self._error is not None:
-            raise self._error
+        if self._pieces.error is not None:
+            raise self._pieces.error
+
+
+class _PieceReader(RawIOBase):
+    """The content of pieces of a stream; after a read error, it ends."""
+
+    def __init__(self, stream: BinaryIO, pieces: tuple[Piece, ...]) -> None:
+        self._stream, self._content = stream, pieces
+        self._starts = [0, *accumulate(map(_measure, pieces))]
+        self.size, self._position = self._starts[-1], 0
+        self.error: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._position >= self.size or self.error is not None:
+            return 0
+        number = bisect_right(self._starts, self._position) - 1
+        piece, offset = self._content[number], self._position - self._starts[number]
+        count = min(len(buffer), self._starts[number + 1] - self._position)
+        if isinstance(piece, tuple):
+            try:
+                self._stream.seek(piece[0] + offset)
+                count = self._stream.readinto(memoryview(buffer)[:count])  # type: ignore[attr-defined]
+            except OSError as error:
+                self.error = error
+                return 0
+        else:
+            buffer[:count] = piece[offset : offset + count] if isinstance(piece, bytes) else bytes(count)
+        self._position += count
+        return count
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        position = offset + (0, self._position, self.size)[whence]
+        if position < 0:
+            raise ValueError("negative position")
+        self._position = position
+        return position
 
 
 def _measure(piece: Piece) -> int:
