@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from io import BytesIO
 from typing import Final, NamedTuple
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.audio.decode import Recording, decode, resample, time_to_sample
+from emodna.pipeline.audio.quality import measure_quality
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
 from emodna.pipeline.errors import RECORDING_ERRORS, explain_rejection, is_read_error, is_system_error
 from emodna.pipeline.features import FeatureSet
@@ -47,6 +48,11 @@ class UtteranceInfo:
     peak_db: float
     audio_sha256: str
     feature_crc: int
+    peak: float | None = None
+    """Like the next three, a field of `AudioQuality`; None if it was extracted before these were measured."""
+    level_db: float | None = None
+    clipped: float | None = None
+    bandwidth: float | None = None
     offset: int = 0
     """First frame in the shard."""
     file: str = ""
@@ -181,23 +187,28 @@ def _extract(
     """Yield info and features of each utterance in a recording."""
     rate = extraction.features.sample_rate
     samples = resample(recording.samples, recording.sample_rate, rate)
-    segments = [(recording_id, samples, recording.duration)]
+    native_rate = recording.sample_rate
+    segments = [(recording_id, samples, recording.samples, recording.duration)]
     if extraction.segmenter is not None:
         # At the original sample rate, so that all feature sets have the same segments.
         segments = []
-        for start, stop in extraction.segmenter.find_segments(recording.samples, recording.sample_rate):
-            segment = samples[time_to_sample(start, rate) : time_to_sample(stop, rate)]
-            segments.append((make_segment_id(recording_id, start), segment, stop - start))
-    for id, segment, duration in segments:
+        for start, stop in extraction.segmenter.find_segments(recording.samples, native_rate):
+            segment, native = (
+                each[time_to_sample(start, hertz) : time_to_sample(stop, hertz)]
+                for each, hertz in ((samples, rate), (recording.samples, native_rate))
+            )
+            segments.append((make_segment_id(recording_id, start), segment, native, stop - start))
+    for id, segment, native, duration in segments:
         features, peak_db = extraction.features.extract(segment)
         info = UtteranceInfo(
             id=id,
-            sample_rate=recording.sample_rate,
+            sample_rate=native_rate,
             channels=recording.channels,
             duration=duration,
             frames=len(features),
             peak_db=peak_db,
             audio_sha256=sha256,
             feature_crc=compute_feature_crc(features),
+            **asdict(measure_quality(native, native_rate)),
         )
         yield info, features
