@@ -37,7 +37,7 @@ class WorkerProcess(Generic[Task, Reply]):
     def __init__(self, make_function: Callable[[], Callable[[Task], Reply]], preload: Sequence[str] = ()) -> None:
         self._make_function, self._preload = make_function, list(preload)
         self._lock = threading.Lock()
-        self._has_ended = False
+        self._has_ended, self._is_ready = False, False
         self._start()
 
     def perform(self, task: Task) -> Reply:
