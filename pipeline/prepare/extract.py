@@ -147,8 +147,12 @@ class ExtractionConfig:
     def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
-        names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation)
-        return {name: read_versions()[name] for name in names}
+        return read_feature_versions() | {name: read_versions()[name] for name in segmentation}
+
+
+def read_feature_versions() -> dict[str, str]:
+    """Return the versions of libraries and machine that affect the features."""
+    return {name: read_versions()[name] for name in (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine")}
 
 
 @cache
