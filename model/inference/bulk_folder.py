@@ -42,7 +42,7 @@ class BulkFolder:
     Parameters
     ----------
     path
-        Path of the folder; its parent must exist.
+        Path of the folder.
     rows
         Format of the rows.
     manifest
