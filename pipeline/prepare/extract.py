@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.audio.decode import Recording, decode, resample, time_to_sample
+from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
 from emodna.pipeline.errors import RECORDING_ERRORS, explain_rejection, is_read_error, is_system_error
 from emodna.pipeline.features import FeatureSet
@@ -99,6 +100,13 @@ class ExtractionConfig:
     """Length in s above which recordings are rejected."""
     segmenter: Segmenter | None = None
     """Rule that cuts recordings into utterances; None: each recording is one utterance."""
+    ffmpeg: bool = False
+    """True to decode formats that libsndfile cannot read by ffmpeg. Raises `EmodnaError` if ffmpeg is missing."""
+
+    def __post_init__(self) -> None:
+        """Check that ffmpeg runs."""
+        if self.ffmpeg:
+            read_ffmpeg_version()
 
     @property
     def parameters(self) -> dict[str, str | int | float | bool | None]:
@@ -113,13 +121,18 @@ class ExtractionConfig:
     def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
-        names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation)
-        return {name: read_versions()[name] for name in names}
+        ffmpeg = ("ffmpeg",) if self.ffmpeg else ()
+        names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation, *ffmpeg)
+        return {name: self.read_all_versions()[name] for name in names}
+
+    def read_all_versions(self) -> Mapping[str, str]:
+        """Return the versions that store.json records: libraries, machine and, if used, ffmpeg."""
+        return {**read_versions(), "ffmpeg": read_ffmpeg_version()} if self.ffmpeg else read_versions()
 
 
 @cache
 def read_versions() -> Mapping[str, str]:
-    """Return the versions of libraries and machine that store.json records."""
+    """Return the versions of libraries and machine."""
     import soundfile
     import soxr
 
@@ -165,7 +178,7 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         state = AudioState(*stamp, sha256) if stamp is not None and stamp.mtime_ns < now - _RACY_NS else None
         if _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
             return ExtractionResult(job, job.known, state=state)
-        recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
+        recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds, ffmpeg=extraction.ffmpeg)
     utterances, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
     return ExtractionResult(job, utterances, arrays, extracted=True, state=state)
 

@@ -48,6 +48,8 @@ class PrepareReport:
     wall_seconds: float
     skipped: Mapping[str, int]
     """Number of files outside the corpus, by reason."""
+    left_out: Mapping[str, int]
+    """Number of files that are not read, by suffix."""
     rejections: Sequence[tuple[str, str]]
     """Path and reason."""
     warnings: Sequence[str]
@@ -87,6 +89,7 @@ def prepare(
     are unusable; finished shards are kept for the next preparation.
     """
     began = time.perf_counter()
+    corpus = corpus.allow_ffmpeg() if extraction.ffmpeg else corpus
     tree = corpus.open(root)
     scan = corpus.scan(tree)
     store = cache.absolute() / corpus.name / extraction.features.name
@@ -133,6 +136,7 @@ def prepare(
         audio_seconds=math.fsum(utterances["duration"].to_numpy()),
         wall_seconds=time.perf_counter() - began,
         skipped={**scan.skipped, **tree.skip_counts},
+        left_out=scan.left_out,
         rejections=rejections,
         warnings=_list_warnings(corpus, history, scan, plan, utterances, progress),
     )
