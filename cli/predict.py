@@ -122,7 +122,9 @@ def predict(
         found = predict_inputs(models, inputs, windows=windows, threads=threads or common.count_cores())
         for given, prediction in stack.enter_context(closing(found)):
             if tally.add(given, prediction) and not (as_json or as_csv):
-                common.print_error(_word_failure(given, prediction))
+                common.print_error(_word_problem(given, prediction, str(prediction.error)))
+            for remark in prediction.remarks if prediction.model == 0 else ():
+                common.note(f"[yellow]warning:[/yellow] {common.escape(_word_problem(given, prediction, remark))}")
             task, label = models[prediction.model].task, prediction.label
             values = {**asdict(prediction), "task": task, "run": str(runs[prediction.model])}
             values["label"] = None if label is None else CLASS_NAMES[task][label]
@@ -135,11 +137,12 @@ def predict(
     return int(tally.has_failed)
 
 
-def _word_failure(given: "Input", prediction: "Prediction") -> str:
+def _word_problem(given: "Input", prediction: "Prediction", problem: str) -> str:
     file, row = prediction.file, None if given.number is None else f"row {given.number + 1}"
     name = "standard input" if file == "-" else file if row in (None, file) else f"{row}: {file}"
-    hint = "; for a table, use --manifest" if row is None and file.lower().endswith((".csv", ".parquet")) else ""
-    return f"{name}: {str(prediction.error).rstrip('.')}{hint}"
+    failed = prediction.has_failed and row is None
+    hint = "; for a table, use --manifest" if failed and file.lower().endswith((".csv", ".parquet")) else ""
+    return f"{name}: {problem.rstrip('.')}{hint}"
 
 
 def _collect_inputs(

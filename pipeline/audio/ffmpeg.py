@@ -74,7 +74,8 @@ def recognise_format(stream: BinaryIO) -> ForeignFormat | None:
 
 def make_format_error(found: ForeignFormat) -> AudioError:
     """Return the error for a file that only ffmpeg can decode, where it is not allowed."""
-    return AudioError(f"{found.name} audio", remedy=Remedy("decode it with {ffmpeg}, or convert it to WAV"))
+    problem = f"in the format {found.name}, which only ffmpeg reads"
+    return AudioError(problem, remedy=Remedy("decode it with {ffmpeg}, or convert it to WAV"))
 
 
 @functools.cache
@@ -172,6 +173,8 @@ class FfmpegReader:
     def _fail(self, problem: str) -> bytes:
         lines = self._messages.decode(errors="replace").splitlines()
         text = re.sub(r"^(\[[^]]*\] *)+", "", lines[0]) if lines else problem  # ffmpeg's parts name themselves
+        if "matches no streams" in text:
+            raise AudioError("no audio track")
         raise AudioError(f"ffmpeg cannot decode all of it: {text}")
 
 
