@@ -27,7 +27,7 @@ _BLOCK_BYTES: Final = 1 << 20
 _MESSAGE_BYTES: Final = 4096
 #: Largest single allocation of ffmpeg in bytes, because headers may declare tables of any size.
 _MAX_ALLOCATION: Final = 1 << 28
-#: Header of Sun's AU, which ffmpeg writes before the samples: magic, offset of the samples, size, encoding, rate, channels.
+#: Header of AU, in which ffmpeg writes the samples: magic, offset of the samples, size, encoding, rate, channels.
 _AU_HEADER: Final = struct.Struct(">4s5I")
 _ID3_HEADER: Final = 10
 
@@ -86,7 +86,9 @@ def read_ffmpeg_version() -> str:
     if program is None:
         raise EmodnaError("no program ffmpeg on the PATH", field="ffmpeg", remedy=remedy)
     try:
-        done = subprocess.run([program, "-version"], capture_output=True, check=True, timeout=_STALL_SECONDS)
+        done = subprocess.run(  # noqa: S603 (the user allows it)
+            [program, "-version"], capture_output=True, check=True, timeout=_STALL_SECONDS
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise EmodnaError(f"{program} does not run: {error}", field="ffmpeg", remedy=remedy) from error
     words = done.stdout.decode(errors="replace").split(maxsplit=3)
@@ -135,7 +137,7 @@ class FfmpegReader:
         command += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
         with ExitStack() as stack:
             try:
-                process = subprocess.Popen(
+                process = subprocess.Popen(  # noqa: S603 (the command holds no text from outside)
                     command,
                     stdin=_open_file(stream, stack),
                     stdout=subprocess.PIPE,
@@ -152,8 +154,7 @@ class FfmpegReader:
 
     def _read(self, process: "subprocess.Popen[bytes]") -> Iterator[bytes]:
         with selectors.DefaultSelector() as selector:
-            for pipe in (process.stdout, process.stderr):
-                assert pipe is not None
+            for pipe in filter(None, (process.stdout, process.stderr)):
                 selector.register(pipe, selectors.EVENT_READ)
             deadline = time.monotonic() + _STALL_SECONDS
             while selector.get_map():
@@ -185,9 +186,10 @@ def _open_file(stream: BinaryIO, stack: ExitStack) -> int:
     except OSError:
         stream.seek(0)
         if hasattr(os, "memfd_create"):
-            copy = stack.enter_context(open(os.memfd_create("recording"), "wb"))  # noqa: PTH123 (a descriptor)
+            copy = os.fdopen(os.memfd_create("recording"), "wb")
         else:
-            copy = stack.enter_context(tempfile.TemporaryFile())
+            copy = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it)
+        stack.enter_context(copy)
         shutil.copyfileobj(stream, copy)
         copy.flush()
         file = copy.fileno()

@@ -200,8 +200,6 @@ class Corpus(ABC):
             ids = set(table["id"].to_pylist())
             left_out.update(PurePosixPath(each.path).suffix.lower() for each in unread if each.id not in ids)
         if not len(table):
-            if left_out and not skip_counts and not unknown_paths:
-                raise make_left_out_error(left_out, tree.root)
             problem = f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
             problem += " in this folder or its subfolders" if tree.root.is_dir() else " in this archive"
             if skips := {**skip_counts, **tree.skip_counts}:
@@ -210,7 +208,12 @@ class Corpus(ABC):
             elif unknown_paths:
                 files = format_count(len(unknown_paths), "audio file")
                 problem = f"{files}, none of {self.name} (the first: {unknown_paths[0]})"
-            raise CorpusError(f"{problem}; expected {self.info.layout}", where=tree.root)
+            problem += f"; expected {self.info.layout}"
+            if left_out:
+                error = make_left_out_error(left_out, tree.root)
+                problem = f"{problem}; {error.problem}" if skips or unknown_paths else error.problem
+                raise CorpusError(problem, where=tree.root, remedy=error.remedy)
+            raise CorpusError(problem, where=tree.root)
         ids_and_rows = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
         rows = ids_and_rows.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]  # nearest the root
         if copies := len(table) - len(rows):

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError, format_count
 from emodna.pipeline.features import SILENCE_DB
+from emodna.pipeline.left_out import make_left_out_error
 from emodna.pipeline.prepare.commit import commit
 from emodna.pipeline.prepare.executors import Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
@@ -121,6 +122,9 @@ def prepare(
         if not len(utterances):
             count, first = len(rejections), ": ".join(rejections[0])
             problem = f"no usable recording: {count} of {count} rejected; the first: {first}"
+            if scan.left_out:
+                error = make_left_out_error(scan.left_out, tree.root)
+                raise CorpusError(f"{problem}; {error.problem}", where=tree.root, remedy=error.remedy)
             raise CorpusError(problem, where=tree.root)
         shards = np.repeat([shard.number for shard in plan.shards], [len(each) for each in progress.utterances])
         commit(corpus, tree.root, extraction, history, scan, utterances, shards, rejections)
