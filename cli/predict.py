@@ -2,18 +2,17 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from emodna.cli import common, predictions
 from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option, ffmpeg_option
 from emodna.cli.wording import word_reason
-from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 
     from emodna.model.inference.inputs import Input
     from emodna.model.inference.predict import Prediction
-
-#: Keys of a prediction; with --also, `run` follows.
-_KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
+    from emodna.model.inference.rows import AddRow
 
 
 @click.command(
@@ -93,6 +90,7 @@ def predict(
         common.detail(f"ffmpeg {common.escape(read_ffmpeg_version())}")
 
     from emodna.model.inference.predict import predict as predict_inputs
+    from emodna.model.inference.rows import RowFormat
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, mark_oracle
@@ -111,17 +109,17 @@ def predict(
                 f"{model.seconds:.2f} s: it predicts from the middle of each"
             )
 
-    names = (*_KEYS, "run") if also else _KEYS
-    inputs, table = _collect_inputs(audio, manifest, root, names, ffmpeg=ffmpeg)
+    rows = RowFormat([model.task for model in models], runs)
+    inputs, table = _collect_inputs(audio, manifest, root, rows.types, ffmpeg=ffmpeg)
     tally = _Tally()
     with ExitStack() as stack:
-        writers: list[predictions.AddPrediction] = []
+        writers: list[AddRow] = []
         if out is not None:
-            writers.append(stack.enter_context(predictions.write_file(out, names, table)))
+            writers.append(stack.enter_context(predictions.write_file(out, rows, table)))
         if as_json:
             writers.append(stack.enter_context(predictions.write_json(sys.stdout)))
         elif as_csv:
-            writers.append(stack.enter_context(predictions.write_csv(sys.stdout, names, table)))
+            writers.append(stack.enter_context(predictions.write_csv(sys.stdout, rows.types, table)))
         elif out is None:
             same_task = len({model.task for model in models}) < len(models)
             writers.append(predictions.print_lines(over_time=windows is not None, runs=same_task))
@@ -132,12 +130,9 @@ def predict(
                 common.print_error(_word_problem(given, prediction, word_reason(str(prediction.error))))
             for remark in prediction.remarks if prediction.model == 0 else ():
                 common.note(f"[yellow]warning:[/yellow] {common.escape(_word_problem(given, prediction, remark))}")
-            task, label = models[prediction.model].task, prediction.label
-            values = {**asdict(prediction), "task": task, "run": str(runs[prediction.model])}
-            values["label"] = None if label is None else CLASS_NAMES[task][label]
-            values = {name: values[name] for name in names}
+            row = rows.make_row(prediction)
             for add in writers:
-                add(values, given.row, given.number)
+                add(row, given.row, given.number)
     if out is not None:
         common.note(f"{format_count(tally.predictions, 'prediction')}: {common.escape(out)}")
     common.note(str(tally))
@@ -153,7 +148,7 @@ def _word_problem(given: "Input", prediction: "Prediction", problem: str) -> str
 
 
 def _collect_inputs(
-    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str], *, ffmpeg: bool
+    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Collection[str], *, ffmpeg: bool
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """Return the recordings, and the manifest's other columns, renamed if they have a name in `taken`."""
     from emodna.model.inference.inputs import find_inputs, find_table_inputs

@@ -185,11 +185,9 @@ def _open_file(stream: BinaryIO, stack: ExitStack) -> int:
         file = stream.fileno()
     except OSError:
         stream.seek(0)
-        if hasattr(os, "memfd_create"):
-            copy = os.fdopen(os.memfd_create("recording"), "wb")
-        else:
-            copy = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it)
-        stack.enter_context(copy)
+        is_linux = hasattr(os, "memfd_create")
+        opened = os.fdopen(os.memfd_create("recording"), "w+b") if is_linux else tempfile.TemporaryFile()
+        copy = stack.enter_context(opened)
         shutil.copyfileobj(stream, copy)
         copy.flush()
         file = copy.fileno()
