@@ -7,11 +7,11 @@ import selectors
 import shutil
 import struct
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -186,8 +186,7 @@ def _open_file(stream: BinaryIO, stack: ExitStack) -> int:
     except OSError:
         stream.seek(0)
         is_linux = hasattr(os, "memfd_create")
-        opened = os.fdopen(os.memfd_create("recording"), "w+b") if is_linux else tempfile.TemporaryFile()
-        copy = stack.enter_context(opened)
+        copy = stack.enter_context(os.fdopen(os.memfd_create("recording"), "w+b") if is_linux else TemporaryFile())
         shutil.copyfileobj(stream, copy)
         copy.flush()
         file = copy.fileno()
