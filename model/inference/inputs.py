@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree, open_tree
+from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Stamp, Tree, open_tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from emodna.pipeline.errors import AudioError, CorpusError, EmodnaError
 from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, find_suffix, make_left_out_error
@@ -36,6 +36,8 @@ class Input:
     """Number of the recording's row in a table, from 0."""
     row: Mapping[str, Any] = field(default_factory=dict)
     """Other cells of that row."""
+    read_stamp: Callable[[], Stamp | None] | None = None
+    """Function that returns size and time of the recording, None if it is missing; None for a stream."""
     ffmpeg: bool = False
     """True to decode formats that libsndfile cannot read by ffmpeg."""
 
@@ -56,7 +58,8 @@ def find_inputs(names: Iterable[str], *, ffmpeg: bool = False, warn: Warn = lamb
         elif path.is_dir() or name.lower().endswith(ARCHIVE_SUFFIXES):
             yield from _search(path, warn, ffmpeg=ffmpeg)
         else:
-            yield Input(str(path), partial(_open, path), ffmpeg=ffmpeg)
+            path = path.absolute()  # another process may have another working folder
+            yield Input(str(Path(name)), partial(_open, path), read_stamp=partial(_read_stamp, path), ffmpeg=ffmpeg)
 
 
 def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree, *, ffmpeg: bool = False) -> Iterator[Input]:
@@ -64,7 +67,8 @@ def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree, *, ffmpeg: 
     for number, row in enumerate(rows):
         path = "" if row["path"] is None else str(row["path"]).strip()
         other_cells = {column: cell for column, cell in row.items() if column != "path"}
-        yield Input(path or f"row {number + 1}", partial(_open_row, tree, path), number, other_cells, ffmpeg)
+        opened, read_stamp = partial(_open_row, tree, path), partial(_read_row_stamp, tree, path)
+        yield Input(path or f"row {number + 1}", opened, number, other_cells, read_stamp, ffmpeg)
 
 
 def _search(root: Path, warn: Warn, *, ffmpeg: bool) -> Iterator[Input]:
@@ -79,15 +83,15 @@ def _search(root: Path, warn: Warn, *, ffmpeg: bool) -> Iterator[Input]:
             if (suffix := find_suffix(path, others)) is not None:
                 left_out[suffix] += 1
                 continue
-            problem = None
-            yield Input(str(root / path), partial(tree.open, path), ffmpeg=ffmpeg)
+            problem, read_stamp = None, partial(tree.read_stamp, path)
+            yield Input(str(root / path), partial(tree.open, path), read_stamp=read_stamp, ffmpeg=ffmpeg)
     except CorpusError as error:
         problem = error
     if left_out and problem is None:
         warn(make_left_out_error(left_out, root))
     elif problem is not None:
         problem = make_left_out_error(left_out, None) if left_out else problem
-        yield Input(str(root), partial(_refuse, str(problem)))
+        yield Input(str(root), partial(_refuse, str(problem)), read_stamp=partial(_read_stamp, root.absolute()))
 
 
 def _refuse(problem: str) -> BinaryIO:
@@ -102,6 +106,14 @@ def _open(file: Path) -> BinaryIO:
         return BytesIO(stream.read())
 
 
+def _read_stamp(file: Path) -> Stamp | None:
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # ValueError: impossible path
+        return None
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
 def _open_row(tree: Tree, path: str) -> BinaryIO:
     relative = tree.make_relative(path) if path else None
     if relative is None:
@@ -110,3 +122,8 @@ def _open_row(tree: Tree, path: str) -> BinaryIO:
         return tree.open(relative)
     except FileNotFoundError:
         raise AudioError(f"not found in the root {tree.root}") from None
+
+
+def _read_row_stamp(tree: Tree, path: str) -> Stamp | None:
+    relative = tree.make_relative(path) if path else None
+    return None if relative is None else tree.read_stamp(relative)

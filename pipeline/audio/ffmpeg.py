@@ -186,7 +186,7 @@ def _open_file(stream: BinaryIO, stack: ExitStack) -> int:
     except OSError:
         stream.seek(0)
         is_linux = hasattr(os, "memfd_create")
-        copy = stack.enter_context(os.fdopen(os.memfd_create("recording"), "w+b") if is_linux else TemporaryFile())
+        copy = stack.enter_context(os.fdopen(os.memfd_create("recording"), "w+b") if is_linux else TemporaryFile())  # noqa: SIM115
         shutil.copyfileobj(stream, copy)
         copy.flush()
         file = copy.fileno()
