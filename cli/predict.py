@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from emodna.cli import common, predict_bulk, predictions
-from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option
+from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option, ffmpeg_option
+from emodna.cli.wording import word_reason
 from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     cls=Command,
     environment="EMODNA_PREDICT",
     groups={
-        "Data": "also window hop manifest root",
+        "Data": "also window hop manifest root ffmpeg",
         "Worker": "threads workers scheduler device",
         "Output": "out resume as_csv",
     },
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option("--manifest", type=PATH, help="CSV or Parquet table with a column `path`; its other columns are copied.")
 @click.option("--root", type=PATH, help="Folder or archive of the manifest's files.  [default: the manifest's folder]")
+@ffmpeg_option
 @click.option(
     "--out",
     type=click.Path(),
@@ -68,6 +70,7 @@ def predict(
     hop: float | None,
     manifest: Path | None,
     root: Path | None,
+    ffmpeg: bool,
     out: str | None,
     resume: bool,
     as_csv: bool,
@@ -104,6 +107,10 @@ def predict(
         predictions.check_folder(path)
     elif path is not None:
         predictions.check_output(path, remedy="a folder's name ends with /")
+    if ffmpeg:
+        from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
+
+        common.detail(f"ffmpeg {common.escape(read_ffmpeg_version())}")
 
     from emodna.model.inference.predict import predict as predict_inputs
     from emodna.model.inference.rows import RowFormat
@@ -128,7 +135,7 @@ def predict(
             )
 
     rows = RowFormat([model.task for model in models], runs)
-    inputs, table = _collect_inputs(audio, manifest, root, rows.types)
+    inputs, table = _collect_inputs(audio, manifest, root, rows.types, ffmpeg=ffmpeg)
     options = {"windows": windows}
     tally, bulk = _Tally(), None
     with ExitStack() as stack:
@@ -146,7 +153,7 @@ def predict(
         if path is not None and is_folder:
             from emodna.model.inference.bulk import BulkRequest
 
-            request = BulkRequest(runs, rows, options, str(torch_device), manifest, table)
+            request = BulkRequest(runs, rows, options, str(torch_device), manifest, table, ffmpeg=ffmpeg)
             start = predict_bulk.choose_workers(workers, scheduler, models)
             context = predict_bulk.predict_into_folder(request, inputs, path, start, resume=resume)
             bulk, found = stack.enter_context(context)
@@ -155,7 +162,7 @@ def predict(
             found = stack.enter_context(closing(predicted))
         for given, prediction in found:
             if tally.add(given, prediction) and not (as_json or as_csv):
-                common.print_error(_word_problem(given, prediction, str(prediction.error)))
+                common.print_error(_word_problem(given, prediction, word_reason(str(prediction.error))))
             for remark in prediction.remarks if prediction.model == 0 else ():
                 common.note(f"[yellow]warning:[/yellow] {common.escape(_word_problem(given, prediction, remark))}")
             row = rows.make_row(prediction)
@@ -178,20 +185,20 @@ def _word_problem(given: "Input", prediction: "Prediction", problem: str) -> str
 
 
 def _collect_inputs(
-    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Collection[str]
+    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Collection[str], *, ffmpeg: bool
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """Return the recordings, and the manifest's other columns, renamed if they have a name in `taken`."""
     from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
-        return find_inputs(audio), None
+        return find_inputs(audio, ffmpeg=ffmpeg, warn=common.print_warning), None
     from emodna.pipeline.archives import open_tree
     from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
 
     table = read_table(manifest)
     table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
-    return find_table_inputs(iterate_rows(table), tree), table.drop_columns("path")
+    return find_table_inputs(iterate_rows(table), tree, ffmpeg=ffmpeg), table.drop_columns("path")
 
 
 @dataclass

@@ -51,6 +51,8 @@ class BulkRequest:
     manifest: Path | None = None
     columns: pa.Table | None = None
     """Columns of the manifest that are copied to the rows."""
+    ffmpeg: bool = False
+    """True if ffmpeg decodes some of the recordings."""
 
 
 class BulkPrediction:
@@ -112,6 +114,7 @@ def open_bulk(
     models = [(path, hash_model(path)) for path in (RunFolder(run).find_model().resolve() for run in request.runs)]
     folder = BulkFolder(out, request.rows, request.columns, batches.recordings, batches.per_part)
     manifest = None if request.manifest is None else hashlib.sha256(request.manifest.read_bytes()).hexdigest()
+    versions = read_feature_versions(ffmpeg=request.ffmpeg)
     decisive = {
         "models": {f"{number}": sha256 for number, (_, sha256) in enumerate(models, start=1)},
         "columns": list(request.rows.make_schema(request.columns).names),
@@ -119,10 +122,10 @@ def open_bulk(
         "options": {name: _to_json(value) for name, value in request.options.items()},
         "device": request.device.partition(":")[0],
         "manifest": manifest,
-        "versions": read_feature_versions(),
+        "versions": versions,
     }
     with folder.claim(decisive, resume=resume):
-        yield BulkPrediction(folder, batches, WorkerSetup(models, request.device, request.options))
+        yield BulkPrediction(folder, batches, WorkerSetup(models, request.device, request.options, versions))
 
 
 def _to_json(value: Any) -> Any:

@@ -28,7 +28,6 @@ from emodna.pipeline.prepare.cluster import (
     limit_worker_thread,
     make_audio_error,
 )
-from emodna.pipeline.prepare.extract import read_feature_versions
 from emodna.pipeline.processes import WorkerProcess
 
 #: Advice when a prediction in bulk ends early.
@@ -51,6 +50,8 @@ class WorkerSetup:
     device: str
     options: Mapping[str, Any]
     """Options of `predict`."""
+    versions: Mapping[str, str]
+    """Versions that affect the predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def make_cluster_workers(scheduler: str, notify: Notify, models: Sequence[Traine
     def start(setup: WorkerSetup) -> Iterator[Workers]:
         with connect_client(scheduler, "emodna prediction") as client:
             session = ClusterSession(client, scheduler, notify, RESUME)
-            arguments = read_feature_versions(), pickle.dumps(setup)
+            arguments = setup.versions, pickle.dumps(setup)
 
             def predict_on_cluster(batch: Sequence[Input]) -> Reply:
                 files = [each.file for each in batch]
