@@ -73,10 +73,15 @@ def predict_files(
     windows: Windows | None = None,
     channel: Channel = 0,
     threads: int = 1,
+    ffmpeg: bool = False,
 ) -> Iterator[Prediction]:
-    """Predict for files, folders, archives or standard input (`-`), as `predict` does."""
+    """Predict for files, folders, archives or standard input (`-`), as `predict` does.
+
+    With `ffmpeg`, the program ffmpeg decodes the formats that libsndfile cannot read.
+    """
     all_models = [models] if isinstance(models, TrainedModel) else models
-    found = predict(all_models, find_inputs(map(str, files)), windows=windows, channel=channel, threads=threads)
+    inputs = find_inputs(map(str, files), ffmpeg=ffmpeg)
+    found = predict(all_models, inputs, windows=windows, channel=channel, threads=threads)
     return (prediction for _, prediction in found)
 
 
@@ -185,7 +190,11 @@ def _prepare(
     feature_sets = list(dict.fromkeys(model.features for model in models))
     try:
         with recording.open() as stream:
-            channels = range(RecordingReader(stream, name=recording.file).channels) if channel == ALL else (channel,)
+            channels = (
+                range(RecordingReader(stream, name=recording.file, ffmpeg=recording.ffmpeg).channels)
+                if channel == ALL
+                else (channel,)
+            )
             for each in channels:
                 yield from _prepare_channel(recording, stream, each, feature_sets, models, windows)
     except RECORDING_ERRORS as error:
@@ -201,7 +210,7 @@ def _prepare_channel(
     windows: Windows | None,
 ) -> Iterator[_PendingPrediction]:
     try:
-        for part, features in _extract_parts(stream, recording.file, channel, feature_sets, windows):
+        for part, features in _extract_parts(stream, recording, channel, feature_sets, windows):
             for number, model in enumerate(models):
                 prediction = Prediction(
                     recording.file, duration=part.duration, model=number, remarks=part.remarks, channel=channel
@@ -231,17 +240,17 @@ class _Part(NamedTuple):
 
 
 def _extract_parts(
-    stream: BinaryIO, name: str, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
+    stream: BinaryIO, source: Input, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
 ) -> Iterator[tuple[_Part, Mapping[FeatureSet, _Features | AudioError]]]:
     """Yield each part of a channel of a recording that the models predict for, and its features."""
     rates = list(dict.fromkeys(features.sample_rate for features in feature_sets))
     if windows is None:
-        recording = decode(stream, channel=channel, name=name)
+        recording = decode(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
         samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
         part = _Part(recording.duration, None, recording.remarks)
         yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
         return
-    reader = RecordingReader(stream, channel=channel, name=name)
+    reader = RecordingReader(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
     spans = windows.spans(reader.duration)
     # tee frees its buffer in dozens of blocks.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))
