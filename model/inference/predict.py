@@ -53,7 +53,7 @@ class Prediction:
     remarks: tuple[str, ...] = ()
     """Parts of the file that were not decoded, one clause each; of several windows, the last one has them."""
     channel: int | None = 0
-    """Channel of the file; None if all were asked for and the file cannot be opened."""
+    """Channel of the file; None if the file could not be opened to find it."""
 
     @property
     def label(self) -> int | None:
