@@ -169,15 +169,16 @@ class Seconds(click.FloatRange):
         return number if math.isfinite(number) else self.fail(f"{number} is not a length in s.", param, ctx)
 
 
-class Channel(click.IntRange):
+class Channel(click.ParamType):
     """The number of a channel, from 0, or `all`."""
 
-    def __init__(self) -> None:
-        super().__init__(min=0)
+    name = "channel"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value as a number, or the word all; fail on anything else."""
-        return value if value == "all" else super().convert(value, param, ctx)
+        if value == "all":
+            return value
+        return int(value) if str(value).isdecimal() else self.fail(f"{value!r} is not 0, 1, ... or all.", param, ctx)
 
 
 class FeatureSetOption(click.Option):

@@ -123,6 +123,7 @@ def predict(
 
         common.detail(f"ffmpeg {common.escape(read_ffmpeg_version())}")
 
+    from emodna.model.inference.finished_run import read_target_channel
     from emodna.model.inference.predict import predict as predict_inputs
     from emodna.model.inference.rows import RowFormat
     from emodna.model.inference.trained_model import TrainedModel
@@ -139,6 +140,9 @@ def predict(
         if is_oracle(model.method.supervision):
             common.note(f"{common.escape(folder)}: {marked}: trained with the labels of its target")
         common.detail(f"{marked}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s")
+        if channel is None and (trained_channel := read_target_channel(folder)):
+            note = f"adapted to channel {trained_channel} of its target; this reads channel 0, see --channel"
+            common.note(f"[yellow]warning:[/yellow] {common.escape(folder)}: {note}")
         if windows is not None and windows.seconds > model.seconds:
             common.note(
                 f"windows of {windows.seconds:g} s are longer than the {model.task} model's window of "
