@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.audio.decode import Recording, decode, resample, time_to_sample
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
-from emodna.pipeline.errors import RECORDING_ERRORS, explain_rejection, is_read_error, is_system_error
+from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection, is_read_error, is_system_error
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.files import name_in_errors
+from emodna.pipeline.spans import Span
 from emodna.pipeline.store.shards import compute_feature_crc
 
 #: Age in ns below which a file may change again without a new modification time.
@@ -47,6 +48,10 @@ class UtteranceInfo:
     peak_db: float
     audio_sha256: str
     feature_crc: int
+    start: float | None = None
+    """Start in s of a segment that the corpus gives; None for other utterances."""
+    end: float | None = None
+    """Its end in s, as the corpus gives it; None: the end of the recording."""
     offset: int = 0
     """First frame in the shard."""
     file: str = ""
@@ -66,8 +71,10 @@ class Job:
     """One recording to examine."""
 
     id: str
-    """Id of its utterance, or prefix of the ids of its segments."""
+    """Id of its utterance, or prefix of the ids of the segments that a rule finds."""
     path: str
+    given: tuple[tuple[str, Span], ...]
+    """Id and span of each utterance, as the corpus gives them; unused if a rule finds the utterances."""
     known: tuple[UtteranceInfo, ...] = ()
     """Utterances from an earlier preparation; valid if the hash of the audio is unchanged."""
 
@@ -79,15 +86,20 @@ class ExtractionResult:
     job: Job
     utterances: tuple[UtteranceInfo, ...] = ()
     features: tuple[NDArray[np.float32], ...] = ()
-    """Features [frames, dim] of each utterance until they are written; empty if the utterances are reused."""
-    extracted: bool = False
-    """True if the features are new."""
+    """Features [frames, dim] of the first utterances, which are new. The other utterances are reused."""
     rejection: str | None = None
     """Reason for rejecting the recording."""
+    segment_rejections: tuple[str, ...] = ()
+    """Reason for rejecting each unusable one of the given segments."""
     read_error: str | None = None
     """Reason why the existing file cannot be read. Its earlier utterances stay in the store."""
     state: AudioState | None = None
     """State of the file when it was hashed; None if it was not opened or has just changed."""
+
+    @property
+    def rejections(self) -> tuple[str, ...]:
+        """Reasons for rejecting the recording or segments of it."""
+        return self.segment_rejections if self.rejection is None else (self.rejection,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +110,9 @@ class ExtractionConfig:
     max_seconds: float = 3600.0
     """Length in s above which recordings are rejected."""
     segmenter: Segmenter | None = None
-    """Rule that cuts recordings into utterances; None: each recording is one utterance."""
+    """Rule that cuts recordings into utterances; None: the corpus gives the utterances."""
+    has_given_segments: bool = False
+    """True if the corpus gives segments of its recordings, instead of whole recordings."""
 
     @property
     def parameters(self) -> dict[str, str | int | float | bool | None]:
@@ -108,6 +122,8 @@ class ExtractionConfig:
     @property
     def segmentation(self) -> dict[str, str | float] | None:
         """Parameters of the segmentation in the store. Segments with other parameters are not reused."""
+        if self.has_given_segments:
+            return {"segment": "table", "max_seconds": self.max_seconds}
         return None if self.segmenter is None else {**self.segmenter.parameters(), "max_seconds": self.max_seconds}
 
     def get_versions(self) -> dict[str, str]:
@@ -163,11 +179,29 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _MAX_IN_MEMORY else opened
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         state = AudioState(*stamp, sha256) if stamp is not None and stamp.mtime_ns < now - _RACY_NS else None
-        if _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
-            return ExtractionResult(job, job.known, state=state)
+        is_known = _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known)
+        known = job.known if is_known else ()
+        if known and (extraction.segmenter is not None or len(known) == len(job.given)):
+            return ExtractionResult(job, known, state=state)
         recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
-    utterances, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
-    return ExtractionResult(job, utterances, arrays, extracted=True, state=state)
+    utterances, features, rejections = [], [], []
+    samples = resample(recording.samples, recording.sample_rate, extraction.features.sample_rate)
+    reused = {each.id for each in known}
+    for id, span in _list_spans(job, recording, extraction):
+        if id in reused:
+            continue
+        try:
+            info, array = _extract(id, span, recording, samples, sha256, extraction)
+        except AudioError as error:
+            if not extraction.has_given_segments:
+                raise
+            rejections.append(f"{span}: {error}")
+        else:
+            utterances.append(info)
+            features.append(array)
+    return ExtractionResult(
+        job, (*utterances, *known), tuple(features), segment_rejections=tuple(rejections), state=state
+    )
 
 
 def _is_reusable(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -> bool:
@@ -175,29 +209,36 @@ def _is_reusable(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -
     return bool(known) and all(each.duration <= extraction.max_seconds for each in known)
 
 
+def _list_spans(job: Job, recording: Recording, extraction: ExtractionConfig) -> Sequence[tuple[str, Span]]:
+    """Return id and span of each utterance in a recording."""
+    if extraction.segmenter is None:
+        return job.given
+    # At the original sample rate, so that all feature sets have the same segments.
+    found = extraction.segmenter.find_segments(recording.samples, recording.sample_rate)
+    return [(make_segment_id(job.id, start), Span(start, stop)) for start, stop in found]
+
+
 def _extract(
-    recording_id: str, recording: Recording, sha256: str, extraction: ExtractionConfig
-) -> Iterator[tuple[UtteranceInfo, NDArray[np.float32]]]:
-    """Yield info and features of each utterance in a recording."""
+    id: str, span: Span, recording: Recording, samples: NDArray[np.float32], sha256: str, extraction: ExtractionConfig
+) -> tuple[UtteranceInfo, NDArray[np.float32]]:
+    """Return info and features of one utterance; `samples` (n,) are those of the recording, at the features' rate."""
+    start, end = span.fit(recording.duration)
     rate = extraction.features.sample_rate
-    samples = resample(recording.samples, recording.sample_rate, rate)
-    segments = [(recording_id, samples, recording.duration)]
-    if extraction.segmenter is not None:
-        # At the original sample rate, so that all feature sets have the same segments.
-        segments = []
-        for start, stop in extraction.segmenter.find_segments(recording.samples, recording.sample_rate):
-            segment = samples[time_to_sample(start, rate) : time_to_sample(stop, rate)]
-            segments.append((make_segment_id(recording_id, start), segment, stop - start))
-    for id, segment, duration in segments:
-        features, peak_db = extraction.features.extract(segment)
-        info = UtteranceInfo(
-            id=id,
-            sample_rate=recording.sample_rate,
-            channels=recording.channels,
-            duration=duration,
-            frames=len(features),
-            peak_db=peak_db,
-            audio_sha256=sha256,
-            feature_crc=compute_feature_crc(features),
-        )
-        yield info, features
+    # Resampling may round the length up.
+    is_last = extraction.segmenter is None and end == recording.duration
+    features, peak_db = extraction.features.extract(
+        samples[time_to_sample(start, rate) : None if is_last else time_to_sample(end, rate)]
+    )
+    info = UtteranceInfo(
+        id=id,
+        sample_rate=recording.sample_rate,
+        channels=recording.channels,
+        duration=end - start,
+        frames=len(features),
+        peak_db=peak_db,
+        audio_sha256=sha256,
+        feature_crc=compute_feature_crc(features),
+        start=span.start if extraction.has_given_segments else None,
+        end=span.end if extraction.has_given_segments else None,
+    )
+    return info, features
