@@ -16,10 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.audio.decode import Recording, decode, resample, time_to_sample
+from emodna.pipeline.audio.decode import Recording, decode, limit_bandwidth, resample, time_to_sample
+from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
-from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection, is_read_error, is_system_error
+from emodna.pipeline.errors import (
+    RECORDING_ERRORS,
+    AudioError,
+    EmodnaError,
+    explain_rejection,
+    is_read_error,
+    is_system_error,
+)
 from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.features.base import Parameter
 from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.spans import Span
 from emodna.pipeline.store.shards import compute_feature_crc
@@ -28,6 +37,8 @@ from emodna.pipeline.store.shards import compute_feature_crc
 _RACY_NS: Final = 2_000_000_000
 #: Largest size in bytes of a file that is hashed and decoded from memory, which is faster than from the disk.
 _MAX_IN_MEMORY: Final = 2**26
+#: Hz: lowest limit of a band that still holds speech.
+MIN_BANDWIDTH: Final = 500
 #: Packages whose versions affect the features.
 _FEATURE_PACKAGES: Final = ("emodna", "numpy", "soundfile", "soxr", "torch")
 #: Packages whose versions affect the segmentation of recordings.
@@ -91,6 +102,8 @@ class ExtractionResult:
     """Reason for rejecting the recording."""
     segment_rejections: tuple[str, ...] = ()
     """Reason for rejecting each unusable one of the given segments."""
+    remarks: tuple[str, ...] = ()
+    """Parts of the file that were not decoded, one clause each."""
     read_error: str | None = None
     """Reason why the existing file cannot be read. Its earlier utterances stay in the store."""
     state: AudioState | None = None
@@ -104,7 +117,10 @@ class ExtractionResult:
 
 @dataclass(frozen=True, slots=True)
 class ExtractionConfig:
-    """Configuration of the extraction of features from recordings."""
+    """Configuration of the extraction of features from recordings.
+
+    Raises `EmodnaError`: the bandwidth is not a whole number of Hz, too low, or not below half the features' rate.
+    """
 
     features: FeatureSet
     max_seconds: float = 3600.0
@@ -113,11 +129,36 @@ class ExtractionConfig:
     """Rule that cuts recordings into utterances; None: the corpus gives the utterances."""
     has_given_segments: bool = False
     """True if the corpus gives segments of its recordings, instead of whole recordings."""
+    channel: int = 0
+    """Channel of the recordings to use, from 0."""
+    bandwidth: float | None = None
+    """Frequency in Hz above which the audio is removed; None: keep all."""
+
+    def __post_init__(self) -> None:
+        """Check the bandwidth."""
+        limit = (self.features.sample_rate - 1) // 2
+        if self.bandwidth is not None and self.bandwidth not in range(MIN_BANDWIDTH, limit + 1):
+            problem = f"must be a whole number of Hz from {MIN_BANDWIDTH} to {limit}"
+            remedy = f"these features contain nothing from {self.features.sample_rate / 2:g} Hz on"
+            raise EmodnaError(problem, field="bandwidth", value=f"{self.bandwidth:g}", remedy=remedy)
 
     @property
-    def parameters(self) -> dict[str, str | int | float | bool | None]:
+    def provenance(self) -> AudioProvenance:
+        """The part of the audio that the features come from."""
+        return AudioProvenance(self.channel, self.bandwidth)
+
+    @property
+    def store_parameters(self) -> dict[str, Parameter]:
+        """Parameters of the features and provenance of the audio, as a store records them."""
+        features = self.features.parameters()
+        # The order of the attributes affects the bytes of a shard.
+        first = {name: features[name] for name in ("features", "sample_rate")}
+        return {**first, **self.provenance.parameters, **features}
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
         """Parameters that affect the content of a shard."""
-        return {**self.features.parameters(), **(self.segmentation or {})}
+        return {**self.store_parameters, **(self.segmentation or {})}
 
     @property
     def segmentation(self) -> dict[str, str | float] | None:
@@ -183,9 +224,10 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         known = job.known if is_known else ()
         if known and (extraction.segmenter is not None or len(known) == len(job.given)):
             return ExtractionResult(job, known, state=state)
-        recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
+        recording = decode(stream, channel=extraction.channel, max_seconds=extraction.max_seconds, name=job.path)
     utterances, features, rejections = [], [], []
-    samples = resample(recording.samples, recording.sample_rate, extraction.features.sample_rate)
+    limited, limited_rate = limit_bandwidth(recording.samples, recording.sample_rate, extraction.bandwidth)
+    samples = resample(limited, limited_rate, extraction.features.sample_rate)
     reused = {each.id for each in known}
     for id, span in _list_spans(job, recording, extraction):
         if id in reused:
@@ -200,7 +242,12 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
             utterances.append(info)
             features.append(array)
     return ExtractionResult(
-        job, (*utterances, *known), tuple(features), segment_rejections=tuple(rejections), state=state
+        job,
+        (*utterances, *known),
+        tuple(features),
+        segment_rejections=tuple(rejections),
+        remarks=recording.remarks,
+        state=state,
     )
 
 
