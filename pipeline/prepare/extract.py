@@ -127,12 +127,12 @@ class ExtractionConfig:
     """Length in s above which recordings are rejected."""
     segmenter: Segmenter | None = None
     """Rule that cuts recordings into utterances; None: the corpus gives the utterances."""
-    has_given_segments: bool = False
-    """True if the corpus gives segments of its recordings, instead of whole recordings."""
     channel: int = 0
     """Channel of the recordings to use, from 0."""
     bandwidth: float | None = None
     """Frequency in Hz above which the audio is removed; None: keep all."""
+    has_given_segments: bool = False
+    """True if the corpus gives segments of its recordings, instead of whole recordings."""
 
     def __post_init__(self) -> None:
         """Check the bandwidth."""
