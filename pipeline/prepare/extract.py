@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import importlib.metadata
+import math
 import os
 import platform
 import time
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.audio.decode import Recording, decode, limit_bandwidth, resample, time_to_sample
 from emodna.pipeline.audio.provenance import AudioProvenance
+from emodna.pipeline.audio.quality import measure_quality
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
 from emodna.pipeline.errors import (
     RECORDING_ERRORS,
@@ -63,6 +65,11 @@ class UtteranceInfo:
     """Start in s of a segment that the corpus gives; None for other utterances."""
     end: float | None = None
     """Its end in s, as the corpus gives it; None: the end of the recording."""
+    peak: float | None = None
+    """Like the next three, a field of `AudioQuality`; None if it was extracted before these were measured."""
+    level_db: float | None = None
+    clipped: float | None = None
+    bandwidth: float | None = None
     offset: int = 0
     """First frame in the shard."""
     file: str = ""
@@ -270,12 +277,14 @@ def _extract(
 ) -> tuple[UtteranceInfo, NDArray[np.float32]]:
     """Return info and features of one utterance; `samples` (n,) are those of the recording, at the features' rate."""
     start, end = span.fit(recording.duration)
-    rate = extraction.features.sample_rate
     # Resampling may round the length up.
     is_last = extraction.segmenter is None and end == recording.duration
-    features, peak_db = extraction.features.extract(
-        samples[time_to_sample(start, rate) : None if is_last else time_to_sample(end, rate)]
+    segment, native = (
+        signal[time_to_sample(start, hertz) : None if is_last else time_to_sample(end, hertz)]
+        for signal, hertz in ((samples, extraction.features.sample_rate), (recording.samples, recording.sample_rate))
     )
+    features, peak_db = extraction.features.extract(segment)
+    quality = measure_quality(native, recording.sample_rate)
     info = UtteranceInfo(
         id=id,
         sample_rate=recording.sample_rate,
@@ -287,5 +296,9 @@ def _extract(
         feature_crc=compute_feature_crc(features),
         start=span.start if extraction.has_given_segments else None,
         end=span.end if extraction.has_given_segments else None,
+        peak=quality.peak,
+        level_db=quality.level_db,
+        clipped=quality.clipped,
+        bandwidth=min(quality.bandwidth, extraction.bandwidth or math.inf),
     )
     return info, features

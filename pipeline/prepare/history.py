@@ -48,8 +48,7 @@ class History:
                 _check_identity(store, self.snapshot, corpus, extraction)
                 self.has_other_segmentation = self.snapshot.segmentation != segmentation
                 if not self.has_other_segmentation:
-                    spans = layout.SPAN_COLUMNS if extraction.has_given_segments else ()
-                    sources.append(_read_committed(store, self.snapshot, spans, rehash=rehash))
+                    sources.append(_read_committed(store, self.snapshot, rehash=rehash))
             except (ForeignStoreError, UnreadableStoreError):
                 raise
             except StoreError as error:
@@ -113,21 +112,17 @@ def _check_identity(store: Path, snapshot: Snapshot, corpus: str, extraction: Ex
         raise ForeignStoreError(problem, where=store, remedy=Remedy("choose another {name} or another {cache}"))
 
 
-def _read_committed(store: Path, snapshot: Snapshot, spans: Sequence[str], *, rehash: bool) -> pa.Table:
-    """Return the utterances of a snapshot whose shards are intact. `spans` are columns of given segments."""
+def _read_committed(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Table:
+    """Return the utterances of a snapshot whose shards are intact."""
     intact = {
         number: file.name
         for number, file in snapshot.shards.items()
         if has_content(store / file.name, file.size, file.sha256 if rehash else None)
     }
     numbers, names = pa.array(intact.keys(), pa.int32()), pa.array(intact.values(), pa.string())
-    table = Index(store, snapshot).columns([*layout.AUDIO_COLUMNS, *spans, "shard"])
+    table = Index(store, snapshot).columns([*layout.AUDIO_COLUMNS, *layout.SPAN_COLUMNS, "shard"])
     files = names.take(pc.index_in(table["shard"].combine_chunks(), value_set=numbers))
     utterances = table.drop_columns("shard").append_column("file", files)
-    for name in () if spans else layout.SPAN_COLUMNS:
-        utterances = utterances.append_column(
-            layout.JOURNAL_SCHEMA.field(name), pa.nulls(len(utterances), pa.float64())
-        )
     return utterances.filter(pc.is_valid(utterances["file"])).select(layout.JOURNAL_SCHEMA.names)
 
 
