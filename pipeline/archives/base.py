@@ -67,8 +67,8 @@ class Tree(ABC):
         """Return a path of a user's table as `make_relative` does. Raises `CorpusError`: this tree has no such path."""
         relative = self.make_relative(path)
         if relative is None and is_windows_path(path):
-            remedy = "write paths relative to the root"
-            raise CorpusError(f"{path} is a path of Windows, which does not exist here", remedy=remedy)
+            problem = f"{path} is a path of Windows, which does not exist here"
+            raise CorpusError(problem, remedy="write paths relative to the root")
         if relative is None:
             remedy = Remedy("choose another {root}, or write paths relative to it")
             raise CorpusError(f"{path} is outside the root {self.root}", remedy=remedy)
