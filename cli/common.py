@@ -110,6 +110,11 @@ def detail(text: str) -> None:
         err.print(text)
 
 
+def print_warning(warning: EmodnaError) -> None:
+    """Print a warning as one line on standard error, unless -q is given."""
+    note(f"[yellow]warning:[/yellow] {escape(word_error(warning))}")
+
+
 def print_error(error: Exception | str) -> None:
     """Print an error as one line on standard error. An `EmodnaError` names options of the running command."""
     err.print(f"[red]error:[/red] {escape(word_error(error) if isinstance(error, EmodnaError) else error)}")

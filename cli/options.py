@@ -149,6 +149,8 @@ cache_option = click.option(
     help="Folder of the feature stores.",
 )
 
+ffmpeg_option = click.option("--ffmpeg", is_flag=True, help="Decode m4a, amr, webm and the like by ffmpeg.")
+
 device_option = click.option(
     "--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: CUDA if available, else the CPU."
 )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from emodna.cli import common, predictions
-from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option
+from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option, ffmpeg_option
+from emodna.cli.wording import word_reason
 from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @click.command(
     cls=Command,
     environment="EMODNA_PREDICT",
-    groups={"Data": "also window hop manifest root", "Worker": "threads device", "Output": "out as_csv"},
+    groups={"Data": "also window hop manifest root ffmpeg", "Worker": "threads device", "Output": "out as_csv"},
     examples=(
         "emodna-predict runs/first call.wav recordings/ --windows 2",
         "emodna-predict runs/first --manifest calls.csv --out predictions.csv",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option("--manifest", type=PATH, help="CSV or Parquet table with a column `path`; its other columns are copied.")
 @click.option("--root", type=PATH, help="Folder or archive of the manifest's files.  [default: the manifest's folder]")
+@ffmpeg_option
 @click.option("--out", type=PATH, metavar="FILE", help=f"File to write; suffixes: {', '.join(predictions.SUFFIXES)}.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout; combines with --out.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
@@ -56,6 +58,7 @@ def predict(
     hop: float | None,
     manifest: Path | None,
     root: Path | None,
+    ffmpeg: bool,
     out: Path | None,
     as_csv: bool,
     threads: int | None,
@@ -81,6 +84,10 @@ def predict(
             raise click.UsageError(problem)
     if out is not None:
         predictions.check_output(out)
+    if ffmpeg:
+        from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
+
+        common.detail(f"ffmpeg {common.escape(read_ffmpeg_version())}")
 
     from emodna.model.inference.predict import predict as predict_inputs
     from emodna.model.inference.rows import RowFormat
@@ -103,7 +110,7 @@ def predict(
             )
 
     rows = RowFormat([model.task for model in models], runs)
-    inputs, table = _collect_inputs(audio, manifest, root, rows.types)
+    inputs, table = _collect_inputs(audio, manifest, root, rows.types, ffmpeg=ffmpeg)
     tally = _Tally()
     with ExitStack() as stack:
         writers: list[AddRow] = []
@@ -120,7 +127,7 @@ def predict(
         found = predict_inputs(models, inputs, windows=windows, threads=threads or common.count_cores())
         for given, prediction in stack.enter_context(closing(found)):
             if tally.add(given, prediction) and not (as_json or as_csv):
-                common.print_error(_word_problem(given, prediction, str(prediction.error)))
+                common.print_error(_word_problem(given, prediction, word_reason(str(prediction.error))))
             for remark in prediction.remarks if prediction.model == 0 else ():
                 common.note(f"[yellow]warning:[/yellow] {common.escape(_word_problem(given, prediction, remark))}")
             row = rows.make_row(prediction)
@@ -141,20 +148,20 @@ def _word_problem(given: "Input", prediction: "Prediction", problem: str) -> str
 
 
 def _collect_inputs(
-    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Collection[str]
+    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Collection[str], *, ffmpeg: bool
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """Return the recordings, and the manifest's other columns, renamed if they have a name in `taken`."""
     from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
-        return find_inputs(audio), None
+        return find_inputs(audio, ffmpeg=ffmpeg, warn=common.print_warning), None
     from emodna.pipeline.archives import open_tree
     from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
 
     table = read_table(manifest)
     table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
-    return find_table_inputs(iterate_rows(table), tree), table.drop_columns("path")
+    return find_table_inputs(iterate_rows(table), tree, ffmpeg=ffmpeg), table.drop_columns("path")
 
 
 @dataclass

@@ -26,6 +26,7 @@ from emodna.pipeline.corpora.base import (
 )
 from emodna.pipeline.emotions import EMOTIONS, SYNONYMS, find_emotion
 from emodna.pipeline.errors import CorpusError, format_count
+from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES
 from emodna.pipeline.plugins import NAME_RULE, is_valid_name
 from emodna.pipeline.spans import Span, SpanError, read_spans
 from emodna.pipeline.store.layout import SPAN_COLUMNS
@@ -58,6 +59,7 @@ class Recordings(OwnCorpus, PathCorpus):
     """The recordings of a folder or archive, unlabelled. The id of a recording is its path."""
 
     suffixes = AUDIO_SUFFIXES
+    left_out_suffixes = INNER_ARCHIVE_SUFFIXES
 
     def __init__(self, root: Path, name: str) -> None:
         super().__init__(name, title=f"own recordings in {root.name}", layout=f"{', '.join(AUDIO_SUFFIXES)}")
@@ -120,7 +122,7 @@ class Manifest(OwnCorpus):
         own = self._own_columns.take(pa.array(rows.used))
         for name in own.column_names:
             table = table.append_column(name, own[name])
-        return Scan(table.sort_by("id"), skipped, rows.list_warnings())
+        return Scan(table.sort_by("id"), skipped, warnings=rows.list_warnings())
 
     def _check_unique_ids(self, ids: pa.ChunkedArray, used_rows: "array[int]") -> None:
         if pc.count_distinct(ids).as_py() == len(ids):

@@ -22,7 +22,8 @@ from uuid import uuid4
 from weakref import WeakSet
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.errors import CorpusError, DeadWorkerError, WorkerError, explain_os_error
+from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
+from emodna.pipeline.errors import CorpusError, DeadWorkerError, EmodnaError, WorkerError, explain_os_error
 from emodna.pipeline.prepare.executors import RESUME, Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine, examine_all, read_versions
 from emodna.pipeline.threads import limit_to_one_thread
@@ -324,7 +325,10 @@ def _open_root(setup: bytes) -> tuple[Tree, ExtractionConfig]:
 
 
 def _check_versions(expected: Mapping[str, str]) -> None:
-    found = read_versions()
+    found = dict(read_versions())
+    if "ffmpeg" in expected:
+        with suppress(EmodnaError):
+            found["ffmpeg"] = read_ffmpeg_version()
     different = [name for name, version in expected.items() if found.get(name) != version]
     if different:
         here, there = (", ".join(f"{name} {each.get(name)}" for name in different) for each in (found, expected))

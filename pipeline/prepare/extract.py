@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.audio.decode import Recording, decode, limit_bandwidth, resample, time_to_sample
+from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
 from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.audio.quality import measure_quality
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
@@ -32,7 +33,7 @@ from emodna.pipeline.errors import (
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.features.base import Parameter
 from emodna.pipeline.files import name_in_errors
-from emodna.pipeline.spans import Span
+from emodna.pipeline.spans import WHOLE, Span
 from emodna.pipeline.store.shards import compute_feature_crc
 
 #: Age in ns below which a file may change again without a new modification time.
@@ -91,8 +92,8 @@ class Job:
     id: str
     """Id of its utterance, or prefix of the ids of the segments that a rule finds."""
     path: str
-    given: tuple[tuple[str, Span], ...]
-    """Id and span of each utterance, as the corpus gives them; unused if a rule finds the utterances."""
+    given: tuple[tuple[str, Span], ...] = ()
+    """Id and span of each segment that the corpus gives; empty if it gives whole recordings."""
     known: tuple[UtteranceInfo, ...] = ()
     """Utterances from an earlier preparation; valid if the hash of the audio is unchanged."""
 
@@ -133,21 +134,25 @@ class ExtractionConfig:
     max_seconds: float = 3600.0
     """Length in s above which recordings are rejected."""
     segmenter: Segmenter | None = None
-    """Rule that cuts recordings into utterances; None: the corpus gives the utterances."""
+    """Rule that cuts recordings into utterances; None: each recording or given segment is one utterance."""
     channel: int = 0
     """Channel of the recordings to use, from 0."""
     bandwidth: float | None = None
     """Frequency in Hz above which the audio is removed; None: keep all."""
+    ffmpeg: bool = False
+    """True to decode formats that libsndfile cannot read by ffmpeg."""
     has_given_segments: bool = False
     """True if the corpus gives segments of its recordings, instead of whole recordings."""
 
     def __post_init__(self) -> None:
-        """Check the bandwidth."""
+        """Check the bandwidth, and that ffmpeg runs."""
         limit = (self.features.sample_rate - 1) // 2
         if self.bandwidth is not None and self.bandwidth not in range(MIN_BANDWIDTH, limit + 1):
             problem = f"must be a whole number of Hz from {MIN_BANDWIDTH} to {limit}"
             remedy = f"these features contain nothing from {self.features.sample_rate / 2:g} Hz on"
             raise EmodnaError(problem, field="bandwidth", value=f"{self.bandwidth:g}", remedy=remedy)
+        if self.ffmpeg:
+            read_ffmpeg_version()
 
     @property
     def provenance(self) -> AudioProvenance:
@@ -177,13 +182,18 @@ class ExtractionConfig:
     def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
-        names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation)
-        return {name: read_versions()[name] for name in names}
+        ffmpeg = ("ffmpeg",) if self.ffmpeg else ()
+        names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation, *ffmpeg)
+        return {name: self.read_all_versions()[name] for name in names}
+
+    def read_all_versions(self) -> Mapping[str, str]:
+        """Return the versions that store.json records: libraries, machine and, if used, ffmpeg."""
+        return {**read_versions(), "ffmpeg": read_ffmpeg_version()} if self.ffmpeg else read_versions()
 
 
 @cache
 def read_versions() -> Mapping[str, str]:
-    """Return the versions of libraries and machine that store.json records."""
+    """Return the versions of libraries and machine."""
     import soundfile
     import soxr
 
@@ -229,9 +239,15 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         state = AudioState(*stamp, sha256) if stamp is not None and stamp.mtime_ns < now - _RACY_NS else None
         is_known = _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known)
         known = job.known if is_known else ()
-        if known and (extraction.segmenter is not None or len(known) == len(job.given)):
+        if known and (not job.given or len(known) == len(job.given)):
             return ExtractionResult(job, known, state=state)
-        recording = decode(stream, channel=extraction.channel, max_seconds=extraction.max_seconds, name=job.path)
+        recording = decode(
+            stream,
+            channel=extraction.channel,
+            max_seconds=extraction.max_seconds,
+            name=job.path,
+            ffmpeg=extraction.ffmpeg,
+        )
     utterances, features, rejections = [], [], []
     limited, limited_rate = limit_bandwidth(recording.samples, recording.sample_rate, extraction.bandwidth)
     samples = resample(limited, limited_rate, extraction.features.sample_rate)
@@ -242,7 +258,7 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         try:
             info, array = _extract(id, span, recording, samples, sha256, extraction)
         except AudioError as error:
-            if not extraction.has_given_segments:
+            if not job.given:
                 raise
             rejections.append(f"{span}: {error}")
         else:
@@ -266,7 +282,7 @@ def _is_reusable(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -
 def _list_spans(job: Job, recording: Recording, extraction: ExtractionConfig) -> Sequence[tuple[str, Span]]:
     """Return id and span of each utterance in a recording."""
     if extraction.segmenter is None:
-        return job.given
+        return job.given or [(job.id, WHOLE)]
     # At the original sample rate, so that all feature sets have the same segments.
     found = extraction.segmenter.find_segments(recording.samples, recording.sample_rate)
     return [(make_segment_id(job.id, start), Span(start, stop)) for start, stop in found]

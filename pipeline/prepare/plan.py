@@ -46,7 +46,7 @@ class PreparationPlan:
 
     def __init__(self, scan: Scan, tree: Tree, history: History, extraction: ExtractionConfig) -> None:
         self.extraction = extraction
-        self._scan = scan.table.select(["id", *layout.SPAN_COLUMNS])
+        self._segments = scan.table.select(["id", *layout.SPAN_COLUMNS])
         ids, paths, recording = _list_recordings(scan, extraction)
         self._ids, self._paths = ids, paths
         self._rows = np.argsort(recording, kind="stable")
@@ -79,16 +79,23 @@ class PreparationPlan:
     def make_jobs(self, shard: ShardPlan, recordings: NDArray[np.int64]) -> list[Job]:
         """Return the jobs for some recordings of a shard, each with its known utterances."""
         ids, paths = (column.take(pa.array(recordings)).to_pylist() for column in (self._ids, self._paths))
-        rows = [self._rows[self._first_row[each] : self._first_row[each + 1]] for each in recordings]
-        columns = (column.to_pylist() for column in self._scan.take(pa.array(np.concatenate(rows))).columns)
-        given = ((id, Span(start, end)) for id, start, end in zip(*columns, strict=True))
+        given = self._list_given(recordings)
         is_wanted = np.isin(self._owner[shard.known], recordings)
         known = [UtteranceInfo(**row) for row in self.known[shard.known].filter(pa.array(is_wanted)).to_pylist()]
         owner = self._owner[shard.known][is_wanted]
         return [
-            Job(id, path, tuple(islice(given, len(own))), tuple(known[at] for at in np.flatnonzero(owner == recording)))
-            for recording, id, path, own in zip(recordings, ids, paths, rows, strict=True)
+            Job(id, path, segments, tuple(known[at] for at in np.flatnonzero(owner == recording)))
+            for recording, id, path, segments in zip(recordings, ids, paths, given, strict=True)
         ]
+
+    def _list_given(self, recordings: NDArray[np.int64]) -> list[tuple[tuple[str, Span], ...]]:
+        """Return id and span of each segment that the corpus gives, by recording."""
+        if not self.extraction.has_given_segments:
+            return [()] * len(recordings)
+        rows = [self._rows[self._first_row[each] : self._first_row[each + 1]] for each in recordings]
+        columns = (column.to_pylist() for column in self._segments.take(pa.array(np.concatenate(rows))).columns)
+        segments = ((id, Span(start, end)) for id, start, end in zip(*columns, strict=True))
+        return [tuple(islice(segments, len(each))) for each in rows]
 
     def _find_up_to_date(self, tree: Tree, audio: pa.Table, extraction: ExtractionConfig) -> NDArray[np.bool_]:
         """Return a mask (n,) of the recordings with unchanged size and time, all utterances, and none too long."""
