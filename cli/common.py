@@ -123,7 +123,8 @@ def print_error(error: Exception | str) -> None:
 def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     """Run a command as a program and exit: 1 after an error, 2 after a usage error, 130 after Ctrl-C.
 
-    Errors are printed as one line. `resumable` is a hint for the user: how to continue after an interruption.
+    Errors are printed as one line. `resumable` is a hint for the user: how to continue after an interruption. The text
+    of a KeyboardInterrupt replaces it.
     """
     _reserve_stdout()
     for stream in (sys.stdout, sys.stderr):
@@ -138,8 +139,8 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        err.print(f"interrupted; {resumable or 'nothing is lost'}")
+    except (KeyboardInterrupt, click.Abort) as stop:
+        err.print(f"interrupted; {escape(stop.args[0]) if stop.args else resumable or 'nothing is lost'}")
         code = 130
     except BrokenPipeError:  # the reader, such as `head`, has ended
         _discard_stdout()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from click.core import ParameterSource
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
@@ -20,6 +19,7 @@ from emodna.cli.options import (
     common_options,
     config_option,
     ffmpeg_option,
+    resolve_workers,
 )
 from emodna.cli.progress import ProgressCounter, count_progress
 from emodna.cli.wording import in_cache, word_reason
@@ -108,7 +108,7 @@ def prep(
     are extracted, and deleted ones are dropped. Unusable files are rejected with a reason; the others are prepared.
     """
     if workers and scheduler:
-        workers, scheduler = _resolve_workers(workers, scheduler)
+        workers, scheduler = resolve_workers(workers, scheduler)
     selectors = {"--corpus": names, "--manifest": manifest, "--folder": folder}
     companions = {
         "--root": root,
@@ -196,16 +196,6 @@ class PrepareDisplay:
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         audio = f"{self._seconds / 3600:.2f} h of audio, {rate:.0f} x real time"
         self._counter.reach(self._done, f"{audio}, {self._rejected} rejected")
-
-
-def _resolve_workers(workers: int, scheduler: str) -> tuple[int | None, str | None]:
-    """Keep the option that takes precedence: the command line wins over the environment, which wins over a file."""
-    order = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
-    find_source = click.get_current_context().get_parameter_source
-    first, second = (order.index(source) for source in map(find_source, ("workers", "scheduler")) if source is not None)
-    if first == second:
-        raise click.UsageError("--workers and --scheduler exclude each other; a cluster has its own workers")
-    return (workers, None) if first < second else (None, scheduler)
 
 
 def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractContextManager[ExecutorFactory]":

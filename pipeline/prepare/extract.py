@@ -182,13 +182,17 @@ class ExtractionConfig:
     def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
-        ffmpeg = ("ffmpeg",) if self.ffmpeg else ()
-        names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation, *ffmpeg)
-        return {name: self.read_all_versions()[name] for name in names}
+        return read_feature_versions(ffmpeg=self.ffmpeg) | {name: read_versions()[name] for name in segmentation}
 
     def read_all_versions(self) -> Mapping[str, str]:
         """Return the versions that store.json records: libraries, machine and, if used, ffmpeg."""
         return {**read_versions(), "ffmpeg": read_ffmpeg_version()} if self.ffmpeg else read_versions()
+
+
+def read_feature_versions(*, ffmpeg: bool) -> dict[str, str]:
+    """Return the versions of libraries, machine and, if used, ffmpeg that affect the features."""
+    names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine")
+    return {name: read_versions()[name] for name in names} | ({"ffmpeg": read_ffmpeg_version()} if ffmpeg else {})
 
 
 @cache
