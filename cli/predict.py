@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from emodna.cli import common, predictions
+from emodna.cli.input_warnings import InputWarnings
 from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import format_count
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from emodna.model.inference.predict import Prediction
 
 #: Keys of a prediction; with --also, `run` follows.
-_KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
+_KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error", "outside")
 
 
 @click.command(
@@ -107,6 +108,7 @@ def predict(
     names = (*_KEYS, "run") if also else _KEYS
     inputs, table = _collect_inputs(audio, manifest, root, names)
     tally = _Tally()
+    input_warnings = InputWarnings(dict(zip(map(str, runs), models, strict=True)))
     with ExitStack() as stack:
         writers: list[predictions.AddPrediction] = []
         if out is not None:
@@ -123,14 +125,17 @@ def predict(
         for given, prediction in stack.enter_context(closing(found)):
             if tally.add(given, prediction) and not (as_json or as_csv):
                 common.print_error(_word_failure(given, prediction))
+            input_warnings.add(given, prediction)
             task, label = models[prediction.model].task, prediction.label
             values = {**asdict(prediction), "task": task, "run": str(runs[prediction.model])}
+            values["outside"] = prediction.outside
             values["label"] = None if label is None else CLASS_NAMES[task][label]
             values = {name: values[name] for name in names}
             for add in writers:
                 add(values, given.row, given.number)
     if out is not None:
         common.note(f"{format_count(tally.predictions, 'prediction')}: {common.escape(out)}")
+    input_warnings.print(over_time=windows is not None)
     common.note(str(tally))
     return int(tally.has_failed)
 

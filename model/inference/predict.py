@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from itertools import islice, repeat, tee
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.data.domain import Deviation, join_measures
 from emodna.model.inference.inputs import Input, find_inputs
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import RecordingReader, decode, resample, resample_blocks
+from emodna.pipeline.audio.quality import AudioQuality, measure_quality
 from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.threads import open_extraction_threads
@@ -45,6 +47,13 @@ class Prediction:
     duration: float | None = None
     """Duration of the file in s."""
     model: int = 0
+    deviations: tuple[Deviation, ...] | None = None
+    """Deviations from the training audio; None if they are unknown: an error, or a model of an earlier version."""
+
+    @property
+    def outside(self) -> str | None:
+        """Measures that are outside the training audio, separated by commas; empty if none is, None if unknown."""
+        return None if self.deviations is None else join_measures(self.deviations)
 
     @property
     def label(self) -> int | None:
@@ -160,34 +169,56 @@ def _prepare(recording: Input, models: Sequence[TrainedModel], windows: Windows 
         feature_sets = list(dict.fromkeys(model.features for model in users.values()))
         try:
             with recording.open() as stream:
-                for duration, span, features in _extract_parts(stream, channel, feature_sets, windows):
+                for duration, part in _extract_parts(stream, channel, feature_sets, windows):
                     for number, model in users.items():
                         prediction = Prediction(recording.file, duration=duration, model=number)
-                        yield _make_pending(recording, prediction, model, span, features[model.features])
+                        yield _make_pending(recording, prediction, model, part)
         except RECORDING_ERRORS as error:
             for number in users:
                 prediction = Prediction(recording.file, error=explain_rejection(error), model=number)
                 yield _PendingPrediction(recording, prediction)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A window of a recording, or the whole recording."""
+
+    span: Span | None
+    """Start and end in s; None for the whole recording."""
+    features: Mapping[FeatureSet, _Features | AudioError]
+    quality: AudioQuality
+
+    @classmethod
+    def of_samples(
+        cls, span: Span | None, samples: Mapping[int, NDArray[np.float32]], rate: int, sets: Sequence[FeatureSet]
+    ) -> Self:
+        """Extract the features from the samples (n,) at each sample rate; `rate` is the recording's own."""
+        features = {each: _extract(each, samples[each.sample_rate]) for each in sets}
+        return cls(span, features, measure_quality(samples[rate], rate))
+
+
 def _extract_parts(
     stream: BinaryIO, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
-) -> Iterator[tuple[float, Span | None, Mapping[FeatureSet, _Features | AudioError]]]:
-    """Yield the recording's duration in s, a window's span (None: the whole recording), and the window's features."""
-    rates = list(dict.fromkeys(features.sample_rate for features in feature_sets))
+) -> Iterator[tuple[float, _Part]]:
+    """Yield the recording's duration in s, and each window of it, or the whole recording."""
+    feature_rates = [features.sample_rate for features in feature_sets]
     if windows is None:
         recording = decode(stream, channel=channel)
-        samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
-        yield recording.duration, None, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
+        own_rate = recording.sample_rate
+        samples = {
+            rate: resample(recording.samples, own_rate, rate) for rate in dict.fromkeys((own_rate, *feature_rates))
+        }
+        yield recording.duration, _Part.of_samples(None, samples, own_rate, feature_sets)
         return
     reader = RecordingReader(stream, channel=channel)
+    rates = list(dict.fromkeys((reader.sample_rate, *feature_rates)))
     spans = windows.spans(reader.duration)
     # tee frees its buffer in dozens of blocks.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))
     signals = [resample_blocks(each, reader.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
     for span, *parts in zip(spans, *map(cut, signals, repeat(spans), rates), strict=True):
         samples = dict(zip(rates, parts, strict=True))
-        yield reader.duration, span, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
+        yield reader.duration, _Part.of_samples(span, samples, reader.sample_rate, feature_sets)
 
 
 def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:
@@ -198,16 +229,20 @@ def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | 
     return AudioError("all zeros") if peak_db <= SILENCE_DB else (array, peak_db)
 
 
-def _make_pending(
-    recording: Input, prediction: Prediction, model: TrainedModel, span: Span | None, features: _Features | AudioError
-) -> _PendingPrediction:
-    is_whole = span in (None, (0.0, prediction.duration))
+def _make_pending(recording: Input, prediction: Prediction, model: TrainedModel, part: _Part) -> _PendingPrediction:
+    span, features, duration = part.span, part.features[model.features], prediction.duration or 0.0
+    is_whole = span in (None, (0.0, duration))
     if isinstance(features, AudioError):
         # An error of the only window is an error of the file.
         start, end = span if span and not is_whole else (None, None)
         return _PendingPrediction(recording, replace(prediction, start=start, end=end, error=str(features)))
-    start, end = span or _locate_middle(model, prediction.duration or 0.0, len(features[0]))
-    return _PendingPrediction(recording, replace(prediction, start=start, end=end), model.window(*features))
+    start, end = span or _locate_middle(model, duration, len(features[0]))
+    deviations = None
+    if model.domain is not None:
+        length = duration if span is None else end - start
+        deviations = model.domain.compare(features[0], length, part.quality)
+    prediction = replace(prediction, start=start, end=end, deviations=deviations)
+    return _PendingPrediction(recording, prediction, model.window(*features))
 
 
 def _locate_middle(model: TrainedModel, duration: float, frames: int) -> Span:
