@@ -2,18 +2,17 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from emodna.cli import common, predictions
 from emodna.cli.input_warnings import InputWarnings
 from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option
-from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 
     from emodna.model.inference.inputs import Input
     from emodna.model.inference.predict import Prediction
-
-#: Keys of a prediction; with --also, `run` follows.
-_KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error", "outside")
+    from emodna.model.inference.rows import AddRow
 
 
 @click.command(
@@ -87,6 +84,7 @@ def predict(
         predictions.check_output(out)
 
     from emodna.model.inference.predict import predict as predict_inputs
+    from emodna.model.inference.rows import RowFormat
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, mark_oracle
@@ -105,18 +103,18 @@ def predict(
                 f"{model.seconds:.2f} s: it predicts from the middle of each"
             )
 
-    names = (*_KEYS, "run") if also else _KEYS
-    inputs, table = _collect_inputs(audio, manifest, root, names)
+    rows = RowFormat([model.task for model in models], runs)
+    inputs, table = _collect_inputs(audio, manifest, root, rows.types)
     tally = _Tally()
     input_warnings = InputWarnings(dict(zip(map(str, runs), models, strict=True)))
     with ExitStack() as stack:
-        writers: list[predictions.AddPrediction] = []
+        writers: list[AddRow] = []
         if out is not None:
-            writers.append(stack.enter_context(predictions.write_file(out, names, table)))
+            writers.append(stack.enter_context(predictions.write_file(out, rows, table)))
         if as_json:
             writers.append(stack.enter_context(predictions.write_json(sys.stdout)))
         elif as_csv:
-            writers.append(stack.enter_context(predictions.write_csv(sys.stdout, names, table)))
+            writers.append(stack.enter_context(predictions.write_csv(sys.stdout, rows.types, table)))
         elif out is None:
             same_task = len({model.task for model in models}) < len(models)
             writers.append(predictions.print_lines(over_time=windows is not None, runs=same_task))
@@ -124,15 +122,13 @@ def predict(
         found = predict_inputs(models, inputs, windows=windows, threads=threads or common.count_cores())
         for given, prediction in stack.enter_context(closing(found)):
             if tally.add(given, prediction) and not (as_json or as_csv):
-                common.print_error(_word_failure(given, prediction))
+                common.print_error(_word_problem(given, prediction, str(prediction.error)))
+            for remark in prediction.remarks if prediction.model == 0 else ():
+                common.note(f"[yellow]warning:[/yellow] {common.escape(_word_problem(given, prediction, remark))}")
             input_warnings.add(given, prediction)
-            task, label = models[prediction.model].task, prediction.label
-            values = {**asdict(prediction), "task": task, "run": str(runs[prediction.model])}
-            values["outside"] = prediction.outside
-            values["label"] = None if label is None else CLASS_NAMES[task][label]
-            values = {name: values[name] for name in names}
+            row = rows.make_row(prediction)
             for add in writers:
-                add(values, given.row, given.number)
+                add(row, given.row, given.number)
     if out is not None:
         common.note(f"{format_count(tally.predictions, 'prediction')}: {common.escape(out)}")
     input_warnings.print(over_time=windows is not None)
@@ -140,15 +136,16 @@ def predict(
     return int(tally.has_failed)
 
 
-def _word_failure(given: "Input", prediction: "Prediction") -> str:
+def _word_problem(given: "Input", prediction: "Prediction", problem: str) -> str:
     file, row = prediction.file, None if given.number is None else f"row {given.number + 1}"
     name = "standard input" if file == "-" else file if row in (None, file) else f"{row}: {file}"
-    hint = "; for a table, use --manifest" if row is None and file.lower().endswith((".csv", ".parquet")) else ""
-    return f"{name}: {str(prediction.error).rstrip('.')}{hint}"
+    failed = prediction.has_failed and row is None
+    hint = "; for a table, use --manifest" if failed and file.lower().endswith((".csv", ".parquet")) else ""
+    return f"{name}: {problem.rstrip('.')}{hint}"
 
 
 def _collect_inputs(
-    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str]
+    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Collection[str]
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """Return the recordings, and the manifest's other columns, renamed if they have a name in `taken`."""
     from emodna.model.inference.inputs import find_inputs, find_table_inputs

@@ -2,10 +2,10 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
@@ -17,24 +17,16 @@ from emodna.pipeline.files import open_atomically
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from emodna.model.inference.rows import AddRow, Row, RowFormat
+
 #: Suffixes of prediction files.
 SUFFIXES: Final = (".csv", ".parquet", ".json")
 
-_NUMBERS: Final = ("start", "end", "probability")
-#: Predictions per row group of Parquet.
-_ROWS: Final = 8192
 
-Prediction = Mapping[str, Any]
-"""Column -> value."""
-
-AddPrediction = Callable[[Prediction, Prediction, int | None], None]
-"""Function that writes a prediction, given also the other values and the number of its row in the manifest."""
-
-
-def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
+def print_lines(*, over_time: bool, runs: bool) -> "AddRow":
     """Print a line per prediction, except for errors of whole files. `runs` adds the run to each line."""
 
-    def add(prediction: Prediction, extra: Prediction, _number: int | None) -> None:
+    def add(prediction: "Row", extra: "Row", _number: int | None) -> None:
         if prediction["start"] is None:
             return
         span = f"{prediction['start']:.1f} to {prediction['end']:.1f} s"
@@ -53,11 +45,11 @@ def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
 
 
 @contextmanager
-def write_json(stream: TextIO) -> Iterator[AddPrediction]:
+def write_json(stream: TextIO) -> "Iterator[AddRow]":
     """Write a JSON array, one prediction at a time."""
     before = "["
 
-    def add(prediction: Prediction, extra: Prediction, _number: int | None) -> None:
+    def add(prediction: "Row", extra: "Row", _number: int | None) -> None:
         nonlocal before
         lines = common.format_json({**prediction, **extra}).splitlines()
         stream.write("\n  ".join([before, *lines]))
@@ -70,49 +62,17 @@ def write_json(stream: TextIO) -> Iterator[AddPrediction]:
 
 
 @contextmanager
-def write_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
+def write_csv(stream: TextIO, names: Iterable[str], manifest: "pa.Table | None") -> "Iterator[AddRow]":
     """Write a header and a row per prediction. Cells are safe for spreadsheets and terminals."""
     rows = csv.writer(stream, lineterminator="\n")
 
-    def add(prediction: Prediction, extra: Prediction, _number: int | None) -> None:
+    def add(prediction: "Row", extra: "Row", _number: int | None) -> None:
         rows.writerow(map(common.to_csv_cell, (*prediction.values(), *extra.values())))
         stream.flush()
 
     rows.writerow(map(common.to_csv_cell, [*names, *([] if manifest is None else manifest.column_names)]))
     yield add
     stream.flush()  # the header, if there is no prediction
-
-
-@contextmanager
-def _write_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
-    """Write a Parquet file; the manifest's columns keep their types."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
-    extra = pa.table({}) if manifest is None else manifest
-    rows: list[Prediction] = []
-    numbers: list[int | None] = []
-    with pq.ParquetWriter(stream, pa.schema([*own, *extra.schema])) as writer:
-
-        def write() -> None:
-            table = pa.Table.from_pylist(rows, own)
-            if manifest is not None:
-                columns = extra.take(pa.array(numbers, pa.int64())).columns
-                for field, column in zip(extra.schema, columns, strict=True):
-                    table = table.append_column(field, column)
-            writer.write_table(table)
-            rows.clear()
-            numbers.clear()
-
-        def add(prediction: Prediction, _beside: Prediction, number: int | None) -> None:
-            rows.append({name: _make_encodable(value) for name, value in prediction.items()})
-            numbers.append(number)
-            if len(rows) == _ROWS:
-                write()
-
-        yield add
-        write()
 
 
 def check_output(path: Path, suffixes: Sequence[str] = SUFFIXES, *, field: str = "out") -> None:
@@ -126,19 +86,14 @@ def check_output(path: Path, suffixes: Sequence[str] = SUFFIXES, *, field: str =
 
 
 @contextmanager
-def write_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
+def write_file(path: Path, rows: "RowFormat", manifest: "pa.Table | None") -> "Iterator[AddRow]":
     """Write a file in the format of its suffix. The file appears when it is complete."""
     with open_atomically(path) as stream:
         if path.suffix.lower() == ".parquet":
-            with _write_parquet(stream, names, manifest) as add:
+            with rows.write_parquet(stream, manifest) as add:
                 yield add
             return
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
-        with write_json(text) if path.suffix.lower() == ".json" else write_csv(text, names, manifest) as add:
+        with write_json(text) if path.suffix.lower() == ".json" else write_csv(text, rows.types, manifest) as add:
             yield add
         text.detach()
-
-
-def _make_encodable(value: object) -> object:
-    """Escape the characters that UTF-8 cannot encode; file names may contain some."""
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, repeat, tee
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Final, Self, TypeVar
+from typing import BinaryIO, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class Prediction:
     duration: float | None = None
     """Duration of the file in s."""
     model: int = 0
+    remarks: tuple[str, ...] = ()
+    """Parts of the file that were not decoded, one clause each; of several windows, the last one has them."""
     deviations: tuple[Deviation, ...] | None = None
     """Deviations from the training audio; None if they are unknown: an error, or a model of an earlier version."""
 
@@ -169,56 +171,53 @@ def _prepare(recording: Input, models: Sequence[TrainedModel], windows: Windows 
         feature_sets = list(dict.fromkeys(model.features for model in users.values()))
         try:
             with recording.open() as stream:
-                for duration, part in _extract_parts(stream, channel, feature_sets, windows):
+                for part, features in _extract_parts(stream, recording.file, channel, feature_sets, windows):
                     for number, model in users.items():
-                        prediction = Prediction(recording.file, duration=duration, model=number)
-                        yield _make_pending(recording, prediction, model, part)
+                        prediction = Prediction(
+                            recording.file, duration=part.duration, model=number, remarks=part.remarks
+                        )
+                        yield _make_pending(recording, prediction, model, part, features[model.features])
         except RECORDING_ERRORS as error:
             for number in users:
                 prediction = Prediction(recording.file, error=explain_rejection(error), model=number)
                 yield _PendingPrediction(recording, prediction)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """A window of a recording, or the whole recording."""
 
+    duration: float
+    """Duration of the recording in s."""
     span: Span | None
-    """Start and end in s; None for the whole recording."""
-    features: Mapping[FeatureSet, _Features | AudioError]
+    """Span of the window; None: the whole recording."""
     quality: AudioQuality
-
-    @classmethod
-    def of_samples(
-        cls, span: Span | None, samples: Mapping[int, NDArray[np.float32]], rate: int, sets: Sequence[FeatureSet]
-    ) -> Self:
-        """Extract the features from the samples (n,) at each sample rate; `rate` is the recording's own."""
-        features = {each: _extract(each, samples[each.sample_rate]) for each in sets}
-        return cls(span, features, measure_quality(samples[rate], rate))
+    remarks: tuple[str, ...]
+    """Remarks on the recording, in its last part."""
 
 
 def _extract_parts(
-    stream: BinaryIO, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
-) -> Iterator[tuple[float, _Part]]:
-    """Yield the recording's duration in s, and each window of it, or the whole recording."""
-    feature_rates = [features.sample_rate for features in feature_sets]
+    stream: BinaryIO, name: str, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
+) -> Iterator[tuple[_Part, Mapping[FeatureSet, _Features | AudioError]]]:
+    """Yield each part of a recording that the models predict for, and its features."""
+    feature_rates = dict.fromkeys(features.sample_rate for features in feature_sets)
     if windows is None:
-        recording = decode(stream, channel=channel)
+        recording = decode(stream, channel=channel, name=name)
         own_rate = recording.sample_rate
-        samples = {
-            rate: resample(recording.samples, own_rate, rate) for rate in dict.fromkeys((own_rate, *feature_rates))
-        }
-        yield recording.duration, _Part.of_samples(None, samples, own_rate, feature_sets)
+        samples = {rate: resample(recording.samples, own_rate, rate) for rate in feature_rates}
+        part = _Part(recording.duration, None, measure_quality(recording.samples, own_rate), recording.remarks)
+        yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
         return
-    reader = RecordingReader(stream, channel=channel)
+    reader = RecordingReader(stream, channel=channel, name=name)
     rates = list(dict.fromkeys((reader.sample_rate, *feature_rates)))
     spans = windows.spans(reader.duration)
     # tee frees its buffer in dozens of blocks.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))
     signals = [resample_blocks(each, reader.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
-    for span, *parts in zip(spans, *map(cut, signals, repeat(spans), rates), strict=True):
-        samples = dict(zip(rates, parts, strict=True))
-        yield reader.duration, _Part.of_samples(span, samples, reader.sample_rate, feature_sets)
+    for number, (span, *windowed) in enumerate(zip(spans, *map(cut, signals, repeat(spans), rates), strict=True), 1):
+        samples = dict(zip(rates, windowed, strict=True))
+        quality = measure_quality(samples[reader.sample_rate], reader.sample_rate)
+        part = _Part(reader.duration, span, quality, tuple(reader.remarks) if number == len(spans) else ())
+        yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
 
 
 def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:
@@ -229,8 +228,10 @@ def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | 
     return AudioError("all zeros") if peak_db <= SILENCE_DB else (array, peak_db)
 
 
-def _make_pending(recording: Input, prediction: Prediction, model: TrainedModel, part: _Part) -> _PendingPrediction:
-    span, features, duration = part.span, part.features[model.features], prediction.duration or 0.0
+def _make_pending(
+    recording: Input, prediction: Prediction, model: TrainedModel, part: _Part, features: _Features | AudioError
+) -> _PendingPrediction:
+    span, duration = part.span, part.duration
     is_whole = span in (None, (0.0, duration))
     if isinstance(features, AudioError):
         # An error of the only window is an error of the file.

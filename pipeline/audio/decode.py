@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -29,6 +30,8 @@ class Recording:
     sample_rate: int
     """Hz, as in the file."""
     channels: int
+    remarks: tuple[str, ...] = ()
+    """Parts of the file that were not decoded, one clause each."""
 
     @property
     def duration(self) -> float:
@@ -36,15 +39,17 @@ class Recording:
         return len(self.samples) / self.sample_rate
 
 
-def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -> Recording:
+def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0, name: str | None = None) -> Recording:
     """Decode one channel (from 0) of any format that libsndfile reads from a seekable binary stream.
+
+    `name` is the name of the file. Its suffix decides where the content alone does not.
 
     Channels are never averaged: the mean of two distant microphones comb-filters the voice. Raises `AudioError`: empty,
     truncated or unreadable file, no such channel, samples that are not finite, or a recording longer than `max_seconds`
     (detected before decoding).
     """
-    reader = RecordingReader(stream, channel=channel, max_seconds=max_seconds)
-    return Recording(reader.read_all(), reader.sample_rate, reader.channels)
+    reader = RecordingReader(stream, channel=channel, max_seconds=max_seconds, name=name)
+    return Recording(reader.read_all(), reader.sample_rate, reader.channels, tuple(reader.remarks))
 
 
 def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[np.float32]:
@@ -63,7 +68,12 @@ class RecordingReader:
     during iteration for all others.
     """
 
-    def __init__(self, stream: BinaryIO, *, channel: int = 0, max_seconds: float = math.inf) -> None:
+    def __init__(
+        self, stream: BinaryIO, *, channel: int = 0, max_seconds: float = math.inf, name: str | None = None
+    ) -> None:
+        self.remarks: list[str] = []
+        """Parts of the file that were not decoded, one clause each; complete after the last block."""
+        self._suffix = PurePath(name or "").suffix.lower()
         check_complete(stream)
         stream.seek(0)
         self._source, self._channel = _CallbackSafeStream(stream), channel

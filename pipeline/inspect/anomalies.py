@@ -137,7 +137,7 @@ def measure_waveforms(
         try:
             with tree.open(path) as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() == hashes[row]:
-                    recording = decode(stream, channel=channel, max_seconds=np.inf)
+                    recording = decode(stream, channel=channel, max_seconds=np.inf, name=path)
                     yield measure_waveform(row, recording.samples, recording.sample_rate)
                 else:
                     yield WaveformStatistics(row, problem="changed since it was prepared")

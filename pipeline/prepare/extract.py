@@ -84,6 +84,8 @@ class ExtractionResult:
     """True if the features are new."""
     rejection: str | None = None
     """Reason for rejecting the recording."""
+    remarks: tuple[str, ...] = ()
+    """Parts of the file that were not decoded, one clause each."""
     read_error: str | None = None
     """Reason why the existing file cannot be read. Its earlier utterances stay in the store."""
     state: AudioState | None = None
@@ -165,9 +167,11 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         state = AudioState(*stamp, sha256) if stamp is not None and stamp.mtime_ns < now - _RACY_NS else None
         if _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
             return ExtractionResult(job, job.known, state=state)
-        recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
+        recording = decode(
+            stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds, name=job.path
+        )
     utterances, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
-    return ExtractionResult(job, utterances, arrays, extracted=True, state=state)
+    return ExtractionResult(job, utterances, arrays, extracted=True, remarks=recording.remarks, state=state)
 
 
 def _is_reusable(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -> bool:

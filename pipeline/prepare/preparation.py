@@ -150,12 +150,15 @@ class _Progress:
     rejections: list[tuple[str, str]] = field(default_factory=list)
     read_errors: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of existing files that cannot be read. Their earlier features stay."""
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+    """Path and unread part of files of which the rest was read."""
 
     def add(self, at: int, utterances: pa.Table, opened: Sequence[ExtractionResult]) -> None:
         self.utterances[at] = utterances
         self.extracted += sum(len(result.utterances) for result in opened if result.extracted)
         self.rejections += [(each.job.path, each.rejection) for each in opened if each.rejection is not None]
         self.read_errors += [(each.job.path, each.read_error) for each in opened if each.read_error is not None]
+        self.remarks += [(each.job.path, remark) for each in opened for remark in each.remarks]
         states = {each.job.path: each.state if each.utterances else None for each in opened}
         rows = [{"path": path, **(state._asdict() if state else {})} for path, state in states.items()]
         self.states.append(pa.Table.from_pylist(rows, layout.AUDIO_STAT_SCHEMA))
@@ -245,6 +248,9 @@ def _list_warnings(
     if progress.read_errors:
         first, count = ": ".join(min(progress.read_errors)), format_count(len(progress.read_errors), "recording")
         lines.append(f"{count} kept from the earlier store (the first: {first})")
+    if progress.remarks:
+        files = format_count(len(dict(progress.remarks)), "recording")
+        lines.append(f"{files} read in part or with doubt (the first: {': '.join(min(progress.remarks))})")
     silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
         lines.append(f"{format_count(len(silent), 'recording')} with only zeros (the first: {silent[0]})")
