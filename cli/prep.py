@@ -34,8 +34,8 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
     cls=Command,
     environment="EMODNA_PREP",
     groups={
-        "Data": "names root subset download accept_licence manifest folder name segment channel max_seconds rehash "
-        "cache",
+        "Data": "names root subset download accept_licence manifest folder name segment channel bandwidth max_seconds "
+        "rehash cache",
         "Feature": "feature_set fixed_samples",
         "Worker": "workers scheduler no_wait",
         "Output": "strict",
@@ -56,6 +56,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", metavar="NAME", help="One of {names}.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
+@click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
 @click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject recordings longer than this, in s.")
 @click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local processes.")
@@ -78,6 +79,7 @@ def prep(
     cache: Path,
     feature_set: str,
     channel: int,
+    bandwidth: int | None,
     fixed_samples: int | None,
     max_seconds: float,
     workers: int | None,
@@ -108,8 +110,6 @@ def prep(
     for field, path in () if download else (("root", root), ("folder", folder)):
         if path is not None and not path.exists():
             raise EmodnaError("not found", field=field, value=path, remedy="give a folder, a ZIP or a tar file")
-    selected = sources.find_own(manifest, folder, name, root)
-    selected = selected or sources.find_registered(names, subset, root, must_exist=not download)
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import find_segmenter
     from emodna.pipeline.catalogue import resolve_folder_name
@@ -117,10 +117,15 @@ def prep(
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
     extraction = ExtractionConfig(
-        features.make_feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
+        features.make_feature_set(feature_set, fixed_samples=fixed_samples),
         max_seconds,
         find_segmenter(segment),
+        channel,
+        bandwidth,
     )
+    suffix = extraction.provenance.suffix
+    selected = sources.find_own(manifest, folder, name, root, suffix)
+    selected = selected or sources.find_registered(names, subset, root, suffix, must_exist=not download)
     reports, failed = [], False
     with _open_executor(workers, scheduler) as start:
         for corpus, path in selected:

@@ -88,9 +88,8 @@ def predict(
     Without `windows`, a model uses the middle of a longer recording, as in training. With `windows`, each window is
     treated as a separate recording.
 
-    Each recording is decoded once per channel; the predictions of one channel come before those of the next. The memory
-    used does not depend on the number of recordings or, with windows, on their length. The predictions are the same
-    bit for bit for any number of CPU `threads`.
+    Each recording is decoded once. The memory used does not depend on the number of recordings or, with windows, on
+    their length. The predictions are the same bit for bit for any number of CPU `threads`.
     """
     with open_extraction_threads(threads) as pool:
         try:
@@ -165,22 +164,18 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
 
 
 def _prepare(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_PendingPrediction]:
-    """Yield the pending predictions of a recording: by channel, then window, then model."""
-    for channel in dict.fromkeys(model.features.channel for model in models):
-        users = {number: model for number, model in enumerate(models) if model.features.channel == channel}
-        feature_sets = list(dict.fromkeys(model.features for model in users.values()))
-        try:
-            with recording.open() as stream:
-                for part, features in _extract_parts(stream, recording.file, channel, feature_sets, windows):
-                    for number, model in users.items():
-                        prediction = Prediction(
-                            recording.file, duration=part.duration, model=number, remarks=part.remarks
-                        )
-                        yield _make_pending(recording, prediction, model, part, features[model.features])
-        except RECORDING_ERRORS as error:
-            for number in users:
-                prediction = Prediction(recording.file, error=explain_rejection(error), model=number)
-                yield _PendingPrediction(recording, prediction)
+    """Yield the pending predictions of a recording: by window, then model."""
+    feature_sets = list(dict.fromkeys(model.features for model in models))
+    try:
+        with recording.open() as stream:
+            for part, features in _extract_parts(stream, recording.file, feature_sets, windows):
+                for number, model in enumerate(models):
+                    prediction = Prediction(recording.file, duration=part.duration, model=number, remarks=part.remarks)
+                    yield _make_pending(recording, prediction, model, part, features[model.features])
+    except RECORDING_ERRORS as error:
+        for number in range(len(models)):
+            prediction = Prediction(recording.file, error=explain_rejection(error), model=number)
+            yield _PendingPrediction(recording, prediction)
 
 
 class _Part(NamedTuple):
@@ -196,18 +191,18 @@ class _Part(NamedTuple):
 
 
 def _extract_parts(
-    stream: BinaryIO, name: str, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
+    stream: BinaryIO, name: str, feature_sets: Sequence[FeatureSet], windows: Windows | None
 ) -> Iterator[tuple[_Part, Mapping[FeatureSet, _Features | AudioError]]]:
     """Yield each part of a recording that the models predict for, and its features."""
     feature_rates = dict.fromkeys(features.sample_rate for features in feature_sets)
     if windows is None:
-        recording = decode(stream, channel=channel, name=name)
+        recording = decode(stream, name=name)
         own_rate = recording.sample_rate
         samples = {rate: resample(recording.samples, own_rate, rate) for rate in feature_rates}
         part = _Part(recording.duration, None, measure_quality(recording.samples, own_rate), recording.remarks)
         yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
         return
-    reader = RecordingReader(stream, channel=channel, name=name)
+    reader = RecordingReader(stream, name=name)
     rates = list(dict.fromkeys((reader.sample_rate, *feature_rates)))
     spans = windows.spans(reader.duration)
     # tee frees its buffer in dozens of blocks.

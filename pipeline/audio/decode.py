@@ -61,6 +61,19 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
     return resampled if len(resampled) == length else np.pad(resampled, (0, length - len(resampled)))
 
 
+def limit_bandwidth(
+    samples: NDArray[np.float32], sample_rate: int, bandwidth: float | None
+) -> tuple[NDArray[np.float32], int]:
+    """Remove the frequencies of (n,) samples above a `bandwidth` in Hz, as a lower sample rate does.
+
+    Returns the samples and their rate of twice the bandwidth; or the given ones, if that is not lower.
+    """
+    if bandwidth is None or sample_rate <= 2 * bandwidth:
+        return samples, sample_rate
+    rate = round(2 * bandwidth)
+    return resample(samples, sample_rate, rate), rate
+
+
 class RecordingReader:
     """A recording that is decoded block by block in little memory, with the same samples as from `decode`.
 

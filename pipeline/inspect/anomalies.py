@@ -131,7 +131,7 @@ def measure_waveforms(
         raise CorpusError(error.problem, where=root, remedy=remedy) from error
     if all(tree.read_stamp(path) is None for path in set(paths)):
         raise CorpusError("contains no recording of this store", where=root, remedy=remedy)
-    channel = int(store.snapshot.parameters["channel"])
+    channel = store.snapshot.provenance.channel
     for path, rows in groupby(sorted(range(len(paths)), key=paths.__getitem__), key=paths.__getitem__):
         row = next(rows)
         try:

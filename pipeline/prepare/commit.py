@@ -46,7 +46,7 @@ def commit(
     `utterances` holds the utterances in the shards on disk, sorted by (shard, id): columns of `layout.JOURNAL_SCHEMA`.
     `shards` (n,) holds the shard number of each. `rejections` holds path and reason.
     """
-    store, parameters = history.store, extraction.features.parameters()
+    store, parameters = history.store, extraction.store_parameters
     numbers, first = np.unique(shards, return_index=True)
     names = utterances["file"].take(pa.array(first)).to_pylist()
     files = [history.describe_shard_file(name, int(number)) for number, name in zip(numbers, names, strict=True)]

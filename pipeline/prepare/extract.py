@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.audio.decode import Recording, decode, resample, time_to_sample
+from emodna.pipeline.audio.decode import Recording, decode, limit_bandwidth, resample, time_to_sample
+from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
-from emodna.pipeline.errors import RECORDING_ERRORS, explain_rejection, is_read_error, is_system_error
+from emodna.pipeline.errors import RECORDING_ERRORS, EmodnaError, explain_rejection, is_read_error, is_system_error
 from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.features.base import Parameter
 from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.store.shards import compute_feature_crc
 
@@ -27,6 +29,8 @@ from emodna.pipeline.store.shards import compute_feature_crc
 _RACY_NS: Final = 2_000_000_000
 #: Largest size in bytes of a file that is hashed and decoded from memory, which is faster than from the disk.
 _MAX_IN_MEMORY: Final = 2**26
+#: Hz: lowest limit of a band that still holds speech.
+MIN_BANDWIDTH: Final = 500
 #: Packages whose versions affect the features.
 _FEATURE_PACKAGES: Final = ("emodna", "numpy", "soundfile", "soxr", "torch")
 #: Packages whose versions affect the segmentation of recordings.
@@ -94,18 +98,46 @@ class ExtractionResult:
 
 @dataclass(frozen=True, slots=True)
 class ExtractionConfig:
-    """Configuration of the extraction of features from recordings."""
+    """Configuration of the extraction of features from recordings.
+
+    Raises `EmodnaError`: the bandwidth is not a whole number of Hz, too low, or not below half the features' rate.
+    """
 
     features: FeatureSet
     max_seconds: float = 3600.0
     """Length in s above which recordings are rejected."""
     segmenter: Segmenter | None = None
     """Rule that cuts recordings into utterances; None: each recording is one utterance."""
+    channel: int = 0
+    """Channel of the recordings to use, from 0."""
+    bandwidth: float | None = None
+    """Frequency in Hz above which the audio is removed; None: keep all."""
+
+    def __post_init__(self) -> None:
+        """Check the bandwidth."""
+        limit = (self.features.sample_rate - 1) // 2
+        if self.bandwidth is not None and self.bandwidth not in range(MIN_BANDWIDTH, limit + 1):
+            problem = f"must be a whole number of Hz from {MIN_BANDWIDTH} to {limit}"
+            remedy = f"these features contain nothing from {self.features.sample_rate / 2:g} Hz on"
+            raise EmodnaError(problem, field="bandwidth", value=f"{self.bandwidth:g}", remedy=remedy)
 
     @property
-    def parameters(self) -> dict[str, str | int | float | bool | None]:
+    def provenance(self) -> AudioProvenance:
+        """The part of the audio that the features come from."""
+        return AudioProvenance(self.channel, self.bandwidth)
+
+    @property
+    def store_parameters(self) -> dict[str, Parameter]:
+        """Parameters of the features and provenance of the audio, as a store records them."""
+        features = self.features.parameters()
+        # The order of the attributes affects the bytes of a shard.
+        first = {name: features[name] for name in ("features", "sample_rate")}
+        return {**first, **self.provenance.parameters, **features}
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
         """Parameters that affect the content of a shard."""
-        return {**self.features.parameters(), **(self.segmentation or {})}
+        return {**self.store_parameters, **(self.segmentation or {})}
 
     @property
     def segmentation(self) -> dict[str, str | float] | None:
@@ -167,9 +199,7 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         state = AudioState(*stamp, sha256) if stamp is not None and stamp.mtime_ns < now - _RACY_NS else None
         if _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
             return ExtractionResult(job, job.known, state=state)
-        recording = decode(
-            stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds, name=job.path
-        )
+        recording = decode(stream, channel=extraction.channel, max_seconds=extraction.max_seconds, name=job.path)
     utterances, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
     return ExtractionResult(job, utterances, arrays, extracted=True, remarks=recording.remarks, state=state)
 
@@ -184,7 +214,8 @@ def _extract(
 ) -> Iterator[tuple[UtteranceInfo, NDArray[np.float32]]]:
     """Yield info and features of each utterance in a recording."""
     rate = extraction.features.sample_rate
-    samples = resample(recording.samples, recording.sample_rate, rate)
+    limited, limited_rate = limit_bandwidth(recording.samples, recording.sample_rate, extraction.bandwidth)
+    samples = resample(limited, limited_rate, rate)
     segments = [(recording_id, samples, recording.duration)]
     if extraction.segmenter is not None:
         # At the original sample rate, so that all feature sets have the same segments.

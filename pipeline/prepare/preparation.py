@@ -232,7 +232,7 @@ def _write_shard_file(
     pairs = zip(utterances, ends, strict=True)
     records = [asdict(each) | {"offset": end - each.frames, "file": file.name} for each, end in pairs]
     table = pa.Table.from_pylist(records, layout.JOURNAL_SCHEMA)
-    write_journal(store, file.name, table, extraction.segmentation)
+    write_journal(store, file.name, table, extraction)
     return table
 
 
