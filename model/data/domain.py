@@ -32,7 +32,7 @@ _MARGINS: Final[Mapping[Measure, tuple[float, float]]] = {
     "duration": (1.5, 0.0),
     "level": (1.0, 6.0),
     "clipping": (2.0, 0.001),
-    "features": (1.2, 0.0),
+    "features": (1.1, 0.0),
 }
 #: Columns of the index with these measures.
 _COLUMNS: Final[Mapping[Measure, str]] = {

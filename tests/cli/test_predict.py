@@ -22,7 +22,7 @@ from emodna.model.inference.trained_model import TrainedModel
 from tests.model.small import CommandResult, assert_one_line_error, run_command
 from tests.pipeline.archives.packing import pack
 
-KEYS = ["file", "start", "end", "task", "probability", "label", "error"]
+KEYS = ["file", "start", "end", "task", "probability", "label", "error", "outside"]
 
 
 def predict(*arguments: object) -> CommandResult:
