@@ -217,3 +217,7 @@ class ExportError(EmodnaError):
 
 class WorkerError(EmodnaError):
     """A dead or unusable worker, or an unreachable cluster."""
+
+
+class DeadWorkerError(WorkerError):
+    """A worker that died during a task. Another worker may survive the task."""

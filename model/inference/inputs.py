@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree, open_tree
+from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Stamp, Tree, open_tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES
 from emodna.pipeline.errors import AudioError, CorpusError
 
@@ -31,6 +31,8 @@ class Input:
     """Number of the recording's row in a table, from 0."""
     row: Mapping[str, Any] = field(default_factory=dict)
     """Other cells of that row."""
+    read_stamp: Callable[[], Stamp | None] | None = None
+    """Function that returns size and time of the recording, None if it is missing; None for a stream."""
 
 
 def find_inputs(names: Iterable[str]) -> Iterator[Input]:
@@ -48,7 +50,8 @@ def find_inputs(names: Iterable[str]) -> Iterator[Input]:
         elif path.is_dir() or name.lower().endswith(ARCHIVE_SUFFIXES):
             yield from _search(path)
         else:
-            yield Input(str(path), partial(_open, path))
+            path = path.absolute()  # another process may have another working folder
+            yield Input(str(Path(name)), partial(_open, path), read_stamp=partial(_read_stamp, path))
 
 
 def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree) -> Iterator[Input]:
@@ -56,7 +59,8 @@ def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree) -> Iterator
     for number, row in enumerate(rows):
         path = "" if row["path"] is None else str(row["path"]).strip()
         other_cells = {column: cell for column, cell in row.items() if column != "path"}
-        yield Input(path or f"row {number + 1}", partial(_open_row, tree, path), number, other_cells)
+        read_stamp = partial(_read_row_stamp, tree, path)
+        yield Input(path or f"row {number + 1}", partial(_open_row, tree, path), number, other_cells, read_stamp)
 
 
 def _search(root: Path) -> Iterator[Input]:
@@ -66,11 +70,11 @@ def _search(root: Path) -> Iterator[Input]:
         tree = open_tree(root, AUDIO_SUFFIXES)
         for path in tree.list_files(AUDIO_SUFFIXES):
             problem = ""
-            yield Input(str(root / path), partial(tree.open, path))
+            yield Input(str(root / path), partial(tree.open, path), read_stamp=partial(tree.read_stamp, path))
     except CorpusError as error:
         problem = str(error)
     if problem:
-        yield Input(str(root), partial(_refuse, problem))
+        yield Input(str(root), partial(_refuse, problem), read_stamp=partial(_read_stamp, root.absolute()))
 
 
 def _refuse(problem: str) -> BinaryIO:
@@ -85,6 +89,14 @@ def _open(file: Path) -> BinaryIO:
         return BytesIO(stream.read())
 
 
+def _read_stamp(file: Path) -> Stamp | None:
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # ValueError: impossible path
+        return None
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
 def _open_row(tree: Tree, path: str) -> BinaryIO:
     relative = tree.make_relative(path) if path else None
     if relative is None:
@@ -93,3 +105,8 @@ def _open_row(tree: Tree, path: str) -> BinaryIO:
         return tree.open(relative)
     except FileNotFoundError:
         raise AudioError(f"not found in the root {tree.root}") from None
+
+
+def _read_row_stamp(tree: Tree, path: str) -> Stamp | None:
+    relative = tree.make_relative(path) if path else None
+    return None if relative is None else tree.read_stamp(relative)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import importlib.metadata
+import math
 import os
 import platform
 import time
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.audio.decode import Recording, decode, limit_bandwidth, resample, time_to_sample
 from emodna.pipeline.audio.provenance import AudioProvenance
+from emodna.pipeline.audio.quality import measure_quality
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
 from emodna.pipeline.errors import RECORDING_ERRORS, EmodnaError, explain_rejection, is_read_error, is_system_error
 from emodna.pipeline.features import FeatureSet
@@ -51,6 +53,11 @@ class UtteranceInfo:
     peak_db: float
     audio_sha256: str
     feature_crc: int
+    peak: float | None = None
+    """Like the next three, a field of `AudioQuality`; None if it was extracted before these were measured."""
+    level_db: float | None = None
+    clipped: float | None = None
+    bandwidth: float | None = None
     offset: int = 0
     """First frame in the shard."""
     file: str = ""
@@ -214,25 +221,34 @@ def _extract(
 ) -> Iterator[tuple[UtteranceInfo, NDArray[np.float32]]]:
     """Yield info and features of each utterance in a recording."""
     rate = extraction.features.sample_rate
-    limited, limited_rate = limit_bandwidth(recording.samples, recording.sample_rate, extraction.bandwidth)
+    native_rate = recording.sample_rate
+    limited, limited_rate = limit_bandwidth(recording.samples, native_rate, extraction.bandwidth)
     samples = resample(limited, limited_rate, rate)
-    segments = [(recording_id, samples, recording.duration)]
+    segments = [(recording_id, samples, recording.samples, recording.duration)]
     if extraction.segmenter is not None:
         # At the original sample rate, so that all feature sets have the same segments.
         segments = []
-        for start, stop in extraction.segmenter.find_segments(recording.samples, recording.sample_rate):
-            segment = samples[time_to_sample(start, rate) : time_to_sample(stop, rate)]
-            segments.append((make_segment_id(recording_id, start), segment, stop - start))
-    for id, segment, duration in segments:
+        for start, stop in extraction.segmenter.find_segments(recording.samples, native_rate):
+            segment, native = (
+                each[time_to_sample(start, hertz) : time_to_sample(stop, hertz)]
+                for each, hertz in ((samples, rate), (recording.samples, native_rate))
+            )
+            segments.append((make_segment_id(recording_id, start), segment, native, stop - start))
+    for id, segment, native, duration in segments:
         features, peak_db = extraction.features.extract(segment)
+        quality = measure_quality(native, native_rate)
         info = UtteranceInfo(
             id=id,
-            sample_rate=recording.sample_rate,
+            sample_rate=native_rate,
             channels=recording.channels,
             duration=duration,
             frames=len(features),
             peak_db=peak_db,
             audio_sha256=sha256,
             feature_crc=compute_feature_crc(features),
+            peak=quality.peak,
+            level_db=quality.level_db,
+            clipped=quality.clipped,
+            bandwidth=min(quality.bandwidth, extraction.bandwidth or math.inf),
         )
         yield info, features

@@ -29,6 +29,7 @@ COLUMNS = {
     "duration": pa.float64(),
     "frames": pa.int32(),
     "peak_db": pa.float32(),
+    **dict.fromkeys(("peak", "level_db", "clipped", "bandwidth"), pa.float32()),
     "shard": pa.int32(),
     "offset": pa.int64(),
     "audio_sha256": pa.string(),
