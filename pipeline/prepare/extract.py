@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
 from typing import Final, NamedTuple
@@ -237,6 +237,8 @@ def _extract(
     for id, segment, native, duration in segments:
         features, peak_db = extraction.features.extract(segment)
         quality = measure_quality(native, native_rate)
+        if extraction.bandwidth is not None:
+            quality = replace(quality, bandwidth=min(quality.bandwidth, extraction.bandwidth))
         info = UtteranceInfo(
             id=id,
             sample_rate=native_rate,

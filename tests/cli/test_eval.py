@@ -23,7 +23,7 @@ from tests.pipeline.making import prepare_corpus
 KEYS = [
     "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation", "corpus",
     "store", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion",
-    "calibration", "breakdown", "wall_seconds", "predictions",
+    "calibration", "breakdown", "wall_seconds", "outside", "predictions",
 ]  # fmt: skip
 
 
