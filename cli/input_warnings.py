@@ -71,11 +71,11 @@ class OutsideCounts:
             if (count := self._by_measure.get(measure)) is None:
                 continue
             found = f"{count.recordings} of {format_count(self._compared.recordings, kind)}"
-            values = f"{wording[0]} {_word_range(wording, count.low, count.high)}"
+            values, unit = _word_range(wording, count.low, count.high), wording[-1]
             training = " or ".join(_word_range(wording, *each) for each in self._domain.get_ranges(measure))
             common.note(
-                f"[yellow]warning:[/yellow] {prefix}{found} outside the training audio: {values} "
-                f"(training: {training}): {count.list_names()}"
+                f"[yellow]warning:[/yellow] {prefix}{found} outside the training audio: {wording[0]} {values}{unit} "
+                f"(training: {training}{unit}): {count.list_names()}"
             )
 
 
@@ -114,6 +114,5 @@ class InputWarnings:
 
 
 def _word_range(wording: tuple[str, float, int, str], low: float, high: float) -> str:
-    _, factor, decimals, unit = wording
-    ends = dict.fromkeys(f"{end * factor:.{decimals}f}" for end in (low, high))
-    return " to ".join(ends) + unit
+    _, factor, decimals, _ = wording
+    return " to ".join(dict.fromkeys(f"{end * factor:.{decimals}f}" for end in (low, high)))

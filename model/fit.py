@@ -151,9 +151,9 @@ def _warn(plan: FitPlan) -> None:
         _LOG.warning("%s: %s learns from the target's labels: its result is a bound for methods", ORACLE, method)
     target = plan.request.target
     if len(target) < plan.train.batch_size:
-        few, name = format_count(len(target), "utterance"), target.snapshot.corpus
-        text = "target %s has only %s: each batch of %d repeats them, so the model adapts to little more than these"
-        _LOG.warning(text, name, few, plan.train.batch_size)
+        few = format_count(len(target), "utterance")
+        text = "target %s has only %s, fewer than a batch of %d, which repeats them: few to adapt to"
+        _LOG.warning(text, target.snapshot.corpus, few, plan.train.batch_size)
     for corpus, count in plan.config["shared_audio"].items():
         if count:
             _LOG.warning("source %s contains %d utterances of the target, with their labels", corpus, count)
