@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
@@ -139,6 +140,10 @@ def prep(
     suffix = extraction.provenance.suffix
     selected = sources.find_own(manifest, folder, name, root, suffix)
     selected = selected or sources.find_registered(names, subset, root, suffix, must_exist=not download)
+    if click.get_current_context().get_parameter_source("channel") is not ParameterSource.DEFAULT:
+        for corpus, _root in selected:
+            if corpus.info.channels:
+                common.note(f"{corpus.name}: channels of the files: {common.escape(corpus.info.channels)}")
     reports, failed = [], False
     with _open_executor(workers, scheduler) as start:
         for corpus, path in selected:

@@ -45,6 +45,10 @@ class RunCorpus:
     held_out: int
     """Number of labelled utterances of a source that are held out to validate on."""
     emotions: Mapping[str, int]
+    channel: int = 0
+    """Channel of its recordings, from 0."""
+    bandwidth: float | None = None
+    """Frequency in Hz above which its audio was removed; None: all was kept."""
     audio: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Range of each known measure of its audio, see `TrainingDomain`; empty in runs of earlier versions."""
 
@@ -96,5 +100,6 @@ def _describe_corpus(role: Literal["source", "target"], store: FeatureStore, tas
         classes={name: int((labels == label).sum()) for label, name in enumerate(CLASS_NAMES[task])},
         unlabelled=int((labels < 0).sum()),
         held_out=held_out,
+        **asdict(snapshot.provenance),
         emotions={str(emotion): emotions[emotion] for emotion in sorted(emotions, key=str) if emotion is not None},
     )

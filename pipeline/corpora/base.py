@@ -96,6 +96,8 @@ class CorpusInfo:
     speakers: int | None = None
     sample_rate: int | None = None
     """Native sample rate in Hz."""
+    channels: str = ""
+    """Rule for the channels of its files; empty if all are mono."""
     licence: str
     citation: str = ""
     layout: str

@@ -263,4 +263,8 @@ def _list_warnings(
     if len(silent):
         lines.append(f"{format_count(len(silent), 'recording')} with only zeros (the first: {silent[0]})")
     rates = {each["values"]: each["counts"] for each in pc.value_counts(utterances["sample_rate"]).to_pylist()}
+    bandwidth = plan.extraction.bandwidth
+    if bandwidth is not None and max(rates) <= 2 * bandwidth:
+        highest = f"{max(rates) / 2:g} Hz"
+        lines.append(f"no recording has frequencies above {highest}, so the bandwidth {bandwidth:g} Hz removes nothing")
     return [*lines, *corpus.find_differences(scan, rates)]
