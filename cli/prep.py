@@ -196,7 +196,7 @@ class PrepareDisplay:
     def on_batch(self, results: "Sequence[ExtractionResult]") -> None:
         """Add the results of a batch of recordings."""
         self._done += len(results)
-        self._rejected += sum(result.rejection is not None for result in results)
+        self._rejected += sum(len(result.rejections) for result in results)
         self._seconds += sum(info.duration for result in results for info in result.utterances)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         audio = f"{self._seconds / 3600:.2f} h of audio, {rate:.0f} x real time"
