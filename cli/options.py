@@ -169,16 +169,19 @@ class Seconds(click.FloatRange):
         return number if math.isfinite(number) else self.fail(f"{number} is not a length in s.", param, ctx)
 
 
-class Channel(click.ParamType):
+class Channel(click.IntRange):
     """The number of a channel, from 0, or `all`."""
 
-    name = "channel"
+    def __init__(self) -> None:
+        super().__init__(min=0)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value as a number, or the word all; fail on anything else."""
         if value == "all":
             return value
-        return int(value) if str(value).isdecimal() else self.fail(f"{value!r} is not 0, 1, ... or all.", param, ctx)
+        if isinstance(value, str) and not value.lstrip("-").isdecimal():
+            self.fail(f"{value!r} is neither a number nor all.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class FeatureSetOption(click.Option):

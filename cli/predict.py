@@ -124,12 +124,12 @@ def predict(
 
         common.detail(f"ffmpeg {common.escape(read_ffmpeg_version())}")
 
-    from emodna.model.inference.finished_run import read_target_channel
     from emodna.model.inference.predict import predict as predict_inputs
     from emodna.model.inference.rows import RowFormat
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, mark_oracle
+    from emodna.model.run_folder import read_target_channel
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)

@@ -12,20 +12,11 @@ from emodna.model.errors import EvaluationError, RunError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import SOURCE_SUPERVISION, read_label
 from emodna.model.run_folder import JOIN, RunFolder, read_json
-from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.errors import PrepareCorpus, Remedy
 from emodna.pipeline.store import FeatureStore
 
 #: Keys of result.json that describe the run.
 _DESCRIPTION: Final = ("src", "tgt", "task", "method", "seed", "steps")
-
-
-def read_target_channel(run: Path) -> int:
-    """Return the channel of the recordings that a run was adapted to; 0 if its configuration cannot be read."""
-    try:
-        return AudioProvenance.read(read_json(RunFolder(run).config)["decisive"]["features"]).channel
-    except (RunError, KeyError, TypeError, AttributeError):
-        return 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ import torch
 from emodna.model import checkpoint
 from emodna.model.evaluation.evaluate import evaluate_run
 from emodna.model.evaluation.intervals import Resampling
-from emodna.model.inference.finished_run import FinishedRun, read_target_channel
+from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.provenance import read_corpora
-from emodna.model.run_folder import RunFolder
+from emodna.model.run_folder import RunFolder, read_target_channel
 from emodna.model.runs.card import render_card
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.features import make_feature_set
