@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from emodna.cli import common, predict_bulk, predictions
-from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option, ffmpeg_option
+from emodna.cli.options import (
+    PATH,
+    TEXT_PATH,
+    Command,
+    Seconds,
+    common_options,
+    config_option,
+    device_option,
+    ffmpeg_option,
+)
 from emodna.cli.wording import word_reason
 from emodna.pipeline.errors import format_count
 
@@ -37,7 +46,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("run", type=PATH)
-@click.argument("audio", nargs=-1, type=click.Path())
+@click.argument("audio", nargs=-1, type=TEXT_PATH)
 @click.option("--also", multiple=True, metavar="RUN", type=PATH, help="Another run to predict with; repeatable.")
 @click.option(
     "--windows", "window", type=Seconds(), metavar="S", help="Predict for each window of S seconds, at least 0.25."
@@ -50,7 +59,7 @@ if TYPE_CHECKING:
 @ffmpeg_option
 @click.option(
     "--out",
-    type=click.Path(),
+    type=TEXT_PATH,
     metavar="FILE|FOLDER",
     help=f"Write a file ({', '.join(predictions.SUFFIXES)}), or a folder of Parquet files.",
 )
@@ -58,7 +67,9 @@ if TYPE_CHECKING:
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout; combines with --out.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes for --out FOLDER.  [default: one per core]")
-@click.option("--scheduler", metavar="ADDRESS|FILE", help="Dask cluster of this scheduler for --out FOLDER.")
+@click.option(
+    "--scheduler", type=TEXT_PATH, metavar="ADDRESS|FILE", help="Dask cluster of this scheduler for --out FOLDER."
+)
 @device_option
 @config_option
 @common_options
