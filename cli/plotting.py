@@ -6,6 +6,7 @@ screens and papers, and may be damaged. Only its choice of fonts is kept, becaus
 
 import logging
 import os
+from typing import Any, Final
 
 from emodna.pipeline.errors import EmodnaError
 
@@ -23,8 +24,9 @@ except (ValueError, OSError) as error:
 
 __all__ = ["Artist", "Axes", "Figure", "colormaps", "rc_context"]
 
-_FONT_SETTINGS = ("font.family", "font.serif", "font.sans-serif", "font.cursive", "font.fantasy", "font.monospace")
+_FONTS: Final = ("family", "serif", "sans-serif", "cursive", "fantasy", "monospace")
 
-_fonts = {name: matplotlib.rcParams[name] for name in _FONT_SETTINGS}
+_settings: Any = matplotlib.rcParams
+_fonts = {name: _settings[name] for name in (f"font.{font}" for font in _FONTS)}
 matplotlib.rcdefaults()
-matplotlib.rcParams.update(_fonts)
+_settings.update(_fonts)
