@@ -50,12 +50,16 @@ def is_flat(store: FeatureStore, utterances: UtteranceStatistics) -> NDArray[np.
 
 
 def find_band_limits(store: FeatureStore, utterances: UtteranceStatistics, features: FeatureSet) -> NDArray[np.float64]:
-    """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none."""
+    """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none.
+
+    The bandwidth of the store is not a limit of its files.
+    """
+    highest = min(features.sample_rate / 2, store.snapshot.provenance.bandwidth or np.inf)
     rates = store.columns(["sample_rate"])["sample_rate"].to_numpy()
     usable = (utterances.headroom >= _MIN_HEADROOM) & ~is_flat(store, utterances)
     limits = np.full(len(store), np.nan)
     for limit, above in reversed(list(zip(BAND_LIMITS, utterances.beyond.T, strict=True))):
-        if CUTOFF_RATIO * limit < features.sample_rate / 2:
+        if CUTOFF_RATIO * limit < highest:
             limits[usable & (above < _EMPTY_BAND_DB) & (rates / 2 >= _MIN_RATE_RATIO * limit)] = limit
     return limits
 
