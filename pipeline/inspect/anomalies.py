@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.audio.decode import decode
-from emodna.pipeline.audio.quality import count_clipped
+from emodna.pipeline.audio.quality import measure_quality
 from emodna.pipeline.errors import RECORDING_ERRORS, CorpusError, Remedy, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.inspect.spectra import BAND_LIMITS, CUTOFF_RATIO
@@ -150,7 +150,7 @@ def measure_waveform(row: int, samples: NDArray[np.float32], sample_rate: int) -
         return WaveformStatistics(row, zeros_before=len(samples) / sample_rate)
     return WaveformStatistics(
         row,
-        clipped=count_clipped(samples),
+        clipped=round(measure_quality(samples, sample_rate).clipped * len(samples)),
         offset=float(samples.mean(dtype=np.float64)),
         zeros_before=int(sounding[0]) / sample_rate,
         zeros_behind=(len(samples) - 1 - int(sounding[-1])) / sample_rate,
