@@ -74,10 +74,29 @@ def write_csv(stream: TextIO, names: Iterable[str], manifest: "pa.Table | None")
     stream.flush()  # the header, if there is no prediction
 
 
-def check_output(path: Path, suffixes: Sequence[str] = SUFFIXES, *, field: str = "out") -> None:
-    """Raise an EmodnaError if a path has an unknown suffix, no folder, or exists and is not a file."""
+def is_folder(out: str) -> bool:
+    """Return True if a path means a folder: it is one, ends with a slash, or has no suffix."""
+    path = Path(out)
+    return out.endswith("/") or path.is_dir() or not path.suffix
+
+
+def check_folder(path: Path) -> None:
+    """Raise an EmodnaError if a path has no folder, or exists and is not a folder."""
+    if not path.parent.is_dir():
+        raise EmodnaError(f"folder {path.parent} not found", field="out", value=path)
+    if path.exists() and not path.is_dir():
+        raise EmodnaError("exists and is not a folder", field="out", value=path)
+
+
+def check_output(
+    path: Path, suffixes: Sequence[str] = SUFFIXES, *, field: str = "out", remedy: str | None = None
+) -> None:
+    """Raise an EmodnaError if a path has an unknown suffix, no folder, or exists and is not a file.
+
+    `remedy` is for an unknown suffix.
+    """
     if path.suffix.lower() not in suffixes:
-        raise EmodnaError("unknown suffix", field=field, value=path, valid=suffixes)
+        raise EmodnaError("unknown suffix", field=field, value=path, valid=suffixes, remedy=remedy)
     if not path.parent.is_dir():
         raise EmodnaError(f"folder {path.parent} not found", field=field, value=path)
     if path.exists() and not path.is_file():

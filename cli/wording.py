@@ -19,7 +19,12 @@ def word_error(error: EmodnaError) -> str:
     is_option = any(option in each.opts for each in context.command.params)
     if is_option and (error.field, error.problem) == ("settings", "unknown"):
         return f"--set {error.value}: not a setting; use {option}"
-    return error.word(functools.partial(name_option, context.command), word_action)
+    return word_reason(error.word(functools.partial(name_option, context.command), word_action))
+
+
+def word_reason(reason: str) -> str:
+    """Return the reason of an unusable recording with the option for ffmpeg."""
+    return reason.replace("decode it with ffmpeg", "decode it with --ffmpeg")
 
 
 def name_option(command: click.Command, field: str, value: object = None) -> str:

@@ -65,10 +65,15 @@ def predict_files(
     *,
     windows: Windows | None = None,
     threads: int = 1,
+    ffmpeg: bool = False,
 ) -> Iterator[Prediction]:
-    """Predict for files, folders, archives or standard input (`-`), as `predict` does."""
+    """Predict for files, folders, archives or standard input (`-`), as `predict` does.
+
+    With `ffmpeg`, the program ffmpeg decodes the formats that libsndfile cannot read.
+    """
     all_models = [models] if isinstance(models, TrainedModel) else models
-    return (each for _, each in predict(all_models, find_inputs(map(str, files)), windows=windows, threads=threads))
+    inputs = find_inputs(map(str, files), ffmpeg=ffmpeg)
+    return (each for _, each in predict(all_models, inputs, windows=windows, threads=threads))
 
 
 def predict(
@@ -159,7 +164,7 @@ def _prepare(recording: Input, models: Sequence[TrainedModel], windows: Windows 
     feature_sets = list(dict.fromkeys(model.features for model in models))
     try:
         with recording.open() as stream:
-            for part, features in _extract_parts(stream, recording.file, feature_sets, windows):
+            for part, features in _extract_parts(stream, recording, feature_sets, windows):
                 for number, model in enumerate(models):
                     prediction = Prediction(recording.file, duration=part.duration, model=number, remarks=part.remarks)
                     yield _make_pending(recording, prediction, model, part.span, features[model.features])
@@ -181,17 +186,17 @@ class _Part(NamedTuple):
 
 
 def _extract_parts(
-    stream: BinaryIO, name: str, feature_sets: Sequence[FeatureSet], windows: Windows | None
+    stream: BinaryIO, source: Input, feature_sets: Sequence[FeatureSet], windows: Windows | None
 ) -> Iterator[tuple[_Part, Mapping[FeatureSet, _Features | AudioError]]]:
     """Yield each part of a recording that the models predict for, and its features."""
     rates = list(dict.fromkeys(features.sample_rate for features in feature_sets))
     if windows is None:
-        recording = decode(stream, name=name)
+        recording = decode(stream, name=source.file, ffmpeg=source.ffmpeg)
         samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
         part = _Part(recording.duration, None, recording.remarks)
         yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
         return
-    reader = RecordingReader(stream, name=name)
+    reader = RecordingReader(stream, name=source.file, ffmpeg=source.ffmpeg)
     spans = windows.spans(reader.duration)
     # tee frees its buffer in dozens of blocks.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))

@@ -54,17 +54,25 @@ class RowFormat:
         values["label"] = None if label is None else CLASS_NAMES[task][label]
         return {name: values[name] for name in self.types}
 
+    def make_schema(self, manifest: "pa.Table | None") -> "pa.Schema":
+        """Return the schema of the rows with the manifest's columns."""
+        import pyarrow as pa
+
+        own = [(name, pa.type_for_alias(kind)) for name, kind in self.types.items()]
+        return pa.schema([*pa.schema(own), *([] if manifest is None else manifest.schema)])
+
     @contextmanager
     def write_parquet(self, stream: BinaryIO, manifest: "pa.Table | None") -> Iterator[AddRow]:
         """Write a Parquet file; the manifest's columns keep their types."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        own = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in self.types.items()])
+        schema = self.make_schema(manifest)
+        own = pa.schema(list(schema)[: len(self.types)])
         extra = pa.table({}) if manifest is None else manifest
         rows: list[Row] = []
         numbers: list[int | None] = []
-        with pq.ParquetWriter(stream, pa.schema([*own, *extra.schema])) as writer:
+        with pq.ParquetWriter(stream, schema, write_page_checksum=True) as writer:
 
             def write() -> None:
                 table = pa.Table.from_pylist(rows, own)
@@ -77,7 +85,7 @@ class RowFormat:
                 numbers.clear()
 
             def add(row: Row, _other: Row, number: int | None) -> None:
-                rows.append({name: _make_encodable(value) for name, value in row.items()})
+                rows.append({name: make_encodable(value) for name, value in row.items()})
                 numbers.append(number)
                 if len(rows) == _ROWS:
                     write()
@@ -86,6 +94,6 @@ class RowFormat:
             write()
 
 
-def _make_encodable(value: object) -> object:
+def make_encodable(value: object) -> object:
     """Escape the characters that UTF-8 cannot encode; file names may contain some."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

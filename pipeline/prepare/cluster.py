@@ -22,7 +22,8 @@ from uuid import uuid4
 from weakref import WeakSet
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.errors import CorpusError, DeadWorkerError, WorkerError, explain_os_error
+from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
+from emodna.pipeline.errors import CorpusError, DeadWorkerError, EmodnaError, WorkerError, explain_os_error
 from emodna.pipeline.prepare.executors import RESUME, Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine, examine_all, read_versions
 from emodna.pipeline.threads import limit_to_one_thread
@@ -236,7 +237,7 @@ class _PreparationSession(ClusterSession):
                 there = result.rejection
                 here = examine(job, self._tree, self._extraction).rejection or "usable"
             if there != here:
-                raise _make_audio_error(f"{reply.worker}: {self._tree.root}/{job.path}", there, here)
+                raise make_audio_error(f"{reply.worker}: {self._tree.root}/{job.path}", there, here)
 
     def _compare_processors(self, reply: "BatchReply") -> None:
         """Notify the user once if the processors of the workers differ."""
@@ -258,8 +259,9 @@ def _describe_archive_size(root: Path) -> str:
     return f"{root.stat().st_size} bytes" if root.is_file() else "no such file"
 
 
-def _make_audio_error(place: str, there: str, here: str) -> CorpusError:
-    problem = f"not the same audio: {there} on the worker, {here} in the preparing process"
+def make_audio_error(place: str, there: str, here: str) -> CorpusError:
+    """Return the error of a recording or archive that a worker sees differently."""
+    problem = f"not the same audio: {there} on the worker, {here} in the main process"
     return CorpusError(problem, where=place, remedy="make the audio the same on every worker")
 
 
@@ -286,16 +288,14 @@ def examine_on_worker(versions: Mapping[str, str], setup: bytes, jobs: bytes) ->
     """Examine a pickled batch on a worker.
 
     `setup` holds, pickled, the root, the size of its archive and, pickled again, tree and extraction. Objects of emodna
-    are unpickled only after the versions are compared with those of the preparing process.
+    are unpickled only after the versions are compared with those of the sender.
 
     Raises WorkerError if the versions here differ, CorpusError if the root here is missing or differs.
     """
-    _check_versions(versions)
+    check_versions(versions)
     with _open_lock:
         tree, extraction = _open_root(setup)
-    if not hasattr(_thread, "is_limited"):
-        limit_to_one_thread()
-        _thread.is_limited = True
+    limit_worker_thread()
     batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (anyone who can reach a Dask worker can run any code on it)
     results = examine_all(batch, tree, extraction)
     sizes = [_describe_size(tree, job) for job in batch]
@@ -319,16 +319,27 @@ def _open_root(setup: bytes) -> tuple[Tree, ExtractionConfig]:
         raise CorpusError(problem, where=get_worker_name(), remedy=remedy) from error
     size = _describe_archive_size(root)
     if size != expected:
-        raise _make_audio_error(f"{get_worker_name()}: {root}", size, expected)
+        raise make_audio_error(f"{get_worker_name()}: {root}", size, expected)
     return opened
 
 
-def _check_versions(expected: Mapping[str, str]) -> None:
-    found = read_versions()
+def limit_worker_thread() -> None:
+    """Limit numerical libraries to one thread in calls from the current thread of a worker."""
+    if not hasattr(_thread, "is_limited"):
+        limit_to_one_thread()
+        _thread.is_limited = True
+
+
+def check_versions(expected: Mapping[str, str]) -> None:
+    """Raise a WorkerError if versions on this worker differ from those of the sender."""
+    found = dict(read_versions())
+    if "ffmpeg" in expected:
+        with suppress(EmodnaError):
+            found["ffmpeg"] = read_ffmpeg_version()
     different = [name for name, version in expected.items() if found.get(name) != version]
     if different:
         here, there = (", ".join(f"{name} {each.get(name)}" for name in different) for each in (found, expected))
-        problem = f"has {here}, but the preparing process has {there}: the features would differ"
+        problem = f"has {here}, but the main process has {there}: the features would differ"
         raise WorkerError(problem, where=get_worker_name(), remedy="install the same versions everywhere")
 
 

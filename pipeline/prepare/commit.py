@@ -19,7 +19,7 @@ from emodna.pipeline.audio.segment import get_recording_ids, get_segment_starts
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.emotions import AROUSAL, EMOTIONS, VALENCE
 from emodna.pipeline.files import flush_folder, write_atomically
-from emodna.pipeline.prepare.extract import ExtractionConfig, read_versions
+from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import delete_leftovers
@@ -63,7 +63,7 @@ def commit(
         corpus=corpus.name,
         feature_set=extraction.features.name,
         parameters=parameters,
-        libraries=read_versions(),
+        libraries=extraction.read_all_versions(),
         root=str(root),
         licence=corpus.info.licence,
         citation=corpus.info.citation,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.audio.decode import Recording, decode, limit_bandwidth, resample, time_to_sample
+from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
 from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.audio.quality import measure_quality
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
@@ -119,14 +120,18 @@ class ExtractionConfig:
     """Channel of the recordings to use, from 0."""
     bandwidth: float | None = None
     """Frequency in Hz above which the audio is removed; None: keep all."""
+    ffmpeg: bool = False
+    """True to decode formats that libsndfile cannot read by ffmpeg."""
 
     def __post_init__(self) -> None:
-        """Check the bandwidth."""
+        """Check the bandwidth, and that ffmpeg runs."""
         limit = (self.features.sample_rate - 1) // 2
         if self.bandwidth is not None and self.bandwidth not in range(MIN_BANDWIDTH, limit + 1):
             problem = f"must be a whole number of Hz from {MIN_BANDWIDTH} to {limit}"
             remedy = f"these features contain nothing from {self.features.sample_rate / 2:g} Hz on"
             raise EmodnaError(problem, field="bandwidth", value=f"{self.bandwidth:g}", remedy=remedy)
+        if self.ffmpeg:
+            read_ffmpeg_version()
 
     @property
     def provenance(self) -> AudioProvenance:
@@ -154,13 +159,22 @@ class ExtractionConfig:
     def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
-        names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation)
-        return {name: read_versions()[name] for name in names}
+        return read_feature_versions(ffmpeg=self.ffmpeg) | {name: read_versions()[name] for name in segmentation}
+
+    def read_all_versions(self) -> Mapping[str, str]:
+        """Return the versions that store.json records: libraries, machine and, if used, ffmpeg."""
+        return {**read_versions(), "ffmpeg": read_ffmpeg_version()} if self.ffmpeg else read_versions()
+
+
+def read_feature_versions(*, ffmpeg: bool) -> dict[str, str]:
+    """Return the versions of libraries, machine and, if used, ffmpeg that affect the features."""
+    names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine")
+    return {name: read_versions()[name] for name in names} | ({"ffmpeg": read_ffmpeg_version()} if ffmpeg else {})
 
 
 @cache
 def read_versions() -> Mapping[str, str]:
-    """Return the versions of libraries and machine that store.json records."""
+    """Return the versions of libraries and machine."""
     import soundfile
     import soxr
 
@@ -206,7 +220,13 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         state = AudioState(*stamp, sha256) if stamp is not None and stamp.mtime_ns < now - _RACY_NS else None
         if _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
             return ExtractionResult(job, job.known, state=state)
-        recording = decode(stream, channel=extraction.channel, max_seconds=extraction.max_seconds, name=job.path)
+        recording = decode(
+            stream,
+            channel=extraction.channel,
+            max_seconds=extraction.max_seconds,
+            name=job.path,
+            ffmpeg=extraction.ffmpeg,
+        )
     utterances, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
     return ExtractionResult(job, utterances, arrays, extracted=True, remarks=recording.remarks, state=state)
 

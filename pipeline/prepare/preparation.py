@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError, format_count
 from emodna.pipeline.features import SILENCE_DB
+from emodna.pipeline.left_out import make_left_out_error
 from emodna.pipeline.prepare.commit import commit
 from emodna.pipeline.prepare.executors import Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
@@ -48,6 +49,8 @@ class PrepareReport:
     wall_seconds: float
     skipped: Mapping[str, int]
     """Number of files outside the corpus, by reason."""
+    left_out: Mapping[str, int]
+    """Number of files that are not read, by suffix."""
     rejections: Sequence[tuple[str, str]]
     """Path and reason."""
     warnings: Sequence[str]
@@ -87,6 +90,7 @@ def prepare(
     are unusable; finished shards are kept for the next preparation.
     """
     began = time.perf_counter()
+    corpus = corpus.allow_ffmpeg() if extraction.ffmpeg else corpus
     tree = corpus.open(root)
     scan = corpus.scan(tree)
     store = cache.absolute() / corpus.name / extraction.features.name
@@ -118,6 +122,9 @@ def prepare(
         if not len(utterances):
             count, first = len(rejections), ": ".join(rejections[0])
             problem = f"no usable recording: {count} of {count} rejected; the first: {first}"
+            if scan.left_out:
+                error = make_left_out_error(scan.left_out, tree.root)
+                raise CorpusError(f"{problem}; {error.problem}", where=tree.root, remedy=error.remedy)
             raise CorpusError(problem, where=tree.root)
         shards = np.repeat([shard.number for shard in plan.shards], [len(each) for each in progress.utterances])
         commit(corpus, tree.root, extraction, history, scan, utterances, shards, rejections)
@@ -133,6 +140,7 @@ def prepare(
         audio_seconds=math.fsum(utterances["duration"].to_numpy()),
         wall_seconds=time.perf_counter() - began,
         skipped={**scan.skipped, **tree.skip_counts},
+        left_out=scan.left_out,
         rejections=rejections,
         warnings=_list_warnings(corpus, history, scan, plan, utterances, progress),
     )
