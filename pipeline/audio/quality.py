@@ -1,13 +1,16 @@
 """Measure the quality of a recording: peak, level, clipping and bandwidth."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+
+from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +32,15 @@ _VOICE_BAND: Final = (300.0, 3400.0)
 _RANGE_DB: Final = 45.0
 #: Largest variance of noise that counts as empty: four times (6 dB) that of the usual dither of 16-bit samples.
 _NOISE_POWER: Final = 4 * 2.0**-32
+
+#: Largest peak without a warning. Lossy decoders and float files go a little beyond full scale, which loses nothing.
+OVERLOAD_PEAK: Final = 2.0
+#: Least peak of integers that were stored as floating-point numbers without scaling, and their usual numbers of bits.
+_INTEGER_PEAK: Final = 100.0
+_INTEGER_BITS: Final = (16, 24, 32)
+#: dB: level at which the noise of 16-bit samples is audible beside the voice, and share of such utterances that is a fault of all files.
+QUIET_LEVEL_DB: Final = -70.0
+_QUIET_SHARE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,28 @@ def measure_quality(samples: NDArray[np.float32], sample_rate: int) -> AudioQual
         clipped / len(samples),
         measure_bandwidth(samples, sample_rate),
     )
+
+
+def describe_levels(
+    names: Sequence[str] | pa.ChunkedArray, peaks: NDArray[np.floating], levels_db: NDArray[np.floating]
+) -> Iterator[str]:
+    """Yield a line for each fault in the levels of n utterances or files; NaN for those that were not measured.
+
+    The faults are peaks far beyond full scale, and recordings that are nearly all very quiet.
+    """
+    if len(loud := np.flatnonzero(peaks > OVERLOAD_PEAK)):
+        highest = float(peaks[loud].max())
+        cause = "divide the samples by the value of full scale"
+        if highest >= _INTEGER_PEAK:
+            bits = next((bits for bits in _INTEGER_BITS if highest <= 2**bits), _INTEGER_BITS[-1])
+            cause = f"probably {bits}-bit integers stored as floating point: divide the samples by {2 ** (bits - 1)}"
+        found = f"{format_count(len(loud), 'recording')} far beyond full scale"
+        yield f"{found} (the first: {names[int(loud[0])]}, peak {float(peaks[loud[0]]):.6g}, full scale 1); {cause}"
+    quiet = np.flatnonzero((levels_db < QUIET_LEVEL_DB) & (levels_db > SILENCE_LEVEL_DB))
+    if len(quiet) >= max(_QUIET_SHARE * np.count_nonzero(levels_db > SILENCE_LEVEL_DB), 1):
+        found = f"{format_count(len(quiet), 'recording')} below {QUIET_LEVEL_DB:g} dB"
+        example = f"the first: {names[int(quiet[0])]}, {float(levels_db[quiet[0]]):.0f} dB"
+        yield f"{found} ({example}): features lose the quiet sounds; check the scale of the samples"
 
 
 def _count_clipped(blocks: Sequence[NDArray[np.float32]], extremes: Sequence[float], extreme: float) -> int:

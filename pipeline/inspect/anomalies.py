@@ -29,6 +29,8 @@ _FLAT_DB: Final = 0.5
 _EMPTY_BAND_DB: Final = 1.0
 #: Least distance in dB from floor to peak: a higher floor may hide high frequencies.
 _MIN_HEADROOM: Final = 70.0
+#: Ratio of a measured bandwidth to a band limit that it may reach: the width of a filter's slope.
+_LIMIT_TOLERANCE: Final = 1.03
 #: Least ratio of a file's Nyquist frequency to a band limit that is reported.
 _MIN_RATE_RATIO: Final = 1.2
 #: Largest share of the store that a rare sample rate or number of channels has.
@@ -50,13 +52,21 @@ def is_flat(store: FeatureStore, utterances: UtteranceStatistics) -> NDArray[np.
 
 
 def find_band_limits(store: FeatureStore, utterances: UtteranceStatistics, features: FeatureSet) -> NDArray[np.float64]:
-    """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none."""
-    rates = store.columns(["sample_rate"])["sample_rate"].to_numpy()
+    """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none.
+
+    Uses the bandwidth of the audio, or the features of utterances for which it was not measured. A limit that the
+    preparation set is none.
+    """
+    columns = store.columns(["sample_rate", "bandwidth"])
+    rates, bandwidths = columns["sample_rate"].to_numpy(), columns["bandwidth"].to_numpy()
+    own_limit = store.snapshot.provenance.bandwidth or np.inf
     usable = (utterances.headroom >= _MIN_HEADROOM) & ~is_flat(store, utterances)
     limits = np.full(len(store), np.nan)
     for limit, above in reversed(list(zip(BAND_LIMITS, utterances.beyond.T, strict=True))):
+        is_empty = (bandwidths > 0) & (bandwidths <= _LIMIT_TOLERANCE * limit)
         if CUTOFF_RATIO * limit < features.sample_rate / 2:
-            limits[usable & (above < _EMPTY_BAND_DB) & (rates / 2 >= _MIN_RATE_RATIO * limit)] = limit
+            is_empty |= np.isnan(bandwidths) & usable & (above < _EMPTY_BAND_DB)
+        limits[is_empty & (np.minimum(rates / 2, own_limit) >= _MIN_RATE_RATIO * limit)] = limit
     return limits
 
 
