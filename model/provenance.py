@@ -44,6 +44,10 @@ class RunCorpus:
     held_out: int
     """Number of labelled utterances of a source that are held out to validate on."""
     emotions: Mapping[str, int]
+    channel: int = 0
+    """Channel of its recordings, from 0."""
+    bandwidth: float | None = None
+    """Frequency in Hz above which its audio was removed; None: all was kept."""
 
     @property
     def forbids_commerce(self) -> bool:
@@ -89,5 +93,6 @@ def _describe_corpus(role: Literal["source", "target"], store: FeatureStore, tas
         classes={name: int((labels == label).sum()) for label, name in enumerate(CLASS_NAMES[task])},
         unlabelled=int((labels < 0).sum()),
         held_out=held_out,
+        **asdict(snapshot.provenance),
         emotions={str(emotion): emotions[emotion] for emotion in sorted(emotions, key=str) if emotion is not None},
     )

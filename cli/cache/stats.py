@@ -9,6 +9,7 @@ import click
 from emodna.cli import common
 from emodna.cli.options import PATH, Command, Seconds, cache_option, common_options
 from emodna.cli.progress import count_progress
+from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import format_count
 
@@ -59,8 +60,10 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
 def _print_report(document: Mapping[str, Any]) -> None:
     speakers, durations = document["speakers"], document["durations"]
     without = f", {format_count(speakers['without'], 'utterance')} without speaker" * bool(speakers["without"])
+    provenance = AudioProvenance.read(document)
+    audio = f"{provenance}, " if provenance != AudioProvenance() else ""
     common.out.print(
-        f"[bold]{common.escape(document['corpus'])}[/bold]  {common.escape(document['feature_set'])}  "
+        f"[bold]{common.escape(document['corpus'])}[/bold]  {common.escape(document['feature_set'])}  {audio}"
         f"{format_count(document['utterances'], 'utterance')}, {document['rejected']} rejected, "
         f"{durations['total'] / 3600:.2f} h, {format_count(speakers['known'], 'speaker')}{without}"
     )

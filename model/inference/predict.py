@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import islice, repeat, tee
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Final, NamedTuple, TypeVar
+from typing import BinaryIO, Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.errors import ConfigError
 from emodna.model.inference.inputs import Input, find_inputs
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
@@ -23,6 +24,10 @@ from emodna.pipeline.threads import open_extraction_threads
 
 #: Windows of a recording per task of a thread.
 _CHUNK: Final = 16
+
+ALL: Final = "all"
+Channel = int | Literal["all"]
+"""Number of a channel, from 0; `ALL` for each channel of a file."""
 
 _Features = tuple[NDArray[np.float32], float]
 """Features (frames, dim) and their peak in dB."""
@@ -47,6 +52,8 @@ class Prediction:
     model: int = 0
     remarks: tuple[str, ...] = ()
     """Parts of the file that were not decoded, one clause each; of several windows, the last one has them."""
+    channel: int | None = 0
+    """Channel of the file; None if the file could not be opened to find it."""
 
     @property
     def label(self) -> int | None:
@@ -64,6 +71,7 @@ def predict_files(
     files: Iterable[Path | str],
     *,
     windows: Windows | None = None,
+    channel: Channel = 0,
     threads: int = 1,
     ffmpeg: bool = False,
 ) -> Iterator[Prediction]:
@@ -73,23 +81,34 @@ def predict_files(
     """
     all_models = [models] if isinstance(models, TrainedModel) else models
     inputs = find_inputs(map(str, files), ffmpeg=ffmpeg)
-    return (each for _, each in predict(all_models, inputs, windows=windows, threads=threads))
+    found = predict(all_models, inputs, windows=windows, channel=channel, threads=threads)
+    return (prediction for _, prediction in found)
 
 
 def predict(
-    models: Sequence[TrainedModel], inputs: Iterable[Input], *, windows: Windows | None = None, threads: int = 1
+    models: Sequence[TrainedModel],
+    inputs: Iterable[Input],
+    *,
+    windows: Windows | None = None,
+    channel: Channel = 0,
+    threads: int = 1,
 ) -> Generator[tuple[Input, Prediction], None, None]:
-    """Yield a prediction for each input, window and model in turn, as soon as it is ready.
+    """Yield a prediction for each input, channel, window and model in turn, as soon as it is ready.
 
     Without `windows`, a model uses the middle of a longer recording, as in training. With `windows`, each window is
     treated as a separate recording.
 
-    Each recording is decoded once. The memory used does not depend on the number of recordings or, with windows, on
-    their length. The predictions are the same bit for bit for any number of CPU `threads`.
+    Each recording is opened once, and decoded once per channel, so that only one channel is in memory. The memory used
+    does not depend on the number of recordings or, with windows, on their length. The predictions are the same bit for
+    bit for any number of CPU `threads`.
+
+    Raises ConfigError: invalid `channel`. A file without that channel gives a prediction with an error.
     """
+    if channel != ALL and not (type(channel) is int and channel >= 0):
+        raise ConfigError(f"must be a number from 0, or {ALL}", field="channel", value=channel)
     with open_extraction_threads(threads) as pool:
         try:
-            pending = _prepare_inputs(inputs, models, windows, pool, threads)
+            pending = _prepare_inputs(inputs, models, windows, channel, pool, threads)
             yield from _classify_batches(pending, models, pool, threads)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -105,7 +124,12 @@ class _PendingPrediction:
 
 
 def _prepare_inputs(
-    inputs: Iterable[Input], models: Sequence[TrainedModel], windows: Windows | None, pool: Executor, threads: int
+    inputs: Iterable[Input],
+    models: Sequence[TrainedModel],
+    windows: Windows | None,
+    channel: Channel,
+    pool: Executor,
+    threads: int,
 ) -> Iterator[_PendingPrediction]:
     """Yield all pending predictions in order; prepares several recordings in advance, each chunk by chunk."""
 
@@ -113,7 +137,7 @@ def _prepare_inputs(
         return list(islice(pending, _CHUNK))
 
     def start(recording: Input) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
-        pending = _prepare(recording, models, windows)
+        pending = _prepare(recording, models, windows, channel)
         return pool.submit(lambda: (take_chunk(pending), pending))
 
     for first_chunk, pending in _submit_ahead(inputs, start, 2 * threads + 2):
@@ -159,19 +183,49 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
         yield pending.popleft().result()
 
 
-def _prepare(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_PendingPrediction]:
-    """Yield the pending predictions of a recording: by window, then model."""
+def _prepare(
+    recording: Input, models: Sequence[TrainedModel], windows: Windows | None, channel: Channel
+) -> Iterator[_PendingPrediction]:
+    """Yield the pending predictions of a recording: by channel, then window, then model."""
     feature_sets = list(dict.fromkeys(model.features for model in models))
     try:
         with recording.open() as stream:
-            for part, features in _extract_parts(stream, recording, feature_sets, windows):
-                for number, model in enumerate(models):
-                    prediction = Prediction(recording.file, duration=part.duration, model=number, remarks=part.remarks)
-                    yield _make_pending(recording, prediction, model, part.span, features[model.features])
+            channels = (
+                range(RecordingReader(stream, name=recording.file, ffmpeg=recording.ffmpeg).channels)
+                if channel == ALL
+                else (channel,)
+            )
+            for each in channels:
+                yield from _prepare_channel(recording, stream, each, feature_sets, models, windows)
     except RECORDING_ERRORS as error:
-        for number in range(len(models)):
-            prediction = Prediction(recording.file, error=explain_rejection(error), model=number)
-            yield _PendingPrediction(recording, prediction)
+        yield from _refuse(recording, None if channel == ALL else channel, error, models)
+
+
+def _prepare_channel(
+    recording: Input,
+    stream: BinaryIO,
+    channel: int,
+    feature_sets: Sequence[FeatureSet],
+    models: Sequence[TrainedModel],
+    windows: Windows | None,
+) -> Iterator[_PendingPrediction]:
+    try:
+        for part, features in _extract_parts(stream, recording, channel, feature_sets, windows):
+            for number, model in enumerate(models):
+                prediction = Prediction(
+                    recording.file, duration=part.duration, model=number, remarks=part.remarks, channel=channel
+                )
+                yield _make_pending(recording, prediction, model, part.span, features[model.features])
+    except RECORDING_ERRORS as error:
+        yield from _refuse(recording, channel, error, models)
+
+
+def _refuse(
+    recording: Input, channel: int | None, error: AudioError | OSError | ValueError, models: Sequence[TrainedModel]
+) -> Iterator[_PendingPrediction]:
+    for number in range(len(models)):
+        prediction = Prediction(recording.file, error=explain_rejection(error), model=number, channel=channel)
+        yield _PendingPrediction(recording, prediction)
 
 
 class _Part(NamedTuple):
@@ -186,17 +240,17 @@ class _Part(NamedTuple):
 
 
 def _extract_parts(
-    stream: BinaryIO, source: Input, feature_sets: Sequence[FeatureSet], windows: Windows | None
+    stream: BinaryIO, source: Input, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
 ) -> Iterator[tuple[_Part, Mapping[FeatureSet, _Features | AudioError]]]:
-    """Yield each part of a recording that the models predict for, and its features."""
+    """Yield each part of a channel of a recording that the models predict for, and its features."""
     rates = list(dict.fromkeys(features.sample_rate for features in feature_sets))
     if windows is None:
-        recording = decode(stream, name=source.file, ffmpeg=source.ffmpeg)
+        recording = decode(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
         samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
         part = _Part(recording.duration, None, recording.remarks)
         yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
         return
-    reader = RecordingReader(stream, name=source.file, ffmpeg=source.ffmpeg)
+    reader = RecordingReader(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
     spans = windows.spans(reader.duration)
     # tee frees its buffer in dozens of blocks.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))

@@ -38,7 +38,7 @@ OVERLOAD_PEAK: Final = 2.0
 #: Least peak of integers that were stored as floating-point numbers without scaling, and their usual numbers of bits.
 _INTEGER_PEAK: Final = 100.0
 _INTEGER_BITS: Final = (16, 24, 32)
-#: dB: level at which the noise of 16-bit samples is audible beside the voice, and share of such utterances that is a fault of all files.
+#: dB: level at which 16-bit samples have audible noise. If it is that of most files, their scale is wrong.
 QUIET_LEVEL_DB: Final = -70.0
 _QUIET_SHARE: Final = 0.5
 

@@ -54,19 +54,20 @@ def is_flat(store: FeatureStore, utterances: UtteranceStatistics) -> NDArray[np.
 def find_band_limits(store: FeatureStore, utterances: UtteranceStatistics, features: FeatureSet) -> NDArray[np.float64]:
     """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none.
 
-    Uses the bandwidth of the audio, or the features of utterances for which it was not measured. A limit that the
-    preparation set is none.
+    Uses the bandwidth of the audio, or the features of utterances for which it was not measured. The bandwidth of the
+    store is not a limit of its files.
     """
     columns = store.columns(["sample_rate", "bandwidth"])
     rates, bandwidths = columns["sample_rate"].to_numpy(), columns["bandwidth"].to_numpy()
-    own_limit = store.snapshot.provenance.bandwidth or np.inf
-    usable = (utterances.headroom >= _MIN_HEADROOM) & ~is_flat(store, utterances)
+    usable = np.isnan(bandwidths) & (utterances.headroom >= _MIN_HEADROOM) & ~is_flat(store, utterances)
     limits = np.full(len(store), np.nan)
     for limit, above in reversed(list(zip(BAND_LIMITS, utterances.beyond.T, strict=True))):
+        if CUTOFF_RATIO * limit >= (store.snapshot.provenance.bandwidth or np.inf):
+            continue
         is_empty = (bandwidths > 0) & (bandwidths <= _LIMIT_TOLERANCE * limit)
         if CUTOFF_RATIO * limit < features.sample_rate / 2:
-            is_empty |= np.isnan(bandwidths) & usable & (above < _EMPTY_BAND_DB)
-        limits[is_empty & (np.minimum(rates / 2, own_limit) >= _MIN_RATE_RATIO * limit)] = limit
+            is_empty |= usable & (above < _EMPTY_BAND_DB)
+        limits[is_empty & (rates / 2 >= _MIN_RATE_RATIO * limit)] = limit
     return limits
 
 

@@ -1,6 +1,7 @@
 """Collect the statistics of a store in one document."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def compute_statistics(
         "store": str(store.path),
         "corpus": store.snapshot.corpus,
         "feature_set": store.snapshot.feature_set,
+        **asdict(store.snapshot.provenance),
         "fingerprint": store.fingerprint,
         "utterances": len(store),
         "rejected": int(store.snapshot.counts["rejected"]),

@@ -119,8 +119,8 @@ class TestManifest:
     def test_unusable_manifests_are_errors(self, run: Path, table: Path, files: list[Path], tmp_path: Path) -> None:
         assert_one_line_error(predict(run, "--manifest", tmp_path / "absent.csv"), "absent.csv: not found")
         assert_one_line_error(predict(run, "--manifest", table, "--root", tmp_path / "gone"), "gone: not found")
-        (tmp_path / "x.csv").write_text("file\na.wav\n")
-        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path' (its columns: file")
+        (tmp_path / "x.csv").write_text("name\na.wav\n")
+        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path' (its columns: name")
 
         for arguments in ((files[0], "--manifest", table), (), (files[0], "--root", ".")):
             answer = predict(run, *arguments)
