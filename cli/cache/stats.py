@@ -87,8 +87,8 @@ def _print_report(document: Mapping[str, Any]) -> None:
         "sample rates": _format_counts(document["sample_rate"], " Hz"),
         "channels": _format_counts(document["channels"]),
         "peaks": _format_quartiles(document["peak_db"], "dB", digits=1),
-        "levels": _format_quartiles(document["level_db"], "dB relative to full scale", digits=1),
-        "bandwidths": _format_quartiles(document["bandwidth"], "Hz", digits=0),
+        "levels": _format_quartiles(document["quality"]["level_db"], "dB relative to full scale", digits=1),
+        "bandwidths": _format_quartiles(document["quality"]["bandwidth"], "Hz", digits=0),
         "silence": _format_quartiles(document["silent_share"], "of the frames"),
         "features": _format_features(document["features"]),
     }

@@ -59,15 +59,16 @@ def find_band_limits(store: FeatureStore, utterances: UtteranceStatistics, featu
     """
     columns = store.columns(["sample_rate", "bandwidth"])
     rates, bandwidths = columns["sample_rate"].to_numpy(), columns["bandwidth"].to_numpy()
-    usable = np.isnan(bandwidths) & (utterances.headroom >= _MIN_HEADROOM) & ~is_flat(store, utterances)
+    unmeasured = np.isnan(bandwidths) & (utterances.headroom >= _MIN_HEADROOM)
+    varied = ~is_flat(store, utterances)
     limits = np.full(len(store), np.nan)
     for limit, above in reversed(list(zip(BAND_LIMITS, utterances.beyond.T, strict=True))):
         if CUTOFF_RATIO * limit >= (store.snapshot.provenance.bandwidth or np.inf):
             continue
         is_empty = (bandwidths > 0) & (bandwidths <= _LIMIT_TOLERANCE * limit)
         if CUTOFF_RATIO * limit < features.sample_rate / 2:
-            is_empty |= usable & (above < _EMPTY_BAND_DB)
-        limits[is_empty & (rates / 2 >= _MIN_RATE_RATIO * limit)] = limit
+            is_empty |= unmeasured & (above < _EMPTY_BAND_DB)
+        limits[is_empty & varied & (rates / 2 >= _MIN_RATE_RATIO * limit)] = limit
     return limits
 
 

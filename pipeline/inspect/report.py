@@ -60,10 +60,9 @@ def compute_statistics(
         "sample_rate": balance.count_values(table["sample_rate"]),
         "channels": balance.count_values(table["channels"]),
         "peak_db": balance.compute_quartiles(store.peak_db[~silent]),
-        **{
-            name: balance.compute_quartiles(values[np.isfinite(values) & ~silent])
-            for name, values in quality.items()
-            if name != "clipped"
+        "quality": {
+            name: balance.compute_quartiles(quality[name][np.isfinite(quality[name]) & ~silent])
+            for name in ("peak", "level_db", "bandwidth")
         },
         "silent_share": balance.compute_quartiles(utterances.silent_share),
         "features": list_moments(moments, features) | {"min": moments.low.tolist(), "max": moments.high.tolist()},
