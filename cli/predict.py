@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from emodna.cli import common, predict_bulk, predictions
+from emodna.cli.input_warnings import InputWarnings
 from emodna.cli.options import (
     PATH,
     Channel,
@@ -149,6 +150,7 @@ def predict(
     inputs, table = _collect_inputs(audio, manifest, root, rows.types, ffmpeg=ffmpeg)
     options: dict[str, Any] = {"windows": windows, "channel": channel or 0}
     tally, bulk = _Tally(), None
+    input_warnings = InputWarnings(dict(zip(map(str, runs), models, strict=True)))
     with ExitStack() as stack:
         writers: list[AddRow] = []
         if path is not None and not is_folder:
@@ -179,12 +181,14 @@ def predict(
             is_first = prediction.model == 0 and prediction.channel in (0, channel)
             for remark in prediction.remarks if is_first else ():
                 common.note(f"[yellow]warning:[/yellow] {common.escape(_word_problem(given, prediction, remark))}")
+            input_warnings.add(given, prediction)
             row = rows.make_row(prediction)
             for add in writers:
                 add(row, given.row, given.number)
     if path is not None:
         done = (tally.predictions, "prediction") if bulk is None else (bulk.recordings, "recording")
         common.note(f"{format_count(*done)}: {common.escape(path)}")
+    input_warnings.print(over_time=windows is not None)
     if bulk is None or tally.files:
         common.note(str(tally))
     return int(tally.has_failed or (bulk is not None and bulk.failed > 0))

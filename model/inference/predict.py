@@ -13,11 +13,13 @@ from typing import BinaryIO, Final, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.data.domain import Deviation, join_measures
 from emodna.model.errors import ConfigError
 from emodna.model.inference.inputs import Input, find_inputs
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import RecordingReader, decode, resample, resample_blocks
+from emodna.pipeline.audio.quality import AudioQuality, measure_quality
 from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.threads import open_extraction_threads
@@ -54,6 +56,13 @@ class Prediction:
     """Parts of the file that were not decoded, one clause each; of several windows, the last one has them."""
     channel: int | None = 0
     """Channel of the file; None if the file could not be opened to find it."""
+    deviations: tuple[Deviation, ...] | None = None
+    """Deviations from the training audio; None if they are unknown: an error, or a model of an earlier version."""
+
+    @property
+    def outside(self) -> str | None:
+        """Measures that are outside the training audio, separated by commas; empty if none is, None if unknown."""
+        return None if self.deviations is None else join_measures(self.deviations)
 
     @property
     def label(self) -> int | None:
@@ -215,7 +224,7 @@ def _prepare_channel(
                 prediction = Prediction(
                     recording.file, duration=part.duration, model=number, remarks=part.remarks, channel=channel
                 )
-                yield _make_pending(recording, prediction, model, part.span, features[model.features])
+                yield _make_pending(recording, prediction, model, part, features[model.features])
     except RECORDING_ERRORS as error:
         yield from _refuse(recording, channel, error, models)
 
@@ -235,6 +244,7 @@ class _Part(NamedTuple):
     """Duration of the recording in s."""
     span: Span | None
     """Span of the window; None: the whole recording."""
+    quality: AudioQuality
     remarks: tuple[str, ...]
     """Remarks on the recording, in its last part."""
 
@@ -243,21 +253,24 @@ def _extract_parts(
     stream: BinaryIO, source: Input, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
 ) -> Iterator[tuple[_Part, Mapping[FeatureSet, _Features | AudioError]]]:
     """Yield each part of a channel of a recording that the models predict for, and its features."""
-    rates = list(dict.fromkeys(features.sample_rate for features in feature_sets))
+    feature_rates = dict.fromkeys(features.sample_rate for features in feature_sets)
     if windows is None:
         recording = decode(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
-        samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
-        part = _Part(recording.duration, None, recording.remarks)
+        own_rate = recording.sample_rate
+        samples = {rate: resample(recording.samples, own_rate, rate) for rate in feature_rates}
+        part = _Part(recording.duration, None, measure_quality(recording.samples, own_rate), recording.remarks)
         yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
         return
     reader = RecordingReader(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
+    rates = list(dict.fromkeys((reader.sample_rate, *feature_rates)))
     spans = windows.spans(reader.duration)
     # tee frees its buffer in dozens of blocks.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))
     signals = [resample_blocks(each, reader.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
     for number, (span, *windowed) in enumerate(zip(spans, *map(cut, signals, repeat(spans), rates), strict=True), 1):
         samples = dict(zip(rates, windowed, strict=True))
-        part = _Part(reader.duration, span, tuple(reader.remarks) if number == len(spans) else ())
+        quality = measure_quality(samples[reader.sample_rate], reader.sample_rate)
+        part = _Part(reader.duration, span, quality, tuple(reader.remarks) if number == len(spans) else ())
         yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
 
 
@@ -270,15 +283,21 @@ def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | 
 
 
 def _make_pending(
-    recording: Input, prediction: Prediction, model: TrainedModel, span: Span | None, features: _Features | AudioError
+    recording: Input, prediction: Prediction, model: TrainedModel, part: _Part, features: _Features | AudioError
 ) -> _PendingPrediction:
-    is_whole = span in (None, (0.0, prediction.duration))
+    span, duration = part.span, part.duration
+    is_whole = span in (None, (0.0, duration))
     if isinstance(features, AudioError):
         # An error of the only window is an error of the file.
         start, end = span if span and not is_whole else (None, None)
         return _PendingPrediction(recording, replace(prediction, start=start, end=end, error=str(features)))
-    start, end = span or _locate_middle(model, prediction.duration or 0.0, len(features[0]))
-    return _PendingPrediction(recording, replace(prediction, start=start, end=end), model.window(*features))
+    start, end = span or _locate_middle(model, duration, len(features[0]))
+    deviations = None
+    if model.domain is not None:
+        length = duration if span is None else end - start
+        deviations = model.domain.compare(features[0], length, part.quality)
+    prediction = replace(prediction, start=start, end=end, deviations=deviations)
+    return _PendingPrediction(recording, prediction, model.window(*features))
 
 
 def _locate_middle(model: TrainedModel, duration: float, frames: int) -> Span:

@@ -21,6 +21,7 @@ _COLUMNS: Final = {
     "probability": "float64",
     "label": "string",
     "error": "string",
+    "outside": "string",
 }
 _CHANNEL: Final = {"channel": "int64"}
 _RUN: Final = {"run": "string"}
@@ -54,6 +55,7 @@ class RowFormat:
         """Return the row of a prediction."""
         task, label = self.tasks[prediction.model], prediction.label
         values = {**asdict(prediction), "task": task, "run": str(self.runs[prediction.model])}
+        values["outside"] = prediction.outside
         values["label"] = None if label is None else CLASS_NAMES[task][label]
         return {name: values[name] for name in self.types}
 
