@@ -14,6 +14,7 @@ from emodna.cli import common, predict_bulk, predictions
 from emodna.cli.input_warnings import InputWarnings
 from emodna.cli.options import (
     PATH,
+    TEXT_PATH,
     Channel,
     Command,
     Seconds,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("run", type=PATH)
-@click.argument("audio", nargs=-1, type=click.Path())
+@click.argument("audio", nargs=-1, type=TEXT_PATH)
 @click.option("--also", multiple=True, metavar="RUN", type=PATH, help="Another run to predict with; repeatable.")
 @click.option(
     "--windows", "window", type=Seconds(), metavar="S", help="Predict for each window of S seconds, at least 0.25."
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 @ffmpeg_option
 @click.option(
     "--out",
-    type=click.Path(),
+    type=TEXT_PATH,
     metavar="FILE|FOLDER",
     help=f"Write a file ({', '.join(predictions.SUFFIXES)}), or a folder of Parquet files.",
 )
@@ -69,7 +70,9 @@ if TYPE_CHECKING:
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout; combines with --out.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes for --out FOLDER.  [default: one per core]")
-@click.option("--scheduler", metavar="ADDRESS|FILE", help="Dask cluster of this scheduler for --out FOLDER.")
+@click.option(
+    "--scheduler", type=TEXT_PATH, metavar="ADDRESS|FILE", help="Dask cluster of this scheduler for --out FOLDER."
+)
 @device_option
 @config_option
 @common_options
