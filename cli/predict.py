@@ -218,12 +218,15 @@ def _collect_inputs(
     if manifest is None:
         return find_inputs(audio, ffmpeg=ffmpeg, warn=common.print_warning), None
     from emodna.pipeline.archives import open_tree
-    from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
+    from emodna.pipeline.spans import read_spans
+    from emodna.pipeline.tables import choose_column_names, iterate_listed_rows, read_table
 
     table = read_table(manifest)
+    spans = list(read_spans(table))
     table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
-    return find_table_inputs(iterate_rows(table), tree, ffmpeg=ffmpeg), table.drop_columns("path")
+    rows = iterate_listed_rows(table, table.column_names)
+    return find_table_inputs(rows, spans, tree, ffmpeg=ffmpeg), table.drop_columns("path")
 
 
 @dataclass

@@ -131,7 +131,8 @@ class TestManifest:
 
     def test_unusable_paths_are_errors_of_their_rows(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         odd = ["../out.wav", "/out.wav", "../x\0/y.wav", "x" * 300]
-        pq.write_table(pa.table({"path": [*odd, None, files[0].name]}), tmp_path / "t.parquet")
+        rows = {"path": [*odd, None, files[0].name, None], "note": [*"abcdef", None]}  # the last row is empty
+        pq.write_table(pa.table(rows), tmp_path / "t.parquet")
         answer = predict(run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent, "--json")
         assert answer.code == 1
         found = json.loads(answer.out)
