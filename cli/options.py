@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 import math
+import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from emodna.cli.common import print_error
 from emodna.cli.wording import word_error
 from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.files import expand_home
 
 Returned = TypeVar("Returned")
 
@@ -23,10 +26,23 @@ Returned = TypeVar("Returned")
 _CONFIG_SETTINGS: Final = "emodna.settings"
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
-#: Types of arguments and options: any path, a file, a folder.
-PATH: Final = click.Path(path_type=Path)
-FILE: Final = click.Path(path_type=Path, dir_okay=False)
-FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+
+class HomePath(click.Path):
+    """A path in which ~ and ~user are expanded. A shell expands neither variables, nor --option=~/x, nor TOML."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the expanded path; fail if there is no such home folder."""
+        try:
+            return super().convert(expand_home(os.fspath(value)), param, ctx)
+        except EmodnaError as error:
+            self.fail(f"{word_error(error)}.", param, ctx)
+
+
+#: Types of arguments and options: any path, the same as text, a file, a folder.
+PATH: Final = HomePath(path_type=Path)
+TEXT_PATH: Final = HomePath()
+FILE: Final = HomePath(path_type=Path, dir_okay=False)
+FOLDER: Final = HomePath(path_type=Path, file_okay=False)
 
 
 class CommandError(click.ClickException):
@@ -149,6 +165,8 @@ cache_option = click.option(
     help="Folder of the feature stores.",
 )
 
+ffmpeg_option = click.option("--ffmpeg", is_flag=True, help="Decode m4a, amr, webm and the like by ffmpeg.")
+
 device_option = click.option(
     "--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: CUDA if available, else the CPU."
 )
@@ -164,6 +182,21 @@ class Seconds(click.FloatRange):
         """Return the value as a float; fail on nan and inf."""
         number = super().convert(value, param, ctx)
         return number if math.isfinite(number) else self.fail(f"{number} is not a length in s.", param, ctx)
+
+
+class Channel(click.IntRange):
+    """The number of a channel, from 0, or `all`."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as a number, or the word all; fail on anything else."""
+        if value == "all":
+            return value
+        if isinstance(value, str) and not value.lstrip("-").isdecimal():
+            self.fail(f"{value!r} is neither a number nor all.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class FeatureSetOption(click.Option):
@@ -194,7 +227,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
     if path is None:
         return
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EmodnaError(f"not valid TOML: {error}", field="config", value=path) from error
     options = [each for each in context.command.params if isinstance(each, click.Option) and each.expose_value]
@@ -212,7 +245,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
 
 config_option = click.option(
     "--config",
-    type=click.Path(exists=True, path_type=Path, dir_okay=False),
+    type=HomePath(exists=True, path_type=Path, dir_okay=False),
     is_eager=True,
     expose_value=False,
     callback=_read_config,
@@ -242,3 +275,13 @@ def _check_type(path: Path, option: click.Option, value: object) -> object:
 
 def _toml_key(option: click.Parameter) -> str:
     return max(option.opts, key=len).lstrip("-")
+
+
+def resolve_workers(workers: int, scheduler: str) -> tuple[int | None, str | None]:
+    """Keep --workers or --scheduler: the command line wins over the environment, which wins over a file."""
+    order = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
+    find_source = click.get_current_context().get_parameter_source
+    first, second = (order.index(source) for source in map(find_source, ("workers", "scheduler")) if source is not None)
+    if first == second:
+        raise click.UsageError("--workers and --scheduler exclude each other; a cluster has its own workers")
+    return (workers, None) if first < second else (None, scheduler)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import filelock
 
 from emodna.model.errors import ListRuns, ResumeRun, RunError
+from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.errors import Remedy, explain_os_error
 from emodna.pipeline.files import is_temporary, write_atomically
 
@@ -118,7 +119,7 @@ class RunFolder:
         earlier = read_json(self.config).get("decisive")
         if not isinstance(earlier, dict):
             raise RunError("damaged: not the configuration of a run", where=self.config)
-        if differences := _describe_differences(earlier, json.loads(json.dumps(config["decisive"]))):
+        if differences := describe_differences(earlier, json.loads(json.dumps(config["decisive"]))):
             remedy = Remedy("use the same settings, or choose another {out}")
             raise RunError(f"started with other settings: {differences}", field="out", value=self.path, remedy=remedy)
 
@@ -129,6 +130,14 @@ def make_no_run_error(path: Path) -> RunError:
         return RunError("a file, not a run folder", where=path)
     problem = "not a run folder" if path.exists() else "not found"
     return RunError(problem, where=path, remedy=Remedy("choose a run", ListRuns(path.parent)))
+
+
+def read_target_channel(run: Path) -> int:
+    """Return the channel of the recordings that a run was adapted to; 0 if its configuration cannot be read."""
+    try:
+        return AudioProvenance.read(read_json(RunFolder(run).config)["decisive"]["features"]).channel
+    except (RunError, KeyError, TypeError, AttributeError):
+        return 0
 
 
 def hash_settings(decisive: Mapping[str, Any]) -> str:
@@ -157,12 +166,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
 
 
-def _describe_differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+def describe_differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    """Return the keys with different values and both values; empty if there is none."""
     parts = []
     for key in sorted({*earlier, *now}):
         before, after = earlier.get(key), now.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            parts.append(_describe_differences(before, after, f"{prefix}{key}."))
+            parts.append(describe_differences(before, after, f"{prefix}{key}."))
         elif before != after:
             parts.append(f"{prefix}{key} {before!s:.16}, now {after!s:.16}")
     return "; ".join(part for part in parts if part)

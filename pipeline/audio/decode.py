@@ -15,11 +15,14 @@ import soxr
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio.containers import find_parts
+from emodna.pipeline.audio.ffmpeg import FfmpegReader, ForeignFormat, make_format_error, recognise_format
 from emodna.pipeline.audio.parts import FileBytes, Part, PartStream
 from emodna.pipeline.errors import AudioError, format_count
 
 #: Samples per decoded block, all channels together.
 _BLOCK_SAMPLES: Final = 1 << 20
+#: Longest recording of which ffmpeg's samples are kept, in samples; a longer one is decoded again.
+_KEPT_SAMPLES: Final = 1 << 23
 #: Smallest number of frames that means an unknown length in libsndfile, as in a streamed FLAC.
 _NO_LENGTH: Final = 2**62
 
@@ -42,16 +45,19 @@ class Recording:
         return len(self.samples) / self.sample_rate
 
 
-def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0, name: str | None = None) -> Recording:
+def decode(
+    stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0, name: str | None = None, ffmpeg: bool = False
+) -> Recording:
     """Decode one channel (from 0) of any format that libsndfile reads from a seekable binary stream.
 
-    `name` is the name of the file. Its suffix decides where the content alone does not.
+    `name` is the name of the file. Its suffix decides where the content alone does not. With `ffmpeg`, the program
+    ffmpeg decodes further formats.
 
     Channels are never averaged: the mean of two distant microphones comb-filters the voice. Raises `AudioError`: empty,
     truncated or unreadable file, no such channel, samples that are not finite, or a recording longer than `max_seconds`
     (detected before decoding).
     """
-    reader = RecordingReader(stream, channel=channel, max_seconds=max_seconds, name=name)
+    reader = RecordingReader(stream, channel=channel, max_seconds=max_seconds, name=name, ffmpeg=ffmpeg)
     return Recording(reader.read_all(), reader.sample_rate, reader.channels, tuple(reader.remarks))
 
 
@@ -64,6 +70,19 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
     return resampled if len(resampled) == length else np.pad(resampled, (0, length - len(resampled)))
 
 
+def limit_bandwidth(
+    samples: NDArray[np.float32], sample_rate: int, bandwidth: float | None
+) -> tuple[NDArray[np.float32], int]:
+    """Remove the frequencies of (n,) samples above a `bandwidth` in Hz, as a lower sample rate does.
+
+    Returns the samples and their rate of twice the bandwidth; or the given ones, if that is not lower.
+    """
+    if bandwidth is None or sample_rate <= 2 * bandwidth:
+        return samples, sample_rate
+    rate = round(2 * bandwidth)
+    return resample(samples, sample_rate, rate), rate
+
+
 class RecordingReader:
     """A recording that is decoded block by block in little memory, with the same samples as from `decode`.
 
@@ -72,24 +91,38 @@ class RecordingReader:
     """
 
     def __init__(
-        self, stream: BinaryIO, *, channel: int = 0, max_seconds: float = math.inf, name: str | None = None
+        self,
+        stream: BinaryIO,
+        *,
+        channel: int = 0,
+        max_seconds: float = math.inf,
+        name: str | None = None,
+        ffmpeg: bool = False,
     ) -> None:
-        self.remarks: list[str]
-        """Parts of the file that are not decoded, one clause each."""
         content = FileBytes(stream)
         parts, self.remarks = find_parts(content, PurePath(name or "").suffix.lower())
+        """Parts of the file that are not decoded, and wrong lengths in headers, one clause each."""
         self._channel = channel
-        self._first = _OpenPart(content, parts[0])
-        self.sample_rate: int = self._first.file.samplerate
+        first: _OpenPart | _ForeignRecording
+        try:
+            first = _OpenPart(content, parts[0], channel)
+        except _UnreadableError:
+            found = recognise_format(stream)
+            if found is None or not (ffmpeg or found.only_ffmpeg):
+                raise
+            if not ffmpeg:
+                raise make_format_error(found) from None
+            first, parts = _ForeignRecording(stream, found, channel, max_seconds), []
+            self.remarks.clear()
+        self._first = first
+        self.sample_rate: int = first.sample_rate
         """Hz, as in the file."""
-        self.channels: int = self._first.file.channels
-        if channel >= self.channels:
-            raise AudioError(f"no channel {channel}; the file has {format_count(self.channels, 'channel')}")
-        self.length: int = self._first.length
+        self.channels: int = first.channels
+        _check_channel(channel, self.channels)
+        self.length: int = first.length
         """Number of samples; iteration raises `AudioError` if there are fewer."""
-        self._others = [
-            functools.partial(_OpenPart, content, part) for part in parts[1:] if self._is_alike(content, part)
-        ]
+        self._others = [part for part in parts[1:] if self._is_alike(content, part)]
+        self._content = content
         if self.length > max_seconds * self.sample_rate:
             raise AudioError(f"too long: {self.length / self.sample_rate:.0f} s, at most {max_seconds:g} s")
 
@@ -97,11 +130,11 @@ class RecordingReader:
         """Add the length of a further part if its rate and channels are those of the first; add a remark otherwise."""
         place = f"{format_count(part.stop - part.start, 'byte')} from byte {part.start} on"
         try:
-            opened = _OpenPart(content, part)
+            opened = _OpenPart(content, part, self._channel)
         except AudioError as error:
             self.remarks.append(f"{place}: {error}")
             return False
-        rate, channels = opened.file.samplerate, opened.file.channels
+        rate, channels = opened.sample_rate, opened.channels
         if (rate, channels) != (self.sample_rate, self.channels):
             other = f"{opened.length / rate:.2f} s at {rate} Hz in {format_count(channels, 'channel')}"
             self.remarks.append(f"{place}: {other}, unlike the audio before, not read")
@@ -128,35 +161,41 @@ class RecordingReader:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Yield the samples in blocks (n,); works once."""
-        yield from self._first.decode(self._channel)
-        for open_part in self._others:
-            yield from open_part().decode(self._channel)
+        yield from self._first.decode()
+        for part in self._others:
+            yield from _OpenPart(self._content, part, self._channel).decode()
+
+
+class _UnreadableError(AudioError):
+    """A file that libsndfile cannot read."""
 
 
 class _OpenPart:
-    """A part of a file with its decoder. Raises `AudioError` if libsndfile cannot read its header."""
+    """One channel of a part of a file, with its decoder. Raises `AudioError` if libsndfile cannot read its header."""
 
-    def __init__(self, file: FileBytes, part: Part) -> None:
+    def __init__(self, file: FileBytes, part: Part, channel: int) -> None:
+        self._channel = channel
         self._source = PartStream(file, part)
         with self._translate_errors():
-            self.file = _SequentialSoundFile(self._source, **part.options)
-        self.length: int = self.file.frames if part.length is None else part.length
-        """Number of samples."""
+            self._file = _SequentialSoundFile(self._source, **part.options)
+        self.sample_rate: int = self._file.samplerate
+        self.channels: int = self._file.channels
+        self.length: int = self._file.frames if part.length is None else part.length
         if self.length >= _NO_LENGTH:
             raise AudioError("its header declares no length")
         if not part.is_known:
-            _check_log(self.file.extra_info)
+            _check_log(self._file.extra_info)
 
-    def decode(self, channel: int) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples of a channel in blocks (n,); raises `AudioError` if there are fewer than declared."""
+    def decode(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples in blocks (n,); raises `AudioError` if there are fewer than declared."""
         # libsndfile's own conversion from 16 bits to float32 gives the same values and takes three times as long.
-        dtype = "int16" if self.file.subtype == "PCM_16" else "float32"
+        dtype = "int16" if self._file.subtype == "PCM_16" else "float32"
         left = self.length
-        with self.file:
+        with self._file:
             while left:
-                wanted = min(left, max(1, _BLOCK_SAMPLES // self.file.channels))
+                wanted = min(left, max(1, _BLOCK_SAMPLES // self._file.channels))
                 with self._translate_errors():
-                    block = self.file.read(wanted, dtype=dtype, always_2d=True)[:, channel]
+                    block = self._file.read(wanted, dtype=dtype, always_2d=True)[:, self._channel]
                     samples = _to_float(block)
                 left -= len(samples)
                 yield samples
@@ -172,7 +211,42 @@ class _OpenPart:
             yield
         except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a .raw name
             self._source.raise_error()
-            raise AudioError(f"not readable as audio: {getattr(error, 'error_string', '') or error}") from error
+            raise _UnreadableError(f"not readable as audio: {getattr(error, 'error_string', '') or error}") from error
+
+
+class _ForeignRecording:
+    """One channel of a recording that ffmpeg decodes.
+
+    Only decoding tells the length. A short recording keeps its samples; a longer one is decoded again.
+    """
+
+    def __init__(self, stream: BinaryIO, found: ForeignFormat, channel: int, max_seconds: float) -> None:
+        self._open, self._channel = functools.partial(FfmpegReader, stream, found), channel
+        reader = self._open()
+        self.sample_rate, self.channels, self.length = reader.sample_rate, reader.channels, 0
+        _check_channel(channel, self.channels)
+        self._kept: list[NDArray[np.float32]] = []
+        for block in reader:
+            self.length += len(block)
+            if self.length <= _KEPT_SAMPLES:
+                self._kept.append(_to_float(block[:, channel]))
+            if self.length > max_seconds * self.sample_rate:
+                raise AudioError(f"too long: more than {max_seconds:g} s")
+
+    def decode(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples in blocks (n,)."""
+        if self.length <= _KEPT_SAMPLES:
+            yield from self._kept
+            return
+        self._kept.clear()
+        for block in self._open():
+            yield _to_float(block[:, self._channel])
+
+
+def _check_channel(channel: int, channels: int) -> None:
+    if channel >= channels:
+        found = "only channel 0" if channels == 1 else f"channels 0 to {channels - 1}"
+        raise AudioError(f"no channel {channel}; the file has {found}")
 
 
 def resample_blocks(blocks: Iterable[NDArray[np.float32]], source: int, target: int) -> Iterator[NDArray[np.float32]]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO, RawIOBase
 from itertools import accumulate
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 #: Bytes per search step.
 _SEARCH_BYTES: Final = 2**20
@@ -90,12 +90,12 @@ class PartStream:
     def __init__(self, file: FileBytes, part: Part) -> None:
         self._pieces = _PieceReader(file.stream, part.pieces)
         is_whole = part.pieces == ((0, file.size),)
-        self._stream: Any = (
-            file.stream if is_whole and file.is_in_memory else BufferedReader(self._pieces, _BUFFER_BYTES)
+        self._stream = cast(
+            BufferedReader,  # which has the methods of BytesIO
+            file.stream if is_whole and file.is_in_memory else BufferedReader(self._pieces, _BUFFER_BYTES),
         )
         self._stream.seek(0)
-        self.read, self.tell = self._stream.read, self._stream.tell
-        self.readinto = self._stream.readinto
+        self.read, self.tell, self.readinto = self._stream.read, self._stream.tell, self._stream.readinto
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move to a position if it is valid; return the current position."""

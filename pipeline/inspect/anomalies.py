@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.audio.decode import decode
+from emodna.pipeline.audio.quality import measure_quality
 from emodna.pipeline.errors import RECORDING_ERRORS, CorpusError, Remedy, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.inspect.spectra import BAND_LIMITS, CUTOFF_RATIO
@@ -28,14 +29,12 @@ _FLAT_DB: Final = 0.5
 _EMPTY_BAND_DB: Final = 1.0
 #: Least distance in dB from floor to peak: a higher floor may hide high frequencies.
 _MIN_HEADROOM: Final = 70.0
+#: Ratio of a measured bandwidth to a band limit that it may reach: the width of a filter's slope.
+_LIMIT_TOLERANCE: Final = 1.03
 #: Least ratio of a file's Nyquist frequency to a band limit that is reported.
 _MIN_RATE_RATIO: Final = 1.2
 #: Largest share of the store that a rare sample rate or number of channels has.
 _MAX_RARE_SHARE: Final = 0.1
-#: Least number of consecutive samples at the file's extreme that count as clipped; a smooth peak has one or two.
-CLIPPED_RUN: Final = 3
-#: Lowest extreme, relative to full scale, that counts as clipped: the level may have been lowered after clipping.
-_MIN_CLIP_LEVEL: Final = 0.1
 #: Least mean, relative to full scale, that counts as an offset (-46 dB).
 MIN_OFFSET: Final = 0.005
 #: s: least digital silence at an end that is reported.
@@ -53,13 +52,23 @@ def is_flat(store: FeatureStore, utterances: UtteranceStatistics) -> NDArray[np.
 
 
 def find_band_limits(store: FeatureStore, utterances: UtteranceStatistics, features: FeatureSet) -> NDArray[np.float64]:
-    """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none."""
-    rates = store.columns(["sample_rate"])["sample_rate"].to_numpy()
-    usable = (utterances.headroom >= _MIN_HEADROOM) & ~is_flat(store, utterances)
+    """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none.
+
+    Uses the bandwidth of the audio, or the features of utterances for which it was not measured. The bandwidth of the
+    store is not a limit of its files.
+    """
+    columns = store.columns(["sample_rate", "bandwidth"])
+    rates, bandwidths = columns["sample_rate"].to_numpy(), columns["bandwidth"].to_numpy()
+    unmeasured = np.isnan(bandwidths) & (utterances.headroom >= _MIN_HEADROOM)
+    varied = ~is_flat(store, utterances)
     limits = np.full(len(store), np.nan)
     for limit, above in reversed(list(zip(BAND_LIMITS, utterances.beyond.T, strict=True))):
+        if CUTOFF_RATIO * limit >= (store.snapshot.provenance.bandwidth or np.inf):
+            continue
+        is_empty = (bandwidths > 0) & (bandwidths <= _LIMIT_TOLERANCE * limit)
         if CUTOFF_RATIO * limit < features.sample_rate / 2:
-            limits[usable & (above < _EMPTY_BAND_DB) & (rates / 2 >= _MIN_RATE_RATIO * limit)] = limit
+            is_empty |= unmeasured & (above < _EMPTY_BAND_DB)
+        limits[is_empty & varied & (rates / 2 >= _MIN_RATE_RATIO * limit)] = limit
     return limits
 
 
@@ -103,7 +112,7 @@ class WaveformStatistics:
     row: int
     """Row of the recording's first utterance."""
     clipped: int = 0
-    """Number of samples in runs of at least `CLIPPED_RUN` at the file's own extreme."""
+    """Number of clipped samples."""
     offset: float = 0.0
     """Mean of the samples, relative to full scale."""
     zeros_before: float = 0.0
@@ -131,7 +140,7 @@ def measure_waveforms(
         raise CorpusError(error.problem, where=root, remedy=remedy) from error
     if all(tree.read_stamp(path) is None for path in set(paths)):
         raise CorpusError("contains no recording of this store", where=root, remedy=remedy)
-    channel = int(store.snapshot.parameters["channel"])
+    channel = store.snapshot.provenance.channel
     for path, rows in groupby(sorted(range(len(paths)), key=paths.__getitem__), key=paths.__getitem__):
         row = next(rows)
         try:
@@ -153,19 +162,8 @@ def measure_waveform(row: int, samples: NDArray[np.float32], sample_rate: int) -
         return WaveformStatistics(row, zeros_before=len(samples) / sample_rate)
     return WaveformStatistics(
         row,
-        clipped=_count_clipped(samples),
+        clipped=round(measure_quality(samples, sample_rate).clipped * len(samples)),
         offset=float(samples.mean(dtype=np.float64)),
         zeros_before=int(sounding[0]) / sample_rate,
         zeros_behind=(len(samples) - 1 - int(sounding[-1])) / sample_rate,
     )
-
-
-def _count_clipped(samples: NDArray[np.float32]) -> int:
-    count = 0
-    for extreme in (samples.max(), samples.min()):
-        if abs(extreme) < _MIN_CLIP_LEVEL:
-            continue
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], samples == extreme, [False]])))
-        runs = edges[1::2] - edges[::2]
-        count += int(runs[runs >= CLIPPED_RUN].sum())
-    return count

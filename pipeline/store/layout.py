@@ -35,6 +35,9 @@ TABLE_SUFFIX: Final = ".parquet"
 UTTERANCES_PER_SHARD: Final = 128
 CUT_RECORDINGS_PER_SHARD: Final = 16
 
+#: Columns with the fields of `AudioQuality`; null in utterances of stores from before these columns.
+QUALITY_COLUMNS: Final = ("peak", "level_db", "clipped", "bandwidth")
+
 INDEX_SCHEMA: Final = pa.schema(
     {
         **dict.fromkeys(("id", "path", "corpus", "speaker", "gender", "language", "text", "intensity"), pa.string()),
@@ -44,6 +47,7 @@ INDEX_SCHEMA: Final = pa.schema(
         "duration": pa.float64(),
         "frames": pa.int32(),
         "peak_db": pa.float32(),
+        **dict.fromkeys(QUALITY_COLUMNS, pa.float32()),
         "shard": pa.int32(),
         "offset": pa.int64(),
         "audio_sha256": pa.string(),
@@ -51,20 +55,35 @@ INDEX_SCHEMA: Final = pa.schema(
     }
 )
 
-#: Columns of a corpus scan, one row per recording.
+#: Columns of a corpus scan, one row per recording or given segment; start and end of the segment follow.
 _SCAN_COLUMNS: Final = ("id", "path", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion")
-SCAN_SCHEMA: Final = pa.schema([INDEX_SCHEMA.field(name) for name in _SCAN_COLUMNS])
+SCAN_SCHEMA: Final = pa.schema(
+    [*(INDEX_SCHEMA.field(name) for name in _SCAN_COLUMNS), ("start", pa.float64()), ("end", pa.float64())]
+)
 
-#: Additional last column if recordings are cut into utterances: start of the segment in s.
+#: Additional columns if recordings are cut into utterances: start of the segment in s, and, if the corpus gives the
+#: segments, its end in s as the corpus gives it, null for the end of the recording.
 START_COLUMN: Final = "start"
+SPAN_COLUMNS: Final = (START_COLUMN, "end")
 
 #: Columns that come from the audio, not from the corpus. Later preparations reuse them.
 AUDIO_COLUMNS: Final = (
-    *("id", "sample_rate", "channels", "duration", "frames", "peak_db"),
+    *("id", "sample_rate", "channels", "duration", "frames", "peak_db", *QUALITY_COLUMNS),
     *("offset", "audio_sha256", "feature_crc"),
 )
 
-JOURNAL_SCHEMA: Final = pa.schema([*(INDEX_SCHEMA.field(name) for name in AUDIO_COLUMNS), ("file", pa.string())])
+#: Columns that tables of earlier versions lack.
+LATER_SCHEMA: Final = pa.schema(
+    [*(INDEX_SCHEMA.field(name) for name in QUALITY_COLUMNS), *((name, pa.float64()) for name in SPAN_COLUMNS)]
+)
+
+JOURNAL_SCHEMA: Final = pa.schema(
+    [
+        *(INDEX_SCHEMA.field(name) for name in AUDIO_COLUMNS),
+        *(LATER_SCHEMA.field(name) for name in SPAN_COLUMNS),
+        ("file", pa.string()),
+    ]
+)
 REJECTED_SCHEMA: Final = pa.schema({"path": pa.string(), "reason": pa.string()})
 AUDIO_STAT_SCHEMA: Final = pa.schema(
     {"path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64(), "audio_sha256": pa.string()}

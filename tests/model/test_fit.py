@@ -266,6 +266,14 @@ class TestOut:
         assert not (tmp_path / "run").exists()
 
 
+def test_a_target_smaller_than_a_batch_is_a_warning(
+    pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for size, is_warned in ((len(pair[1]), False), (len(pair[1]) + 1, True)):
+        fit_small(*pair, tmp_path / str(size), steps=1, method="source-only", settings={"batch_size": str(size)})
+        assert ("emodb has only 32 utterances" in caplog.text) == is_warned
+
+
 def test_shared_audio_is_counted_and_a_warning(
     pair: Stores, roots: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -319,7 +327,7 @@ class TestRunFolder:
         del train["checkpoint_seconds"]  # it changes no result
         assert decisive["train"] == train
         assert decisive["method_config"] == {**as_settings(EmoDna.defaults), "channels": 8}
-        assert decisive["features"] == make_feature_set("mfcc40").parameters()
+        assert decisive["features"] == {"channel": 0, **make_feature_set("mfcc40").parameters()}
         assert decisive["fingerprints"] == {store.snapshot.corpus: store.fingerprint for store in pair}
         assert config["versions"]["torch"] == torch.__version__
         assert (decisive["device"], decisive["threads"]) == ("cpu", torch.get_num_threads())

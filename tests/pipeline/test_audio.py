@@ -73,7 +73,7 @@ class TestChannels:
             assert np.array_equal(recording.samples, self.STEREO[:, channel])
 
     def test_a_missing_channel_is_refused(self) -> None:
-        assert read_reason(encode(self.STEREO), channel=2) == "no channel 2; the file has 2 channels"
+        assert read_reason(encode(self.STEREO), channel=2) == "no channel 2; the file has channels 0 to 1"
 
 
 #: Decodes 20 s of silence in 8 channels at 192 kHz, and prints the growth of peak memory in MB.
@@ -172,13 +172,6 @@ class TestStreams:
     def test_a_wav_of_unknown_length_is_read_to_its_end(self) -> None:
         streamed = wav(SAMPLES, declared=0xFFFFFFFF, riff_size=0xFFFFFFFF)
         assert np.array_equal(decode_bytes(streamed).samples, decode_bytes(wav(SAMPLES)).samples)
-
-    def test_a_flac_of_unknown_length_is_refused(self) -> None:
-        """The header has 0 samples; libsndfile reports 2**63 - 1, but the reason is not "too long"."""
-        streamed = bytearray(encode(SAMPLES, format="FLAC"))
-        streamed[21] &= 0xF0
-        streamed[22:26] = bytes(4)
-        assert "length" in read_reason(bytes(streamed))
 
 
 class TestRefusals:
