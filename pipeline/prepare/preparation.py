@@ -25,7 +25,7 @@ from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.left_out import make_left_out_error
 from emodna.pipeline.prepare.commit import commit
 from emodna.pipeline.prepare.executors import Executor, ExecutorFactory
-from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
+from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, ExtractionResult
 from emodna.pipeline.prepare.history import History, read_features, write_journal
 from emodna.pipeline.prepare.plan import PreparationPlan, ShardPlan
 from emodna.pipeline.store import layout
@@ -179,7 +179,7 @@ class _Progress:
         replacements = [each for each in opened if each.is_usable and each.unusable_copies]
         self.used_copies |= {each.job.id: each.job.path for each in replacements}
         self.replaced += [copy for each in replacements for copy in each.unusable_copies]
-        states = {path: None for each in opened for path, _ in each.unusable_copies}
+        states: dict[str, AudioState | None] = {path: None for each in opened for path, _ in each.unusable_copies}
         states |= {each.job.path: each.state if each.utterances else None for each in opened}
         rows = [{"path": path, **(state._asdict() if state else {})} for path, state in states.items()]
         self.states.append(pa.Table.from_pylist(rows, layout.AUDIO_STAT_SCHEMA))
