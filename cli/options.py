@@ -192,7 +192,11 @@ class Channel(click.IntRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value as a number, or the word all; fail on anything else."""
-        return value if value == "all" else super().convert(value, param, ctx)
+        if value == "all":
+            return value
+        if isinstance(value, str) and not value.lstrip("-").isdecimal():
+            self.fail(f"{value!r} is neither a number nor all.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class FeatureSetOption(click.Option):

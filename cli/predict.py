@@ -132,6 +132,7 @@ def predict(
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, mark_oracle
+    from emodna.model.run_folder import read_target_channel
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
@@ -143,6 +144,9 @@ def predict(
         if is_oracle(model.method.supervision):
             common.note(f"{common.escape(folder)}: {marked}: trained with the labels of its target")
         common.detail(f"{marked}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s")
+        if channel is None and (trained_channel := read_target_channel(folder)):
+            note = f"adapted to channel {trained_channel} of its target; this reads channel 0, see --channel"
+            common.note(f"[yellow]warning:[/yellow] {common.escape(folder)}: {note}")
         if windows is not None and windows.seconds > model.seconds:
             common.note(
                 f"windows of {windows.seconds:g} s are longer than the {model.task} model's window of "

@@ -96,6 +96,28 @@ def test_ffmpeg_gives_the_predictions_of_the_same_audio_as_wav(
     assert wav == m4a
 
 
+def test_a_channel_or_all_of_them_add_a_column(run: Path, files: list[Path], tmp_path: Path) -> None:
+    samples, rate = soundfile.read(files[0])
+    soundfile.write(tmp_path / "call.wav", np.stack([samples, samples[::-1]], axis=1), rate)
+    inputs = (tmp_path / "call.wav", files[1])
+    found = json.loads(predict(run, *inputs, "--channel", "all", "--json").out)
+    assert [list(each) for each in found] == [[*KEYS, "channel"]] * 3
+    assert [(Path(each["file"]).name, each["channel"]) for each in found] == [
+        ("call.wav", 0),
+        ("call.wav", 1),
+        (files[1].name, 0),
+    ]
+    assert predict(run, *inputs, "--channel", "all").out.count("  channel=1\n") == 1
+    answer = predict(run, *inputs, "--channel", 1, "--out", tmp_path / "rows.parquet")
+    assert answer.code == 1
+    assert "no channel 1" in answer.err
+    rows = pq.read_table(tmp_path / "rows.parquet")
+    assert rows.schema.field("channel").type == pa.int64()
+    assert rows["channel"].to_pylist() == [1, 1]
+    assert rows["probability"].to_pylist() == [pytest.approx(found[1]["probability"], abs=1e-6), None]
+    assert predict(run, files[0], "--channel", "both").code == 2
+
+
 class TestManifest:
     @pytest.fixture
     def table(self, files: list[Path], tmp_path: Path) -> Path:
