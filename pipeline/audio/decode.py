@@ -21,6 +21,8 @@ from emodna.pipeline.errors import AudioError, format_count
 
 #: Samples per decoded block, all channels together.
 _BLOCK_SAMPLES: Final = 1 << 20
+#: Longest recording in s that ffmpeg decodes, because a hostile file may never end.
+_MAX_FOREIGN_SECONDS: Final = 48 * 3600.0
 #: Longest recording of which ffmpeg's samples are kept, in samples; a longer one is decoded again.
 _KEPT_SAMPLES: Final = 1 << 23
 #: Smallest number of frames that means an unknown length in libsndfile, as in a streamed FLAC.
@@ -225,6 +227,7 @@ class _ForeignRecording:
         reader = self._open()
         self.sample_rate, self.channels, self.length = reader.sample_rate, reader.channels, 0
         _check_channel(channel, self.channels)
+        max_seconds = min(max_seconds, _MAX_FOREIGN_SECONDS)
         self._kept: list[NDArray[np.float32]] = []
         for block in reader:
             self.length += len(block)
