@@ -19,8 +19,8 @@ from emodna.pipeline.audio.ffmpeg import FfmpegReader, ForeignFormat, make_forma
 from emodna.pipeline.audio.parts import FileBytes, Part, PartStream
 from emodna.pipeline.errors import AudioError, format_count
 
-#: Samples per decoded block, all channels together.
-_BLOCK_SAMPLES: Final = 1 << 20
+#: Samples per decoded block, all channels together; readers at several rates keep dozens of blocks.
+_BLOCK_SAMPLES: Final = 1 << 17
 #: Longest recording in s that ffmpeg decodes, because a hostile file may never end.
 _MAX_FOREIGN_SECONDS: Final = 48 * 3600.0
 #: Longest recording of which ffmpeg's samples are kept, in samples; a longer one is decoded again.

@@ -29,25 +29,15 @@ _HAS_FRAMES, _HAS_BYTES = 1, 2
 class Header(NamedTuple):
     """Content of the header of an MPEG frame."""
 
-    version: int
-    """1, 2, or 3 for 2.5."""
-    layer: int
     sample_rate: int
-    channels: int
     samples: int
     """Samples per channel in the frame."""
     size: int
     """Bytes of the frame."""
-
-    @property
-    def stream(self) -> tuple[int, int, int, int]:
-        """Return the properties that all frames of one stream share."""
-        return self.version, self.layer, self.sample_rate, self.channels
-
-    @property
-    def tag_offset(self) -> int:
-        """Offset of a Xing header in its frame: behind the side information."""
-        return 4 + {(1, 2): 32, (1, 1): 17, (2, 2): 17, (2, 1): 9}[min(self.version, 2), self.channels]
+    stream: tuple[int, int, int, int]
+    """Version, layer, rate and channels, which all frames of one stream share."""
+    tag_offset: int
+    """Offset of a Xing header in its frame: behind the side information."""
 
 
 @dataclass(slots=True)
@@ -134,7 +124,9 @@ def _parse_header(head: bytes) -> Header | None:
     slot = 4 if layer == 1 else 1
     slots = samples // 8 // slot * _BIT_RATES[min(version, 2), layer][bit_rate - 1] * 1000 // sample_rate
     channels = 1 if head[3] >> 6 == 3 else 2
-    return Header(version, layer, sample_rate, channels, samples, (slots + (head[2] >> 1 & 1)) * slot)
+    tag_offset = 4 + {(1, 2): 32, (1, 1): 17, (2, 2): 17, (2, 1): 9}[min(version, 2), channels]
+    size = (slots + (head[2] >> 1 & 1)) * slot
+    return Header(sample_rate, samples, size, (version, layer, sample_rate, channels), tag_offset)
 
 
 def _starts_stream(file: FileBytes, position: int, stop: int) -> bool:
