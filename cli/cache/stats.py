@@ -72,7 +72,7 @@ def _print_report(document: Mapping[str, Any]) -> None:
     for finding in findings:
         common.out.print(f"  {finding}")
     if document["audio"] is None:
-        common.out.print("  [dim](--audio also searches for clipping, DC offset and silence at the ends)[/dim]")
+        common.out.print("  [dim](--audio reads the audio for clipping, DC offset and silence at the ends)[/dim]")
     _print_labels(document["labels"])
     longer = format_count(durations["longer"], "utterance")
     cut = f"{100 * durations['cut_share']:.1f} % of the audio is cut off"
@@ -87,6 +87,8 @@ def _print_report(document: Mapping[str, Any]) -> None:
         "sample rates": _format_counts(document["sample_rate"], " Hz"),
         "channels": _format_counts(document["channels"]),
         "peaks": _format_quartiles(document["peak_db"], "dB", digits=1),
+        "levels": _format_quartiles(document["quality"]["level_db"], "dB relative to full scale", digits=1),
+        "bandwidths": _format_quartiles(document["quality"]["bandwidth"], "Hz", digits=0),
         "silence": _format_quartiles(document["silent_share"], "of the frames"),
         "features": _format_features(document["features"]),
     }
@@ -101,6 +103,9 @@ def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
 
     limited = [{**entry, "khz": entry["hz"] / 1000} for entry in document["band_limited"]]
     offset = [{**entry, "percent": 100 * entry["mean"]} for entry in audio.get("offset", [])]
+    shares = [{**entry, "percent": 100 * entry["clipped"]} for entry in document["clipped"]]
+    clipped = format_all(audio.get("clipped", []), "{id} ({samples} samples)")
+    clipped = clipped or format_all(shares, "{id} ({percent:.2g} % of the samples)")
     zeros, outliers = audio.get("zeros", []), document["outliers"]
     for kind, found in (
         ("duplicates: equal files", [*map(_format_duplicates, copies["audio"])]),
@@ -109,7 +114,9 @@ def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
         ("silent (all samples are zero)", document["silent"]),
         ("flat (constant level: a tone, a hum)", document["flat"]),
         ("band-limited (resampled or compressed)", format_all(limited, "{id} (nothing above {khz:g} kHz)")),
-        ("clipped", format_all(audio.get("clipped", []), "{id} ({samples} samples)")),
+        ("far beyond full scale", format_all(document["overloaded"], "{id} (peak {peak:.6g}, full scale 1)")),
+        ("below -70 dB", format_all(document["quiet"], "{id} ({level_db:.0f} dB)")),
+        ("clipped", clipped),
         ("DC offset (mean in % of full scale)", format_all(offset, "{id} ({percent:+.1f} %)")),
         ("digital silence at the beginning or end", format_all(zeros, "{id} ({before:.2f} s, {behind:.2f} s)")),
         ("audio not readable", format_all(audio.get("unusable", []), "{id} ({reason})")),

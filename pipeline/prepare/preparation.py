@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emodna.pipeline.audio.quality import describe_levels
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError, format_count
 from emodna.pipeline.features import SILENCE_DB
@@ -267,6 +268,7 @@ def _list_warnings(
     silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
         lines.append(f"{format_count(len(silent), 'recording')} with only zeros (the first: {silent[0]})")
+    lines += describe_levels(utterances["id"], utterances["peak"].to_numpy(), utterances["level_db"].to_numpy())
     rates = {each["values"]: each["counts"] for each in pc.value_counts(utterances["sample_rate"]).to_pylist()}
     bandwidth = plan.extraction.bandwidth
     if bandwidth is not None and max(rates) <= 2 * bandwidth:

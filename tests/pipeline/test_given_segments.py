@@ -19,7 +19,8 @@ from emodna.pipeline.audio.segment import get_recording_ids, make_span_id
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.features import MfccSet
-from emodna.pipeline.inspect.duplicates import find_equal_audio
+from emodna.pipeline.inspect.duplicates import find_altered_copies, find_equal_audio
+from emodna.pipeline.inspect.survey import survey_store
 from emodna.pipeline.prepare import PrepareReport, extract
 from emodna.pipeline.spans import WHOLE, Span, SpanError, read_spans
 from emodna.pipeline.store import FeatureStore, layout
@@ -136,7 +137,6 @@ class TestStores:
         assert [row["end"] for row in rows] == [2.0, None, 3.5, None, 1.0]
         assert [row["duration"] for row in rows] == [1.5, 3.0, 2.5, 4.0, 1.0]
         assert len(pa.compute.unique(store.table["audio_sha256"])) == 2
-        assert find_equal_audio(store) == []
         assert report.audio_seconds == 12.0
 
     def test_features_are_those_of_each_segment_alone(self, calls: Path) -> None:
@@ -154,6 +154,12 @@ class TestStores:
         columns = ["start", "emotion", "speaker", "note"]
         found = sorted(tuple(row.values()) for row in table.select(columns).to_pylist())
         assert found == [(0.5, "anger", "s1", "x"), (1.0, "sadness", "s2", "y")]
+
+    def test_segments_of_a_recording_are_no_duplicates(self, calls: Path) -> None:
+        rows = "a.wav,0,3,u\na.wav,0.1,3,v\nb.wav,0,2,w\n"
+        store = FeatureStore(prepare(calls, rows, header="path,start,end,id").store)
+        assert find_equal_audio(store) == []
+        assert find_altered_copies(store, survey_store(store)[1], []) == []
 
     def test_unchanged_segments_are_not_examined_again(self, calls: Path) -> None:
         before = content(prepare(calls, ROWS).store)
