@@ -62,6 +62,7 @@ DEGRADATIONS: Final[dict[str, Callable[[Samples, int], Recording]]] = {
     "8 kHz": lambda samples, rate: (resample(samples, rate, 8000), 8000),
     "8 kHz, G.711": encode_g711,
     "MP3, 32 kbit/s": encode_mp3,
+    "MP3 of 11 025 Hz": lambda samples, rate: encode_mp3(resample(samples, rate, 11025), 11025),
     "clipped by 12 dB": lambda samples, rate: (np.clip(samples * (4 / abs(samples).max()), -1, 1), rate),
     "level - 40 dB": lambda samples, rate: (samples * np.float32(0.01), rate),
     "integers as floats": lambda samples, rate: (samples * np.float32(2**15), rate),
