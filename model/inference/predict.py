@@ -17,7 +17,7 @@ from emodna.model.inference.inputs import Input, find_inputs
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import RecordingReader, decode, resample, resample_blocks
-from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, check_list, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.threads import open_extraction_threads
 
@@ -69,8 +69,11 @@ def predict_files(
 ) -> Iterator[Prediction]:
     """Predict for files, folders, archives or standard input (`-`), as `predict` does.
 
-    With `ffmpeg`, the program ffmpeg decodes the formats that libsndfile cannot read.
+    With `ffmpeg`, the program ffmpeg decodes the formats that libsndfile cannot read. Raises EmodnaError if `files` is
+    one name instead of a list.
     """
+    check_list("files", files)
+    check_list("models", models)
     all_models = [models] if isinstance(models, TrainedModel) else models
     inputs = find_inputs(map(str, files), ffmpeg=ffmpeg)
     return (each for _, each in predict(all_models, inputs, windows=windows, threads=threads))
