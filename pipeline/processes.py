@@ -31,7 +31,7 @@ class WorkerProcess(Generic[Task, Reply]):
     make_function
         Picklable function that the process calls once. It returns the function that maps a task to a reply.
     preload
-        Modules that the parent of all worker processes imports. Their other imports happen in the processes.
+        Modules that the parent of all worker processes imports once; each process imports the others.
     """
 
     def __init__(self, make_function: Callable[[], Callable[[Task], Reply]], preload: Sequence[str] = ()) -> None:
@@ -70,7 +70,6 @@ class WorkerProcess(Generic[Task, Reply]):
 
     def _start(self) -> None:
         context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-        # The fork server does not load torch; its processes do so in parallel (RAVDESS: 4.4 s instead of 4.9 s).
         context.set_forkserver_preload(self._preload)
         self._connection, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, self._make_function), daemon=True)
