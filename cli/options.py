@@ -169,6 +169,17 @@ class Seconds(click.FloatRange):
         return number if math.isfinite(number) else self.fail(f"{number} is not a length in s.", param, ctx)
 
 
+class Channel(click.IntRange):
+    """The number of a channel, from 0, or `all`."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as a number, or the word all; fail on anything else."""
+        return value if value == "all" else super().convert(value, param, ctx)
+
+
 class FeatureSetOption(click.Option):
     """An option whose help lists the feature sets in place of {names}. They are imported only for the help."""
 

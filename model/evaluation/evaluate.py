@@ -1,7 +1,8 @@
 """Evaluation of predictions against the labels of a corpus: scores, intervals and a breakdown by groups."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from typing import Any, Final, Self
@@ -9,6 +10,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.data.domain import MEASURES, Deviation
 from emodna.model.evaluation import intervals
 from emodna.model.evaluation.calibration import compute_calibration
 from emodna.model.evaluation.intervals import Resampling
@@ -79,6 +81,12 @@ def evaluate_run(
         "wall_seconds": time.perf_counter() - start,
     }
     return evaluation, probabilities
+
+
+def count_outside(deviations: Sequence[Sequence[Deviation]]) -> dict[str, int]:
+    """Count the `utterances` outside the training audio, and those outside in each measure, by their deviations."""
+    counts = Counter(each.measure for of_utterance in deviations for each in of_utterance)
+    return {"utterances": sum(map(bool, deviations)), **{measure: counts[measure] for measure in MEASURES}}
 
 
 def group_confusions(

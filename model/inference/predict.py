@@ -8,21 +8,28 @@ from dataclasses import dataclass, replace
 from itertools import islice, repeat, tee
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Final, NamedTuple, TypeVar
+from typing import BinaryIO, Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.data.domain import Deviation, join_measures
+from emodna.model.errors import ConfigError
 from emodna.model.inference.inputs import Input, find_inputs
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import RecordingReader, decode, resample, resample_blocks
+from emodna.pipeline.audio.quality import AudioQuality, measure_quality
 from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, check_list, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.threads import open_extraction_threads
 
 #: Windows of a recording per task of a thread.
 _CHUNK: Final = 16
+
+ALL: Final = "all"
+Channel = int | Literal["all"]
+"""Number of a channel, from 0; `ALL` for each channel of a file."""
 
 _Features = tuple[NDArray[np.float32], float]
 """Features (frames, dim) and their peak in dB."""
@@ -47,6 +54,15 @@ class Prediction:
     model: int = 0
     remarks: tuple[str, ...] = ()
     """Parts of the file that were not decoded, one clause each; of several windows, the last one has them."""
+    channel: int | None = 0
+    """Channel of the file; None if the file could not be opened to find it."""
+    deviations: tuple[Deviation, ...] | None = None
+    """Deviations from the training audio; None if they are unknown: an error, or a model of an earlier version."""
+
+    @property
+    def outside(self) -> str | None:
+        """Measures that are outside the training audio, separated by commas; empty if none is, None if unknown."""
+        return None if self.deviations is None else join_measures(self.deviations)
 
     @property
     def label(self) -> int | None:
@@ -64,6 +80,7 @@ def predict_files(
     files: Iterable[Path | str],
     *,
     windows: Windows | None = None,
+    channel: Channel = 0,
     threads: int = 1,
     ffmpeg: bool = False,
 ) -> Iterator[Prediction]:
@@ -76,23 +93,34 @@ def predict_files(
     check_list("models", models)
     all_models = [models] if isinstance(models, TrainedModel) else models
     inputs = find_inputs(map(str, files), ffmpeg=ffmpeg)
-    return (each for _, each in predict(all_models, inputs, windows=windows, threads=threads))
+    found = predict(all_models, inputs, windows=windows, channel=channel, threads=threads)
+    return (prediction for _, prediction in found)
 
 
 def predict(
-    models: Sequence[TrainedModel], inputs: Iterable[Input], *, windows: Windows | None = None, threads: int = 1
+    models: Sequence[TrainedModel],
+    inputs: Iterable[Input],
+    *,
+    windows: Windows | None = None,
+    channel: Channel = 0,
+    threads: int = 1,
 ) -> Generator[tuple[Input, Prediction], None, None]:
-    """Yield a prediction for each input, window and model in turn, as soon as it is ready.
+    """Yield a prediction for each input, channel, window and model in turn, as soon as it is ready.
 
     Without `windows`, a model uses the middle of a longer recording, as in training. With `windows`, each window is
     treated as a separate recording.
 
-    Each recording is decoded once. The memory used does not depend on the number of recordings or, with windows, on
-    their length. The predictions are the same bit for bit for any number of CPU `threads`.
+    Each recording is opened once, and decoded once per channel, so that only one channel is in memory. The memory used
+    does not depend on the number of recordings or, with windows, on their length. The predictions are the same bit for
+    bit for any number of CPU `threads`.
+
+    Raises ConfigError: invalid `channel`. A file without that channel gives a prediction with an error.
     """
+    if channel != ALL and not (type(channel) is int and channel >= 0):
+        raise ConfigError(f"must be a number from 0, or {ALL}", field="channel", value=channel)
     with open_extraction_threads(threads) as pool:
         try:
-            pending = _prepare_inputs(inputs, models, windows, pool, threads)
+            pending = _prepare_inputs(inputs, models, windows, channel, pool, threads)
             yield from _classify_batches(pending, models, pool, threads)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -108,7 +136,12 @@ class _PendingPrediction:
 
 
 def _prepare_inputs(
-    inputs: Iterable[Input], models: Sequence[TrainedModel], windows: Windows | None, pool: Executor, threads: int
+    inputs: Iterable[Input],
+    models: Sequence[TrainedModel],
+    windows: Windows | None,
+    channel: Channel,
+    pool: Executor,
+    threads: int,
 ) -> Iterator[_PendingPrediction]:
     """Yield all pending predictions in order; prepares several recordings in advance, each chunk by chunk."""
 
@@ -116,7 +149,7 @@ def _prepare_inputs(
         return list(islice(pending, _CHUNK))
 
     def start(recording: Input) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
-        pending = _prepare(recording, models, windows)
+        pending = _prepare(recording, models, windows, channel)
         return pool.submit(lambda: (take_chunk(pending), pending))
 
     for first_chunk, pending in _submit_ahead(inputs, start, 2 * threads + 2):
@@ -162,19 +195,49 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
         yield pending.popleft().result()
 
 
-def _prepare(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_PendingPrediction]:
-    """Yield the pending predictions of a recording: by window, then model."""
+def _prepare(
+    recording: Input, models: Sequence[TrainedModel], windows: Windows | None, channel: Channel
+) -> Iterator[_PendingPrediction]:
+    """Yield the pending predictions of a recording: by channel, then window, then model."""
     feature_sets = list(dict.fromkeys(model.features for model in models))
     try:
         with recording.open() as stream:
-            for part, features in _extract_parts(stream, recording, feature_sets, windows):
-                for number, model in enumerate(models):
-                    prediction = Prediction(recording.file, duration=part.duration, model=number, remarks=part.remarks)
-                    yield _make_pending(recording, prediction, model, part.span, features[model.features])
+            channels = (
+                range(RecordingReader(stream, name=recording.file, ffmpeg=recording.ffmpeg).channels)
+                if channel == ALL
+                else (channel,)
+            )
+            for each in channels:
+                yield from _prepare_channel(recording, stream, each, feature_sets, models, windows)
     except RECORDING_ERRORS as error:
-        for number in range(len(models)):
-            prediction = Prediction(recording.file, error=explain_rejection(error), model=number)
-            yield _PendingPrediction(recording, prediction)
+        yield from _refuse(recording, None if channel == ALL else channel, error, models)
+
+
+def _prepare_channel(
+    recording: Input,
+    stream: BinaryIO,
+    channel: int,
+    feature_sets: Sequence[FeatureSet],
+    models: Sequence[TrainedModel],
+    windows: Windows | None,
+) -> Iterator[_PendingPrediction]:
+    try:
+        for part, features in _extract_parts(stream, recording, channel, feature_sets, windows):
+            for number, model in enumerate(models):
+                prediction = Prediction(
+                    recording.file, duration=part.duration, model=number, remarks=part.remarks, channel=channel
+                )
+                yield _make_pending(recording, prediction, model, part, features[model.features])
+    except RECORDING_ERRORS as error:
+        yield from _refuse(recording, channel, error, models)
+
+
+def _refuse(
+    recording: Input, channel: int | None, error: AudioError | OSError | ValueError, models: Sequence[TrainedModel]
+) -> Iterator[_PendingPrediction]:
+    for number in range(len(models)):
+        prediction = Prediction(recording.file, error=explain_rejection(error), model=number, channel=channel)
+        yield _PendingPrediction(recording, prediction)
 
 
 class _Part(NamedTuple):
@@ -184,29 +247,33 @@ class _Part(NamedTuple):
     """Duration of the recording in s."""
     span: Span | None
     """Span of the window; None: the whole recording."""
+    quality: AudioQuality
     remarks: tuple[str, ...]
     """Remarks on the recording, in its last part."""
 
 
 def _extract_parts(
-    stream: BinaryIO, source: Input, feature_sets: Sequence[FeatureSet], windows: Windows | None
+    stream: BinaryIO, source: Input, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
 ) -> Iterator[tuple[_Part, Mapping[FeatureSet, _Features | AudioError]]]:
-    """Yield each part of a recording that the models predict for, and its features."""
-    rates = list(dict.fromkeys(features.sample_rate for features in feature_sets))
+    """Yield each part of a channel of a recording that the models predict for, and its features."""
+    feature_rates = dict.fromkeys(features.sample_rate for features in feature_sets)
     if windows is None:
-        recording = decode(stream, name=source.file, ffmpeg=source.ffmpeg)
-        samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
-        part = _Part(recording.duration, None, recording.remarks)
+        recording = decode(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
+        own_rate = recording.sample_rate
+        samples = {rate: resample(recording.samples, own_rate, rate) for rate in feature_rates}
+        part = _Part(recording.duration, None, measure_quality(recording.samples, own_rate), recording.remarks)
         yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
         return
-    reader = RecordingReader(stream, name=source.file, ffmpeg=source.ffmpeg)
+    reader = RecordingReader(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
+    rates = list(dict.fromkeys((reader.sample_rate, *feature_rates)))
     spans = windows.spans(reader.duration)
     # tee frees its buffer in dozens of blocks.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))
     signals = [resample_blocks(each, reader.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
     for number, (span, *windowed) in enumerate(zip(spans, *map(cut, signals, repeat(spans), rates), strict=True), 1):
         samples = dict(zip(rates, windowed, strict=True))
-        part = _Part(reader.duration, span, tuple(reader.remarks) if number == len(spans) else ())
+        quality = measure_quality(samples[reader.sample_rate], reader.sample_rate)
+        part = _Part(reader.duration, span, quality, tuple(reader.remarks) if number == len(spans) else ())
         yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
 
 
@@ -219,15 +286,21 @@ def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | 
 
 
 def _make_pending(
-    recording: Input, prediction: Prediction, model: TrainedModel, span: Span | None, features: _Features | AudioError
+    recording: Input, prediction: Prediction, model: TrainedModel, part: _Part, features: _Features | AudioError
 ) -> _PendingPrediction:
-    is_whole = span in (None, (0.0, prediction.duration))
+    span, duration = part.span, part.duration
+    is_whole = span in (None, (0.0, duration))
     if isinstance(features, AudioError):
         # An error of the only window is an error of the file.
         start, end = span if span and not is_whole else (None, None)
         return _PendingPrediction(recording, replace(prediction, start=start, end=end, error=str(features)))
-    start, end = span or _locate_middle(model, prediction.duration or 0.0, len(features[0]))
-    return _PendingPrediction(recording, replace(prediction, start=start, end=end), model.window(*features))
+    start, end = span or _locate_middle(model, duration, len(features[0]))
+    deviations = None
+    if model.domain is not None:
+        length = duration if span is None else end - start
+        deviations = model.domain.compare(features[0], length, part.quality)
+    prediction = replace(prediction, start=start, end=end, deviations=deviations)
+    return _PendingPrediction(recording, prediction, model.window(*features))
 
 
 def _locate_middle(model: TrainedModel, duration: float, frames: int) -> Span:

@@ -38,12 +38,12 @@ def list_parts(out: Path) -> dict[str, tuple[int, int]]:
     return {name: (status.st_ino, status.st_mtime_ns) for name, status in found.items()}
 
 
-def kill(command: list[str], out: Path, after: float, *, worker_too: bool) -> str:
-    """Start or resume, kill a worker and then the command after its next part; return the number of parts as text."""
+def kill(command: list[str], out: Path, parts: int, after: float, *, worker_too: bool) -> str:
+    """Start or resume; `after` seconds after some new parts, kill a worker and the command. Return a line of text."""
     before = list_parts(out)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-        while process.poll() is None and len(list_parts(out)) <= len(before):
+        while process.poll() is None and len(list_parts(out)) < len(before) + parts:
             time.sleep(0.01)
         time.sleep(after)
         if process.poll() is None:
@@ -56,9 +56,9 @@ def kill(command: list[str], out: Path, after: float, *, worker_too: bool) -> st
             process.wait()
             _, alive = psutil.wait_procs(children, timeout=_PATIENCE)
             assert alive == [], "workers outlive the command"
-    parts = list_parts(out)
-    assert all(parts[name] == stamp for name, stamp in before.items()), "a finished part was made again"
-    return f"{len(parts)} parts finished" + (", after its end" if process.returncode != -signal.SIGKILL else "")
+    found = list_parts(out)
+    assert all(found[name] == stamp for name, stamp in before.items()), "a finished part was made again"
+    return f"{len(found)} parts finished" + (", after its end" if process.returncode != -signal.SIGKILL else "")
 
 
 @click.command()
@@ -88,13 +88,13 @@ def main(run: Path, roots: tuple[Path, ...], count: int, workers: int, kills: in
             expected = pq.read_table(folder / "1.parquet")
             killed = folder / "killed"
             resumed = [*program, "--workers", str(workers), "--resume", "--out", f"{killed}{os.sep}"]
+            most = max(1, len(list_parts(folder / "whole")) // (kills + 1))
             for _ in range(kills):
-                after = draw.uniform(0, rows[-1][f"{workers} workers"] / (2 * kills))
-                worker_too = draw.random() < 0.5
-                click.echo(f"killed: {kill(resumed, killed, after, worker_too=worker_too)}")
-            parts = list_parts(killed)
+                parts, after, worker_too = draw.randint(1, most), draw.uniform(0, 0.3), draw.random() < 0.5
+                click.echo(f"killed: {kill(resumed, killed, parts, after, worker_too=worker_too)}")
+            before = list_parts(killed)
             _time(resumed)
-            made_again = [name for name, stamp in parts.items() if list_parts(killed)[name] != stamp]
+            made_again = [name for name, stamp in before.items() if list_parts(killed)[name] != stamp]
             assert not made_again, f"{made_again[0]} was made again"
             for name in ("2.parquet", "whole", "killed"):
                 assert pq.read_table(folder / name).equals(expected), f"the table of {name} differs"
