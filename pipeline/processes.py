@@ -11,8 +11,9 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from emodna.pipeline.errors import DeadWorkerError, WorkerError
 from emodna.pipeline.threads import limit_to_one_thread
@@ -20,7 +21,9 @@ from emodna.pipeline.threads import limit_to_one_thread
 Task = TypeVar("Task")
 Reply = TypeVar("Reply")
 
-_PROBLEM = "a worker process died (killed, or out of memory)"
+#: Method that starts processes. A fork of this process would copy the locks of its threads.
+_METHOD: Final = "forkserver" if sys.platform == "linux" else "spawn"
+_PROBLEM: Final = "a worker process died (killed, or out of memory)"
 
 
 class WorkerProcess(Generic[Task, Reply]):
@@ -69,7 +72,7 @@ class WorkerProcess(Generic[Task, Reply]):
             self._stop()
 
     def _start(self) -> None:
-        context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        context: Any = multiprocessing.get_context(_METHOD)
         context.set_forkserver_preload(self._preload)
         self._connection, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, self._make_function), daemon=True)
@@ -98,6 +101,13 @@ class WorkerProcess(Generic[Task, Reply]):
             with self._lock:
                 self._stop()
             raise DeadWorkerError(_PROBLEM) from error
+
+
+def start_preloading(modules: Sequence[str]) -> None:
+    """Begin to import the modules of later processes, while this process does other work."""
+    if _METHOD == "forkserver":
+        forkserver.set_forkserver_preload(list(modules))
+        forkserver.ensure_running()
 
 
 def _serve(connection: Connection, make_function: Callable[[], Callable[[Any], Any]]) -> None:

@@ -6,6 +6,7 @@ prediction in bulk several times and resumes it. All tables must be the same, an
 
 import os
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -72,28 +73,30 @@ def kill(command: list[str], out: Path, parts: int, after: float, *, worker_too:
 def main(run: Path, roots: tuple[Path, ...], count: int, workers: int, kills: int, rounds: int, seed: int) -> None:
     """Compare the tables and rates of one process, of workers, and of killed and resumed workers."""
     draw = random.Random(seed)
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, tuple[float, float]]] = []
     with tempfile.TemporaryDirectory() as scratch:
         audio = link_files(roots, count, Path(scratch) / "audio")
         program = [str(Path(sys.executable).with_name("emodna-predict")), str(run), str(audio)]
         for number in range(rounds):
             folder = Path(scratch) / f"round{number}"
             folder.mkdir()
-            commands = {
-                "1 thread": [*program, "--threads", "1", "--out", str(folder / "1.parquet")],
-                "2 threads": [*program, "--threads", "2", "--out", str(folder / "2.parquet")],
-                f"{workers} workers": [*program, "--workers", str(workers), "--out", str(folder / "whole")],
+            whole = folder / "whole"
+            outs = {
+                "1 thread": [folder / "1.parquet", "--threads", 1],
+                "2 threads": [folder / "2.parquet", "--threads", 2],
+                f"{workers} workers": [whole, "--workers", workers],
             }
-            rows.append({name: _time(command) for name, command in commands.items()})
+            rows.append({name: time_command([*program, "--out", *map(str, each)]) for name, each in outs.items()})
+            rows[-1][f"{workers} workers"] = rows[-1][f"{workers} workers"][0], time_parts(whole)
             expected = pq.read_table(folder / "1.parquet")
             killed = folder / "killed"
             resumed = [*program, "--workers", str(workers), "--resume", "--out", f"{killed}{os.sep}"]
-            most = max(1, len(list_parts(folder / "whole")) // (kills + 1))
+            most = max(1, len(list_parts(whole)) // (kills + 1))
             for _ in range(kills):
                 parts, after, worker_too = draw.randint(1, most), draw.uniform(0, 0.3), draw.random() < 0.5
                 click.echo(f"killed: {kill(resumed, killed, parts, after, worker_too=worker_too)}")
             before = list_parts(killed)
-            _time(resumed)
+            time_command(resumed)
             made_again = [name for name, stamp in before.items() if list_parts(killed)[name] != stamp]
             assert not made_again, f"{made_again[0]} was made again"
             for name in ("2.parquet", "whole", "killed"):
@@ -101,17 +104,27 @@ def main(run: Path, roots: tuple[Path, ...], count: int, workers: int, kills: in
             click.echo(
                 f"round {number + 1}: the same {len(expected)} rows from 1 thread, 2 threads, workers, and killed"
             )
-    click.echo(f"{count} files, whole commands with start-up, median of {rounds} rounds")
-    for name in rows[0]:
-        ratio = statistics.median(row["1 thread"] / row[name] for row in rows)
-        seconds = statistics.median(row[name] for row in rows)
-        click.echo(f"{name:12} {seconds:7.2f} s {count / seconds:6.1f} files/s   rate / 1 thread {ratio:.2f}")
+    click.echo(f"{count} files, median of {rounds} rounds; ratio: rate / rate of 1 thread")
+    for number, title in enumerate(("whole command", "without start-up")):
+        for name in rows[0]:
+            seconds = statistics.median(row[name][number] for row in rows)
+            ratio = statistics.median(row["1 thread"][number] / row[name][number] for row in rows)
+            click.echo(f"{title:16} {name:10} {seconds:7.2f} s {count / seconds:6.1f} files/s   ratio {ratio:.2f}")
 
 
-def _time(command: list[str]) -> float:
+def time_command(command: list[str]) -> tuple[float, float]:
+    """Return the seconds of a command, and those that it prints for its predictions."""
     began = time.perf_counter()
-    subprocess.run([*command, "--quiet"], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    done = subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wall = time.perf_counter() - began
+    printed = re.findall(r" in ([\d.]+) s", done.stderr)
+    return wall, float(printed[-1]) if printed else wall
+
+
+def time_parts(out: Path) -> float:
+    """Return the seconds that all parts would take at the rate from the end of the first one to that of the last."""
+    times = sorted(mtime_ns / 1e9 for _, mtime_ns in list_parts(out).values())
+    return (times[-1] - times[0]) * len(times) / max(1, len(times) - 1)
 
 
 if __name__ == "__main__":
