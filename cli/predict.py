@@ -14,6 +14,7 @@ from emodna.cli import common, predict_bulk, predictions
 from emodna.cli.input_warnings import InputWarnings
 from emodna.cli.options import (
     PATH,
+    TEXT_PATH,
     Channel,
     Command,
     Seconds,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("run", type=PATH)
-@click.argument("audio", nargs=-1, type=click.Path())
+@click.argument("audio", nargs=-1, type=TEXT_PATH)
 @click.option("--also", multiple=True, metavar="RUN", type=PATH, help="Another run to predict with; repeatable.")
 @click.option(
     "--windows", "window", type=Seconds(), metavar="S", help="Predict for each window of S seconds, at least 0.25."
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 @ffmpeg_option
 @click.option(
     "--out",
-    type=click.Path(),
+    type=TEXT_PATH,
     metavar="FILE|FOLDER",
     help=f"Write a file ({', '.join(predictions.SUFFIXES)}), or a folder of Parquet files.",
 )
@@ -69,7 +70,9 @@ if TYPE_CHECKING:
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout; combines with --out.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes for --out FOLDER.  [default: one per core]")
-@click.option("--scheduler", metavar="ADDRESS|FILE", help="Dask cluster of this scheduler for --out FOLDER.")
+@click.option(
+    "--scheduler", type=TEXT_PATH, metavar="ADDRESS|FILE", help="Dask cluster of this scheduler for --out FOLDER."
+)
 @device_option
 @config_option
 @common_options
@@ -130,6 +133,7 @@ def predict(
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, mark_oracle
+    from emodna.model.run_folder import read_target_channel
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
@@ -141,6 +145,9 @@ def predict(
         if is_oracle(model.method.supervision):
             common.note(f"{common.escape(folder)}: {marked}: trained with the labels of its target")
         common.detail(f"{marked}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s")
+        if channel is None and (trained_channel := read_target_channel(folder)):
+            note = f"adapted to channel {trained_channel} of its target; this reads channel 0, see --channel"
+            common.note(f"[yellow]warning:[/yellow] {common.escape(folder)}: {note}")
         if windows is not None and windows.seconds > model.seconds:
             common.note(
                 f"windows of {windows.seconds:g} s are longer than the {model.task} model's window of "
@@ -212,12 +219,15 @@ def _collect_inputs(
     if manifest is None:
         return find_inputs(audio, ffmpeg=ffmpeg, warn=common.print_warning), None
     from emodna.pipeline.archives import open_tree
-    from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
+    from emodna.pipeline.spans import read_spans
+    from emodna.pipeline.tables import choose_column_names, iterate_listed_rows, read_table
 
     table = read_table(manifest)
+    spans = list(read_spans(table))
     table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
-    return find_table_inputs(iterate_rows(table), tree, ffmpeg=ffmpeg), table.drop_columns("path")
+    rows = iterate_listed_rows(table, table.column_names)
+    return find_table_inputs(rows, spans, tree, ffmpeg=ffmpeg), table.drop_columns("path")
 
 
 @dataclass

@@ -13,6 +13,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 from emodna.cli import common, sources
 from emodna.cli.options import (
     PATH,
+    TEXT_PATH,
     Command,
     FeatureSetOption,
     Seconds,
@@ -72,7 +73,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 @click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject recordings longer than this, in s.")
 @click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local processes.")
-@click.option("--scheduler", metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
+@click.option("--scheduler", type=TEXT_PATH, metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
 @click.option("--rehash", is_flag=True, help="Read all files again, also unchanged ones.")
 @click.option("--no-wait", is_flag=True, help="Fail if another process is writing the store.")
 @click.option("--strict", is_flag=True, help="The exit code is 1 if a recording is rejected. The store is written.")

@@ -1,11 +1,13 @@
 """Predict for audio files, or windows of them, with one or more models."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice, repeat, tee
+from functools import cache, partial
+from itertools import islice, product, repeat, tee
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Final, Literal, NamedTuple, TypeVar
@@ -15,17 +17,21 @@ from numpy.typing import NDArray
 
 from emodna.model.data.domain import Deviation, join_measures
 from emodna.model.errors import ConfigError
-from emodna.model.inference.inputs import Input, find_inputs
+from emodna.model.inference.inputs import Input, find_inputs, group_segments
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
-from emodna.pipeline.audio.decode import RecordingReader, decode, resample, resample_blocks
+from emodna.pipeline.audio.decode import Recording, RecordingReader, decode, resample, resample_blocks, time_to_sample
 from emodna.pipeline.audio.quality import AudioQuality, measure_quality
 from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, check_list, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
+from emodna.pipeline.spans import WHOLE
 from emodna.pipeline.threads import open_extraction_threads
 
 #: Windows of a recording per task of a thread.
 _CHUNK: Final = 16
+
+#: Longest recording in s that is predicted as a whole.
+_MAX_SECONDS: Final = 3600.0
 
 ALL: Final = "all"
 Channel = int | Literal["all"]
@@ -148,11 +154,11 @@ def _prepare_inputs(
     def take_chunk(pending: Iterator[_PendingPrediction]) -> list[_PendingPrediction]:
         return list(islice(pending, _CHUNK))
 
-    def start(recording: Input) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
-        pending = _prepare(recording, models, windows, channel)
+    def start(parts: Sequence[Input]) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
+        pending = _prepare(parts, models, windows, channel)
         return pool.submit(lambda: (take_chunk(pending), pending))
 
-    for first_chunk, pending in _submit_ahead(inputs, start, 2 * threads + 2):
+    for first_chunk, pending in _submit_ahead(group_segments(inputs), start, 2 * threads + 2):
         chunk = first_chunk
         while len(chunk) == _CHUNK:
             next_chunk = pool.submit(take_chunk, pending)
@@ -196,40 +202,47 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
 
 
 def _prepare(
-    recording: Input, models: Sequence[TrainedModel], windows: Windows | None, channel: Channel
+    inputs: Sequence[Input], models: Sequence[TrainedModel], windows: Windows | None, channel: Channel
 ) -> Iterator[_PendingPrediction]:
-    """Yield the pending predictions of a recording: by channel, then window, then model."""
-    feature_sets = list(dict.fromkeys(model.features for model in models))
+    """Yield the pending predictions of a recording, or its segments: by segment, then channel, window and model."""
+    first = inputs[0]
+    rates = list(dict.fromkeys(model.features.sample_rate for model in models))
     try:
-        with recording.open() as stream:
+        with first.open() as stream:
+            decode_channel: Callable[[int], _DecodedChannel] = partial(_decode_channel, stream, first, rates)
+            if first.span is not None:  # of a whole recording, only one channel is in memory
+                decode_channel = cache(decode_channel)
             channels = (
-                range(RecordingReader(stream, name=recording.file, ffmpeg=recording.ffmpeg).channels)
+                range(RecordingReader(stream, name=first.file, ffmpeg=first.ffmpeg).channels)
                 if channel == ALL
                 else (channel,)
             )
-            for each in channels:
-                yield from _prepare_channel(recording, stream, each, feature_sets, models, windows)
+            for given, each in product(inputs, channels):
+                parts = (
+                    _stream_parts(stream, given, each, rates, windows)
+                    if windows is not None and given.span is None
+                    else _cut_parts(partial(decode_channel, each), given, windows, has_remarks=given is first)
+                )
+                yield from _prepare_parts(given, parts, each, models)
     except RECORDING_ERRORS as error:
-        yield from _refuse(recording, None if channel == ALL else channel, error, models)
+        for given in inputs:
+            yield from _refuse(given, None if channel == ALL else channel, error, models)
 
 
-def _prepare_channel(
-    recording: Input,
-    stream: BinaryIO,
-    channel: int,
-    feature_sets: Sequence[FeatureSet],
-    models: Sequence[TrainedModel],
-    windows: Windows | None,
+def _prepare_parts(
+    given: Input, parts: Iterator["_Part"], channel: int, models: Sequence[TrainedModel]
 ) -> Iterator[_PendingPrediction]:
+    feature_sets = list(dict.fromkeys(model.features for model in models))
     try:
-        for part, features in _extract_parts(stream, recording, channel, feature_sets, windows):
+        for part in parts:
+            features = {each: _extract(each, part.samples[each.sample_rate]) for each in feature_sets}
             for number, model in enumerate(models):
                 prediction = Prediction(
-                    recording.file, duration=part.duration, model=number, remarks=part.remarks, channel=channel
+                    given.file, duration=part.duration, model=number, remarks=part.remarks, channel=channel
                 )
-                yield _make_pending(recording, prediction, model, part, features[model.features])
+                yield _make_pending(given, prediction, model, part, features[model.features])
     except RECORDING_ERRORS as error:
-        yield from _refuse(recording, channel, error, models)
+        yield from _refuse(given, channel, error, models)
 
 
 def _refuse(
@@ -241,29 +254,67 @@ def _refuse(
 
 
 class _Part(NamedTuple):
-    """A window of a recording, or the whole recording."""
+    """A window of a recording, or the whole recording or segment."""
 
+    samples: Mapping[int, NDArray[np.float32]]
+    """Samples (n,) by rate in Hz."""
     duration: float
-    """Duration of the recording in s."""
+    """Duration of the recording or segment in s."""
     span: Span | None
-    """Span of the window; None: the whole recording."""
+    """Start and end in the recording in s; None: the whole recording."""
+    is_window: bool
+    """True if it is one of several windows."""
     quality: AudioQuality
     remarks: tuple[str, ...]
     """Remarks on the recording, in its last part."""
 
 
-def _extract_parts(
-    stream: BinaryIO, source: Input, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
-) -> Iterator[tuple[_Part, Mapping[FeatureSet, _Features | AudioError]]]:
-    """Yield each part of a channel of a recording that the models predict for, and its features."""
-    feature_rates = dict.fromkeys(features.sample_rate for features in feature_sets)
-    if windows is None:
-        recording = decode(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
-        own_rate = recording.sample_rate
-        samples = {rate: resample(recording.samples, own_rate, rate) for rate in feature_rates}
-        part = _Part(recording.duration, None, measure_quality(recording.samples, own_rate), recording.remarks)
-        yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
-        return
+class _DecodedChannel(NamedTuple):
+    """A channel of a recording."""
+
+    samples: Mapping[int, NDArray[np.float32]]
+    """Samples (n,) by rate in Hz, at the recording's own rate too."""
+    recording: Recording
+
+
+def _decode_channel(stream: BinaryIO, source: Input, rates: Sequence[int], channel: int) -> _DecodedChannel:
+    limit = _MAX_SECONDS if source.span is None else math.inf
+    recording = decode(stream, channel=channel, max_seconds=limit, name=source.file, ffmpeg=source.ffmpeg)
+    own_rate = recording.sample_rate
+    samples = {rate: resample(recording.samples, own_rate, rate) for rate in rates}
+    return _DecodedChannel({**samples, own_rate: recording.samples}, recording)
+
+
+def _cut_parts(
+    decode_channel: Callable[[], _DecodedChannel], given: Input, windows: Windows | None, *, has_remarks: bool
+) -> Iterator[_Part]:
+    """Yield a decoded recording, or a segment of it, or each window of the segment."""
+    samples, recording = decode_channel()
+    start, end = (given.span or WHOLE).fit(recording.duration)
+    spans = [(start, end)]
+    if windows is not None:
+        spans = [(start + first, start + last) for first, last in windows.spans(end - start)]
+    for number, (first, last) in enumerate(spans, 1):
+        # Resampling may round the length up.
+        is_last = number == len(spans) and end == recording.duration
+        cut_samples = {
+            rate: signal[time_to_sample(first, rate) : None if is_last else time_to_sample(last, rate)]
+            for rate, signal in samples.items()
+        }
+        yield _Part(
+            cut_samples,
+            end - start,
+            None if given.span is None else (first, last),
+            len(spans) > 1,
+            measure_quality(cut_samples[recording.sample_rate], recording.sample_rate),
+            recording.remarks if has_remarks and number == len(spans) else (),
+        )
+
+
+def _stream_parts(
+    stream: BinaryIO, source: Input, channel: int, feature_rates: Sequence[int], windows: Windows
+) -> Iterator[_Part]:
+    """Yield each window of a channel of a recording, with little memory."""
     reader = RecordingReader(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
     rates = list(dict.fromkeys((reader.sample_rate, *feature_rates)))
     spans = windows.spans(reader.duration)
@@ -273,8 +324,8 @@ def _extract_parts(
     for number, (span, *windowed) in enumerate(zip(spans, *map(cut, signals, repeat(spans), rates), strict=True), 1):
         samples = dict(zip(rates, windowed, strict=True))
         quality = measure_quality(samples[reader.sample_rate], reader.sample_rate)
-        part = _Part(reader.duration, span, quality, tuple(reader.remarks) if number == len(spans) else ())
-        yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
+        remarks = tuple(reader.remarks) if number == len(spans) else ()
+        yield _Part(samples, reader.duration, span, len(spans) > 1, quality, remarks)
 
 
 def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:
@@ -289,10 +340,9 @@ def _make_pending(
     recording: Input, prediction: Prediction, model: TrainedModel, part: _Part, features: _Features | AudioError
 ) -> _PendingPrediction:
     span, duration = part.span, part.duration
-    is_whole = span in (None, (0.0, duration))
     if isinstance(features, AudioError):
         # An error of the only window is an error of the file.
-        start, end = span if span and not is_whole else (None, None)
+        start, end = span if span and part.is_window else (None, None)
         return _PendingPrediction(recording, replace(prediction, start=start, end=end, error=str(features)))
     start, end = span or _locate_middle(model, duration, len(features[0]))
     deviations = None

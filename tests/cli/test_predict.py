@@ -65,6 +65,28 @@ def test_text_is_an_escaped_line_per_file(run: Path, files: list[Path], tmp_path
     assert f"{tmp_path}/[bold]a\\x1b[31m\\nb.wav: " in second
 
 
+def test_a_channel_or_all_of_them_add_a_column(run: Path, files: list[Path], tmp_path: Path) -> None:
+    samples, rate = soundfile.read(files[0])
+    soundfile.write(tmp_path / "call.wav", np.stack([samples, samples[::-1]], axis=1), rate)
+    inputs = (tmp_path / "call.wav", files[1])
+    found = json.loads(predict(run, *inputs, "--channel", "all", "--json").out)
+    assert [list(each) for each in found] == [[*KEYS, "channel"]] * 3
+    assert [(Path(each["file"]).name, each["channel"]) for each in found] == [
+        ("call.wav", 0),
+        ("call.wav", 1),
+        (files[1].name, 0),
+    ]
+    assert predict(run, *inputs, "--channel", "all").out.count("  channel=1\n") == 1
+    answer = predict(run, *inputs, "--channel", 1, "--out", tmp_path / "rows.parquet")
+    assert answer.code == 1
+    assert "no channel 1" in answer.err
+    rows = pq.read_table(tmp_path / "rows.parquet")
+    assert rows.schema.field("channel").type == pa.int64()
+    assert rows["channel"].to_pylist() == [1, 1]
+    assert rows["probability"].to_pylist() == [pytest.approx(found[1]["probability"], abs=1e-6), None]
+    assert predict(run, files[0], "--channel", "both").code == 2
+
+
 class TestManifest:
     @pytest.fixture
     def table(self, files: list[Path], tmp_path: Path) -> Path:
@@ -109,7 +131,8 @@ class TestManifest:
 
     def test_unusable_paths_are_errors_of_their_rows(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         odd = ["../out.wav", "/out.wav", "../x\0/y.wav", "x" * 300]
-        pq.write_table(pa.table({"path": [*odd, None, files[0].name]}), tmp_path / "t.parquet")
+        rows = {"path": [*odd, None, files[0].name, None], "note": [*"abcdef", None]}  # the last row is empty
+        pq.write_table(pa.table(rows), tmp_path / "t.parquet")
         answer = predict(run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent, "--json")
         assert answer.code == 1
         found = json.loads(answer.out)

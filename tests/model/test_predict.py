@@ -303,7 +303,7 @@ class TestChannels:
 
     def test_a_file_without_the_channel_has_an_error_and_others_do_not(self, model: TrainedModel, call: Path) -> None:
         mono, first = predict_files(model, [call.with_name("first.wav"), call], channel=1)
-        assert (mono.error, mono.channel, mono.has_failed) == ("no channel 1; the file has 1 channel", 1, True)
+        assert (mono.error, mono.channel, mono.has_failed) == ("no channel 1; the file has only channel 0", 1, True)
         assert (first.error, first.channel) == (None, 1)
 
     def test_errors_belong_to_their_channel(self, model: TrainedModel, call: Path, tmp_path: Path) -> None:
