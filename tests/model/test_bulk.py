@@ -21,6 +21,7 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.errors import DeadWorkerError
+from emodna.pipeline.spans import read_spans
 from emodna.pipeline.tables import iterate_rows
 from tests.model.bulk import ThreadWorkers, make_request, predict_at_once, predict_in_bulk
 from tests.model.small import Interruption
@@ -93,10 +94,12 @@ class TestTable:
         self, request_: BulkRequest, files: list[Path], tmp_path: Path
     ) -> None:
         columns = {"path": [*(file.name for file in files), None, "gone.wav"], "n": pa.array(range(7), pa.int16())}
+        columns |= {"start": ["0.1", None, *[None] * 5], "end": ["0.5", None, *[None] * 5]}
         manifest = pa.table({**columns, "when": pa.array([None, *range(6)], pa.timestamp("ns"))})
         pq.write_table(manifest, tmp_path / "t.parquet")
-        inputs = list(find_table_inputs(iterate_rows(manifest), open_tree(files[0].parent, ("",))))
-        request = replace(request_, manifest=tmp_path / "t.parquet", columns=manifest.drop_columns("path"))
+        tree = open_tree(files[0].parent, ("",))
+        inputs = list(find_table_inputs(enumerate(iterate_rows(manifest)), list(read_spans(manifest)), tree))
+        request = replace(request_, manifest=tmp_path / "t.parquet", columns=manifest.select(["n", "when"]))
         predict_in_bulk(request, inputs, tmp_path / "out")
         found = pq.read_table(tmp_path / "out")
         assert found.equals(predict_at_once(request, inputs, tmp_path / "x.parquet"))
