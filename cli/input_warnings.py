@@ -112,8 +112,8 @@ class InputWarnings:
         if self._cropped.recordings and not over_time:
             files = format_count(self._cropped.recordings, "file")
             common.note(
-                f"{files} longer than the model's window of {min(self._seconds):.2f} s, of which only the middle is used "
-                f"without --windows: {self._cropped.list_names()}"
+                f"{files} longer than the model's window of {min(self._seconds):.2f} s, of which only the middle is "
+                f"used without --windows: {self._cropped.list_names()}"
             )
 
 

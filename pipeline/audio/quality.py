@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from torch import Tensor
 
 #: dB: level of digital silence, below that of any other recording.
@@ -76,7 +76,7 @@ def measure_quality(samples: NDArray[np.float32], sample_rate: int) -> AudioQual
 
 
 def describe_levels(
-    names: Sequence[str] | pa.ChunkedArray, peaks: NDArray[np.floating], levels_db: NDArray[np.floating]
+    names: "Sequence[str] | pa.ChunkedArray", peaks: NDArray[np.floating], levels_db: NDArray[np.floating]
 ) -> Iterator[str]:
     """Yield a line for each fault in the levels of n utterances or files; NaN for those that were not measured.
 
