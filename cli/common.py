@@ -121,6 +121,9 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     Errors are printed as one line. `resumable` is a hint for the user: how to continue after an interruption.
     """
     _reserve_stdout()
+    # Else the threads of torch spin while they wait for each other, and stand still next to other programs. OpenMP reads
+    # this when torch loads it; worker processes inherit it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show a name
