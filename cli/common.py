@@ -110,6 +110,11 @@ def detail(text: str) -> None:
         err.print(text)
 
 
+def print_warning(warning: EmodnaError) -> None:
+    """Print a warning as one line on standard error, unless -q is given."""
+    note(f"[yellow]warning:[/yellow] {escape(word_error(warning))}")
+
+
 def print_error(error: Exception | str) -> None:
     """Print an error as one line on standard error. An `EmodnaError` names options of the running command."""
     err.print(f"[red]error:[/red] {escape(word_error(error) if isinstance(error, EmodnaError) else error)}")
@@ -118,7 +123,8 @@ def print_error(error: Exception | str) -> None:
 def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     """Run a command as a program and exit: 1 after an error, 2 after a usage error, 130 after Ctrl-C.
 
-    Errors are printed as one line. `resumable` is a hint for the user: how to continue after an interruption.
+    Errors are printed as one line. `resumable` is a hint for the user: how to continue after an interruption. The text
+    of a KeyboardInterrupt replaces it.
     """
     _reserve_stdout()
     # Else the threads of torch spin while they wait for each other, and stand still next to other programs. OpenMP reads
@@ -136,8 +142,8 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        err.print(f"interrupted; {resumable or 'nothing is lost'}")
+    except (KeyboardInterrupt, click.Abort) as stop:
+        err.print(f"interrupted; {escape(stop.args[0]) if stop.args else resumable or 'nothing is lost'}")
         code = 130
     except BrokenPipeError:  # the reader, such as `head`, has ended
         _discard_stdout()

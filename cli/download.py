@@ -31,7 +31,7 @@ def download_corpus(corpus: Corpus, root: Path, *, accept_licence: bool) -> Path
         return root
     if download is None:
         steps = re.split(r"(?<=\.)\s", info.obtain)[0].rstrip(".") or f"see {info.homepage or info.citation}"
-        remedy = f"for details: emodna-corpora show {corpus.name}"
+        remedy = f"for details: emodna-corpora show {type(corpus).name}"
         raise DownloadError(f"not freely downloadable: {steps}", where=corpus.name, remedy=remedy)
     if not (root / download.file).exists():
         _print_terms(corpus, download, root)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from emodna.cli.common import print_error
 from emodna.cli.wording import word_error
@@ -149,6 +150,8 @@ cache_option = click.option(
     help="Folder of the feature stores.",
 )
 
+ffmpeg_option = click.option("--ffmpeg", is_flag=True, help="Decode m4a, amr, webm and the like by ffmpeg.")
+
 device_option = click.option(
     "--device", default="auto", metavar="DEVICE", help="cpu, cuda, cuda:N, or auto: CUDA if available, else the CPU."
 )
@@ -242,3 +245,13 @@ def _check_type(path: Path, option: click.Option, value: object) -> object:
 
 def _toml_key(option: click.Parameter) -> str:
     return max(option.opts, key=len).lstrip("-")
+
+
+def resolve_workers(workers: int, scheduler: str) -> tuple[int | None, str | None]:
+    """Keep --workers or --scheduler: the command line wins over the environment, which wins over a file."""
+    order = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
+    find_source = click.get_current_context().get_parameter_source
+    first, second = (order.index(source) for source in map(find_source, ("workers", "scheduler")) if source is not None)
+    if first == second:
+        raise click.UsageError("--workers and --scheduler exclude each other; a cluster has its own workers")
+    return (workers, None) if first < second else (None, scheduler)

@@ -2,17 +2,17 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
-from emodna.cli import common, predictions
-from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option
-from emodna.pipeline.emotions import CLASS_NAMES
+from emodna.cli import common, predict_bulk, predictions
+from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option, ffmpeg_option
+from emodna.cli.wording import word_reason
 from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 
     from emodna.model.inference.inputs import Input
     from emodna.model.inference.predict import Prediction
-
-#: Keys of a prediction; with --also, `run` follows.
-_KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
+    from emodna.model.inference.rows import AddRow
 
 
 @click.command(
     cls=Command,
     environment="EMODNA_PREDICT",
-    groups={"Data": "also window hop manifest root", "Worker": "threads device", "Output": "out as_csv"},
+    groups={
+        "Data": "also window hop manifest root ffmpeg",
+        "Worker": "threads workers scheduler device",
+        "Output": "out resume as_csv",
+    },
     examples=(
         "emodna-predict runs/first call.wav recordings/ --windows 2",
-        "emodna-predict runs/first --manifest calls.csv --out predictions.csv",
+        "emodna-predict runs/first --manifest calls.csv --out predictions/ --workers 8 --resume",
     ),
 )
 @click.argument("run", type=PATH)
@@ -45,9 +47,18 @@ _KEYS: Final = ("file", "start", "end", "task", "probability", "label", "error")
 )
 @click.option("--manifest", type=PATH, help="CSV or Parquet table with a column `path`; its other columns are copied.")
 @click.option("--root", type=PATH, help="Folder or archive of the manifest's files.  [default: the manifest's folder]")
-@click.option("--out", type=PATH, metavar="FILE", help=f"File to write; suffixes: {', '.join(predictions.SUFFIXES)}.")
+@ffmpeg_option
+@click.option(
+    "--out",
+    type=click.Path(),
+    metavar="FILE|FOLDER",
+    help=f"Write a file ({', '.join(predictions.SUFFIXES)}), or a folder of Parquet files.",
+)
+@click.option("--resume", is_flag=True, help="Continue the predictions in --out FOLDER, or start them.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout; combines with --out.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes for --out FOLDER.  [default: one per core]")
+@click.option("--scheduler", metavar="ADDRESS|FILE", help="Dask cluster of this scheduler for --out FOLDER.")
 @device_option
 @config_option
 @common_options
@@ -59,9 +70,13 @@ def predict(
     hop: float | None,
     manifest: Path | None,
     root: Path | None,
-    out: Path | None,
+    ffmpeg: bool,
+    out: str | None,
+    resume: bool,
     as_csv: bool,
     threads: int | None,
+    workers: int | None,
+    scheduler: str | None,
     device: str,
     as_json: bool,
 ) -> int:
@@ -70,7 +85,11 @@ def predict(
     RUN is a run folder of emodna-fit. AUDIO are files, folders and archives, or - for standard input. A prediction is
     the probability of high arousal or positive valence. Without --windows, the model reads only the middle of a
     longer recording, 4.4 s by default. The exit code is 1 if a file cannot be used.
+
+    --out FOLDER predicts in bulk: by --workers or --scheduler, in parts, so that --resume continues after any
+    interruption. FOLDER is a name that ends with / or has no suffix; pandas.read_parquet reads it as one table.
     """
+    is_folder = out is not None and predictions.is_folder(out)
     for is_wrong, problem in (
         (not audio and manifest is None, "give AUDIO or --manifest"),
         (bool(audio) and manifest is not None, "AUDIO and --manifest exclude each other"),
@@ -82,17 +101,28 @@ def predict(
     ):
         if is_wrong:
             raise click.UsageError(problem)
-    if out is not None:
-        predictions.check_output(out)
+    predict_bulk.check_options(is_folder=is_folder, audio=audio, threads=threads, as_json=as_json, as_csv=as_csv)
+    path = None if out is None else Path(out)
+    if path is not None and is_folder:
+        predictions.check_folder(path)
+    elif path is not None:
+        predictions.check_output(path, remedy="a folder's name ends with /")
+    if ffmpeg:
+        from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
+
+        common.detail(f"ffmpeg {common.escape(read_ffmpeg_version())}")
 
     from emodna.model.inference.predict import predict as predict_inputs
+    from emodna.model.inference.rows import RowFormat
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, mark_oracle
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
-    models = [TrainedModel.load(each, common.resolve_device(device)) for each in runs]
+    # Workers of a cluster may be other machines, which need not have the devices of this one.
+    torch_device = common.resolve_device("cpu" if scheduler and device == "auto" else device)
+    models = [TrainedModel.load(each, torch_device) for each in runs]
     for model, folder in zip(models, runs, strict=True):
         marked = mark_oracle(model.method.name, model.method.supervision)
         if is_oracle(model.method.supervision):
@@ -104,59 +134,71 @@ def predict(
                 f"{model.seconds:.2f} s: it predicts from the middle of each"
             )
 
-    names = (*_KEYS, "run") if also else _KEYS
-    inputs, table = _collect_inputs(audio, manifest, root, names)
-    tally = _Tally()
+    rows = RowFormat([model.task for model in models], runs)
+    inputs, table = _collect_inputs(audio, manifest, root, rows.types, ffmpeg=ffmpeg)
+    options = {"windows": windows}
+    tally, bulk = _Tally(), None
     with ExitStack() as stack:
-        writers: list[predictions.AddPrediction] = []
-        if out is not None:
-            writers.append(stack.enter_context(predictions.write_file(out, names, table)))
+        writers: list[AddRow] = []
+        if path is not None and not is_folder:
+            writers.append(stack.enter_context(predictions.write_file(path, rows, table)))
         if as_json:
             writers.append(stack.enter_context(predictions.write_json(sys.stdout)))
         elif as_csv:
-            writers.append(stack.enter_context(predictions.write_csv(sys.stdout, names, table)))
-        elif out is None:
+            writers.append(stack.enter_context(predictions.write_csv(sys.stdout, rows.types, table)))
+        elif path is None:
             same_task = len({model.task for model in models}) < len(models)
             writers.append(predictions.print_lines(over_time=windows is not None, runs=same_task))
         # Closed first: if a prediction cannot be written, the threads end before the files are closed.
-        found = predict_inputs(models, inputs, windows=windows, threads=threads or common.count_cores())
-        for given, prediction in stack.enter_context(closing(found)):
+        if path is not None and is_folder:
+            from emodna.model.inference.bulk import BulkRequest
+
+            request = BulkRequest(runs, rows, options, str(torch_device), manifest, table, ffmpeg=ffmpeg)
+            start = predict_bulk.choose_workers(workers, scheduler, models)
+            context = predict_bulk.predict_into_folder(request, inputs, path, start, resume=resume)
+            bulk, found = stack.enter_context(context)
+        else:
+            predicted = predict_inputs(models, inputs, **options, threads=threads or common.count_cores())
+            found = stack.enter_context(closing(predicted))
+        for given, prediction in found:
             if tally.add(given, prediction) and not (as_json or as_csv):
-                common.print_error(_word_failure(given, prediction))
-            task, label = models[prediction.model].task, prediction.label
-            values = {**asdict(prediction), "task": task, "run": str(runs[prediction.model])}
-            values["label"] = None if label is None else CLASS_NAMES[task][label]
-            values = {name: values[name] for name in names}
+                common.print_error(_word_problem(given, prediction, word_reason(str(prediction.error))))
+            for remark in prediction.remarks if prediction.model == 0 else ():
+                common.note(f"[yellow]warning:[/yellow] {common.escape(_word_problem(given, prediction, remark))}")
+            row = rows.make_row(prediction)
             for add in writers:
-                add(values, given.row, given.number)
-    if out is not None:
-        common.note(f"{format_count(tally.predictions, 'prediction')}: {common.escape(out)}")
-    common.note(str(tally))
-    return int(tally.has_failed)
+                add(row, given.row, given.number)
+    if path is not None:
+        done = (tally.predictions, "prediction") if bulk is None else (bulk.recordings, "recording")
+        common.note(f"{format_count(*done)}: {common.escape(path)}")
+    if bulk is None or tally.files:
+        common.note(str(tally))
+    return int(tally.has_failed or (bulk is not None and bulk.failed > 0))
 
 
-def _word_failure(given: "Input", prediction: "Prediction") -> str:
+def _word_problem(given: "Input", prediction: "Prediction", problem: str) -> str:
     file, row = prediction.file, None if given.number is None else f"row {given.number + 1}"
     name = "standard input" if file == "-" else file if row in (None, file) else f"{row}: {file}"
-    hint = "; for a table, use --manifest" if row is None and file.lower().endswith((".csv", ".parquet")) else ""
-    return f"{name}: {str(prediction.error).rstrip('.')}{hint}"
+    failed = prediction.has_failed and row is None
+    hint = "; for a table, use --manifest" if failed and file.lower().endswith((".csv", ".parquet")) else ""
+    return f"{name}: {problem.rstrip('.')}{hint}"
 
 
 def _collect_inputs(
-    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Sequence[str]
+    audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Collection[str], *, ffmpeg: bool
 ) -> "tuple[Iterator[Input], pa.Table | None]":
     """Return the recordings, and the manifest's other columns, renamed if they have a name in `taken`."""
     from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
-        return find_inputs(audio), None
+        return find_inputs(audio, ffmpeg=ffmpeg, warn=common.print_warning), None
     from emodna.pipeline.archives import open_tree
     from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
 
     table = read_table(manifest)
     table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
-    return find_table_inputs(iterate_rows(table), tree), table.drop_columns("path")
+    return find_table_inputs(iterate_rows(table), tree, ffmpeg=ffmpeg), table.drop_columns("path")
 
 
 @dataclass

@@ -2,10 +2,10 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import click
 
@@ -17,24 +17,16 @@ from emodna.pipeline.files import open_atomically
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from emodna.model.inference.rows import AddRow, Row, RowFormat
+
 #: Suffixes of prediction files.
 SUFFIXES: Final = (".csv", ".parquet", ".json")
 
-_NUMBERS: Final = ("start", "end", "probability")
-#: Predictions per row group of Parquet.
-_ROWS: Final = 8192
 
-Prediction = Mapping[str, Any]
-"""Column -> value."""
-
-AddPrediction = Callable[[Prediction, Prediction, int | None], None]
-"""Function that writes a prediction, given also the other values and the number of its row in the manifest."""
-
-
-def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
+def print_lines(*, over_time: bool, runs: bool) -> "AddRow":
     """Print a line per prediction, except for errors of whole files. `runs` adds the run to each line."""
 
-    def add(prediction: Prediction, extra: Prediction, _number: int | None) -> None:
+    def add(prediction: "Row", extra: "Row", _number: int | None) -> None:
         if prediction["start"] is None:
             return
         span = f"{prediction['start']:.1f} to {prediction['end']:.1f} s"
@@ -52,11 +44,11 @@ def print_lines(*, over_time: bool, runs: bool) -> AddPrediction:
 
 
 @contextmanager
-def write_json(stream: TextIO) -> Iterator[AddPrediction]:
+def write_json(stream: TextIO) -> "Iterator[AddRow]":
     """Write a JSON array, one prediction at a time."""
     before = "["
 
-    def add(prediction: Prediction, extra: Prediction, _number: int | None) -> None:
+    def add(prediction: "Row", extra: "Row", _number: int | None) -> None:
         nonlocal before
         lines = common.format_json({**prediction, **extra}).splitlines()
         stream.write("\n  ".join([before, *lines]))
@@ -69,11 +61,11 @@ def write_json(stream: TextIO) -> Iterator[AddPrediction]:
 
 
 @contextmanager
-def write_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
+def write_csv(stream: TextIO, names: Iterable[str], manifest: "pa.Table | None") -> "Iterator[AddRow]":
     """Write a header and a row per prediction. Cells are safe for spreadsheets and terminals."""
     rows = csv.writer(stream, lineterminator="\n")
 
-    def add(prediction: Prediction, extra: Prediction, _number: int | None) -> None:
+    def add(prediction: "Row", extra: "Row", _number: int | None) -> None:
         rows.writerow(map(common.to_csv_cell, (*prediction.values(), *extra.values())))
         stream.flush()
 
@@ -82,42 +74,29 @@ def write_csv(stream: TextIO, names: Sequence[str], manifest: "pa.Table | None")
     stream.flush()  # the header, if there is no prediction
 
 
-@contextmanager
-def _write_parquet(stream: BinaryIO, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
-    """Write a Parquet file; the manifest's columns keep their types."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    own = pa.schema([(name, pa.float64() if name in _NUMBERS else pa.string()) for name in names])
-    extra = pa.table({}) if manifest is None else manifest
-    rows: list[Prediction] = []
-    numbers: list[int | None] = []
-    with pq.ParquetWriter(stream, pa.schema([*own, *extra.schema])) as writer:
-
-        def write() -> None:
-            table = pa.Table.from_pylist(rows, own)
-            if manifest is not None:
-                columns = extra.take(pa.array(numbers, pa.int64())).columns
-                for field, column in zip(extra.schema, columns, strict=True):
-                    table = table.append_column(field, column)
-            writer.write_table(table)
-            rows.clear()
-            numbers.clear()
-
-        def add(prediction: Prediction, _beside: Prediction, number: int | None) -> None:
-            rows.append({name: _make_encodable(value) for name, value in prediction.items()})
-            numbers.append(number)
-            if len(rows) == _ROWS:
-                write()
-
-        yield add
-        write()
+def is_folder(out: str) -> bool:
+    """Return True if a path means a folder: it is one, ends with a slash, or has no suffix."""
+    path = Path(out)
+    return out.endswith("/") or path.is_dir() or not path.suffix
 
 
-def check_output(path: Path, suffixes: Sequence[str] = SUFFIXES, *, field: str = "out") -> None:
-    """Raise an EmodnaError if a path has an unknown suffix, no folder, or exists and is not a file."""
+def check_folder(path: Path) -> None:
+    """Raise an EmodnaError if a path has no folder, or exists and is not a folder."""
+    if not path.parent.is_dir():
+        raise EmodnaError(f"folder {path.parent} not found", field="out", value=path)
+    if path.exists() and not path.is_dir():
+        raise EmodnaError("exists and is not a folder", field="out", value=path)
+
+
+def check_output(
+    path: Path, suffixes: Sequence[str] = SUFFIXES, *, field: str = "out", remedy: str | None = None
+) -> None:
+    """Raise an EmodnaError if a path has an unknown suffix, no folder, or exists and is not a file.
+
+    `remedy` is for an unknown suffix.
+    """
     if path.suffix.lower() not in suffixes:
-        raise EmodnaError("unknown suffix", field=field, value=path, valid=suffixes)
+        raise EmodnaError("unknown suffix", field=field, value=path, valid=suffixes, remedy=remedy)
     if not path.parent.is_dir():
         raise EmodnaError(f"folder {path.parent} not found", field=field, value=path)
     if path.exists() and not path.is_file():
@@ -125,19 +104,14 @@ def check_output(path: Path, suffixes: Sequence[str] = SUFFIXES, *, field: str =
 
 
 @contextmanager
-def write_file(path: Path, names: Sequence[str], manifest: "pa.Table | None") -> Iterator[AddPrediction]:
+def write_file(path: Path, rows: "RowFormat", manifest: "pa.Table | None") -> "Iterator[AddRow]":
     """Write a file in the format of its suffix. The file appears when it is complete."""
     with open_atomically(path) as stream:
         if path.suffix.lower() == ".parquet":
-            with _write_parquet(stream, names, manifest) as add:
+            with rows.write_parquet(stream, manifest) as add:
                 yield add
             return
         text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
-        with write_json(text) if path.suffix.lower() == ".json" else write_csv(text, names, manifest) as add:
+        with write_json(text) if path.suffix.lower() == ".json" else write_csv(text, rows.types, manifest) as add:
             yield add
         text.detach()
-
-
-def _make_encodable(value: object) -> object:
-    """Escape the characters that UTF-8 cannot encode; file names may contain some."""
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -7,14 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from click.core import ParameterSource
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
-from emodna.cli.options import PATH, Command, FeatureSetOption, Seconds, cache_option, common_options, config_option
+from emodna.cli.options import (
+    PATH,
+    Command,
+    FeatureSetOption,
+    Seconds,
+    cache_option,
+    common_options,
+    config_option,
+    ffmpeg_option,
+    resolve_workers,
+)
 from emodna.cli.progress import ProgressCounter, count_progress
-from emodna.cli.wording import in_cache
+from emodna.cli.wording import in_cache, word_reason
 from emodna.pipeline.errors import EmodnaError, WorkerError, format_count
+from emodna.pipeline.left_out import make_left_out_error
 
 if TYPE_CHECKING:
     from emodna.pipeline.prepare import PrepareReport
@@ -34,8 +44,8 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
     cls=Command,
     environment="EMODNA_PREP",
     groups={
-        "Data": "names root subset download accept_licence manifest folder name segment channel max_seconds rehash "
-        "cache",
+        "Data": "names root subset download accept_licence manifest folder name segment channel bandwidth ffmpeg "
+        "max_seconds rehash cache",
         "Feature": "feature_set fixed_samples",
         "Worker": "workers scheduler no_wait",
         "Output": "strict",
@@ -56,6 +66,8 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", metavar="NAME", help="One of {names}.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
+@click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
+@ffmpeg_option
 @click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject recordings longer than this, in s.")
 @click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local processes.")
@@ -78,6 +90,8 @@ def prep(
     cache: Path,
     feature_set: str,
     channel: int,
+    bandwidth: int | None,
+    ffmpeg: bool,
     fixed_samples: int | None,
     max_seconds: float,
     workers: int | None,
@@ -94,7 +108,7 @@ def prep(
     are extracted, and deleted ones are dropped. Unusable files are rejected with a reason; the others are prepared.
     """
     if workers and scheduler:
-        workers, scheduler = _resolve_workers(workers, scheduler)
+        workers, scheduler = resolve_workers(workers, scheduler)
     selectors = {"--corpus": names, "--manifest": manifest, "--folder": folder}
     companions = {
         "--root": root,
@@ -108,8 +122,6 @@ def prep(
     for field, path in () if download else (("root", root), ("folder", folder)):
         if path is not None and not path.exists():
             raise EmodnaError("not found", field=field, value=path, remedy="give a folder, a ZIP or a tar file")
-    selected = sources.find_own(manifest, folder, name, root)
-    selected = selected or sources.find_registered(names, subset, root, must_exist=not download)
     from emodna.pipeline import features
     from emodna.pipeline.audio.segment import find_segmenter
     from emodna.pipeline.catalogue import resolve_folder_name
@@ -117,10 +129,16 @@ def prep(
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
     extraction = ExtractionConfig(
-        features.make_feature_set(feature_set, channel=channel, fixed_samples=fixed_samples),
+        features.make_feature_set(feature_set, fixed_samples=fixed_samples),
         max_seconds,
         find_segmenter(segment),
+        channel,
+        bandwidth,
+        ffmpeg=ffmpeg,
     )
+    suffix = extraction.provenance.suffix
+    selected = sources.find_own(manifest, folder, name, root, suffix)
+    selected = selected or sources.find_registered(names, subset, root, suffix, must_exist=not download)
     reports, failed = [], False
     with _open_executor(workers, scheduler) as start:
         for corpus, path in selected:
@@ -180,16 +198,6 @@ class PrepareDisplay:
         self._counter.reach(self._done, f"{audio}, {self._rejected} rejected")
 
 
-def _resolve_workers(workers: int, scheduler: str) -> tuple[int | None, str | None]:
-    """Keep the option that takes precedence: the command line wins over the environment, which wins over a file."""
-    order = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
-    find_source = click.get_current_context().get_parameter_source
-    first, second = (order.index(source) for source in map(find_source, ("workers", "scheduler")) if source is not None)
-    if first == second:
-        raise click.UsageError("--workers and --scheduler exclude each other; a cluster has its own workers")
-    return (workers, None) if first < second else (None, scheduler)
-
-
 def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractContextManager[ExecutorFactory]":
     if scheduler is None:
         from emodna.pipeline.prepare.executors import make_local_factory
@@ -221,8 +229,10 @@ def _print_notes(report: "PrepareReport", *, verbose: bool) -> None:
         common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.escape(warning)}")
     for reason, count in report.skipped.items():
         common.note(f"{report.corpus}: {format_count(count, 'file')} skipped: {common.escape(reason)}")
+    if report.left_out:
+        common.print_warning(make_left_out_error(report.left_out, report.corpus))
     for path, reason in report.rejections[: None if verbose else 5]:
-        common.note(f"[yellow]rejected:[/yellow] {common.escape(path)}: {common.escape(reason)}")
+        common.note(f"[yellow]rejected:[/yellow] {common.escape(path)}: {common.escape(word_reason(reason))}")
     if not verbose and len(report.rejections) > 5:
         common.note(f"... and {len(report.rejections) - 5} more (-v lists all)")
 

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 
 def find_registered(
-    names: tuple[str, ...], subset: str | None, root: Path | None, *, must_exist: bool
+    names: tuple[str, ...], subset: str | None, root: Path | None, suffix: str, *, must_exist: bool
 ) -> "list[Source]":
-    """Return the corpora of --corpus with their roots. Raise an EmodnaError if a root that `must_exist` is missing."""
+    """Return the corpora of --corpus with their roots; `suffix` is that of their audio's provenance.
+
+    Raise an EmodnaError if a root that `must_exist` is missing.
+    """
     from emodna.pipeline import corpora
     from emodna.pipeline.archives import find_default_root
 
@@ -38,6 +41,7 @@ def find_registered(
                 raise
             common.note(f"[yellow]warning:[/yellow] {common.escape(error)}")
             continue
+        corpus.name += suffix
         path = find_default_root(name) if root is None else root
         if must_exist and root is None and not path.exists():
             hint = "download it with --download" if corpus.info.download else f"see emodna-corpora show {name}"
@@ -47,15 +51,20 @@ def find_registered(
     return sources
 
 
-def find_own(manifest: Path | None, folder: Path | None, name: str | None, root: Path | None) -> "list[Source]":
-    """Return the recordings of --manifest or --folder and their root; an empty list without either."""
+def find_own(
+    manifest: Path | None, folder: Path | None, name: str | None, root: Path | None, suffix: str
+) -> "list[Source]":
+    """Return the recordings of --manifest or --folder and their root; an empty list without either.
+
+    A name from the path ends with the `suffix` of the audio's provenance.
+    """
     path = manifest or folder
     if path is None:
         return []
     from emodna.pipeline import corpora
     from emodna.pipeline.corpora.own import Manifest, Recordings, derive_name
 
-    name = derive_name(path) if name is None else name
+    name = derive_name(path) + suffix if name is None else name
     if corpora.find_selection(name) is not None:
         problem = "already the name of a registered corpus"
         raise EmodnaError(problem, field="name", value=name, remedy="choose another name")

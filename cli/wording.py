@@ -19,7 +19,12 @@ def word_error(error: EmodnaError) -> str:
     is_option = any(option in each.opts for each in context.command.params)
     if is_option and (error.field, error.problem) == ("settings", "unknown"):
         return f"--set {error.value}: not a setting; use {option}"
-    return error.word(functools.partial(name_option, context.command), word_action)
+    return word_reason(error.word(functools.partial(name_option, context.command), word_action))
+
+
+def word_reason(reason: str) -> str:
+    """Return the reason of an unusable recording with the option for ffmpeg."""
+    return reason.replace("decode it with ffmpeg", "decode it with --ffmpeg")
 
 
 def name_option(command: click.Command, field: str, value: object = None) -> str:
@@ -72,19 +77,21 @@ def _word_preparation(action: PrepareCorpus) -> str | None:
     from emodna.pipeline import corpora
     from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 
-    words = ["emodna-prep"]
+    words, channel, bandwidth = ["emodna-prep"], action.channel, action.bandwidth
     if action.corpus is None:
         words += ["--corpus", "NAME"]
     elif (selection := corpora.find_selection(action.corpus)) is None:
         words += ["--manifest", "TABLE", "--name", shlex.quote(action.corpus)]
     else:
-        corpus, subset = selection
-        words += ["--corpus", corpus, *(["--subset", subset] if subset else [])]
+        words += ["--corpus", selection.corpus, *(["--subset", selection.subset] if selection.subset else [])]
+        channel, bandwidth = selection.provenance.channel, selection.provenance.bandwidth
     names = {name: name for name in FEATURE_SETS} | {default.name: name for name, default in FEATURE_SETS.items()}
     feature_set = names.get(action.feature_set or DEFAULT_FEATURE_SET)
     if feature_set is None:
         return None  # its options are unknown
     if feature_set != DEFAULT_FEATURE_SET:
         words += ["--feature-set", feature_set]
+    words += ["--channel", str(channel)] if channel else []
+    words += [] if bandwidth is None else ["--bandwidth", f"{bandwidth:.0f}"]
     command = " ".join([*words, *(["--rehash"] if action.reread else [])])
     return command if action.cache is None else command + in_cache(action.cache)

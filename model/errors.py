@@ -63,5 +63,9 @@ class EvaluationError(EmodnaError):
     """A corpus that a run's model cannot be evaluated on."""
 
 
+class PredictionError(EmodnaError):
+    """A folder of predictions that has other content or is in use, or an input that cannot be predicted in bulk."""
+
+
 class BenchError(EmodnaError):
     """An experiment that is missing, damaged or of other conditions."""

@@ -263,7 +263,7 @@ def _resolve_features(request: FitRequest) -> FeatureSet:
     if duplicates := [corpus for corpus in corpora if corpora.count(corpus) > 1]:
         raise ConfigError("given twice", field="sources", value=duplicates[0])
     for source in request.sources:
-        if source.snapshot.parameters != target.snapshot.parameters:
+        if source.snapshot.feature_parameters != target.snapshot.feature_parameters:
             problem = f"its features have other parameters than those of {target.path}"
             raise ConfigError(problem, where=source.path, remedy=Remedy("use one {feature_set} for all corpora"))
     return rebuild_feature_set(target.snapshot.parameters)

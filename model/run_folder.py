@@ -120,7 +120,7 @@ class RunFolder:
         earlier = read_json(self.config).get("decisive")
         if not isinstance(earlier, dict):
             raise RunError("damaged: not the configuration of a run", where=self.config)
-        if differences := _describe_differences(earlier, json.loads(json.dumps(config["decisive"]))):
+        if differences := describe_differences(earlier, json.loads(json.dumps(config["decisive"]))):
             remedy = Remedy("use the same settings, or choose another {out}")
             raise RunError(f"started with other settings: {differences}", field="out", value=self.path, remedy=remedy)
 
@@ -159,12 +159,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
 
 
-def _describe_differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+def describe_differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    """Return the keys with different values and both values; empty if there is none."""
     parts = []
     for key in sorted({*earlier, *now}):
         before, after = earlier.get(key), now.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            parts.append(_describe_differences(before, after, f"{prefix}{key}."))
+            parts.append(describe_differences(before, after, f"{prefix}{key}."))
         elif before != after:
             parts.append(f"{prefix}{key} {before!s:.16}, now {after!s:.16}")
     return "; ".join(part for part in parts if part)

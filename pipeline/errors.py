@@ -25,6 +25,10 @@ class PrepareCorpus(Action):
     """Feature set; None: the default one."""
     reread: bool = False
     """True to read all recordings again, including those that look unchanged."""
+    channel: int = 0
+    """Channel of the recordings; that of a registered corpus is a part of its name."""
+    bandwidth: float | None = None
+    """Frequency in Hz above which the audio is removed; that of a registered corpus is a part of its name."""
 
     @classmethod
     def of_store(cls, store: Path, *, reread: bool = False) -> "PrepareCorpus":
@@ -213,3 +217,7 @@ class ExportError(EmodnaError):
 
 class WorkerError(EmodnaError):
     """A dead or unusable worker, or an unreachable cluster."""
+
+
+class DeadWorkerError(WorkerError):
+    """A worker that died during a task. Another worker may survive the task."""

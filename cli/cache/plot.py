@@ -54,7 +54,7 @@ def plot(
         other = common.open_store(cache, against)
         if opened.path.resolve() == other.path.resolve():
             raise EmodnaError("the same store as the first", field="against", value=against)
-        if opened.snapshot.parameters != other.snapshot.parameters:
+        if opened.snapshot.feature_parameters != other.snapshot.feature_parameters:
             problem = f"features differ: {opened.snapshot.feature_set} and {other.snapshot.feature_set}"
             remedy = "choose two stores of the same feature set"
             raise EmodnaError(problem, field="against", value=other.path, remedy=remedy)

@@ -1,6 +1,6 @@
 """Load a finished run and adapt its model to other corpora."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -86,10 +86,12 @@ class FinishedRun:
     def check_features(self, store: FeatureStore) -> None:
         """Raise an EvaluationError unless a store has the features that the model was trained on."""
         features = self.model.features
-        if store.snapshot.parameters == features.parameters():
+        if store.snapshot.feature_parameters == features.parameters():
             return
         problem = f"its features are {store.snapshot.feature_set}, the model of {self.path} needs {features.name}"
-        action = PrepareCorpus(store.snapshot.corpus, store.path.parent.parent, features.name)
+        action = PrepareCorpus(
+            store.snapshot.corpus, store.path.parent.parent, features.name, **asdict(store.snapshot.provenance)
+        )
         remedy = Remedy("prepare the corpus with the model's feature set", action)
         raise EvaluationError(problem, where=store.path, remedy=remedy)
 

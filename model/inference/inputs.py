@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,11 +10,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree, open_tree
-from emodna.pipeline.audio import AUDIO_SUFFIXES
-from emodna.pipeline.errors import AudioError, CorpusError
+from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Stamp, Tree, open_tree
+from emodna.pipeline.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
+from emodna.pipeline.errors import AudioError, CorpusError, EmodnaError
+from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, find_suffix, make_left_out_error
 
 STDIN: Final = "-"
+
+Warn = Callable[[EmodnaError], None]
+"""Function that shows the user a warning."""
 
 #: Largest file in bytes that is read into memory before decoding, because libsndfile reads in small pieces.
 _MAX_BYTES_IN_MEMORY: Final = 2**26
@@ -31,46 +36,62 @@ class Input:
     """Number of the recording's row in a table, from 0."""
     row: Mapping[str, Any] = field(default_factory=dict)
     """Other cells of that row."""
+    read_stamp: Callable[[], Stamp | None] | None = None
+    """Function that returns size and time of the recording, None if it is missing; None for a stream."""
+    ffmpeg: bool = False
+    """True to decode formats that libsndfile cannot read by ffmpeg."""
 
 
-def find_inputs(names: Iterable[str]) -> Iterator[Input]:
+def find_inputs(names: Iterable[str], *, ffmpeg: bool = False, warn: Warn = lambda _warning: None) -> Iterator[Input]:
     """Yield the recordings with these names, and the audio files in folders and archives with these names.
 
-    Folders are searched by suffixes, without hidden files. `-` is standard input. Standard input and pipes are
-    read to their end here, not in the thread that decodes them.
+    Folders are searched by suffixes, without hidden files; with `ffmpeg`, also for formats that only ffmpeg decodes.
+    `warn` gets a warning about the files of a folder or archive that are left out. `-` is standard input. Standard
+    input and pipes are read to their end here, not in the thread that decodes them.
     """
     for name in names:
         path = Path(name)
         if name == STDIN:
-            yield Input(name, partial(BytesIO, sys.stdin.buffer.read()))
+            yield Input(name, partial(BytesIO, sys.stdin.buffer.read()), ffmpeg=ffmpeg)
         elif path.is_fifo():
-            yield Input(str(path), partial(BytesIO, path.read_bytes()))
+            yield Input(str(path), partial(BytesIO, path.read_bytes()), ffmpeg=ffmpeg)
         elif path.is_dir() or name.lower().endswith(ARCHIVE_SUFFIXES):
-            yield from _search(path)
+            yield from _search(path, warn, ffmpeg=ffmpeg)
         else:
-            yield Input(str(path), partial(_open, path))
+            path = path.absolute()  # another process may have another working folder
+            yield Input(str(Path(name)), partial(_open, path), read_stamp=partial(_read_stamp, path), ffmpeg=ffmpeg)
 
 
-def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree) -> Iterator[Input]:
+def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree, *, ffmpeg: bool = False) -> Iterator[Input]:
     """Yield the recording of each row of a table; column `path` is relative to the root of `tree`."""
     for number, row in enumerate(rows):
         path = "" if row["path"] is None else str(row["path"]).strip()
         other_cells = {column: cell for column, cell in row.items() if column != "path"}
-        yield Input(path or f"row {number + 1}", partial(_open_row, tree, path), number, other_cells)
+        opened, read_stamp = partial(_open_row, tree, path), partial(_read_row_stamp, tree, path)
+        yield Input(path or f"row {number + 1}", opened, number, other_cells, read_stamp, ffmpeg)
 
 
-def _search(root: Path) -> Iterator[Input]:
+def _search(root: Path, warn: Warn, *, ffmpeg: bool) -> Iterator[Input]:
     """Yield the audio files of a folder or an archive; if there are none, an input that raises the reason."""
-    problem = f"no audio file; valid: {', '.join(AUDIO_SUFFIXES)}"
+    suffixes = (*AUDIO_SUFFIXES, *FFMPEG_SUFFIXES) if ffmpeg else AUDIO_SUFFIXES
+    others = tuple(each for each in (*FFMPEG_SUFFIXES, *INNER_ARCHIVE_SUFFIXES) if each not in suffixes)
+    problem: EmodnaError | None = AudioError("no audio file", valid=suffixes)
+    left_out = Counter[str]()
     try:
-        tree = open_tree(root, AUDIO_SUFFIXES)
-        for path in tree.list_files(AUDIO_SUFFIXES):
-            problem = ""
-            yield Input(str(root / path), partial(tree.open, path))
+        tree = open_tree(root, suffixes)
+        for path in tree.list_files((*suffixes, *others)):
+            if (suffix := find_suffix(path, others)) is not None:
+                left_out[suffix] += 1
+                continue
+            problem, read_stamp = None, partial(tree.read_stamp, path)
+            yield Input(str(root / path), partial(tree.open, path), read_stamp=read_stamp, ffmpeg=ffmpeg)
     except CorpusError as error:
-        problem = str(error)
-    if problem:
-        yield Input(str(root), partial(_refuse, problem))
+        problem = error
+    if left_out and problem is None:
+        warn(make_left_out_error(left_out, root))
+    elif problem is not None:
+        problem = make_left_out_error(left_out, None) if left_out else problem
+        yield Input(str(root), partial(_refuse, str(problem)), read_stamp=partial(_read_stamp, root.absolute()))
 
 
 def _refuse(problem: str) -> BinaryIO:
@@ -85,6 +106,14 @@ def _open(file: Path) -> BinaryIO:
         return BytesIO(stream.read())
 
 
+def _read_stamp(file: Path) -> Stamp | None:
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # ValueError: impossible path
+        return None
+    return Stamp(status.st_size, status.st_mtime_ns)
+
+
 def _open_row(tree: Tree, path: str) -> BinaryIO:
     relative = tree.make_relative(path) if path else None
     if relative is None:
@@ -93,3 +122,8 @@ def _open_row(tree: Tree, path: str) -> BinaryIO:
         return tree.open(relative)
     except FileNotFoundError:
         raise AudioError(f"not found in the root {tree.root}") from None
+
+
+def _read_row_stamp(tree: Tree, path: str) -> Stamp | None:
+    relative = tree.make_relative(path) if path else None
+    return None if relative is None else tree.read_stamp(relative)

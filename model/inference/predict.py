@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, repeat, tee
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,8 @@ class Prediction:
     duration: float | None = None
     """Duration of the file in s."""
     model: int = 0
+    remarks: tuple[str, ...] = ()
+    """Parts of the file that were not decoded, one clause each; of several windows, the last one has them."""
 
     @property
     def label(self) -> int | None:
@@ -63,10 +65,15 @@ def predict_files(
     *,
     windows: Windows | None = None,
     threads: int = 1,
+    ffmpeg: bool = False,
 ) -> Iterator[Prediction]:
-    """Predict for files, folders, archives or standard input (`-`), as `predict` does."""
+    """Predict for files, folders, archives or standard input (`-`), as `predict` does.
+
+    With `ffmpeg`, the program ffmpeg decodes the formats that libsndfile cannot read.
+    """
     all_models = [models] if isinstance(models, TrainedModel) else models
-    return (each for _, each in predict(all_models, find_inputs(map(str, files)), windows=windows, threads=threads))
+    inputs = find_inputs(map(str, files), ffmpeg=ffmpeg)
+    return (each for _, each in predict(all_models, inputs, windows=windows, threads=threads))
 
 
 def predict(
@@ -77,9 +84,8 @@ def predict(
     Without `windows`, a model uses the middle of a longer recording, as in training. With `windows`, each window is
     treated as a separate recording.
 
-    Each recording is decoded once per channel; the predictions of one channel come before those of the next. The memory
-    used does not depend on the number of recordings or, with windows, on their length. The predictions are the same
-    bit for bit for any number of CPU `threads`.
+    Each recording is decoded once. The memory used does not depend on the number of recordings or, with windows, on
+    their length. The predictions are the same bit for bit for any number of CPU `threads`.
     """
     with open_extraction_threads(threads) as pool:
         try:
@@ -154,40 +160,51 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
 
 
 def _prepare(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_PendingPrediction]:
-    """Yield the pending predictions of a recording: by channel, then window, then model."""
-    for channel in dict.fromkeys(model.features.channel for model in models):
-        users = {number: model for number, model in enumerate(models) if model.features.channel == channel}
-        feature_sets = list(dict.fromkeys(model.features for model in users.values()))
-        try:
-            with recording.open() as stream:
-                for duration, span, features in _extract_parts(stream, channel, feature_sets, windows):
-                    for number, model in users.items():
-                        prediction = Prediction(recording.file, duration=duration, model=number)
-                        yield _make_pending(recording, prediction, model, span, features[model.features])
-        except RECORDING_ERRORS as error:
-            for number in users:
-                prediction = Prediction(recording.file, error=explain_rejection(error), model=number)
-                yield _PendingPrediction(recording, prediction)
+    """Yield the pending predictions of a recording: by window, then model."""
+    feature_sets = list(dict.fromkeys(model.features for model in models))
+    try:
+        with recording.open() as stream:
+            for part, features in _extract_parts(stream, recording, feature_sets, windows):
+                for number, model in enumerate(models):
+                    prediction = Prediction(recording.file, duration=part.duration, model=number, remarks=part.remarks)
+                    yield _make_pending(recording, prediction, model, part.span, features[model.features])
+    except RECORDING_ERRORS as error:
+        for number in range(len(models)):
+            prediction = Prediction(recording.file, error=explain_rejection(error), model=number)
+            yield _PendingPrediction(recording, prediction)
+
+
+class _Part(NamedTuple):
+    """A window of a recording, or the whole recording."""
+
+    duration: float
+    """Duration of the recording in s."""
+    span: Span | None
+    """Span of the window; None: the whole recording."""
+    remarks: tuple[str, ...]
+    """Remarks on the recording, in its last part."""
 
 
 def _extract_parts(
-    stream: BinaryIO, channel: int, feature_sets: Sequence[FeatureSet], windows: Windows | None
-) -> Iterator[tuple[float, Span | None, Mapping[FeatureSet, _Features | AudioError]]]:
-    """Yield the recording's duration in s, a window's span (None: the whole recording), and the window's features."""
+    stream: BinaryIO, source: Input, feature_sets: Sequence[FeatureSet], windows: Windows | None
+) -> Iterator[tuple[_Part, Mapping[FeatureSet, _Features | AudioError]]]:
+    """Yield each part of a recording that the models predict for, and its features."""
     rates = list(dict.fromkeys(features.sample_rate for features in feature_sets))
     if windows is None:
-        recording = decode(stream, channel=channel)
+        recording = decode(stream, name=source.file, ffmpeg=source.ffmpeg)
         samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
-        yield recording.duration, None, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
+        part = _Part(recording.duration, None, recording.remarks)
+        yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
         return
-    reader = RecordingReader(stream, channel=channel)
+    reader = RecordingReader(stream, name=source.file, ffmpeg=source.ffmpeg)
     spans = windows.spans(reader.duration)
     # tee frees its buffer in dozens of blocks.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))
     signals = [resample_blocks(each, reader.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
-    for span, *parts in zip(spans, *map(cut, signals, repeat(spans), rates), strict=True):
-        samples = dict(zip(rates, parts, strict=True))
-        yield reader.duration, span, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
+    for number, (span, *windowed) in enumerate(zip(spans, *map(cut, signals, repeat(spans), rates), strict=True), 1):
+        samples = dict(zip(rates, windowed, strict=True))
+        part = _Part(reader.duration, span, tuple(reader.remarks) if number == len(spans) else ())
+        yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
 
 
 def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:

@@ -35,7 +35,7 @@ _CHUNK: Final = 2**18
 
 
 class TarTree(ArchiveTree):
-    """Members of a tar file with one of the lower-case `suffixes`.
+    """Members of a tar file. Those with one of the lower-case `suffixes` can be read.
 
     A plain tar is read in place. A compressed one cannot be read from the middle: its members are unpacked once, into
     an unnamed temporary file that is deleted with the tree.
@@ -75,7 +75,10 @@ class TarTree(ArchiveTree):
             with _open_decompressed(self.root) as packed:
                 with tarfile.open(fileobj=packed, mode="r|", bufsize=_CHUNK, tarinfo=_Header) as archive:
                     for info in _iterate_members(archive):
-                        if not self._has_content(info) or not info.name.lower().endswith(self._suffixes):
+                        if not self._has_content(info):
+                            continue
+                        if not info.name.lower().endswith(self._suffixes):
+                            self._add(info.name, Member(info.size, 0, "not unpacked"))
                             continue
                         refusal = check_size(info.size, info.size)
                         self._add(info.name, Member(info.size, content.tell(), refusal))

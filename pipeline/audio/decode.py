@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePath
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -12,10 +14,13 @@ import soxr
 from numpy.typing import NDArray
 
 from emodna.pipeline.audio.containers import check_complete
+from emodna.pipeline.audio.ffmpeg import FfmpegReader, ForeignFormat, make_format_error, recognise_format
 from emodna.pipeline.errors import AudioError, format_count
 
 #: Samples per decoded block, all channels together.
 _BLOCK_SAMPLES: Final = 1 << 20
+#: Longest recording of which ffmpeg's samples are kept, in samples; a longer one is decoded again.
+_KEPT_SAMPLES: Final = 1 << 23
 #: Smallest number of frames that means an unknown length in libsndfile, as in a streamed FLAC.
 _NO_LENGTH: Final = 2**62
 
@@ -29,6 +34,8 @@ class Recording:
     sample_rate: int
     """Hz, as in the file."""
     channels: int
+    remarks: tuple[str, ...] = ()
+    """Parts of the file that were not decoded, one clause each."""
 
     @property
     def duration(self) -> float:
@@ -36,15 +43,20 @@ class Recording:
         return len(self.samples) / self.sample_rate
 
 
-def decode(stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0) -> Recording:
+def decode(
+    stream: BinaryIO, *, channel: int = 0, max_seconds: float = 3600.0, name: str | None = None, ffmpeg: bool = False
+) -> Recording:
     """Decode one channel (from 0) of any format that libsndfile reads from a seekable binary stream.
+
+    `name` is the name of the file. Its suffix decides where the content alone does not. With `ffmpeg`, the program
+    ffmpeg decodes further formats.
 
     Channels are never averaged: the mean of two distant microphones comb-filters the voice. Raises `AudioError`: empty,
     truncated or unreadable file, no such channel, samples that are not finite, or a recording longer than `max_seconds`
     (detected before decoding).
     """
-    reader = RecordingReader(stream, channel=channel, max_seconds=max_seconds)
-    return Recording(reader.read_all(), reader.sample_rate, reader.channels)
+    reader = RecordingReader(stream, channel=channel, max_seconds=max_seconds, name=name, ffmpeg=ffmpeg)
+    return Recording(reader.read_all(), reader.sample_rate, reader.channels, tuple(reader.remarks))
 
 
 def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[np.float32]:
@@ -56,6 +68,19 @@ def resample(samples: NDArray[np.float32], source: int, target: int) -> NDArray[
     return resampled if len(resampled) == length else np.pad(resampled, (0, length - len(resampled)))
 
 
+def limit_bandwidth(
+    samples: NDArray[np.float32], sample_rate: int, bandwidth: float | None
+) -> tuple[NDArray[np.float32], int]:
+    """Remove the frequencies of (n,) samples above a `bandwidth` in Hz, as a lower sample rate does.
+
+    Returns the samples and their rate of twice the bandwidth; or the given ones, if that is not lower.
+    """
+    if bandwidth is None or sample_rate <= 2 * bandwidth:
+        return samples, sample_rate
+    rate = round(2 * bandwidth)
+    return resample(samples, sample_rate, rate), rate
+
+
 class RecordingReader:
     """A recording that is decoded block by block in little memory, with the same samples as from `decode`.
 
@@ -63,19 +88,39 @@ class RecordingReader:
     during iteration for all others.
     """
 
-    def __init__(self, stream: BinaryIO, *, channel: int = 0, max_seconds: float = math.inf) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        *,
+        channel: int = 0,
+        max_seconds: float = math.inf,
+        name: str | None = None,
+        ffmpeg: bool = False,
+    ) -> None:
+        self.remarks: list[str] = []
+        """Parts of the file that were not decoded, one clause each; complete after the last block."""
+        self._suffix = PurePath(name or "").suffix.lower()
         check_complete(stream)
         stream.seek(0)
         self._source, self._channel = _CallbackSafeStream(stream), channel
+        self._foreign: _ForeignRecording | None = None
         with self._translate_errors():
-            self._file = soundfile.SoundFile(self._source)
-            self.sample_rate: int = self._file.samplerate
+            try:
+                self._file = soundfile.SoundFile(self._source)
+            except soundfile.LibsndfileError:
+                found = recognise_format(stream)
+                if found is None or not (ffmpeg or found.only_ffmpeg):
+                    raise
+                if not ffmpeg:
+                    raise make_format_error(found) from None
+                self._foreign = _ForeignRecording(stream, found, channel, max_seconds)
+            file = self._foreign or self._file
+            self.sample_rate: int = file.samplerate
             """Hz, as in the file."""
-            self.channels: int = self._file.channels
-            self.length: int = self._file.frames
+            self.channels: int = file.channels
+            self.length: int = file.frames
             """Number of samples in the header; iteration raises `AudioError` if there are fewer."""
-            if channel >= self.channels:
-                raise AudioError(f"no channel {channel}; the file has {format_count(self.channels, 'channel')}")
+            _check_channel(channel, self.channels)
             if self.length >= _NO_LENGTH:
                 raise AudioError("its header declares no length")
             if self.length > max_seconds * self.sample_rate:
@@ -98,7 +143,7 @@ class RecordingReader:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Yield the samples in blocks (n,); works once."""
-        decoded, blocks = 0, self._decode_blocks()
+        decoded, blocks = 0, iter(self._foreign or self._decode_blocks())
         while True:
             with self._translate_errors():
                 block = next(blocks, None)
@@ -138,6 +183,40 @@ class RecordingReader:
         except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a .raw name
             self._source.raise_error()
             raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
+
+
+class _ForeignRecording:
+    """One channel of a recording that ffmpeg decodes, with the attributes of a sound file.
+
+    Only decoding tells the length. A short recording keeps its samples; a longer one is decoded again.
+    """
+
+    def __init__(self, stream: BinaryIO, found: ForeignFormat, channel: int, max_seconds: float) -> None:
+        self._open, self._channel = partial(FfmpegReader, stream, found), channel
+        reader = self._open()
+        self.samplerate, self.channels, self.frames = reader.sample_rate, reader.channels, 0
+        _check_channel(channel, self.channels)
+        self._kept: list[NDArray[np.float32]] = []
+        for block in reader:
+            self.frames += len(block)
+            if self.frames <= _KEPT_SAMPLES:
+                self._kept.append(_to_float(block[:, channel]))
+            if self.frames > max_seconds * self.samplerate:
+                raise AudioError(f"too long: more than {max_seconds:g} s")
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples in blocks (n,)."""
+        if self.frames <= _KEPT_SAMPLES:
+            yield from self._kept
+            return
+        self._kept.clear()
+        for block in self._open():
+            yield _to_float(block[:, self._channel])
+
+
+def _check_channel(channel: int, channels: int) -> None:
+    if channel >= channels:
+        raise AudioError(f"no channel {channel}; the file has {format_count(channels, 'channel')}")
 
 
 def resample_blocks(blocks: Iterable[NDArray[np.float32]], source: int, target: int) -> Iterator[NDArray[np.float32]]:

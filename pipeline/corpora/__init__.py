@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib.metadata import EntryPoint
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from emodna.pipeline import plugins
+from emodna.pipeline.audio.provenance import AudioProvenance, split_store_name
 from emodna.pipeline.corpora.base import Corpus, CorpusInfo
 from emodna.pipeline.corpora.casia import Casia
 from emodna.pipeline.corpora.emodb import Emodb
@@ -66,9 +67,21 @@ def _load(entry: EntryPoint) -> type[Corpus]:
     return kind
 
 
-def find_selection(name: str) -> tuple[str, str | None] | None:
-    """Return the corpus and subset whose store has this name; None if there is none."""
+class Selection(NamedTuple):
+    """A registered corpus, its subset, and the part of its audio, which have a store of their own."""
+
+    corpus: str
+    subset: str | None = None
+    provenance: AudioProvenance = AudioProvenance()
+
+
+def find_selection(name: str) -> Selection | None:
+    """Return the registered corpus, subset and audio whose store has this name; None if there is none."""
     if name in list_corpus_names():
-        return name, None
+        return Selection(name)
+    base, provenance = split_store_name(name)
+    if base in list_corpus_names():
+        return Selection(base, None, provenance)
     subsets = ((corpus, subset) for corpus, kind in CORPORA.items() for subset in kind.subsets)
-    return next(((corpus, subset) for corpus, subset in subsets if name == f"{corpus}-{subset}"), None)
+    found = (Selection(corpus, subset, provenance) for corpus, subset in subsets if base == f"{corpus}-{subset}")
+    return next(found, None)

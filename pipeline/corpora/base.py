@@ -8,18 +8,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.archives import Tree, open_tree
+from emodna.pipeline.audio import FFMPEG_SUFFIXES
 from emodna.pipeline.download import Download
 from emodna.pipeline.errors import CorpusError, format_count
+from emodna.pipeline.left_out import find_suffix, make_left_out_error
 from emodna.pipeline.store import layout
 from emodna.pipeline.tables import ROWS_PER_BATCH, iterate_values
 
@@ -64,6 +67,8 @@ class Scan:
     """One row per utterance, sorted by id: `layout.SCAN_SCHEMA`, then the corpus's own columns."""
     skipped: Mapping[str, int]
     """Number of skipped files by reason."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Suffix -> number of files that hold or may hold recordings of the corpus but are not read."""
 
     def __len__(self) -> int:
         """Return the number of utterances."""
@@ -122,6 +127,11 @@ class Corpus(ABC):
     subsets: ClassVar[Mapping[str, str]] = {}
     """Further selections of utterances: name -> description. The constructor takes the name."""
 
+    left_out_suffixes: Sequence[str] = ()
+    """Lower-case suffixes of other files that `Scan.left_out` counts, such as archives."""
+    uses_ffmpeg: bool = False
+    """True to read files in formats that only ffmpeg decodes, in place of those with the first of `suffixes`."""
+
     @abstractmethod
     def scan(self, tree: Tree) -> Scan:
         """Describe every file of a tree. A second copy of an utterance is counted and skipped.
@@ -131,7 +141,14 @@ class Corpus(ABC):
 
     def open(self, root: Path) -> Tree:
         """Open a root with `open_tree` for recordings and label files."""
-        return open_tree(root, self.suffixes, self.label_suffixes)
+        foreign = FFMPEG_SUFFIXES if self.uses_ffmpeg else ()
+        return open_tree(root, (*self.suffixes, *foreign), self.label_suffixes)
+
+    def allow_ffmpeg(self) -> Self:
+        """Return a copy of this corpus that reads files in formats that only ffmpeg decodes, too."""
+        corpus = copy(self)
+        corpus.uses_ffmpeg = True
+        return corpus
 
     def scan_files(
         self,
@@ -142,18 +159,46 @@ class Corpus(ABC):
         """Describe every audio file with a function like `PathCorpus.describe`; add to the counts in `skipped`."""
         skip_counts = Counter(skipped or {})
         unknown_paths: list[str] = []
+        other_suffixes = (*FFMPEG_SUFFIXES, *self.left_out_suffixes)
+        left_out = Counter[str]()
+        foreign_paths: list[str] = []
+        unread: list[Utterance] = []
+
+        def list_native() -> Iterator[str]:
+            for path in tree.list_files((*self.suffixes, *other_suffixes)):
+                suffix = find_suffix(path, other_suffixes)
+                if suffix is None:
+                    yield path
+                elif suffix in FFMPEG_SUFFIXES:
+                    foreign_paths.append(path)
+                else:
+                    left_out[suffix] += 1
 
         def describe_all() -> Iterator[Utterance]:
-            for path in _sort_by_depth(tree.list_files(self.suffixes), skip_counts):
-                match describe(PurePosixPath(path)):
-                    case None:
-                        unknown_paths.append(path)
-                    case Skip(reason):
-                        skip_counts[reason] += 1
-                    case Utterance() as utterance:
-                        yield utterance
+            for path in _sort_by_depth(list_native(), skip_counts):
+                yield from select(path, describe(PurePosixPath(path)))
+            # They come last, so that a copy in the corpus's own format is preferred.
+            for path in _sort_by_depth(iter(foreign_paths), skip_counts):
+                found = describe(PurePosixPath(path)) or describe(PurePosixPath(path).with_suffix(self.suffixes[0]))
+                found = replace(found, path=path) if isinstance(found, Utterance) else found
+                if self.uses_ffmpeg:
+                    yield from select(path, found)
+                elif isinstance(found, Utterance):
+                    unread.append(found)
+
+        def select(path: str, described: Utterance | Skip | None) -> Iterator[Utterance]:
+            match described:
+                case None:
+                    unknown_paths.append(path)
+                case Skip(reason):
+                    skip_counts[reason] += 1
+                case Utterance() as utterance:
+                    yield utterance
 
         table = make_utterance_table(describe_all())
+        if unread:
+            ids = set(table["id"].to_pylist())
+            left_out.update(PurePosixPath(each.path).suffix.lower() for each in unread if each.id not in ids)
         if not len(table):
             problem = f"no {self.suffixes[0]} file" if len(self.suffixes) == 1 else "no audio file"
             problem += " in this folder or its subfolders" if tree.root.is_dir() else " in this archive"
@@ -163,14 +208,19 @@ class Corpus(ABC):
             elif unknown_paths:
                 files = format_count(len(unknown_paths), "audio file")
                 problem = f"{files}, none of {self.name} (the first: {unknown_paths[0]})"
-            raise CorpusError(f"{problem}; expected {self.info.layout}", where=tree.root)
+            problem += f"; expected {self.info.layout}"
+            if left_out:
+                error = make_left_out_error(left_out, tree.root)
+                problem = f"{problem}; {error.problem}" if skips or unknown_paths else error.problem
+                raise CorpusError(problem, where=tree.root, remedy=error.remedy)
+            raise CorpusError(problem, where=tree.root)
         ids_and_rows = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
         rows = ids_and_rows.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]  # nearest the root
         if copies := len(table) - len(rows):
             skip_counts["second copy of an utterance"] += copies
         if unknown_paths:
             skip_counts["file name outside the corpus's grammar"] = len(unknown_paths)
-        return Scan(table.take(rows), dict(skip_counts))
+        return Scan(table.take(rows), dict(skip_counts), dict(left_out))
 
     def find_emotion(self, code: str) -> str | None:
         """Return the category of an emotion code of the corpus; None if the code is unknown."""

@@ -106,7 +106,9 @@ class Iemocap(Corpus):
 
         scan = self.scan_files(tree, describe, skipped)
         unseen_turns = len(labels.keys() - seen_turns)
-        return Scan(scan.table, {**scan.skipped, "label line without a WAV": unseen_turns}) if unseen_turns else scan
+        return (
+            replace(scan, skipped={**scan.skipped, "label line without a WAV": unseen_turns}) if unseen_turns else scan
+        )
 
     def _utterance(self, path: PurePosixPath, label: Utterance) -> Utterance | Skip:
         code = label.emotion_code or ""

@@ -25,6 +25,7 @@ from emodna.pipeline.corpora.base import (
 )
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import CorpusError, Remedy
+from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES
 from emodna.pipeline.plugins import NAME_RULE, is_valid_name
 from emodna.pipeline.tables import iterate_rows, read_table
 
@@ -49,6 +50,7 @@ class Recordings(OwnCorpus, PathCorpus):
     """The recordings of a folder or archive, unlabelled. The id of a recording is its path."""
 
     suffixes = AUDIO_SUFFIXES
+    left_out_suffixes = INNER_ARCHIVE_SUFFIXES
 
     def __init__(self, root: Path, name: str) -> None:
         super().__init__(name, title=f"own recordings in {root.name}", layout=f"{', '.join(AUDIO_SUFFIXES)}")

@@ -26,8 +26,6 @@ class FeatureSet(ABC):
     properties below. Other modules treat features as arrays without a meaning.
     """
 
-    channel: int = 0
-    """Channel of the file to use, from 0."""
     fixed_samples: int | None = None
     """Length in samples to which both ends are cropped or zero-padded first; None: unchanged (the authors: 96 000)."""
     sample_rate: int = 22050
@@ -68,7 +66,8 @@ class FeatureSet(ABC):
     @property
     def name(self) -> str:
         """Folder name of its stores, such as mfcc40-22050hz-1a2b3c4d: the title and a hash of every parameter."""
-        canonical = json.dumps(self.parameters(), sort_keys=True).encode()
+        # The channel was a parameter once; names keep its default in the hash, so that they stay the same.
+        canonical = json.dumps({"channel": 0, **self.parameters()}, sort_keys=True).encode()
         return f"{self.title}-{hashlib.sha256(canonical).hexdigest()[:8]}"
 
     @property
@@ -77,11 +76,10 @@ class FeatureSet(ABC):
         return len(self.silence(SILENCE_DB))
 
     def parameters(self) -> dict[str, Parameter]:
-        """Return every parameter that affects the features, as hashed for the name and written into each shard."""
+        """Return every parameter that affects the features of given audio, as hashed for the name."""
         return {
             "features": self.kind,
             "sample_rate": self.sample_rate,
-            "channel": self.channel,
             "resampler": "soxr HQ",
             "fixed_samples": self.fixed_samples,
             **self.details(),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.audio.decode import decode
+from emodna.pipeline.audio.quality import count_clipped
 from emodna.pipeline.errors import RECORDING_ERRORS, CorpusError, Remedy, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.inspect.spectra import BAND_LIMITS, CUTOFF_RATIO
@@ -32,10 +33,6 @@ _MIN_HEADROOM: Final = 70.0
 _MIN_RATE_RATIO: Final = 1.2
 #: Largest share of the store that a rare sample rate or number of channels has.
 _MAX_RARE_SHARE: Final = 0.1
-#: Least number of consecutive samples at the file's extreme that count as clipped; a smooth peak has one or two.
-CLIPPED_RUN: Final = 3
-#: Lowest extreme, relative to full scale, that counts as clipped: the level may have been lowered after clipping.
-_MIN_CLIP_LEVEL: Final = 0.1
 #: Least mean, relative to full scale, that counts as an offset (-46 dB).
 MIN_OFFSET: Final = 0.005
 #: s: least digital silence at an end that is reported.
@@ -103,7 +100,7 @@ class WaveformStatistics:
     row: int
     """Row of the recording's first utterance."""
     clipped: int = 0
-    """Number of samples in runs of at least `CLIPPED_RUN` at the file's own extreme."""
+    """Number of clipped samples."""
     offset: float = 0.0
     """Mean of the samples, relative to full scale."""
     zeros_before: float = 0.0
@@ -131,13 +128,13 @@ def measure_waveforms(
         raise CorpusError(error.problem, where=root, remedy=remedy) from error
     if all(tree.read_stamp(path) is None for path in set(paths)):
         raise CorpusError("contains no recording of this store", where=root, remedy=remedy)
-    channel = int(store.snapshot.parameters["channel"])
+    channel = store.snapshot.provenance.channel
     for path, rows in groupby(sorted(range(len(paths)), key=paths.__getitem__), key=paths.__getitem__):
         row = next(rows)
         try:
             with tree.open(path) as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() == hashes[row]:
-                    recording = decode(stream, channel=channel, max_seconds=np.inf)
+                    recording = decode(stream, channel=channel, max_seconds=np.inf, name=path)
                     yield measure_waveform(row, recording.samples, recording.sample_rate)
                 else:
                     yield WaveformStatistics(row, problem="changed since it was prepared")
@@ -153,19 +150,8 @@ def measure_waveform(row: int, samples: NDArray[np.float32], sample_rate: int) -
         return WaveformStatistics(row, zeros_before=len(samples) / sample_rate)
     return WaveformStatistics(
         row,
-        clipped=_count_clipped(samples),
+        clipped=count_clipped(samples),
         offset=float(samples.mean(dtype=np.float64)),
         zeros_before=int(sounding[0]) / sample_rate,
         zeros_behind=(len(samples) - 1 - int(sounding[-1])) / sample_rate,
     )
-
-
-def _count_clipped(samples: NDArray[np.float32]) -> int:
-    count = 0
-    for extreme in (samples.max(), samples.min()):
-        if abs(extreme) < _MIN_CLIP_LEVEL:
-            continue
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], samples == extreme, [False]])))
-        runs = edges[1::2] - edges[::2]
-        count += int(runs[runs >= CLIPPED_RUN].sum())
-    return count

@@ -22,7 +22,8 @@ from uuid import uuid4
 from weakref import WeakSet
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.errors import CorpusError, WorkerError, explain_os_error
+from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
+from emodna.pipeline.errors import CorpusError, DeadWorkerError, EmodnaError, WorkerError, explain_os_error
 from emodna.pipeline.prepare.executors import RESUME, Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine, examine_all, read_versions
 from emodna.pipeline.threads import limit_to_one_thread
@@ -106,85 +107,80 @@ def connect_cluster(scheduler: str, notify: Notify) -> Iterator[ExecutorFactory]
 def _start_executor(
     client: "Client", scheduler: str, notify: Notify, tree: Tree, extraction: ExtractionConfig, _recordings: int
 ) -> Iterator[Executor]:
-    session = _ClusterSession(client, scheduler, notify, tree, extraction)
-    with session.translate_connection_errors():
-        size = max(_MIN_PENDING, 2 * sum(client.nthreads().values()))
-    with ThreadPoolExecutor(size) as pool:
-        threading.Thread(target=session.watch_for_workers, daemon=True).start()
-        try:
-            yield Executor(pool, size, session.examine)
-            session.close_roots()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            session.cancel()
+    session = _PreparationSession(client, scheduler, notify, tree, extraction)
+    with session.open_pool() as (pool, size):
+        yield Executor(pool, size, session.examine)
+        session.close_roots()
 
 
-class _ClusterSession:
-    """Use of a cluster by one preparation; its methods are thread-safe."""
+class ClusterSession:
+    """Use of a cluster by one command; its methods are thread-safe. `resume` is the advice when it ends early."""
 
-    def __init__(
-        self, client: "Client", scheduler: str, notify: Notify, tree: Tree, extraction: ExtractionConfig
-    ) -> None:
-        self._client, self._scheduler, self._notify = client, scheduler, notify
-        self._tree, self._extraction = tree, extraction
-        self._versions = extraction.get_versions()
-        # Every batch carries this small setup. A worker opens the tree once.
-        self._setup = pickle.dumps((tree.root, _describe_archive_size(tree.root), pickle.dumps((tree, extraction))))
-        self._sent: WeakSet[Future[BatchReply]] = WeakSet()
+    def __init__(self, client: "Client", scheduler: str, notify: Notify, resume: str) -> None:
+        self._client, self._scheduler, self._notify, self._resume = client, scheduler, notify, resume
+        self._sent: WeakSet[Future[Any]] = WeakSet()
         self._ended = threading.Event()
-        self._cpus: dict[str, str] = {}  # CPU capability -> the first worker with it
-        self._lock = threading.Lock()
 
-    def watch_for_workers(self) -> None:
-        is_notified = False
-        with suppress(*CONNECTION_ERRORS):  # `examine` raises them
-            while not self._ended.is_set():
-                has_workers = bool(self._client.nthreads())
-                if not has_workers and not is_notified:
-                    self._notify(f"waiting for workers at {self._scheduler} (you can interrupt: {RESUME})")
-                is_notified = not has_workers
-                self._ended.wait(_POLL_SECONDS)
+    @contextmanager
+    def open_pool(self) -> Iterator[tuple[ThreadPoolExecutor, int]]:
+        """Yield a pool of threads that wait for replies, and the number of calls that keeps all workers busy."""
+        with self.translate_connection_errors():
+            size = max(_MIN_PENDING, 2 * sum(self._client.nthreads().values()))
+        with ThreadPoolExecutor(size) as pool:
+            threading.Thread(target=self._watch_for_workers, daemon=True).start()
+            try:
+                yield pool, size
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._ended.set()
+                with suppress(*CONNECTION_ERRORS):  # so that no thread waits for pending calls
+                    self._client.cancel(list(self._sent))
 
-    def examine(self, jobs: Sequence[Job]) -> list[ExtractionResult]:
-        """Examine a batch. Raises WorkerError for a lost scheduler or worker, CorpusError for other audio there."""
-        call = pickle.dumps(PickledCall(examine_on_worker, self._versions, self._setup, pickle.dumps(list(jobs))))
-        with self.translate_connection_errors(), self._translate_worker_errors(jobs):
-            future = self._client.submit(pickle.loads, call, key=f"examine-{uuid4()}")
+    def call(self, function: Callable[..., Any], *arguments: object, recordings: Sequence[str]) -> Any:
+        """Return the result of a function on a worker.
+
+        `recordings` are the names of those that the call reads. Raises WorkerError for a lost scheduler or a failed
+        worker, and DeadWorkerError if the call was lost with several workers.
+        """
+        call = pickle.dumps(PickledCall(function, *arguments))
+        with self.translate_connection_errors(), self._translate_worker_errors(recordings):
+            future = self._client.submit(pickle.loads, call, key=f"{function.__name__}-{uuid4()}")
             self._sent.add(future)
             if self._ended.is_set():
                 future.cancel()
-            reply: BatchReply = future.result()
-        self._compare_audio(reply)
-        self._compare_processors(reply)
-        return list(reply.results)
+            return future.result()
 
-    def cancel(self) -> None:
-        """Cancel the pending batches, so that no thread waits for them."""
-        self._ended.set()
-        with suppress(*CONNECTION_ERRORS):
-            self._client.cancel(list(self._sent))
+    def run_everywhere(self, function: Callable[[], object]) -> None:
+        """Run a function on all workers, but do not wait long for a worker that hangs."""
 
-    def close_roots(self) -> None:
-        """Close the roots on the workers, because unpacked tars fill their disks."""
-
-        def close() -> None:
+        def run() -> None:
             with suppress(*CONNECTION_ERRORS):
-                self._client.run(pickle.loads, pickle.dumps(PickledCall(close_roots)), on_error="ignore")
+                self._client.run(pickle.loads, pickle.dumps(PickledCall(function)), on_error="ignore")
 
-        # The work is done, so do not wait long for a worker that hangs.
-        closing = threading.Thread(target=close, daemon=True)
-        closing.start()
-        closing.join(CONNECT_SECONDS)
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(CONNECT_SECONDS)
+
+    def _watch_for_workers(self) -> None:
+        is_notified = False
+        with suppress(*CONNECTION_ERRORS):  # `call` raises them
+            while not self._ended.is_set():
+                has_workers = bool(self._client.nthreads())
+                if not has_workers and not is_notified:
+                    self._notify(f"waiting for workers at {self._scheduler} (you can interrupt: {self._resume})")
+                is_notified = not has_workers
+                self._ended.wait(_POLL_SECONDS)
 
     @contextmanager
     def translate_connection_errors(self) -> Iterator[None]:
+        """Raise a WorkerError if the scheduler is lost in this block."""
         try:
             yield
         except (CancelledError, OSError) as error:
-            raise WorkerError("connection to the scheduler lost", where=self._scheduler, remedy=RESUME) from error
+            raise WorkerError("connection to the scheduler lost", where=self._scheduler, remedy=self._resume) from error
 
     @contextmanager
-    def _translate_worker_errors(self, jobs: Sequence[Job]) -> Iterator[None]:
+    def _translate_worker_errors(self, recordings: Sequence[str]) -> Iterator[None]:
         from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
 
@@ -193,16 +189,43 @@ class _ClusterSession:
         except CommClosedError:  # an OSError of the connection
             raise
         except KilledWorker as error:
-            paths = ", ".join(job.path for job in jobs)
-            problem = f"died {error.allowed_failures + 1} times while processing {paths}"
-            raise WorkerError(problem, where=f"worker {error.last_worker.address}", remedy=RESUME) from error
+            problem = f"died {error.allowed_failures + 1} times while processing {', '.join(recordings)}"
+            where = f"worker {error.last_worker.address}"
+            raise DeadWorkerError(problem, where=where, remedy=self._resume) from error
         except (ImportError, AttributeError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # None if a library is missing
                 file = "" if error.filename is None else f"{error.filename}: "
                 where = f"a worker at {self._scheduler}"
-                raise WorkerError(f"{file}{explain_os_error(error)}", where=where, remedy=RESUME) from error
+                raise WorkerError(f"{file}{explain_os_error(error)}", where=where, remedy=self._resume) from error
             problem, remedy = f"a worker cannot import emodna: {error}", "install the same environment for all workers"
             raise WorkerError(problem, where=self._scheduler, remedy=remedy) from error
+
+
+class _PreparationSession(ClusterSession):
+    """Use of a cluster by one preparation."""
+
+    def __init__(
+        self, client: "Client", scheduler: str, notify: Notify, tree: Tree, extraction: ExtractionConfig
+    ) -> None:
+        super().__init__(client, scheduler, notify, RESUME)
+        self._tree, self._extraction = tree, extraction
+        self._versions = extraction.get_versions()
+        # Every batch carries this small setup. A worker opens the tree once.
+        self._setup = pickle.dumps((tree.root, _describe_archive_size(tree.root), pickle.dumps((tree, extraction))))
+        self._cpus: dict[str, str] = {}  # CPU capability -> the first worker with it
+        self._lock = threading.Lock()
+
+    def examine(self, jobs: Sequence[Job]) -> list[ExtractionResult]:
+        """Examine a batch. Raises WorkerError for a lost scheduler or worker, CorpusError for other audio there."""
+        arguments = self._versions, self._setup, pickle.dumps(list(jobs))
+        reply: BatchReply = self.call(examine_on_worker, *arguments, recordings=[job.path for job in jobs])
+        self._compare_audio(reply)
+        self._compare_processors(reply)
+        return list(reply.results)
+
+    def close_roots(self) -> None:
+        """Close the roots on the workers, because unpacked tars fill their disks."""
+        self.run_everywhere(close_roots)
 
     def _compare_audio(self, reply: "BatchReply") -> None:
         """Raise a CorpusError if a worker reads other files, or rejects a file that is usable here."""
@@ -214,7 +237,7 @@ class _ClusterSession:
                 there = result.rejection
                 here = examine(job, self._tree, self._extraction).rejection or "usable"
             if there != here:
-                raise _make_audio_error(f"{reply.worker}: {self._tree.root}/{job.path}", there, here)
+                raise make_audio_error(f"{reply.worker}: {self._tree.root}/{job.path}", there, here)
 
     def _compare_processors(self, reply: "BatchReply") -> None:
         """Notify the user once if the processors of the workers differ."""
@@ -236,8 +259,9 @@ def _describe_archive_size(root: Path) -> str:
     return f"{root.stat().st_size} bytes" if root.is_file() else "no such file"
 
 
-def _make_audio_error(place: str, there: str, here: str) -> CorpusError:
-    problem = f"not the same audio: {there} on the worker, {here} in the preparing process"
+def make_audio_error(place: str, there: str, here: str) -> CorpusError:
+    """Return the error of a recording or archive that a worker sees differently."""
+    problem = f"not the same audio: {there} on the worker, {here} in the main process"
     return CorpusError(problem, where=place, remedy="make the audio the same on every worker")
 
 
@@ -264,16 +288,14 @@ def examine_on_worker(versions: Mapping[str, str], setup: bytes, jobs: bytes) ->
     """Examine a pickled batch on a worker.
 
     `setup` holds, pickled, the root, the size of its archive and, pickled again, tree and extraction. Objects of emodna
-    are unpickled only after the versions are compared with those of the preparing process.
+    are unpickled only after the versions are compared with those of the sender.
 
     Raises WorkerError if the versions here differ, CorpusError if the root here is missing or differs.
     """
-    _check_versions(versions)
+    check_versions(versions)
     with _open_lock:
         tree, extraction = _open_root(setup)
-    if not hasattr(_thread, "is_limited"):
-        limit_to_one_thread()
-        _thread.is_limited = True
+    limit_worker_thread()
     batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (anyone who can reach a Dask worker can run any code on it)
     results = examine_all(batch, tree, extraction)
     sizes = [_describe_size(tree, job) for job in batch]
@@ -297,16 +319,27 @@ def _open_root(setup: bytes) -> tuple[Tree, ExtractionConfig]:
         raise CorpusError(problem, where=get_worker_name(), remedy=remedy) from error
     size = _describe_archive_size(root)
     if size != expected:
-        raise _make_audio_error(f"{get_worker_name()}: {root}", size, expected)
+        raise make_audio_error(f"{get_worker_name()}: {root}", size, expected)
     return opened
 
 
-def _check_versions(expected: Mapping[str, str]) -> None:
-    found = read_versions()
+def limit_worker_thread() -> None:
+    """Limit numerical libraries to one thread in calls from the current thread of a worker."""
+    if not hasattr(_thread, "is_limited"):
+        limit_to_one_thread()
+        _thread.is_limited = True
+
+
+def check_versions(expected: Mapping[str, str]) -> None:
+    """Raise a WorkerError if versions on this worker differ from those of the sender."""
+    found = dict(read_versions())
+    if "ffmpeg" in expected:
+        with suppress(EmodnaError):
+            found["ffmpeg"] = read_ffmpeg_version()
     different = [name for name, version in expected.items() if found.get(name) != version]
     if different:
         here, there = (", ".join(f"{name} {each.get(name)}" for name in different) for each in (found, expected))
-        problem = f"has {here}, but the preparing process has {there}: the features would differ"
+        problem = f"has {here}, but the main process has {there}: the features would differ"
         raise WorkerError(problem, where=get_worker_name(), remedy="install the same versions everywhere")
 
 

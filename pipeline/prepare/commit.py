@@ -19,7 +19,7 @@ from emodna.pipeline.audio.segment import get_recording_ids, get_segment_starts
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.emotions import AROUSAL, EMOTIONS, VALENCE
 from emodna.pipeline.files import flush_folder, write_atomically
-from emodna.pipeline.prepare.extract import ExtractionConfig, read_versions
+from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import delete_leftovers
@@ -46,7 +46,7 @@ def commit(
     `utterances` holds the utterances in the shards on disk, sorted by (shard, id): columns of `layout.JOURNAL_SCHEMA`.
     `shards` (n,) holds the shard number of each. `rejections` holds path and reason.
     """
-    store, parameters = history.store, extraction.features.parameters()
+    store, parameters = history.store, extraction.store_parameters
     numbers, first = np.unique(shards, return_index=True)
     names = utterances["file"].take(pa.array(first)).to_pylist()
     files = [history.describe_shard_file(name, int(number)) for number, name in zip(numbers, names, strict=True)]
@@ -63,7 +63,7 @@ def commit(
         corpus=corpus.name,
         feature_set=extraction.features.name,
         parameters=parameters,
-        libraries=read_versions(),
+        libraries=extraction.read_all_versions(),
         root=str(root),
         licence=corpus.info.licence,
         citation=corpus.info.citation,

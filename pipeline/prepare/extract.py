@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import importlib.metadata
+import math
 import os
 import platform
 import time
@@ -16,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.audio.decode import Recording, decode, resample, time_to_sample
+from emodna.pipeline.audio.decode import Recording, decode, limit_bandwidth, resample, time_to_sample
+from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
+from emodna.pipeline.audio.provenance import AudioProvenance
+from emodna.pipeline.audio.quality import measure_quality
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
-from emodna.pipeline.errors import RECORDING_ERRORS, explain_rejection, is_read_error, is_system_error
+from emodna.pipeline.errors import RECORDING_ERRORS, EmodnaError, explain_rejection, is_read_error, is_system_error
 from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.features.base import Parameter
 from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.store.shards import compute_feature_crc
 
@@ -27,6 +32,8 @@ from emodna.pipeline.store.shards import compute_feature_crc
 _RACY_NS: Final = 2_000_000_000
 #: Largest size in bytes of a file that is hashed and decoded from memory, which is faster than from the disk.
 _MAX_IN_MEMORY: Final = 2**26
+#: Hz: lowest limit of a band that still holds speech.
+MIN_BANDWIDTH: Final = 500
 #: Packages whose versions affect the features.
 _FEATURE_PACKAGES: Final = ("emodna", "numpy", "soundfile", "soxr", "torch")
 #: Packages whose versions affect the segmentation of recordings.
@@ -47,6 +54,11 @@ class UtteranceInfo:
     peak_db: float
     audio_sha256: str
     feature_crc: int
+    peak: float | None = None
+    """Like the next three, a field of `AudioQuality`; None if it was extracted before these were measured."""
+    level_db: float | None = None
+    clipped: float | None = None
+    bandwidth: float | None = None
     offset: int = 0
     """First frame in the shard."""
     file: str = ""
@@ -84,6 +96,8 @@ class ExtractionResult:
     """True if the features are new."""
     rejection: str | None = None
     """Reason for rejecting the recording."""
+    remarks: tuple[str, ...] = ()
+    """Parts of the file that were not decoded, one clause each."""
     read_error: str | None = None
     """Reason why the existing file cannot be read. Its earlier utterances stay in the store."""
     state: AudioState | None = None
@@ -92,18 +106,50 @@ class ExtractionResult:
 
 @dataclass(frozen=True, slots=True)
 class ExtractionConfig:
-    """Configuration of the extraction of features from recordings."""
+    """Configuration of the extraction of features from recordings.
+
+    Raises `EmodnaError`: the bandwidth is not a whole number of Hz, too low, or not below half the features' rate.
+    """
 
     features: FeatureSet
     max_seconds: float = 3600.0
     """Length in s above which recordings are rejected."""
     segmenter: Segmenter | None = None
     """Rule that cuts recordings into utterances; None: each recording is one utterance."""
+    channel: int = 0
+    """Channel of the recordings to use, from 0."""
+    bandwidth: float | None = None
+    """Frequency in Hz above which the audio is removed; None: keep all."""
+    ffmpeg: bool = False
+    """True to decode formats that libsndfile cannot read by ffmpeg."""
+
+    def __post_init__(self) -> None:
+        """Check the bandwidth, and that ffmpeg runs."""
+        limit = (self.features.sample_rate - 1) // 2
+        if self.bandwidth is not None and self.bandwidth not in range(MIN_BANDWIDTH, limit + 1):
+            problem = f"must be a whole number of Hz from {MIN_BANDWIDTH} to {limit}"
+            remedy = f"these features contain nothing from {self.features.sample_rate / 2:g} Hz on"
+            raise EmodnaError(problem, field="bandwidth", value=f"{self.bandwidth:g}", remedy=remedy)
+        if self.ffmpeg:
+            read_ffmpeg_version()
 
     @property
-    def parameters(self) -> dict[str, str | int | float | bool | None]:
+    def provenance(self) -> AudioProvenance:
+        """The part of the audio that the features come from."""
+        return AudioProvenance(self.channel, self.bandwidth)
+
+    @property
+    def store_parameters(self) -> dict[str, Parameter]:
+        """Parameters of the features and provenance of the audio, as a store records them."""
+        features = self.features.parameters()
+        # The order of the attributes affects the bytes of a shard.
+        first = {name: features[name] for name in ("features", "sample_rate")}
+        return {**first, **self.provenance.parameters, **features}
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
         """Parameters that affect the content of a shard."""
-        return {**self.features.parameters(), **(self.segmentation or {})}
+        return {**self.store_parameters, **(self.segmentation or {})}
 
     @property
     def segmentation(self) -> dict[str, str | float] | None:
@@ -113,13 +159,22 @@ class ExtractionConfig:
     def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
-        names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine", *segmentation)
-        return {name: read_versions()[name] for name in names}
+        return read_feature_versions(ffmpeg=self.ffmpeg) | {name: read_versions()[name] for name in segmentation}
+
+    def read_all_versions(self) -> Mapping[str, str]:
+        """Return the versions that store.json records: libraries, machine and, if used, ffmpeg."""
+        return {**read_versions(), "ffmpeg": read_ffmpeg_version()} if self.ffmpeg else read_versions()
+
+
+def read_feature_versions(*, ffmpeg: bool) -> dict[str, str]:
+    """Return the versions of libraries, machine and, if used, ffmpeg that affect the features."""
+    names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine")
+    return {name: read_versions()[name] for name in names} | ({"ffmpeg": read_ffmpeg_version()} if ffmpeg else {})
 
 
 @cache
 def read_versions() -> Mapping[str, str]:
-    """Return the versions of libraries and machine that store.json records."""
+    """Return the versions of libraries and machine."""
     import soundfile
     import soxr
 
@@ -165,9 +220,15 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         state = AudioState(*stamp, sha256) if stamp is not None and stamp.mtime_ns < now - _RACY_NS else None
         if _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
             return ExtractionResult(job, job.known, state=state)
-        recording = decode(stream, channel=extraction.features.channel, max_seconds=extraction.max_seconds)
+        recording = decode(
+            stream,
+            channel=extraction.channel,
+            max_seconds=extraction.max_seconds,
+            name=job.path,
+            ffmpeg=extraction.ffmpeg,
+        )
     utterances, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
-    return ExtractionResult(job, utterances, arrays, extracted=True, state=state)
+    return ExtractionResult(job, utterances, arrays, extracted=True, remarks=recording.remarks, state=state)
 
 
 def _is_reusable(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -> bool:
@@ -180,24 +241,34 @@ def _extract(
 ) -> Iterator[tuple[UtteranceInfo, NDArray[np.float32]]]:
     """Yield info and features of each utterance in a recording."""
     rate = extraction.features.sample_rate
-    samples = resample(recording.samples, recording.sample_rate, rate)
-    segments = [(recording_id, samples, recording.duration)]
+    native_rate = recording.sample_rate
+    limited, limited_rate = limit_bandwidth(recording.samples, native_rate, extraction.bandwidth)
+    samples = resample(limited, limited_rate, rate)
+    segments = [(recording_id, samples, recording.samples, recording.duration)]
     if extraction.segmenter is not None:
         # At the original sample rate, so that all feature sets have the same segments.
         segments = []
-        for start, stop in extraction.segmenter.find_segments(recording.samples, recording.sample_rate):
-            segment = samples[time_to_sample(start, rate) : time_to_sample(stop, rate)]
-            segments.append((make_segment_id(recording_id, start), segment, stop - start))
-    for id, segment, duration in segments:
+        for start, stop in extraction.segmenter.find_segments(recording.samples, native_rate):
+            segment, native = (
+                each[time_to_sample(start, hertz) : time_to_sample(stop, hertz)]
+                for each, hertz in ((samples, rate), (recording.samples, native_rate))
+            )
+            segments.append((make_segment_id(recording_id, start), segment, native, stop - start))
+    for id, segment, native, duration in segments:
         features, peak_db = extraction.features.extract(segment)
+        quality = measure_quality(native, native_rate)
         info = UtteranceInfo(
             id=id,
-            sample_rate=recording.sample_rate,
+            sample_rate=native_rate,
             channels=recording.channels,
             duration=duration,
             frames=len(features),
             peak_db=peak_db,
             audio_sha256=sha256,
             feature_crc=compute_feature_crc(features),
+            peak=quality.peak,
+            level_db=quality.level_db,
+            clipped=quality.clipped,
+            bandwidth=min(quality.bandwidth, extraction.bandwidth or math.inf),
         )
         yield info, features

@@ -1,10 +1,10 @@
 """Results of earlier preparations that a new one can reuse: utterances, features and the state of audio files."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.audio.segment import get_recording_ids
 from emodna.pipeline.errors import ForeignStoreError, Remedy, StoreError, UnreadableStoreError, is_system_error
-from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.prepare.extract import ExtractionConfig, UtteranceInfo
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed, write_checksummed
@@ -21,8 +20,9 @@ from emodna.pipeline.store.layout import StoredFile
 from emodna.pipeline.store.shards import compute_feature_crc
 from emodna.pipeline.store.snapshot import Snapshot, has_content, hash_file, read_snapshot
 
-#: Key of the segmentation in the metadata of a journal file.
+#: Keys of the segmentation and the provenance of the audio in the metadata of a journal file.
 _SEGMENTATION: Final = b"segmentation"
+_PROVENANCE: Final = b"provenance"
 
 
 class History:
@@ -45,7 +45,7 @@ class History:
         if (store / layout.STORE_JSON).exists():
             try:
                 self.snapshot = read_snapshot(store)
-                _check_identity(store, self.snapshot, corpus, extraction.features)
+                _check_identity(store, self.snapshot, corpus, extraction)
                 self.has_other_segmentation = self.snapshot.segmentation != segmentation
                 if not self.has_other_segmentation:
                     sources.append(_read_committed(store, self.snapshot, rehash=rehash))
@@ -53,7 +53,7 @@ class History:
                 raise
             except StoreError as error:
                 self.snapshot, self.damage = None, f"{error.where}: {error.problem}"
-        sources += _read_journal(store, segmentation)
+        sources += _read_journal(store, extraction)
         utterances = pa.concat_tables(sources)
         # Counts are per source, because the journal may also list a committed shard.
         counts = [each for source in sources for each in pc.value_counts(source["file"]).to_pylist()]
@@ -102,10 +102,13 @@ def _find_newest(recordings: pa.ChunkedArray, lengths: Sequence[int]) -> NDArray
     return is_newest
 
 
-def _check_identity(store: Path, snapshot: Snapshot, corpus: str, features: FeatureSet) -> None:
-    if (snapshot.corpus, snapshot.parameters) != (corpus, features.parameters()):
-        problem = f"holds {snapshot.corpus} as {snapshot.feature_set}, not {corpus} as {features.name}"
+def _check_identity(store: Path, snapshot: Snapshot, corpus: str, extraction: ExtractionConfig) -> None:
+    if (snapshot.corpus, snapshot.feature_parameters) != (corpus, extraction.features.parameters()):
+        problem = f"holds {snapshot.corpus} as {snapshot.feature_set}, not {corpus} as {extraction.features.name}"
         raise ForeignStoreError(problem, where=store, remedy=Remedy("move it away, or choose another {cache}"))
+    if snapshot.provenance != extraction.provenance:
+        problem = f"holds {snapshot.provenance} of {corpus}, not {extraction.provenance}"
+        raise ForeignStoreError(problem, where=store, remedy=Remedy("choose another {name} or another {cache}"))
 
 
 def _read_committed(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Table:
@@ -122,7 +125,7 @@ def _read_committed(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Tabl
     return utterances.filter(pc.is_valid(utterances["file"])).select(layout.JOURNAL_SCHEMA.names)
 
 
-def _read_journal(store: Path, segmentation: Mapping[str, Any] | None) -> Iterator[pa.Table]:
+def _read_journal(store: Path, extraction: ExtractionConfig) -> Iterator[pa.Table]:
     """Yield the utterances of each shard that an interrupted preparation finished.
 
     Damaged files of a killed preparation are ignored.
@@ -131,11 +134,14 @@ def _read_journal(store: Path, segmentation: Mapping[str, Any] | None) -> Iterat
         table = read_checksummed(path, layout.JOURNAL_SCHEMA)
         if table is None or not _is_intact(store / path.stem):
             continue
+        metadata = table.schema.metadata or {}
         try:
-            recorded_segmentation = json.loads((table.schema.metadata or {}).get(_SEGMENTATION, b"null"))
+            segmentation = json.loads(metadata.get(_SEGMENTATION, b"null"))
+            provenance = json.loads(metadata.get(_PROVENANCE, b'{"channel": 0}'))  # missing in earlier versions
         except (ValueError, RecursionError):
             continue
-        if recorded_segmentation == segmentation and set(table["file"].to_pylist()) == {path.stem}:
+        is_same = (segmentation, provenance) == (extraction.segmentation, extraction.provenance.parameters)
+        if is_same and set(table["file"].to_pylist()) == {path.stem}:
             yield table.replace_schema_metadata(None)
 
 
@@ -152,9 +158,10 @@ def _is_intact(shard: Path) -> bool:
         return False
 
 
-def write_journal(store: Path, name: str, utterances: pa.Table, segmentation: Mapping[str, Any] | None) -> None:
+def write_journal(store: Path, name: str, utterances: pa.Table, extraction: ExtractionConfig) -> None:
     """Record a finished shard, for reuse if the preparation is killed before its commit."""
-    table = utterances.replace_schema_metadata({_SEGMENTATION: json.dumps(segmentation)})
+    recorded = {_SEGMENTATION: extraction.segmentation, _PROVENANCE: extraction.provenance.parameters}
+    table = utterances.replace_schema_metadata({key: json.dumps(value) for key, value in recorded.items()})
     write_checksummed(store / layout.JOURNAL / f"{name}{layout.CHECKSUMMED_SUFFIX}", table)
 
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError, format_count
 from emodna.pipeline.features import SILENCE_DB
+from emodna.pipeline.left_out import make_left_out_error
 from emodna.pipeline.prepare.commit import commit
 from emodna.pipeline.prepare.executors import Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
@@ -48,6 +49,8 @@ class PrepareReport:
     wall_seconds: float
     skipped: Mapping[str, int]
     """Number of files outside the corpus, by reason."""
+    left_out: Mapping[str, int]
+    """Number of files that are not read, by suffix."""
     rejections: Sequence[tuple[str, str]]
     """Path and reason."""
     warnings: Sequence[str]
@@ -87,6 +90,7 @@ def prepare(
     are unusable; finished shards are kept for the next preparation.
     """
     began = time.perf_counter()
+    corpus = corpus.allow_ffmpeg() if extraction.ffmpeg else corpus
     tree = corpus.open(root)
     scan = corpus.scan(tree)
     store = cache.absolute() / corpus.name / extraction.features.name
@@ -118,6 +122,9 @@ def prepare(
         if not len(utterances):
             count, first = len(rejections), ": ".join(rejections[0])
             problem = f"no usable recording: {count} of {count} rejected; the first: {first}"
+            if scan.left_out:
+                error = make_left_out_error(scan.left_out, tree.root)
+                raise CorpusError(f"{problem}; {error.problem}", where=tree.root, remedy=error.remedy)
             raise CorpusError(problem, where=tree.root)
         shards = np.repeat([shard.number for shard in plan.shards], [len(each) for each in progress.utterances])
         commit(corpus, tree.root, extraction, history, scan, utterances, shards, rejections)
@@ -133,6 +140,7 @@ def prepare(
         audio_seconds=math.fsum(utterances["duration"].to_numpy()),
         wall_seconds=time.perf_counter() - began,
         skipped={**scan.skipped, **tree.skip_counts},
+        left_out=scan.left_out,
         rejections=rejections,
         warnings=_list_warnings(corpus, history, scan, plan, utterances, progress),
     )
@@ -150,12 +158,15 @@ class _Progress:
     rejections: list[tuple[str, str]] = field(default_factory=list)
     read_errors: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of existing files that cannot be read. Their earlier features stay."""
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+    """Path and unread part of files of which the rest was read."""
 
     def add(self, at: int, utterances: pa.Table, opened: Sequence[ExtractionResult]) -> None:
         self.utterances[at] = utterances
         self.extracted += sum(len(result.utterances) for result in opened if result.extracted)
         self.rejections += [(each.job.path, each.rejection) for each in opened if each.rejection is not None]
         self.read_errors += [(each.job.path, each.read_error) for each in opened if each.read_error is not None]
+        self.remarks += [(each.job.path, remark) for each in opened for remark in each.remarks]
         states = {each.job.path: each.state if each.utterances else None for each in opened}
         rows = [{"path": path, **(state._asdict() if state else {})} for path, state in states.items()]
         self.states.append(pa.Table.from_pylist(rows, layout.AUDIO_STAT_SCHEMA))
@@ -229,7 +240,7 @@ def _write_shard_file(
     pairs = zip(utterances, ends, strict=True)
     records = [asdict(each) | {"offset": end - each.frames, "file": file.name} for each, end in pairs]
     table = pa.Table.from_pylist(records, layout.JOURNAL_SCHEMA)
-    write_journal(store, file.name, table, extraction.segmentation)
+    write_journal(store, file.name, table, extraction)
     return table
 
 
@@ -245,6 +256,9 @@ def _list_warnings(
     if progress.read_errors:
         first, count = ": ".join(min(progress.read_errors)), format_count(len(progress.read_errors), "recording")
         lines.append(f"{count} kept from the earlier store (the first: {first})")
+    if progress.remarks:
+        files = format_count(len(dict(progress.remarks)), "recording")
+        lines.append(f"{files} read in part or with doubt (the first: {': '.join(min(progress.remarks))})")
     silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
         lines.append(f"{format_count(len(silent), 'recording')} with only zeros (the first: {silent[0]})")

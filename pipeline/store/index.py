@@ -1,7 +1,7 @@
 """Tables of a store: the index (Parquet, a row per utterance) and the side files (Arrow after a SHA-256)."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline.files import write_atomically
+from emodna.pipeline.store import layout
 from emodna.pipeline.store.snapshot import Snapshot, verify_file
 
 #: Columns that training reads for every utterance. All are numeric, so that a million rows take little memory.
@@ -39,7 +40,23 @@ def _read_columns(file: Path, names: Sequence[str] | None) -> pa.Table:
     # pq.read_table takes 40 MB for its dataset and threads, even for a small file.
     with pq.ParquetFile(file) as parquet:
         table = parquet.read(None if names is None else list(names), use_threads=False)
+    table = _fill_quality_columns(table, layout.INDEX_SCHEMA.names if names is None else names)
     return table if names is None else table.select(list(names))
+
+
+def _fill_quality_columns(table: pa.Table, names: Collection[str]) -> pa.Table:
+    """Add those of `layout.QUALITY_COLUMNS` that are in `names`, as nulls, to a table that was written without them.
+
+    Also replaces a user's own column of such a name, which could not be one then.
+    """
+    for name in layout.QUALITY_COLUMNS:
+        field = layout.INDEX_SCHEMA.field(name)
+        if name not in names or (name in table.column_names and table.schema.field(name).type == field.type):
+            continue
+        if name in table.column_names:
+            table = table.drop_columns(name)
+        table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table
 
 
 def _to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
@@ -66,4 +83,10 @@ def read_checksummed(path: Path, schema: pa.Schema | None = None) -> pa.Table | 
     if hashlib.sha256(content).digest() != digest:
         return None
     table = pyarrow.feather.read_table(pa.BufferReader(content))
-    return table if schema is None or table.schema.equals(schema) else None
+    if schema is None:
+        return table
+    table = _fill_quality_columns(table, schema.names)
+    if sorted(table.column_names) != sorted(schema.names):
+        return None
+    table = table.select(schema.names)
+    return table if table.schema.equals(schema) else None

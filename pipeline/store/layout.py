@@ -35,6 +35,9 @@ TABLE_SUFFIX: Final = ".parquet"
 UTTERANCES_PER_SHARD: Final = 128
 CUT_RECORDINGS_PER_SHARD: Final = 16
 
+#: Columns with the fields of `AudioQuality`; null in utterances of stores from before these columns.
+QUALITY_COLUMNS: Final = ("peak", "level_db", "clipped", "bandwidth")
+
 INDEX_SCHEMA: Final = pa.schema(
     {
         **dict.fromkeys(("id", "path", "corpus", "speaker", "gender", "language", "text", "intensity"), pa.string()),
@@ -44,6 +47,7 @@ INDEX_SCHEMA: Final = pa.schema(
         "duration": pa.float64(),
         "frames": pa.int32(),
         "peak_db": pa.float32(),
+        **dict.fromkeys(QUALITY_COLUMNS, pa.float32()),
         "shard": pa.int32(),
         "offset": pa.int64(),
         "audio_sha256": pa.string(),
@@ -60,7 +64,7 @@ START_COLUMN: Final = "start"
 
 #: Columns that come from the audio, not from the corpus. Later preparations reuse them.
 AUDIO_COLUMNS: Final = (
-    *("id", "sample_rate", "channels", "duration", "frames", "peak_db"),
+    *("id", "sample_rate", "channels", "duration", "frames", "peak_db", *QUALITY_COLUMNS),
     *("offset", "audio_sha256", "feature_crc"),
 )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emodna.pipeline.audio.provenance import AudioProvenance, remove_provenance
 from emodna.pipeline.errors import (
     ForeignStoreError,
     PrepareCorpus,
@@ -28,6 +29,7 @@ class Snapshot:
     corpus: str
     feature_set: str
     parameters: Mapping[str, Any]
+    """Parameters of the features, and the provenance of the audio."""
     libraries: Mapping[str, str]
     root: str
     licence: str
@@ -39,6 +41,16 @@ class Snapshot:
     created: str
     segmentation: Mapping[str, Any] | None = None
     """Parameters of the rule that cut recordings into utterances; None if each recording is one utterance."""
+
+    @property
+    def feature_parameters(self) -> dict[str, Any]:
+        """Parameters of the features, as of `FeatureSet.parameters`: stores and models with equal ones fit together."""
+        return remove_provenance(self.parameters)
+
+    @property
+    def provenance(self) -> AudioProvenance:
+        """The part of the audio that the features come from."""
+        return AudioProvenance.read(self.parameters)
 
     @property
     def shards(self) -> dict[int, StoredFile]:

@@ -40,7 +40,7 @@ def main(run: Path, folders: tuple[Path, ...], every: int, rounds: int) -> None:
         paths = sorted(folder.rglob("*.wav"))[::every]
         largest, largest_in, audio, spent = 0.0, "", 0.0, {"emodna": 0.0, "onnxruntime": 0.0}
         for path in paths:
-            waveform = read_at(path, rate, model.features.channel)
+            waveform = read_at(path, rate)
             audio += rounds * len(waveform) / rate
             for _ in range(rounds):
                 began = time.perf_counter()

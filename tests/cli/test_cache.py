@@ -14,6 +14,7 @@ import pytest
 from emodna.cli.cache import command as cache_command
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import MfccSet
+from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command, run_script
 from tests.pipeline.making import flip, noise, prepare_corpus, wav
@@ -91,7 +92,7 @@ class TestShow:
         assert document["arousal"] == {"0": store.column("arousal").count(0), "1": store.column("arousal").count(1)}
         assert document["gender"] == {"f": store.column("gender").count("f"), "m": store.column("gender").count("m")}
         assert document["sample_rate"] == {"16000": len(store)}
-        assert document["parameters"] == MfccSet().parameters()
+        assert document["parameters"] == ExtractionConfig(MfccSet()).store_parameters
         assert document["rejected"] == []
         assert document["citation"].startswith("Burkhardt")
 

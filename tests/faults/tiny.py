@@ -35,7 +35,7 @@ def make_tiny_store(folder: Path) -> Truth:
     opened = FeatureStore(store)
     history = History(store, "emodb", ExtractionConfig(MfccSet()), root, rehash=False)
     (shard,) = opened.snapshot.shards.values()
-    write_journal(store, shard.name, history.utterances, None)
+    write_journal(store, shard.name, history.utterances, ExtractionConfig(MfccSet()))
     for lock in (layout.READER_LOCK, layout.WRITER_LOCK):
         (store / lock).unlink(missing_ok=True)
     features = {id: np.array(opened[row]) for row, id in enumerate(opened.ids)}

@@ -320,7 +320,7 @@ class TestRunFolder:
         del train["checkpoint_seconds"]  # it changes no result
         assert decisive["train"] == train
         assert decisive["method_config"] == {**as_settings(EmoDna.defaults), "channels": 8}
-        assert decisive["features"] == make_feature_set("mfcc40").parameters()
+        assert decisive["features"] == {"channel": 0, **make_feature_set("mfcc40").parameters()}
         assert decisive["fingerprints"] == {store.snapshot.corpus: store.fingerprint for store in pair}
         assert config["versions"]["torch"] == torch.__version__
         assert (decisive["device"], decisive["threads"]) == ("cpu", torch.get_num_threads())

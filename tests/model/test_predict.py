@@ -256,17 +256,6 @@ class TestSeveralModels:
                 assert one_of_many.probability == pytest.approx(single.probability, abs=1e-6)
         assert [found.model for found in together[:3]] == [0, 1, 2]  # window by window
 
-    def test_models_may_use_different_channels(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:
-        samples, rate = soundfile.read(recording, dtype="int16")
-        soundfile.write(tmp_path / "stereo.wav", np.stack([samples, samples[::-1]], axis=1), rate)
-        second = replace(model, features=replace(model.features, channel=1))
-        both = list(predict_files([second, model], [tmp_path / "stereo.wav", recording]))
-        assert [each.model for each in both] == [0, 1, 0, 1]
-        assert both[1].probability == pytest.approx(predict_file(model, recording).probability, abs=1e-6)
-        assert both[0].probability != both[1].probability
-        assert both[2].error == "no channel 1; the file has 1 channel"
-        assert both[3].error is None
-
 
 class TestInputs:
     def test_a_folder_is_searched_for_audio_files(self, model: TrainedModel, recording: Path, tmp_path: Path) -> None:

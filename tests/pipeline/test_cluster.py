@@ -248,7 +248,7 @@ class TestUnfitWorkers:
         monkeypatch.setattr(ExtractionConfig, "get_versions", lambda _: mine | {"soxr": "0.0.1"})
         with pytest.raises(WorkerError, match=r"^worker tcp://") as caught:
             prepare_on(shared_cluster, pool / "root", tmp_path)
-        assert f"has soxr {mine['soxr']}, but the preparing process has soxr 0.0.1" in caught.value.problem
+        assert f"has soxr {mine['soxr']}, but the main process has soxr 0.0.1" in caught.value.problem
 
     @pytest.mark.parametrize(
         ("statements", "complaint"),
@@ -279,7 +279,7 @@ class TestUnfitWorkers:
                 "root",
                 "remote.examine_all = lambda jobs, *_, result=remote.ExtractionResult: "
                 "[result(job, rejection='gone') for job in jobs]",
-                "gone on the worker, usable in the preparing process",
+                "gone on the worker, usable in the main process",
             ),
         ],
     )
@@ -373,11 +373,11 @@ class TestOtherFilesOnAWorker:
             (
                 "without-one",
                 f"/wav/{NAMES[5]}",
-                "cannot be read: No such file or directory on the worker, usable in the preparing process;",
+                "cannot be read: No such file or directory on the worker, usable in the main process;",
             ),
             ("cut-short", f"/wav/{NAMES[5]}", "bytes of audio, the file holds"),
-            ("longer", f"/wav/{NAMES[5]}", "9644 bytes on the worker, 4844 bytes in the preparing process;"),
-            ("packed/other.zip", "", "in the preparing process; make the audio the same"),
+            ("longer", f"/wav/{NAMES[5]}", "9644 bytes on the worker, 4844 bytes in the main process;"),
+            ("packed/other.zip", "", "in the main process; make the audio the same"),
         ],
     )
     def test_different_files_end_the_preparation_with_worker_and_path(

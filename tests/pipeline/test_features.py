@@ -27,7 +27,6 @@ every_set = pytest.mark.parametrize("features", FEATURE_SETS.values(), ids=FEATU
 
 #: For each field of all sets, a value other than any default.
 OTHER_VALUES: dict[str, Any] = {
-    "channel": 1,
     "fixed_samples": 96_000,
     "sample_rate": 24_000,
     "n_mfcc": 38,
@@ -62,7 +61,7 @@ def test_every_parameter_changes_the_name() -> None:
 
 def test_parameters_are_librosas_defaults_in_a_fixed_order() -> None:
     """The order of the attributes affects the bytes of a shard."""
-    expected = {"features": "mfcc", "sample_rate": 22050, "channel": 0, "resampler": "soxr HQ", "fixed_samples": None}
+    expected = {"features": "mfcc", "sample_rate": 22050, "resampler": "soxr HQ", "fixed_samples": None}
     expected |= {"n_mfcc": 40, "n_fft": 2048, "hop_length": 512, "window": "hann", "center": True}
     expected |= {"pad_mode": "constant", "power": 2.0, "n_mels": 128, "mel_scale": "slaney", "mel_norm": "slaney"}
     expected |= {"fmin": 0.0, "fmax": 11025.0, "amin": 1e-10, "top_db": 80.0}
@@ -74,7 +73,6 @@ def test_parameters_are_librosas_defaults_in_a_fixed_order() -> None:
 def test_any_feature_set_can_be_rebuilt_from_its_parameters(data: st.DataObject) -> None:
     default = data.draw(st.sampled_from(list(FEATURE_SETS.values())))
     kinds: dict[str, st.SearchStrategy[Any]] = {
-        "channel": st.integers(0, 31),
         "fixed_samples": st.none() | st.integers(2048, 10**7),
         "sample_rate": st.integers(8000, 192_000),
         "top_db": st.floats(1, 200),

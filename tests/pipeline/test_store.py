@@ -17,6 +17,7 @@ from emodna.pipeline.catalogue import find_store, list_stores, resolve_store
 from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
 from emodna.pipeline.features import MfccSet
+from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.store import FeatureStore, layout
 from tests.pipeline.making import flip, make_emodb_names, prepare_corpus, write_tiny_emodb
 
@@ -28,6 +29,7 @@ COLUMNS = {
     "duration": pa.float64(),
     "frames": pa.int32(),
     "peak_db": pa.float32(),
+    **dict.fromkeys(("peak", "level_db", "clipped", "bandwidth"), pa.float32()),
     "shard": pa.int32(),
     "offset": pa.int64(),
     "audio_sha256": pa.string(),
@@ -125,7 +127,7 @@ class TestContent:
         document = json.loads((emodb_store / "store.json").read_text())
         assert document["corpus"] == "emodb"
         assert document["root"] == str(emodb_root)
-        assert document["parameters"] == MfccSet().parameters()
+        assert document["parameters"] == ExtractionConfig(MfccSet()).store_parameters
         assert {"numpy", "torch", "librosa", "soundfile", "soxr", "h5py", "pyarrow"} <= set(document["libraries"])
         assert document["citation"].startswith("Burkhardt")
         assert document["licence"]
@@ -166,7 +168,8 @@ class TestShards:
 
     def test_attributes_contain_every_parameter(self, shard: h5py.File) -> None:
         attributes = dict(shard.attrs.items())
-        expected = {name: "none" if value is None else value for name, value in MfccSet().parameters().items()}
+        parameters = ExtractionConfig(MfccSet()).store_parameters
+        expected = {name: "none" if value is None else value for name, value in parameters.items()}
         assert attributes == expected
 
     def test_features_can_be_mapped_by_other_programs(self, tiny_store: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from emodna.pipeline import processes
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Recordings
@@ -46,13 +47,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_processes_give_the_same_bytes_as_threads(root: Path, tmp_path: Path) -> None:
     corpus = Recordings(root, "some")
-    threads, processes = (
+    threads, in_processes = (
         prepare_corpus(root, tmp_path / name, corpus, workers=workers, segmenter=EnergySegmenter())
         for name, workers in (("threads", 2), ("processes", make_process_factory(2)))
     )
-    assert content(processes.store) == content(threads.store)
-    assert processes.rejections == threads.rejections
-    assert "bad.wav" in dict(processes.rejections)
+    assert content(in_processes.store) == content(threads.store)
+    assert in_processes.rejections == threads.rejections
+    assert "bad.wav" in dict(in_processes.rejections)
 
 
 class UnpicklableError(Exception):
@@ -63,10 +64,10 @@ class UnpicklableError(Exception):
 
 
 def test_an_unpicklable_error_is_not_reported_as_a_dead_worker() -> None:
-    sendable = executors._make_sendable(UnpicklableError(7, why="no such band"))
+    sendable = processes.make_sendable(UnpicklableError(7, why="no such band"))
     assert isinstance(sendable, RuntimeError)
     assert "UnpicklableError: 7: no such band" in str(sendable)
-    assert executors._make_sendable(same := OSError(5, "Input/output error")) is same
+    assert processes.make_sendable(same := OSError(5, "Input/output error")) is same
 
 
 def test_a_killed_process_ends_the_preparation_and_finished_work_is_reused(
