@@ -127,8 +127,8 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     of a KeyboardInterrupt replaces it.
     """
     _reserve_stdout()
-    # Else the threads of torch spin while they wait for each other, and stand still next to other programs. OpenMP reads
-    # this when torch loads it; worker processes inherit it.
+    # By default, torch's threads spin while they wait for each other, and nearly stop next to other programs.
+    # OpenMP reads this variable when torch loads it. Worker processes inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
