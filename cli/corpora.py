@@ -73,6 +73,7 @@ def show(name: str, cache: Path, as_json: bool) -> None:
         **{key: getattr(info, key) for key in ("title", "language", "utterances")},
         "emotions": dict(info.counts),
         **{key: getattr(info, key) for key in ("speakers", "sample_rate", "layout")},
+        "channels": info.channels or None,
         "subsets": dict(corpus.subsets),
         "licence": info.licence,
         "citation": info.citation,
@@ -101,6 +102,7 @@ def show(name: str, cache: Path, as_json: bool) -> None:
 def _make_row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dict[str, Any]:
     """Return a row of `ls`; for a broken plug-in, only its name and error."""
     from emodna.pipeline.archives import find_default_root, list_contents
+    from emodna.pipeline.audio.provenance import split_store_name
     from emodna.pipeline.catalogue import list_stores
 
     row = dict.fromkeys(_ROW_KEYS) | {"corpus": name, "found": False, "stores": []}
@@ -113,7 +115,9 @@ def _make_row(name: str, kind: "type[Corpus] | PluginError", cache: Path) -> dic
         "download_bytes": info.download and info.download.bytes,
         "root": str(root.absolute()),
         "found": bool(list_contents(root)),
-        "stores": [_describe_store(path) for path in list_stores(cache) if path.parent.name in names],
+        "stores": [
+            _describe_store(path) for path in list_stores(cache) if split_store_name(path.parent.name)[0] in names
+        ],
     }
 
 
@@ -175,8 +179,11 @@ def _shorten_path(path: str) -> str:
 
 
 def _format_store(store: dict[str, Any]) -> str:
+    from emodna.pipeline.audio.provenance import split_store_name
+
     size = "[red]damaged[/red]" if store["error"] else f"{store['utterances']}"
-    return f"{size} {common.escape(store['feature_set'].partition('-')[0])}"
+    suffix = split_store_name(store["corpus"])[1].suffix.replace("-", " ")
+    return f"{size} {common.escape(store['feature_set'].partition('-')[0])}{suffix}"
 
 
 def main() -> None:

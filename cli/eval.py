@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common, predictions
+from emodna.cli.input_warnings import OutsideCounts
 from emodna.cli.options import FILE, FOLDER, PATH, Command, cache_option, common_options, config_option, device_option
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from emodna.model.data.domain import Deviation
     from emodna.model.inference.finished_run import FinishedRun
     from emodna.pipeline.store import FeatureStore
 
@@ -78,7 +80,7 @@ def evaluate(
 
     from emodna.cli.progress import count_progress
     from emodna.cli.scores import print_evaluation
-    from emodna.model.evaluation.evaluate import evaluate_run
+    from emodna.model.evaluation.evaluate import count_outside, evaluate_run
     from emodna.model.evaluation.intervals import Resampling
     from emodna.model.inference.finished_run import FinishedRun
 
@@ -95,7 +97,9 @@ def evaluate(
         with count_progress(f"predicting {name}") as counter:
             advance = counter.begin(len(store))
             document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), advance)
-        document["predictions"] = None if out is None else str(_save(out, document, store, probabilities))
+        outside = _compare_audio(finished, store)
+        document["outside"] = None if outside is None else count_outside(outside)
+        document["predictions"] = None if out is None else str(_save(out, document, store, probabilities, outside))
         if document["seen"] is not None:
             common.note(f"{common.escape(name)}: {_describe_seen(document)}")
         if not as_json:
@@ -128,7 +132,27 @@ def _open_store(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":
     return store
 
 
-def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilities: Any) -> Path:
+def _compare_audio(run: "FinishedRun", store: "FeatureStore") -> "list[tuple[Deviation, ...]] | None":
+    """Return the deviations of a corpus from the run's training audio, with a warning; None for earlier versions."""
+    name, domain = common.escape(store.snapshot.corpus), run.model.domain
+    if domain is None:
+        common.note(f"{name}: not compared with the training audio, which a run of an earlier version does not record")
+        return None
+    deviations, counts = domain.compare_store(store), OutsideCounts(domain)
+    for id, each in zip(store.ids, deviations, strict=True):
+        counts.add(id, id, each)
+    counts.print("utterance", f"{name}: ")
+    return deviations
+
+
+def _save(
+    out: Path,
+    document: dict[str, Any],
+    store: "FeatureStore",
+    probabilities: Any,
+    deviations: "list[tuple[Deviation, ...]] | None",
+) -> Path:
+    from emodna.model.data.domain import join_measures
     from emodna.model.inference.predictions import write_predictions
     from emodna.model.run_folder import write_json
     from emodna.pipeline.files import make_folder
@@ -136,7 +160,8 @@ def _save(out: Path, document: dict[str, Any], store: "FeatureStore", probabilit
     make_folder(out)
     name = store.snapshot.corpus
     predictions = (out / f"predictions-{name}.parquet").absolute()
-    write_predictions(predictions, store, probabilities, document["supervision"])
+    outside = None if deviations is None else list(map(join_measures, deviations))
+    write_predictions(predictions, store, probabilities, document["supervision"], outside)
     write_json(out / f"evaluation-{name}.json", {**document, "predictions": str(predictions)})
     return predictions
 

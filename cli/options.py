@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 import math
+import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from click.core import ParameterSource
 from emodna.cli.common import print_error
 from emodna.cli.wording import word_error
 from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.files import expand_home
 
 Returned = TypeVar("Returned")
 
@@ -24,10 +26,23 @@ Returned = TypeVar("Returned")
 _CONFIG_SETTINGS: Final = "emodna.settings"
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120}
 
-#: Types of arguments and options: any path, a file, a folder.
-PATH: Final = click.Path(path_type=Path)
-FILE: Final = click.Path(path_type=Path, dir_okay=False)
-FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+
+class HomePath(click.Path):
+    """A path in which ~ and ~user are expanded. A shell expands neither variables, nor --option=~/x, nor TOML."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the expanded path; fail if there is no such home folder."""
+        try:
+            return super().convert(expand_home(os.fspath(value)), param, ctx)
+        except EmodnaError as error:
+            self.fail(f"{word_error(error)}.", param, ctx)
+
+
+#: Types of arguments and options: any path, the same as text, a file, a folder.
+PATH: Final = HomePath(path_type=Path)
+TEXT_PATH: Final = HomePath()
+FILE: Final = HomePath(path_type=Path, dir_okay=False)
+FOLDER: Final = HomePath(path_type=Path, file_okay=False)
 
 
 class CommandError(click.ClickException):
@@ -169,6 +184,21 @@ class Seconds(click.FloatRange):
         return number if math.isfinite(number) else self.fail(f"{number} is not a length in s.", param, ctx)
 
 
+class Channel(click.IntRange):
+    """The number of a channel, from 0, or `all`."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as a number, or the word all; fail on anything else."""
+        if value == "all":
+            return value
+        if isinstance(value, str) and not value.lstrip("-").isdecimal():
+            self.fail(f"{value!r} is neither a number nor all.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class FeatureSetOption(click.Option):
     """An option whose help lists the feature sets in place of {names}. They are imported only for the help."""
 
@@ -197,7 +227,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
     if path is None:
         return
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EmodnaError(f"not valid TOML: {error}", field="config", value=path) from error
     options = [each for each in context.command.params if isinstance(each, click.Option) and each.expose_value]
@@ -215,7 +245,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
 
 config_option = click.option(
     "--config",
-    type=click.Path(exists=True, path_type=Path, dir_okay=False),
+    type=HomePath(exists=True, path_type=Path, dir_okay=False),
     is_eager=True,
     expose_value=False,
     callback=_read_config,

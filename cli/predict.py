@@ -6,12 +6,23 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from emodna.cli import common, predict_bulk, predictions
-from emodna.cli.options import PATH, Command, Seconds, common_options, config_option, device_option, ffmpeg_option
+from emodna.cli.input_warnings import InputWarnings
+from emodna.cli.options import (
+    PATH,
+    TEXT_PATH,
+    Channel,
+    Command,
+    Seconds,
+    common_options,
+    config_option,
+    device_option,
+    ffmpeg_option,
+)
 from emodna.cli.wording import word_reason
 from emodna.pipeline.errors import format_count
 
@@ -27,7 +38,7 @@ if TYPE_CHECKING:
     cls=Command,
     environment="EMODNA_PREDICT",
     groups={
-        "Data": "also window hop manifest root ffmpeg",
+        "Data": "also window hop channel manifest root ffmpeg",
         "Worker": "threads workers scheduler device",
         "Output": "out resume as_csv",
     },
@@ -37,7 +48,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("run", type=PATH)
-@click.argument("audio", nargs=-1, type=click.Path())
+@click.argument("audio", nargs=-1, type=TEXT_PATH)
 @click.option("--also", multiple=True, metavar="RUN", type=PATH, help="Another run to predict with; repeatable.")
 @click.option(
     "--windows", "window", type=Seconds(), metavar="S", help="Predict for each window of S seconds, at least 0.25."
@@ -45,12 +56,13 @@ if TYPE_CHECKING:
 @click.option(
     "--hop", type=Seconds(), metavar="S", help="Seconds between window starts, at least 0.01.  [default: half a window]"
 )
+@click.option("--channel", type=Channel(), metavar="N|all", help="Channel to use, from 0; adds a column.  [default: 0]")
 @click.option("--manifest", type=PATH, help="CSV or Parquet table with a column `path`; its other columns are copied.")
 @click.option("--root", type=PATH, help="Folder or archive of the manifest's files.  [default: the manifest's folder]")
 @ffmpeg_option
 @click.option(
     "--out",
-    type=click.Path(),
+    type=TEXT_PATH,
     metavar="FILE|FOLDER",
     help=f"Write a file ({', '.join(predictions.SUFFIXES)}), or a folder of Parquet files.",
 )
@@ -58,7 +70,9 @@ if TYPE_CHECKING:
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV on stdout; combines with --out.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes for --out FOLDER.  [default: one per core]")
-@click.option("--scheduler", metavar="ADDRESS|FILE", help="Dask cluster of this scheduler for --out FOLDER.")
+@click.option(
+    "--scheduler", type=TEXT_PATH, metavar="ADDRESS|FILE", help="Dask cluster of this scheduler for --out FOLDER."
+)
 @device_option
 @config_option
 @common_options
@@ -68,6 +82,7 @@ def predict(
     also: tuple[Path, ...],
     window: float | None,
     hop: float | None,
+    channel: int | Literal["all"] | None,
     manifest: Path | None,
     root: Path | None,
     ffmpeg: bool,
@@ -117,6 +132,7 @@ def predict(
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, mark_oracle
+    from emodna.model.run_folder import read_target_channel
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
@@ -128,16 +144,20 @@ def predict(
         if is_oracle(model.method.supervision):
             common.note(f"{common.escape(folder)}: {marked}: trained with the labels of its target")
         common.detail(f"{marked}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s")
+        if channel is None and (trained_channel := read_target_channel(folder)):
+            note = f"adapted to channel {trained_channel} of its target; this reads channel 0, see --channel"
+            common.note(f"[yellow]warning:[/yellow] {common.escape(folder)}: {note}")
         if windows is not None and windows.seconds > model.seconds:
             common.note(
                 f"windows of {windows.seconds:g} s are longer than the {model.task} model's window of "
                 f"{model.seconds:.2f} s: it predicts from the middle of each"
             )
 
-    rows = RowFormat([model.task for model in models], runs)
+    rows = RowFormat([model.task for model in models], runs, has_channels=channel is not None)
     inputs, table = _collect_inputs(audio, manifest, root, rows.types, ffmpeg=ffmpeg)
-    options = {"windows": windows}
+    options: dict[str, Any] = {"windows": windows, "channel": channel or 0}
     tally, bulk = _Tally(), None
+    input_warnings = InputWarnings(dict(zip(map(str, runs), models, strict=True)))
     with ExitStack() as stack:
         writers: list[AddRow] = []
         if path is not None and not is_folder:
@@ -162,15 +182,20 @@ def predict(
             found = stack.enter_context(closing(predicted))
         for given, prediction in found:
             if tally.add(given, prediction) and not (as_json or as_csv):
-                common.print_error(_word_problem(given, prediction, word_reason(str(prediction.error))))
-            for remark in prediction.remarks if prediction.model == 0 else ():
+                is_one_of_all = channel == "all" and prediction.channel is not None
+                place = f"channel {prediction.channel}: " if is_one_of_all else ""
+                common.print_error(_word_problem(given, prediction, place + word_reason(str(prediction.error))))
+            is_first = prediction.model == 0 and prediction.channel in (0, channel)
+            for remark in prediction.remarks if is_first else ():
                 common.note(f"[yellow]warning:[/yellow] {common.escape(_word_problem(given, prediction, remark))}")
+            input_warnings.add(given, prediction)
             row = rows.make_row(prediction)
             for add in writers:
                 add(row, given.row, given.number)
     if path is not None:
         done = (tally.predictions, "prediction") if bulk is None else (bulk.recordings, "recording")
         common.note(f"{format_count(*done)}: {common.escape(path)}")
+    input_warnings.print(over_time=windows is not None)
     if bulk is None or tally.files:
         common.note(str(tally))
     return int(tally.has_failed or (bulk is not None and bulk.failed > 0))
@@ -193,12 +218,15 @@ def _collect_inputs(
     if manifest is None:
         return find_inputs(audio, ffmpeg=ffmpeg, warn=common.print_warning), None
     from emodna.pipeline.archives import open_tree
-    from emodna.pipeline.tables import choose_column_names, iterate_rows, read_table
+    from emodna.pipeline.spans import read_spans
+    from emodna.pipeline.tables import choose_column_names, iterate_listed_rows, read_table
 
     table = read_table(manifest)
+    spans = list(read_spans(table))
     table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
-    return find_table_inputs(iterate_rows(table), tree, ffmpeg=ffmpeg), table.drop_columns("path")
+    rows = iterate_listed_rows(table, table.column_names)
+    return find_table_inputs(rows, spans, tree, ffmpeg=ffmpeg), table.drop_columns("path")
 
 
 @dataclass
@@ -211,17 +239,18 @@ class _Tally:
     predictions: int = 0
     has_failed: bool = False
     _latest: "Input | None" = None
-    _errors: set[str | None] = field(default_factory=set)
+    _errors: set[tuple[int | None, str | None]] = field(default_factory=set)
 
     def add(self, given: "Input", prediction: "Prediction") -> bool:
-        """Count a prediction. Return True if it has an error that its file did not have before."""
+        """Count a prediction. Return True if it has an error that its channel did not have before."""
         self.predictions += 1
         if given is not self._latest:
             self._latest, self._errors = given, set()
             self.files += 1
             self.seconds += prediction.duration or 0.0
-        new = prediction.has_failed and prediction.error not in self._errors
-        self._errors.add(prediction.error)
+        problem = prediction.channel, prediction.error
+        new = prediction.has_failed and problem not in self._errors
+        self._errors.add(problem)
         self.has_failed |= prediction.has_failed
         return new
 

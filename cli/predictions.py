@@ -36,6 +36,8 @@ def print_lines(*, over_time: bool, runs: bool) -> "AddRow":
             positive = CLASS_NAMES[prediction["task"]][1]
             text = f"{prediction['label']} {prediction['task']}  (p({positive}) = {prediction['probability']:.3f}"
             text += f", {span})" if over_time or prediction["start"] else ")"  # else the span is the whole file
+        text += f"  outside={prediction['outside']}" if prediction["outside"] else ""
+        text += f"  channel={prediction['channel']}" if "channel" in prediction else ""
         text += f"  run={prediction['run']}" if runs else ""
         row = "".join(f"  {column}={cell}" for column, cell in extra.items() if cell not in (None, ""))
         click.echo(common.escape_controls(f"{prediction['file']}: {text}{row}"))

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
 from emodna.cli.options import (
     PATH,
+    TEXT_PATH,
     Command,
     FeatureSetOption,
     Seconds,
@@ -71,7 +73,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 @click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject recordings longer than this, in s.")
 @click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local processes.")
-@click.option("--scheduler", metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
+@click.option("--scheduler", type=TEXT_PATH, metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
 @click.option("--rehash", is_flag=True, help="Read all files again, also unchanged ones.")
 @click.option("--no-wait", is_flag=True, help="Fail if another process is writing the store.")
 @click.option("--strict", is_flag=True, help="The exit code is 1 if a recording is rejected. The store is written.")
@@ -139,6 +141,10 @@ def prep(
     suffix = extraction.provenance.suffix
     selected = sources.find_own(manifest, folder, name, root, suffix)
     selected = selected or sources.find_registered(names, subset, root, suffix, must_exist=not download)
+    if click.get_current_context().get_parameter_source("channel") is not ParameterSource.DEFAULT:
+        for corpus, _root in selected:
+            if corpus.info.channels:
+                common.note(f"{corpus.name}: channels of the files: {common.escape(corpus.info.channels)}")
     reports, failed = [], False
     with _open_executor(workers, scheduler) as start:
         for corpus, path in selected:
@@ -191,7 +197,7 @@ class PrepareDisplay:
     def on_batch(self, results: "Sequence[ExtractionResult]") -> None:
         """Add the results of a batch of recordings."""
         self._done += len(results)
-        self._rejected += sum(result.rejection is not None for result in results)
+        self._rejected += sum(len(result.rejections) for result in results)
         self._seconds += sum(info.duration for result in results for info in result.utterances)
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         audio = f"{self._seconds / 3600:.2f} h of audio, {rate:.0f} x real time"

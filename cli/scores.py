@@ -69,8 +69,7 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
 
 def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
     """Draw the reliability curve of class 1 and a histogram of its probabilities, one column per corpus."""
-    from matplotlib.figure import Figure
-
+    from emodna.cli.plotting import Figure
     from emodna.cli.store_figures import NEUTRAL_COLOUR, STORE_COLOURS
 
     figure = Figure(figsize=(1 + 3.4 * len(documents), 4.6), layout="constrained")

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emodna.cli.charts import compute_envelope
+from emodna.cli.plotting import Axes, Figure, rc_context
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.inspect import balance, survey
@@ -31,7 +29,7 @@ _MAX_SPEAKERS: Final = 30
 #: Number of columns of a long waveform: more than a figure has pixels.
 _MAX_COLUMNS: Final = 2000
 #: Decorator that keeps matplotlib from reading names as formulas.
-_no_formulas: Final = matplotlib.rc_context({"text.parse_math": False})
+_no_formulas: Final = rc_context({"text.parse_math": False})
 
 
 @_no_formulas

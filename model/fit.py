@@ -4,10 +4,12 @@ import logging
 import time
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import torch
 
 from emodna.model.config import as_settings
 from emodna.model.data.batch import Batch, LabelledBatch
+from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics, compute_statistics
 from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, Stream, TargetStream
 from emodna.model.data.windows import Framer
@@ -28,6 +30,7 @@ from emodna.model.runs.card import write_card
 from emodna.model.training.log import FitCallback, record_events
 from emodna.model.training.loop import StopListener, Timing, never_stop, train
 from emodna.model.training.snapshots import Snapshots
+from emodna.pipeline.errors import format_count
 from emodna.pipeline.store import FeatureStore
 
 _LOG: Final = logging.getLogger(__name__)
@@ -72,7 +75,7 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
             }
             write_json(run.result, result)
             recorder.record_result(result)
-            write_card(run, plan.splits, target, request.task)
+            write_card(run, plan.splits, target, request.task, model.domain)
             run.done.touch()
         if request.oracle_analysis and not run.oracle.exists():
             write_oracle_analysis(run, TrainedModel.load(run.model, request.device), snapshots, target)
@@ -101,7 +104,10 @@ def _train(
             cuda_graph=request.cuda_graph,
         )
     settings, dim = as_settings(plan.resolved.config), request.target.dim
-    model = TrainedModel(method.eval(), settings, request.task, dim, streams.target_framer, plan.features)
+    training_rows = [(each.store, np.flatnonzero(each.labels >= 0)) for each in plan.splits]
+    training_rows.append((request.target, np.arange(len(request.target))))
+    domain = TrainingDomain.of_corpora(training_rows, plan.features.sample_rate)
+    model = TrainedModel(method.eval(), settings, request.task, dim, streams.target_framer, plan.features, domain)
     return model, list(zip(plan.splits, streams.source_framers, strict=True)), timing
 
 
@@ -143,6 +149,11 @@ def _warn(plan: FitPlan) -> None:
     method = plan.request.method
     if is_oracle(plan.supervision):
         _LOG.warning("%s: %s learns from the target's labels: its result is a bound for methods", ORACLE, method)
+    target = plan.request.target
+    if len(target) < plan.train.batch_size:
+        few = format_count(len(target), "utterance")
+        text = "target %s has only %s, fewer than a batch of %d, which repeats them: few to adapt to"
+        _LOG.warning(text, target.snapshot.corpus, few, plan.train.batch_size)
     for corpus, count in plan.config["shared_audio"].items():
         if count:
             _LOG.warning("source %s contains %d utterances of the target, with their labels", corpus, count)

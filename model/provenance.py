@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.validation import Split
 from emodna.model.errors import RunError, TrainRun
 from emodna.model.run_folder import RunFolder, read_json, write_json
@@ -51,6 +52,12 @@ class RunCorpus:
     held_out: int
     """Number of labelled utterances of a source that are held out to validate on."""
     emotions: Mapping[str, int]
+    channel: int = 0
+    """Channel of its recordings, from 0."""
+    bandwidth: float | None = None
+    """Frequency in Hz above which its audio was removed; None: all was kept."""
+    audio: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Range of each known measure of its audio, see `TrainingDomain`; empty in runs of earlier versions."""
 
     @property
     def forbids_commerce(self) -> bool:
@@ -58,10 +65,14 @@ class RunCorpus:
         return _NOT_FOR_COMMERCE.search(self.licence) is not None
 
 
-def write_corpora(run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task) -> None:
+def write_corpora(
+    run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task, domain: TrainingDomain | None
+) -> None:
     """Write the corpora of a run, after its training because it counts the target's labels."""
     corpora = [_describe_corpus("source", each.store, task, held_out=len(each.held_out)) for each in sources]
     corpora.append(_describe_corpus("target", target, task, held_out=0))
+    if domain is not None:
+        corpora = [replace(each, audio=domain.describe(number)) for number, each in enumerate(corpora)]
     write_json(run.corpora, {"corpora": [asdict(corpus) for corpus in corpora]})
 
 
@@ -127,5 +138,6 @@ def _describe_corpus(role: Role, store: FeatureStore, task: Task, *, held_out: i
         classes={name: int((labels == label).sum()) for label, name in enumerate(CLASS_NAMES[task])},
         unlabelled=int((labels < 0).sum()),
         held_out=held_out,
+        **asdict(snapshot.provenance),
         emotions={str(emotion): emotions[emotion] for emotion in sorted(emotions, key=str) if emotion is not None},
     )

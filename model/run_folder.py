@@ -11,6 +11,7 @@ from typing import Any, Final
 import filelock
 
 from emodna.model.errors import ListRuns, ResumeRun, RunError
+from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.errors import Remedy, explain_os_error
 from emodna.pipeline.files import is_temporary, write_atomically
 
@@ -131,6 +132,14 @@ def make_no_run_error(path: Path) -> RunError:
         return RunError("a file, not a run folder", where=path)
     problem = "not a run folder" if path.exists() else "not found"
     return RunError(problem, where=path, remedy=Remedy("choose a run", ListRuns(path.parent)))
+
+
+def read_target_channel(run: Path) -> int:
+    """Return the channel of the recordings that a run was adapted to; 0 if its configuration cannot be read."""
+    try:
+        return AudioProvenance.read(read_json(RunFolder(run).config)["decisive"]["features"]).channel
+    except (RunError, KeyError, TypeError, AttributeError):
+        return 0
 
 
 def hash_settings(decisive: Mapping[str, Any]) -> str:

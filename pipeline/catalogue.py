@@ -5,6 +5,7 @@ from pathlib import Path
 from emodna.pipeline import corpora
 from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError, find_similar
 from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS
+from emodna.pipeline.files import expand_home
 from emodna.pipeline.plugins import is_valid_name
 from emodna.pipeline.store import layout
 
@@ -45,7 +46,7 @@ def list_prepared_corpora(cache: Path) -> list[str]:
 
 def resolve_store(cache: Path | str, name: str) -> Path:
     """Return the store with this path, path in the cache, or corpus name (default features). Raises `StoreError`."""
-    cache = Path(cache)
+    cache, name = Path(cache), expand_home(name)
     for path in (Path(name), cache / name):
         if (path / layout.STORE_JSON).exists():
             return path

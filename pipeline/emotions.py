@@ -4,6 +4,7 @@ The paper's text does not show the valence of neutral and surprise. Positive is 
 and the convention of the cross-corpus literature (Schuller et al. 2010).
 """
 
+import re
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
@@ -28,3 +29,25 @@ _LABELS: Final = {
 EMOTIONS: Final = tuple(_LABELS)
 AROUSAL: Final = MappingProxyType({emotion: arousal for emotion, (arousal, _) in _LABELS.items()})
 VALENCE: Final = MappingProxyType({emotion: valence for emotion, (_, valence) in _LABELS.items()})
+
+#: Other words for the emotions, as the corpora of the field write them: emotion -> words. Left out on purpose are words
+#: that corpora treat differently or that have other labels, such as excited, frustration, contempt, anxiety and other.
+SYNONYMS: Final = MappingProxyType(
+    {
+        "anger": ("angry", "ang"),
+        "boredom": ("bored", "bor"),
+        "calm": ("calmness",),
+        "disgust": ("disgusted", "dis"),
+        "fear": ("fearful", "fea"),
+        "happiness": ("happy", "joy", "joyful", "hap"),
+        "neutral": ("neutrality", "neutral state", "neu"),
+        "sadness": ("sad",),
+        "surprise": ("surprised", "pleasant surprise", "pleasantly surprised", "sur"),
+    }
+)
+_EMOTIONS_BY_WORD: Final = {word: each for each in EMOTIONS for word in (each, *SYNONYMS[each])}
+
+
+def find_emotion(word: str) -> str | None:
+    """Return the emotion that a word means; None if it is unknown. Case, and spaces for hyphens, are ignored."""
+    return _EMOTIONS_BY_WORD.get(" ".join(re.split(r"[\s_-]+", word.strip().lower())))

@@ -9,9 +9,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from emodna.pipeline.errors import ExportError, Remedy
+from emodna.pipeline.errors import EmodnaError, ExportError, Remedy
 
 _CHOOSE_OR_REPLACE: Final = Remedy("choose another {out}, or set {force=True} to replace it")
+
+
+def expand_home(path: str) -> str:
+    """Return a path whose leading ~ or ~user is replaced by the home folder, as a shell does.
+
+    No shell expands the variables of a container or the texts of a configuration file. Raises `EmodnaError`: no such
+    home folder, because a folder named ~ helps nobody.
+    """
+    expanded = os.path.expanduser(path)  # noqa: PTH111 (Path.expanduser changes other parts of a path, such as ./)
+    name = path.partition("/")[0]
+    if expanded == path and (name == "~" or (path.startswith("~") and "/" in path)) and not Path(name).exists():
+        raise EmodnaError(f"{name} is no home folder", where=path, remedy="give the path without it, or set $HOME")
+    return expanded
 
 
 def write_atomically(path: Path, content: bytes) -> None:

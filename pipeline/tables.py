@@ -1,8 +1,11 @@
 """Read a user's table of recordings, and convert Arrow tables to Python values."""
 
+import codecs
 import csv
+import math
+import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +24,25 @@ ROWS_PER_BATCH: Final = 8192
 #: Position of a value that is not found.
 NOT_FOUND: Final = -1
 
+#: Texts of cells without a value: those of pandas, in exactly this spelling, so that Nan may be the name of a person.
+MISSING_WORDS: Final = (
+    *("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-NaN", "-nan", "NaT", "NULL", "null", "None"),
+    *("#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)
+
+#: First bytes of spreadsheets: XLSX and ODS, and XLS.
+_SPREADSHEETS: Final = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
+
 #: Types that `Table.take` does not support -> types of the same values that it supports.
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 def read_table(table: Path) -> pa.Table:
-    """Read a Parquet file, or a CSV file (UTF-8, header, all text), with a column `path`. Raises `CorpusError`."""
+    """Read a user's table with a column `path`, which may also be called `file`.
+
+    The table is a Parquet file, or a CSV file (UTF-8 or UTF-16, header, all text). Columns without a name are left out:
+    spreadsheets write empty ones at the end, and pandas its row numbers at the beginning. Raises `CorpusError`.
+    """
     if not table.is_file():
         problem = "is a folder, not a table" if table.is_dir() else "not found"
         raise CorpusError(problem, field="manifest", value=table)
@@ -37,10 +53,45 @@ def read_table(table: Path) -> pa.Table:
         content = read(table)
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         raise CorpusError(_explain_bad_table(error, kind), field="manifest", value=table) from error
-    if "path" not in content.column_names:
-        columns = ", ".join(content.column_names) or "none"
-        raise CorpusError(f"no column 'path' (its columns: {columns})", field="manifest", value=table)
+    names: list[str] = content.column_names
+    if "path" not in names and "file" in names:  # as in audformat
+        return content.rename_columns(["path" if name == "file" else name for name in names])
+    if "path" not in names:
+        problem = f"no column 'path' (its columns: {', '.join(names) or 'none'})"
+        raise CorpusError(problem, field="manifest", value=table)
     return content
+
+
+def is_missing(value: object) -> bool:
+    """Return True for a cell without a value: null, NaN, or a text of `MISSING_WORDS`."""
+    if isinstance(value, str):
+        return value.strip() in MISSING_WORDS
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def iterate_listed_rows(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number, from 0, and some columns of each row of a user's table. Rows without any value are left out."""
+    is_listed = np.zeros(len(table), bool)
+    for column in (table["path"], *table.columns):
+        if not is_listed.all():
+            is_listed |= _find_values(column)
+    for number, row in enumerate(iterate_rows(table.select(list(columns)))):
+        if is_listed[number]:
+            yield number, row
+
+
+def _find_values(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Return a mask (n,) of the cells that are not missing."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    is_value = column.is_valid()
+    if pa.types.is_floating(column.type):
+        is_value = pc.and_kleene(is_value, pc.invert(pc.is_nan(column)))
+    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        words = pa.array(MISSING_WORDS, column.type)
+        is_value = pc.and_(is_value, pc.invert(pc.is_in(pc.utf8_trim_whitespace(column), value_set=words)))
+    mask: NDArray[np.bool_] = is_value.fill_null(False).to_numpy()
+    return mask
 
 
 def iterate_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
@@ -100,22 +151,37 @@ def _explain_bad_table(error: Exception, kind: str) -> str:
 
 
 def _read_csv(table: Path) -> pa.Table:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        # Spreadsheets write semicolons where the decimal separator is a comma.
-        lines = csv.reader(file, delimiter=max(",;\t", key=file.readline().count), strict=True)
-        file.seek(0)
-        names = next(lines, [])
-        _check_unique_names(names)
-        # pandas writes its row numbers to a column without a name.
+    with table.open("rb") as content:
+        start = content.read(4)
+    if start.startswith(_SPREADSHEETS):
+        raise ValueError("a spreadsheet; save it as CSV")
+    # Excel's "Unicode text" is UTF-16.
+    is_utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    with table.open(newline="", encoding="utf-16" if is_utf16 else "utf-8-sig") as file:
+        first = file.readline()
+        if rule := re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE):  # Excel's own line above the header
+            delimiter = rule[1]
+        else:
+            # Spreadsheets write semicolons where the decimal separator is a comma.
+            delimiter = max(",;\t", key=first.count)
+            file.seek(0)
+        lines = csv.reader(file, delimiter=delimiter, strict=True)
+        names = [name if name.strip() else "" for name in next(lines, [])]
+        _check_unique_names([name for name in names if name])
         parts = [pa.schema([(name, pa.string()) for name in names if name]).empty_table()]
-        numbered = enumerate((row for row in lines if row), start=1)
-        while batch := list(islice(numbered, ROWS_PER_BATCH)):
-            for number, row in batch:
-                if len(row) != len(names):
-                    raise ValueError(f"row {number} has {format_count(len(row), 'cell')}, the header {len(names)}")
-            columns = zip(names, zip(*(row for _, row in batch), strict=True), strict=True)
+        rows = (_fit_row(row, number, len(names)) for number, row in enumerate(lines, start=1))
+        while batch := list(islice(rows, ROWS_PER_BATCH)):
+            columns = zip(names, zip(*batch, strict=True), strict=True)
             parts.append(pa.table({name: pa.array(column, pa.string()) for name, column in columns if name}))
     return pa.concat_tables(parts)
+
+
+def _fit_row(row: list[str], number: int, width: int) -> list[str]:
+    """Return a row as wide as the header. Raises a ValueError: cells are missing, or left over and not empty."""
+    filled = max((at for at, cell in enumerate(row, start=1) if cell.strip()), default=0)
+    if filled > width or (filled and len(row) < width):
+        raise ValueError(f"row {number} has {format_count(len(row), 'cell')}, the header {width}")
+    return row[:width] + [""] * (width - len(row))
 
 
 def _read_parquet(table: Path) -> pa.Table:

@@ -10,13 +10,10 @@ from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
-from matplotlib import colormaps, rc_context
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emodna.cli.common import escape_controls
+from emodna.cli.plotting import Artist, Axes, Figure, colormaps, rc_context
 from emodna.cli.store_figures import NEUTRAL_COLOUR, STORE_COLOURS, save_figure
 from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel, ScatterMark
 

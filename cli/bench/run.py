@@ -9,6 +9,7 @@ import click
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
 from emodna.cli.options import (
+    TEXT_PATH,
     Command,
     FeatureSetOption,
     cache_option,
@@ -36,7 +37,9 @@ _REFUSED: Final = {"steps": "use {steps}", "seed": "use {seeds}", "seeds": "use 
 _workers_option = click.option(
     "--workers", type=click.IntRange(min=1), help="Parallel runs.  [default: one per core; on CUDA at most 4 per GPU]"
 )
-_scheduler_option = click.option("--scheduler", metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
+_scheduler_option = click.option(
+    "--scheduler", type=TEXT_PATH, metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler."
+)
 
 
 @click.command(

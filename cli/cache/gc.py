@@ -9,7 +9,7 @@ import click
 from rich.filesize import decimal
 
 from emodna.cli import common
-from emodna.cli.options import Command, cache_option, common_options
+from emodna.cli.options import TEXT_PATH, Command, cache_option, common_options
 from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     groups={"Data": "cache", "Output": "delete unfinished"},
     examples=("emodna-cache gc", "emodna-cache gc ravdess --delete"),
 )
-@click.argument("stores", nargs=-1, metavar="[STORE]...")
+@click.argument("stores", nargs=-1, type=TEXT_PATH, metavar="[STORE]...")
 @click.option("--delete", is_flag=True, help="Delete the leftovers instead of listing them.")
 @click.option("--unfinished", is_flag=True, help="Include finished shards of an interrupted emodna-prep.")
 @cache_option

@@ -9,6 +9,7 @@ import click
 from emodna.cli import common
 from emodna.cli.options import PATH, Command, Seconds, cache_option, common_options
 from emodna.cli.progress import count_progress
+from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import format_count
 
@@ -59,8 +60,10 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
 def _print_report(document: Mapping[str, Any]) -> None:
     speakers, durations = document["speakers"], document["durations"]
     without = f", {format_count(speakers['without'], 'utterance')} without speaker" * bool(speakers["without"])
+    provenance = AudioProvenance.read(document)
+    audio = f"{provenance}, " if provenance != AudioProvenance() else ""
     common.out.print(
-        f"[bold]{common.escape(document['corpus'])}[/bold]  {common.escape(document['feature_set'])}  "
+        f"[bold]{common.escape(document['corpus'])}[/bold]  {common.escape(document['feature_set'])}  {audio}"
         f"{format_count(document['utterances'], 'utterance')}, {document['rejected']} rejected, "
         f"{durations['total'] / 3600:.2f} h, {format_count(speakers['known'], 'speaker')}{without}"
     )
@@ -69,7 +72,7 @@ def _print_report(document: Mapping[str, Any]) -> None:
     for finding in findings:
         common.out.print(f"  {finding}")
     if document["audio"] is None:
-        common.out.print("  [dim](--audio also searches for clipping, DC offset and silence at the ends)[/dim]")
+        common.out.print("  [dim](--audio reads the audio for clipping, DC offset and silence at the ends)[/dim]")
     _print_labels(document["labels"])
     longer = format_count(durations["longer"], "utterance")
     cut = f"{100 * durations['cut_share']:.1f} % of the audio is cut off"
@@ -84,6 +87,8 @@ def _print_report(document: Mapping[str, Any]) -> None:
         "sample rates": _format_counts(document["sample_rate"], " Hz"),
         "channels": _format_counts(document["channels"]),
         "peaks": _format_quartiles(document["peak_db"], "dB", digits=1),
+        "levels": _format_quartiles(document["quality"]["level_db"], "dB relative to full scale", digits=1),
+        "bandwidths": _format_quartiles(document["quality"]["bandwidth"], "Hz", digits=0),
         "silence": _format_quartiles(document["silent_share"], "of the frames"),
         "features": _format_features(document["features"]),
     }
@@ -98,6 +103,9 @@ def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
 
     limited = [{**entry, "khz": entry["hz"] / 1000} for entry in document["band_limited"]]
     offset = [{**entry, "percent": 100 * entry["mean"]} for entry in audio.get("offset", [])]
+    shares = [{**entry, "percent": 100 * entry["clipped"]} for entry in document["clipped"]]
+    clipped = format_all(audio.get("clipped", []), "{id} ({samples} samples)")
+    clipped = clipped or format_all(shares, "{id} ({percent:.2g} % of the samples)")
     zeros, outliers = audio.get("zeros", []), document["outliers"]
     for kind, found in (
         ("duplicates: equal files", [*map(_format_duplicates, copies["audio"])]),
@@ -106,7 +114,9 @@ def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
         ("silent (all samples are zero)", document["silent"]),
         ("flat (constant level: a tone, a hum)", document["flat"]),
         ("band-limited (resampled or compressed)", format_all(limited, "{id} (nothing above {khz:g} kHz)")),
-        ("clipped", format_all(audio.get("clipped", []), "{id} ({samples} samples)")),
+        ("far beyond full scale", format_all(document["overloaded"], "{id} (peak {peak:.6g}, full scale 1)")),
+        ("below -70 dB", format_all(document["quiet"], "{id} ({level_db:.0f} dB)")),
+        ("clipped", clipped),
         ("DC offset (mean in % of full scale)", format_all(offset, "{id} ({percent:+.1f} %)")),
         ("digital silence at the beginning or end", format_all(zeros, "{id} ({before:.2f} s, {behind:.2f} s)")),
         ("audio not readable", format_all(audio.get("unusable", []), "{id} ({reason})")),

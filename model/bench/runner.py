@@ -8,7 +8,7 @@ import pickle
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,8 @@ from emodna.pipeline.prepare.cluster import (
     CONNECTION_ERRORS,
     PickledCall,
     connect_client,
-    silence_dask_logging,
+    import_dask,
+    make_dask_error,
 )
 
 if TYPE_CHECKING:
@@ -104,10 +105,10 @@ class Workers:
 @contextmanager
 def start_local_workers(count: int, threads: int, devices: Sequence[str]) -> Iterator[Workers]:
     """Start worker processes on this machine, which restart if they die."""
+    import_dask()
     import dask.config
     from distributed import Client, LocalCluster
 
-    silence_dask_logging()
     # Torch reads these variables at import. The user's values could give each worker all cores.
     pools = {f"{name}_NUM_THREADS": threads for name in ("OMP", "MKL", "OPENBLAS")}
     settings = {
@@ -118,21 +119,24 @@ def start_local_workers(count: int, threads: int, devices: Sequence[str]) -> Ite
         "distributed.scheduler.worker-ttl": None,  # the nanny detects dead workers; slow ones are alive
         "distributed.worker.profile.enabled": False,
     }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-            preload=["emodna.model.bench.worker"],
-        ) as cluster,
-        Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, name="emodna experiment") as client,
-    ):
+    with dask.config.set(settings), ExitStack() as stack:
+        try:
+            cluster = LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+                preload=["emodna.model.bench.worker"],
+            )
+            stack.enter_context(cluster)
+            client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False, name="emodna experiment")
+        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+            raise make_dask_error(error) from error
+        stack.enter_context(client)
         yield Workers(client, "this machine", threads, devices, local=True)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from emodna.model.errors import TrainingError
@@ -27,15 +28,16 @@ class Split:
     """(m,) rows of the held-out utterances."""
     truth: NDArray[np.int64]
     """(m,) labels of the held-out utterances."""
-    by: Literal["speaker", "utterance"] | None
+    by: Literal["speaker", "recording", "utterance"] | None
     """Unit that is held out; None if nothing is held out."""
 
 
 def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
     """Hold out a random share of the labelled utterances, which depends on the seed only.
 
-    Holds out whole speakers if the share is at least one speaker and both parts have both classes. Otherwise holds out
-    the same share of the utterances of each class. Raises TrainingError if both parts cannot have both classes.
+    Holds out whole speakers if the share is at least one speaker and both parts have both classes; otherwise, in the
+    same way, whole recordings if the utterances are segments of recordings; otherwise the same share of the utterances
+    of each class. Raises TrainingError if both parts cannot have both classes.
     """
     labels = store.labels(task)
     if not share:
@@ -44,7 +46,15 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
     classes = labels[rows].astype(np.int64)
     corpus = store.snapshot.corpus
     random_state = derive_seed(seed, f"validation/{corpus}") % _SEEDS
-    by_speaker = chosen = _choose_speakers(store, rows, classes, share, random_state)
+    units: dict[Literal["speaker", "recording"], str] = {"speaker": "speaker"}
+    if store.snapshot.segmentation is not None:  # segments of a recording sound alike, and may overlap
+        units["recording"] = "path"
+    unit: Literal["speaker", "recording", "utterance"] = "utterance"
+    chosen = None
+    for name, column in units.items():
+        if chosen is None:
+            chosen = _choose_groups(store.columns([column])[column].take(rows), classes, share, random_state)
+            unit = "utterance" if chosen is None else name
     if chosen is None:
         from sklearn.model_selection import StratifiedShuffleSplit  # takes a second to load and is seldom needed
 
@@ -60,22 +70,20 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
     held_out = rows[np.sort(chosen)]
     remaining = labels.copy()
     remaining[held_out] = -1
-    unit: Literal["speaker", "utterance"] = "utterance" if by_speaker is None else "speaker"
     return Split(store, remaining, held_out, labels[held_out].astype(np.int64), unit)
 
 
-def _choose_speakers(
-    store: FeatureStore, rows: NDArray[np.int64], classes: NDArray[np.int64], share: float, random_state: int
+def _choose_groups(
+    groups: pa.ChunkedArray, classes: NDArray[np.int64], share: float, random_state: int
 ) -> NDArray[np.int64] | None:
-    """Return the positions in `rows` of all utterances of some speakers; None if speakers are too few or unknown."""
-    speakers = store.columns(["speaker"])["speaker"].take(rows)
-    count = len(speakers.unique())
-    if speakers.null_count or not 1 <= round(share * count, 6) <= count - 1:
+    """Return the positions of all utterances of some groups; None if groups are too few or unknown."""
+    count = len(groups.unique())
+    if groups.null_count or not 1 <= round(share * count, 6) <= count - 1:
         return None
     from sklearn.model_selection import GroupShuffleSplit
 
     splitter = GroupShuffleSplit(1, test_size=min(round(share * count), count - 1), random_state=random_state)
-    _, chosen = next(splitter.split(rows, groups=speakers.to_numpy(zero_copy_only=False)))
+    _, chosen = next(splitter.split(classes, groups=groups.to_numpy(zero_copy_only=False)))
     return chosen if _both_parts_have_both_classes(classes, chosen) else None
 
 

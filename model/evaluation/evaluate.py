@@ -1,7 +1,8 @@
 """Evaluation of predictions against the labels of a corpus: scores, intervals and a breakdown by groups."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from typing import Any, Final, Literal, Self
@@ -9,6 +10,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.data.domain import MEASURES, Deviation
 from emodna.model.evaluation import intervals
 from emodna.model.evaluation.calibration import compute_calibration
 from emodna.model.evaluation.intervals import Resampling
@@ -104,6 +106,12 @@ def _score_audio(seen: Mapping[Role, NDArray[np.bool_]], scored: "_LabelledPredi
         groups[name] = {"utterances": int(chosen.sum()), **scores}
     as_source, as_target = int(seen["source"].sum()), int((seen["target"] & ~seen["source"]).sum())
     return {"seen": {"source": as_source, "target": as_target, **groups["seen"]}, "unseen": groups["unseen"]}
+
+
+def count_outside(deviations: Sequence[Sequence[Deviation]]) -> dict[str, int]:
+    """Count the `utterances` outside the training audio, and those outside in each measure, by their deviations."""
+    counts = Counter(each.measure for of_utterance in deviations for each in of_utterance)
+    return {"utterances": sum(map(bool, deviations)), **{measure: counts[measure] for measure in MEASURES}}
 
 
 def group_confusions(

@@ -79,7 +79,7 @@ def predict_with_survivors(workers: Workers, batch: Sequence[Input], models: int
             replies = [predict_with_survivors(workers, [recording], models) for recording in batch]
             return [(number, each) for number, reply in enumerate(replies) for _, each in reply]
     problem = f"its worker died {workers.attempts} times (killed, or out of memory)"
-    return [(0, Prediction(batch[0].file, error=problem, model=model)) for model in range(models)]
+    return [(0, Prediction(batch[0].file, error=problem, model=model, channel=None)) for model in range(models)]
 
 
 def _retry(workers: Workers, batch: Sequence[Input]) -> Reply:

@@ -3,10 +3,11 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -14,6 +15,8 @@ from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Stamp, Tree, open_tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from emodna.pipeline.errors import AudioError, CorpusError, EmodnaError
 from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, find_suffix, make_left_out_error
+from emodna.pipeline.spans import WHOLE, Span, SpanError
+from emodna.pipeline.tables import is_missing
 
 STDIN: Final = "-"
 
@@ -40,6 +43,8 @@ class Input:
     """Function that returns size and time of the recording, None if it is missing; None for a stream."""
     ffmpeg: bool = False
     """True to decode formats that libsndfile cannot read by ffmpeg."""
+    span: Span | None = None
+    """Part of the recording to predict for; None: the whole recording."""
 
 
 def find_inputs(names: Iterable[str], *, ffmpeg: bool = False, warn: Warn = lambda _warning: None) -> Iterator[Input]:
@@ -62,13 +67,34 @@ def find_inputs(names: Iterable[str], *, ffmpeg: bool = False, warn: Warn = lamb
             yield Input(str(Path(name)), partial(_open, path), read_stamp=partial(_read_stamp, path), ffmpeg=ffmpeg)
 
 
-def find_table_inputs(rows: Iterable[Mapping[str, Any]], tree: Tree, *, ffmpeg: bool = False) -> Iterator[Input]:
-    """Yield the recording of each row of a table; column `path` is relative to the root of `tree`."""
-    for number, row in enumerate(rows):
-        path = "" if row["path"] is None else str(row["path"]).strip()
+def find_table_inputs(
+    rows: Iterable[tuple[int, Mapping[str, Any]]],
+    spans: Sequence[Span | SpanError],
+    tree: Tree,
+    *,
+    ffmpeg: bool = False,
+) -> Iterator[Input]:
+    """Yield the recording, or the segment of one, of each row of a table.
+
+    `rows` have their numbers in the table, from 0, and a column `path` as the table writes it for the root of `tree`.
+    `spans` are those of all rows of the table, from `read_spans`.
+    """
+    for number, row in rows:
+        path = "" if is_missing(row["path"]) else str(row["path"]).strip()
         other_cells = {column: cell for column, cell in row.items() if column != "path"}
         opened, read_stamp = partial(_open_row, tree, path), partial(_read_row_stamp, tree, path)
-        yield Input(path or f"row {number + 1}", opened, number, other_cells, read_stamp, ffmpeg)
+        span = spans[number]
+        if isinstance(span, SpanError):
+            opened, span = partial(_refuse, str(span)), WHOLE
+        segment = None if span == WHOLE else span
+        yield Input(path or f"row {number + 1}", opened, number, other_cells, read_stamp, ffmpeg, segment)
+
+
+def group_segments(inputs: Iterable[Input]) -> Iterator[list[Input]]:
+    """Yield consecutive segments of one recording together, and each whole recording alone."""
+    alone = count()
+    for _, group in groupby(inputs, lambda each: next(alone) if each.span is None else each.file):
+        yield list(group)
 
 
 def _search(root: Path, warn: Warn, *, ffmpeg: bool) -> Iterator[Input]:
@@ -115,11 +141,12 @@ def _read_stamp(file: Path) -> Stamp | None:
 
 
 def _open_row(tree: Tree, path: str) -> BinaryIO:
-    relative = tree.make_relative(path) if path else None
-    if relative is None:
-        raise AudioError(f"not in the root {tree.root}" if path else "no path")
+    if not path:
+        raise AudioError("no path")
     try:
-        return tree.open(relative)
+        return tree.open(tree.locate(path))
+    except CorpusError as error:
+        raise AudioError(error.problem) from error
     except FileNotFoundError:
         raise AudioError(f"not found in the root {tree.root}") from None
 

@@ -1,28 +1,41 @@
 """Predict for audio files, or windows of them, with one or more models."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice, repeat, tee
+from functools import cache, partial
+from itertools import islice, product, repeat, tee
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Final, NamedTuple, TypeVar
+from typing import BinaryIO, Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.inference.inputs import Input, find_inputs
+from emodna.model.data.domain import Deviation, join_measures
+from emodna.model.errors import ConfigError
+from emodna.model.inference.inputs import Input, find_inputs, group_segments
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
-from emodna.pipeline.audio.decode import RecordingReader, decode, resample, resample_blocks
+from emodna.pipeline.audio.decode import Recording, RecordingReader, decode, resample, resample_blocks, time_to_sample
+from emodna.pipeline.audio.quality import AudioQuality, measure_quality
 from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
+from emodna.pipeline.spans import WHOLE
 from emodna.pipeline.threads import open_extraction_threads
 
 #: Windows of a recording per task of a thread.
 _CHUNK: Final = 16
+
+#: Longest recording in s that is predicted as a whole.
+_MAX_SECONDS: Final = 3600.0
+
+ALL: Final = "all"
+Channel = int | Literal["all"]
+"""Number of a channel, from 0; `ALL` for each channel of a file."""
 
 _Features = tuple[NDArray[np.float32], float]
 """Features (frames, dim) and their peak in dB."""
@@ -47,6 +60,15 @@ class Prediction:
     model: int = 0
     remarks: tuple[str, ...] = ()
     """Parts of the file that were not decoded, one clause each; of several windows, the last one has them."""
+    channel: int | None = 0
+    """Channel of the file; None if the file could not be opened to find it."""
+    deviations: tuple[Deviation, ...] | None = None
+    """Deviations from the training audio; None if they are unknown: an error, or a model of an earlier version."""
+
+    @property
+    def outside(self) -> str | None:
+        """Measures that are outside the training audio, separated by commas; empty if none is, None if unknown."""
+        return None if self.deviations is None else join_measures(self.deviations)
 
     @property
     def label(self) -> int | None:
@@ -64,6 +86,7 @@ def predict_files(
     files: Iterable[Path | str],
     *,
     windows: Windows | None = None,
+    channel: Channel = 0,
     threads: int = 1,
     ffmpeg: bool = False,
 ) -> Iterator[Prediction]:
@@ -73,23 +96,34 @@ def predict_files(
     """
     all_models = [models] if isinstance(models, TrainedModel) else models
     inputs = find_inputs(map(str, files), ffmpeg=ffmpeg)
-    return (each for _, each in predict(all_models, inputs, windows=windows, threads=threads))
+    found = predict(all_models, inputs, windows=windows, channel=channel, threads=threads)
+    return (prediction for _, prediction in found)
 
 
 def predict(
-    models: Sequence[TrainedModel], inputs: Iterable[Input], *, windows: Windows | None = None, threads: int = 1
+    models: Sequence[TrainedModel],
+    inputs: Iterable[Input],
+    *,
+    windows: Windows | None = None,
+    channel: Channel = 0,
+    threads: int = 1,
 ) -> Generator[tuple[Input, Prediction], None, None]:
-    """Yield a prediction for each input, window and model in turn, as soon as it is ready.
+    """Yield a prediction for each input, channel, window and model in turn, as soon as it is ready.
 
     Without `windows`, a model uses the middle of a longer recording, as in training. With `windows`, each window is
     treated as a separate recording.
 
-    Each recording is decoded once. The memory used does not depend on the number of recordings or, with windows, on
-    their length. The predictions are the same bit for bit for any number of CPU `threads`.
+    Each recording is opened once, and decoded once per channel, so that only one channel is in memory. The memory used
+    does not depend on the number of recordings or, with windows, on their length. The predictions are the same bit for
+    bit for any number of CPU `threads`.
+
+    Raises ConfigError: invalid `channel`. A file without that channel gives a prediction with an error.
     """
+    if channel != ALL and not (type(channel) is int and channel >= 0):
+        raise ConfigError(f"must be a number from 0, or {ALL}", field="channel", value=channel)
     with open_extraction_threads(threads) as pool:
         try:
-            pending = _prepare_inputs(inputs, models, windows, pool, threads)
+            pending = _prepare_inputs(inputs, models, windows, channel, pool, threads)
             yield from _classify_batches(pending, models, pool, threads)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -105,18 +139,23 @@ class _PendingPrediction:
 
 
 def _prepare_inputs(
-    inputs: Iterable[Input], models: Sequence[TrainedModel], windows: Windows | None, pool: Executor, threads: int
+    inputs: Iterable[Input],
+    models: Sequence[TrainedModel],
+    windows: Windows | None,
+    channel: Channel,
+    pool: Executor,
+    threads: int,
 ) -> Iterator[_PendingPrediction]:
     """Yield all pending predictions in order; prepares several recordings in advance, each chunk by chunk."""
 
     def take_chunk(pending: Iterator[_PendingPrediction]) -> list[_PendingPrediction]:
         return list(islice(pending, _CHUNK))
 
-    def start(recording: Input) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
-        pending = _prepare(recording, models, windows)
+    def start(parts: Sequence[Input]) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
+        pending = _prepare(parts, models, windows, channel)
         return pool.submit(lambda: (take_chunk(pending), pending))
 
-    for first_chunk, pending in _submit_ahead(inputs, start, 2 * threads + 2):
+    for first_chunk, pending in _submit_ahead(group_segments(inputs), start, 2 * threads + 2):
         chunk = first_chunk
         while len(chunk) == _CHUNK:
             next_chunk = pool.submit(take_chunk, pending)
@@ -159,52 +198,131 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
         yield pending.popleft().result()
 
 
-def _prepare(recording: Input, models: Sequence[TrainedModel], windows: Windows | None) -> Iterator[_PendingPrediction]:
-    """Yield the pending predictions of a recording: by window, then model."""
+def _prepare(
+    inputs: Sequence[Input], models: Sequence[TrainedModel], windows: Windows | None, channel: Channel
+) -> Iterator[_PendingPrediction]:
+    """Yield the pending predictions of a recording, or its segments: by segment, then channel, window and model."""
+    first = inputs[0]
+    rates = list(dict.fromkeys(model.features.sample_rate for model in models))
+    try:
+        with first.open() as stream:
+            decode_channel: Callable[[int], _DecodedChannel] = partial(_decode_channel, stream, first, rates)
+            if first.span is not None:  # of a whole recording, only one channel is in memory
+                decode_channel = cache(decode_channel)
+            channels = (
+                range(RecordingReader(stream, name=first.file, ffmpeg=first.ffmpeg).channels)
+                if channel == ALL
+                else (channel,)
+            )
+            for given, each in product(inputs, channels):
+                parts = (
+                    _stream_parts(stream, given, each, rates, windows)
+                    if windows is not None and given.span is None
+                    else _cut_parts(partial(decode_channel, each), given, windows, has_remarks=given is first)
+                )
+                yield from _prepare_parts(given, parts, each, models)
+    except RECORDING_ERRORS as error:
+        for given in inputs:
+            yield from _refuse(given, None if channel == ALL else channel, error, models)
+
+
+def _prepare_parts(
+    given: Input, parts: Iterator["_Part"], channel: int, models: Sequence[TrainedModel]
+) -> Iterator[_PendingPrediction]:
     feature_sets = list(dict.fromkeys(model.features for model in models))
     try:
-        with recording.open() as stream:
-            for part, features in _extract_parts(stream, recording, feature_sets, windows):
-                for number, model in enumerate(models):
-                    prediction = Prediction(recording.file, duration=part.duration, model=number, remarks=part.remarks)
-                    yield _make_pending(recording, prediction, model, part.span, features[model.features])
+        for part in parts:
+            features = {each: _extract(each, part.samples[each.sample_rate]) for each in feature_sets}
+            for number, model in enumerate(models):
+                prediction = Prediction(
+                    given.file, duration=part.duration, model=number, remarks=part.remarks, channel=channel
+                )
+                yield _make_pending(given, prediction, model, part, features[model.features])
     except RECORDING_ERRORS as error:
-        for number in range(len(models)):
-            prediction = Prediction(recording.file, error=explain_rejection(error), model=number)
-            yield _PendingPrediction(recording, prediction)
+        yield from _refuse(given, channel, error, models)
+
+
+def _refuse(
+    recording: Input, channel: int | None, error: AudioError | OSError | ValueError, models: Sequence[TrainedModel]
+) -> Iterator[_PendingPrediction]:
+    for number in range(len(models)):
+        prediction = Prediction(recording.file, error=explain_rejection(error), model=number, channel=channel)
+        yield _PendingPrediction(recording, prediction)
 
 
 class _Part(NamedTuple):
-    """A window of a recording, or the whole recording."""
+    """A window of a recording, or the whole recording or segment."""
 
+    samples: Mapping[int, NDArray[np.float32]]
+    """Samples (n,) by rate in Hz."""
     duration: float
-    """Duration of the recording in s."""
+    """Duration of the recording or segment in s."""
     span: Span | None
-    """Span of the window; None: the whole recording."""
+    """Start and end in the recording in s; None: the whole recording."""
+    is_window: bool
+    """True if it is one of several windows."""
+    quality: AudioQuality
     remarks: tuple[str, ...]
     """Remarks on the recording, in its last part."""
 
 
-def _extract_parts(
-    stream: BinaryIO, source: Input, feature_sets: Sequence[FeatureSet], windows: Windows | None
-) -> Iterator[tuple[_Part, Mapping[FeatureSet, _Features | AudioError]]]:
-    """Yield each part of a recording that the models predict for, and its features."""
-    rates = list(dict.fromkeys(features.sample_rate for features in feature_sets))
-    if windows is None:
-        recording = decode(stream, name=source.file, ffmpeg=source.ffmpeg)
-        samples = {rate: resample(recording.samples, recording.sample_rate, rate) for rate in rates}
-        part = _Part(recording.duration, None, recording.remarks)
-        yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
-        return
-    reader = RecordingReader(stream, name=source.file, ffmpeg=source.ffmpeg)
+class _DecodedChannel(NamedTuple):
+    """A channel of a recording."""
+
+    samples: Mapping[int, NDArray[np.float32]]
+    """Samples (n,) by rate in Hz, at the recording's own rate too."""
+    recording: Recording
+
+
+def _decode_channel(stream: BinaryIO, source: Input, rates: Sequence[int], channel: int) -> _DecodedChannel:
+    limit = _MAX_SECONDS if source.span is None else math.inf
+    recording = decode(stream, channel=channel, max_seconds=limit, name=source.file, ffmpeg=source.ffmpeg)
+    own_rate = recording.sample_rate
+    samples = {rate: resample(recording.samples, own_rate, rate) for rate in rates}
+    return _DecodedChannel({**samples, own_rate: recording.samples}, recording)
+
+
+def _cut_parts(
+    decode_channel: Callable[[], _DecodedChannel], given: Input, windows: Windows | None, *, has_remarks: bool
+) -> Iterator[_Part]:
+    """Yield a decoded recording, or a segment of it, or each window of the segment."""
+    samples, recording = decode_channel()
+    start, end = (given.span or WHOLE).fit(recording.duration)
+    spans = [(start, end)]
+    if windows is not None:
+        spans = [(start + first, start + last) for first, last in windows.spans(end - start)]
+    for number, (first, last) in enumerate(spans, 1):
+        # Resampling may round the length up.
+        is_last = number == len(spans) and end == recording.duration
+        cut_samples = {
+            rate: signal[time_to_sample(first, rate) : None if is_last else time_to_sample(last, rate)]
+            for rate, signal in samples.items()
+        }
+        yield _Part(
+            cut_samples,
+            end - start,
+            None if given.span is None else (first, last),
+            len(spans) > 1,
+            measure_quality(cut_samples[recording.sample_rate], recording.sample_rate),
+            recording.remarks if has_remarks and number == len(spans) else (),
+        )
+
+
+def _stream_parts(
+    stream: BinaryIO, source: Input, channel: int, feature_rates: Sequence[int], windows: Windows
+) -> Iterator[_Part]:
+    """Yield each window of a channel of a recording, with little memory."""
+    reader = RecordingReader(stream, channel=channel, name=source.file, ffmpeg=source.ffmpeg)
+    rates = list(dict.fromkeys((reader.sample_rate, *feature_rates)))
     spans = windows.spans(reader.duration)
     # tee frees its buffer in dozens of blocks.
     copies: Sequence[Iterable[NDArray[np.float32]]] = [reader] if len(rates) == 1 else tee(reader, len(rates))
     signals = [resample_blocks(each, reader.sample_rate, rate) for each, rate in zip(copies, rates, strict=True)]
     for number, (span, *windowed) in enumerate(zip(spans, *map(cut, signals, repeat(spans), rates), strict=True), 1):
         samples = dict(zip(rates, windowed, strict=True))
-        part = _Part(reader.duration, span, tuple(reader.remarks) if number == len(spans) else ())
-        yield part, {each: _extract(each, samples[each.sample_rate]) for each in feature_sets}
+        quality = measure_quality(samples[reader.sample_rate], reader.sample_rate)
+        remarks = tuple(reader.remarks) if number == len(spans) else ()
+        yield _Part(samples, reader.duration, span, len(spans) > 1, quality, remarks)
 
 
 def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:
@@ -216,15 +334,20 @@ def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | 
 
 
 def _make_pending(
-    recording: Input, prediction: Prediction, model: TrainedModel, span: Span | None, features: _Features | AudioError
+    recording: Input, prediction: Prediction, model: TrainedModel, part: _Part, features: _Features | AudioError
 ) -> _PendingPrediction:
-    is_whole = span in (None, (0.0, prediction.duration))
+    span, duration = part.span, part.duration
     if isinstance(features, AudioError):
         # An error of the only window is an error of the file.
-        start, end = span if span and not is_whole else (None, None)
+        start, end = span if span and part.is_window else (None, None)
         return _PendingPrediction(recording, replace(prediction, start=start, end=end, error=str(features)))
-    start, end = span or _locate_middle(model, prediction.duration or 0.0, len(features[0]))
-    return _PendingPrediction(recording, replace(prediction, start=start, end=end), model.window(*features))
+    start, end = span or _locate_middle(model, duration, len(features[0]))
+    deviations = None
+    if model.domain is not None:
+        length = duration if span is None else end - start
+        deviations = model.domain.compare(features[0], length, part.quality)
+    prediction = replace(prediction, start=start, end=end, deviations=deviations)
+    return _PendingPrediction(recording, prediction, model.window(*features))
 
 
 def _locate_middle(model: TrainedModel, duration: float, frames: int) -> Span:

@@ -1,6 +1,6 @@
 """Predict for a store, and write predictions.parquet with the metadata of the utterances."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Final
@@ -54,14 +54,23 @@ def read_utterances(
         on_progress(len(ends))
 
 
-def write_predictions(path: Path, store: FeatureStore, probabilities: NDArray[np.float64], supervision: str) -> None:
+def write_predictions(
+    path: Path,
+    store: FeatureStore,
+    probabilities: NDArray[np.float64],
+    supervision: str,
+    outside: Sequence[str] | None = None,
+) -> None:
     """Write the probabilities (n,) of all utterances of a store, in its order, to a Parquet file, atomically.
 
-    The columns are id, probability (of class 1), label (0 or 1), and the metadata of each utterance in the store's
-    index. The schema's metadata contains `supervision`, see `Method.supervision`.
+    The columns are id, probability (of class 1), label (0 or 1), `outside` (n,) if given, as `Prediction.outside`, and
+    the metadata of each utterance in the store's index. The schema's metadata contains `supervision`, see
+    `Method.supervision`.
     """
     table, labels = store.table, assign_labels(probabilities).astype(np.int8)
     columns = {"id": table["id"], "probability": probabilities, "label": labels}
+    if outside is not None:
+        columns["outside"] = pa.array(outside, pa.string())
     corpus_columns = [name for name in table.column_names if name not in INDEX_SCHEMA.names]
     new_names = choose_column_names([*_METADATA_COLUMNS, *corpus_columns], columns)
     columns |= {new: table[name] for name, new in new_names.items()}

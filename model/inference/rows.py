@@ -12,7 +12,7 @@ from emodna.pipeline.emotions import CLASS_NAMES, Task
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Columns of a row -> their types in Arrow. With several models, `run` follows.
+#: Columns of a row -> their types in Arrow. `channel` follows if one was asked for, then `run` with several models.
 _COLUMNS: Final = {
     "file": "string",
     "start": "float64",
@@ -21,7 +21,9 @@ _COLUMNS: Final = {
     "probability": "float64",
     "label": "string",
     "error": "string",
+    "outside": "string",
 }
+_CHANNEL: Final = {"channel": "int64"}
 _RUN: Final = {"run": "string"}
 #: Rows per row group of Parquet.
 _ROWS: Final = 8192
@@ -41,16 +43,19 @@ class RowFormat:
     """Task of each model."""
     runs: Sequence[Path]
     """Run of each model."""
+    has_channels: bool = False
+    """True to add a column with the channel."""
 
     @property
     def types(self) -> Mapping[str, str]:
         """Columns -> their types in Arrow."""
-        return _COLUMNS | (_RUN if len(self.runs) > 1 else {})
+        return _COLUMNS | (_CHANNEL if self.has_channels else {}) | (_RUN if len(self.runs) > 1 else {})
 
     def make_row(self, prediction: Prediction) -> Row:
         """Return the row of a prediction."""
         task, label = self.tasks[prediction.model], prediction.label
         values = {**asdict(prediction), "task": task, "run": str(self.runs[prediction.model])}
+        values["outside"] = prediction.outside
         values["label"] = None if label is None else CLASS_NAMES[task][label]
         return {name: values[name] for name in self.types}
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from emodna.model import checkpoint
 from emodna.model.config import PADDINGS, build_config
+from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer, compute_window_seconds
 from emodna.model.errors import RunError, TrainingError
@@ -44,6 +45,8 @@ class TrainedModel:
     dim: int
     framer: Framer
     features: FeatureSet
+    domain: TrainingDomain | None = None
+    """Ranges of the training audio; None for a model of an earlier version."""
 
     @property
     def seconds(self) -> float:
@@ -118,6 +121,9 @@ class TrainedModel:
             "per_utterance": self.framer.statistics is None,
             "features": self.features.parameters(),
         }
+        if self.domain is not None:
+            tensors |= checkpoint.add_prefix("domain", self.domain.to_tensors())
+            metadata["domain"] = self.domain.to_metadata()
         checkpoint.save_tensors(path, tensors, metadata)
 
     @classmethod
@@ -129,11 +135,16 @@ class TrainedModel:
         try:
             features = rebuild_feature_set(metadata["features"])
             framer = _rebuild_framer(metadata, tensors, features)
+            domain = None
+            if "domain" in metadata:
+                arrays = checkpoint.strip_prefix("domain", tensors)
+                domain = TrainingDomain.rebuild(metadata["domain"], arrays, metadata["dim"])
             kind = load_method_of_run(path, metadata["method"], metadata.get("package"))
             # On the meta device: no memory is allocated before the file's tensors are known to fit.
             with torch.device("meta"), wrap_plugin_errors(kind.name, "()"):
                 method = kind(metadata["dim"], build_config(kind.defaults, metadata["method_config"]), 0)
-            model = cls(method, metadata["method_config"], metadata["task"], metadata["dim"], framer, features)
+            settings = metadata["method_config"]
+            model = cls(method, settings, metadata["task"], metadata["dim"], framer, features, domain)
         except RunError:
             raise
         except PluginError as error:

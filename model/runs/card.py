@@ -11,6 +11,7 @@ from typing import Any, Final, get_args
 import jinja2
 from markupsafe import Markup
 
+from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.validation import Split
 from emodna.model.data.windows import compute_window_seconds
 from emodna.model.errors import RunError
@@ -31,9 +32,11 @@ _EMOTIONS: Final[Mapping[Task, Mapping[str, int]]] = {"arousal": AROUSAL, "valen
 _METRICS: Final = {"uar": "recall", "war": "accuracy", "f1": "f1", "macro_f1": "f1"}
 
 
-def write_card(run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task) -> None:
-    """Write the card of a finished run, the information on its corpora for later cards, and their audio hashes."""
-    write_corpora(run, sources, target, task)
+def write_card(
+    run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task, domain: TrainingDomain | None
+) -> None:
+    """Write the card of a finished run, and the information on its corpora for later cards, and their audio hashes."""
+    write_corpora(run, sources, target, task, domain)
     write_audio(run, [each.store for each in sources], target, task)
     write_atomically(run.card, render_card(run).encode())
 

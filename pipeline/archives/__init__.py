@@ -10,6 +10,7 @@ from emodna.pipeline.archives.folder import FolderTree
 from emodna.pipeline.archives.tar import TarTree, is_tar
 from emodna.pipeline.archives.zip import ZipTree
 from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.files import expand_home
 
 __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "TarTree", "Tree", "ZipTree", "open_tree"]
 
@@ -50,7 +51,7 @@ def _open_archive(root: Path, suffixes: Sequence[str]) -> Tree:
 
 def get_data_root() -> Path:
     """Return the folder of all corpora: $EMODNA_DATA, or ./data."""
-    return Path(os.environ.get("EMODNA_DATA") or "data")
+    return Path(expand_home(os.environ.get("EMODNA_DATA") or "data"))
 
 
 def find_default_root(corpus: str) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from emodna.pipeline.errors import AudioError
+from emodna.pipeline.errors import AudioError, CorpusError, Remedy
 
 #: Suffixes of the archives that `open_tree` recognises.
 ARCHIVE_SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -61,12 +61,28 @@ class Tree(ABC):
 
     @abstractmethod
     def make_relative(self, path: str) -> str | None:
-        """Return a user's path in the form of `list_files`; None if it is outside the root."""
+        """Return a user's path in the form of `list_files`; None if this tree has no such path."""
+
+    def locate(self, path: str) -> str:
+        """Return a path of a user's table as `make_relative` does. Raises `CorpusError`: this tree has no such path."""
+        relative = self.make_relative(path)
+        if relative is None and is_windows_path(path):
+            problem = f"{path} is a path of Windows, which does not exist here"
+            raise CorpusError(problem, remedy="write paths relative to the root")
+        if relative is None:
+            remedy = Remedy("choose another {root}, or write paths relative to it")
+            raise CorpusError(f"{path} is outside the root {self.root}", remedy=remedy)
+        return relative
 
 
 def is_hidden(name: str) -> bool:
     """Return True if a file or folder is hidden or made by macOS."""
     return name.startswith(".") or name == "__MACOSX"
+
+
+def is_windows_path(path: str) -> bool:
+    """Return True if a path begins with a drive letter or the name of a Windows server."""
+    return re.match(r"[A-Za-z]:[\\/]|\\\\", path) is not None
 
 
 @dataclass(frozen=True, slots=True)

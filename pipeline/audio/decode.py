@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.audio.containers import check_complete
 from emodna.pipeline.audio.ffmpeg import FfmpegReader, ForeignFormat, make_format_error, recognise_format
-from emodna.pipeline.errors import AudioError, format_count
+from emodna.pipeline.errors import AudioError
 
 #: Samples per decoded block, all channels together.
 _BLOCK_SAMPLES: Final = 1 << 20
@@ -216,7 +216,8 @@ class _ForeignRecording:
 
 def _check_channel(channel: int, channels: int) -> None:
     if channel >= channels:
-        raise AudioError(f"no channel {channel}; the file has {format_count(channels, 'channel')}")
+        found = "only channel 0" if channels == 1 else f"channels 0 to {channels - 1}"
+        raise AudioError(f"no channel {channel}; the file has {found}")
 
 
 def resample_blocks(blocks: Iterable[NDArray[np.float32]], source: int, target: int) -> Iterator[NDArray[np.float32]]:

@@ -1,12 +1,16 @@
 """Measure the quality of a recording: peak, level, clipping and bandwidth."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+
+from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +21,8 @@ SILENCE_LEVEL_DB: Final = -120.0
 CLIPPED_RUN: Final = 3
 #: Lowest extreme, relative to full scale, that counts as clipped: the level may have been lowered after clipping.
 _MIN_CLIP_LEVEL: Final = 0.1
-#: Samples whose squares are added in float32. More would lose digits, fewer would take longer.
-_BLOCK: Final = 1 << 20
+#: Samples per block: few enough for the cache, and for a sum in float32.
+_BLOCK: Final = 1 << 16
 #: Largest number of frames of the mean spectrum, and their least resolution in Hz.
 _FRAMES: Final = 64
 _RESOLUTION: Final = 60.0
@@ -28,6 +32,15 @@ _VOICE_BAND: Final = (300.0, 3400.0)
 _RANGE_DB: Final = 45.0
 #: Largest variance of noise that counts as empty: four times (6 dB) that of the usual dither of 16-bit samples.
 _NOISE_POWER: Final = 4 * 2.0**-32
+
+#: Largest peak without a warning. Lossy decoders and float files go a little beyond full scale, which loses nothing.
+OVERLOAD_PEAK: Final = 2.0
+#: Least peak of integers that were stored as floating-point numbers without scaling, and their usual numbers of bits.
+_INTEGER_PEAK: Final = 100.0
+_INTEGER_BITS: Final = (16, 24, 32)
+#: dB: level at which 16-bit samples have audible noise. If it is that of most files, their scale is wrong.
+QUIET_LEVEL_DB: Final = -70.0
+_QUIET_SHARE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +61,53 @@ def measure_quality(samples: NDArray[np.float32], sample_rate: int) -> AudioQual
     """Measure samples (n,) at their native rate in Hz."""
     if not len(samples):
         return AudioQuality(0.0, SILENCE_LEVEL_DB, 0.0, 0.0)
-    peak = float(max(samples.max(), -samples.min()))
-    blocks = (samples[start : start + _BLOCK] for start in range(0, len(samples), _BLOCK))
+    blocks = [samples[start : start + _BLOCK] for start in range(0, len(samples), _BLOCK)]
+    lows, highs = [float(block.min()) for block in blocks], [float(block.max()) for block in blocks]
     power = math.fsum(float(np.dot(block, block)) for block in blocks) / len(samples)
+    clipped = _count_clipped(blocks, highs, max(highs))
+    if min(lows) < max(highs):
+        clipped += _count_clipped(blocks, lows, min(lows))
     return AudioQuality(
-        peak,
+        max(max(highs), -min(lows)),
         max(10 * math.log10(power), SILENCE_LEVEL_DB) if power > 0 else SILENCE_LEVEL_DB,
-        count_clipped(samples) / len(samples),
+        clipped / len(samples),
         measure_bandwidth(samples, sample_rate),
     )
 
 
-def count_clipped(samples: NDArray[np.float32]) -> int:
-    """Return the number of samples (n,) in runs of at least `CLIPPED_RUN` at the signal's highest or lowest value."""
-    count = 0
-    for extreme in (samples.max(), samples.min()):
-        if abs(extreme) < _MIN_CLIP_LEVEL:
-            continue
-        is_extreme = samples == extreme
-        if np.count_nonzero(is_extreme) < CLIPPED_RUN:
-            continue
-        edges = np.flatnonzero(np.diff(is_extreme, prepend=False, append=False))
-        runs = edges[1::2] - edges[::2]
-        count += int(runs[runs >= CLIPPED_RUN].sum())
-    return count
+def describe_levels(
+    names: Sequence[str] | pa.ChunkedArray, peaks: NDArray[np.floating], levels_db: NDArray[np.floating]
+) -> Iterator[str]:
+    """Yield a line for each fault in the levels of n utterances or files; NaN for those that were not measured.
+
+    The faults are peaks far beyond full scale, and recordings that are nearly all very quiet.
+    """
+    if len(loud := np.flatnonzero(peaks > OVERLOAD_PEAK)):
+        highest = float(peaks[loud].max())
+        cause = "divide the samples by the value of full scale"
+        if highest >= _INTEGER_PEAK:
+            bits = next((bits for bits in _INTEGER_BITS if highest <= 2**bits), _INTEGER_BITS[-1])
+            cause = f"probably {bits}-bit integers stored as floating point: divide the samples by {2 ** (bits - 1)}"
+        found = f"{format_count(len(loud), 'recording')} far beyond full scale"
+        yield f"{found} (the first: {names[int(loud[0])]}, peak {float(peaks[loud[0]]):.6g}, full scale 1); {cause}"
+    quiet = np.flatnonzero((levels_db < QUIET_LEVEL_DB) & (levels_db > SILENCE_LEVEL_DB))
+    if len(quiet) >= max(_QUIET_SHARE * np.count_nonzero(levels_db > SILENCE_LEVEL_DB), 1):
+        found = f"{format_count(len(quiet), 'recording')} below {QUIET_LEVEL_DB:g} dB"
+        example = f"the first: {names[int(quiet[0])]}, {float(levels_db[quiet[0]]):.0f} dB"
+        yield f"{found} ({example}): features lose the quiet sounds; check the scale of the samples"
+
+
+def _count_clipped(blocks: Sequence[NDArray[np.float32]], extremes: Sequence[float], extreme: float) -> int:
+    """Return the number of samples in long runs at an extreme of the signal; `extremes` holds those of its blocks."""
+    if abs(extreme) < _MIN_CLIP_LEVEL:
+        return 0
+    found = [
+        np.flatnonzero(block == extreme) + at * _BLOCK for at, block in enumerate(blocks) if extremes[at] == extreme
+    ]
+    places = np.concatenate(found)
+    ends = np.flatnonzero(np.diff(places) > 1)
+    runs = np.diff(ends, prepend=-1, append=len(places) - 1)
+    return int(runs[runs >= CLIPPED_RUN].sum())
 
 
 def measure_bandwidth(samples: NDArray[np.float32], sample_rate: int) -> float:
@@ -90,8 +126,9 @@ def measure_bandwidth(samples: NDArray[np.float32], sample_rate: int) -> float:
     frames = torch.from_numpy(samples[: len(samples) // count * count].reshape(count, -1)[:, :length]) * window
     power = torch.view_as_real(torch.fft.rfft(frames)).flatten(1).square_().mean(0).view(-1, 2).sum(1).numpy()
     low, high = (round(limit * length / sample_rate) for limit in _VOICE_BAND)
-    noise = _NOISE_POWER * float(window.square().sum())
-    occupied = np.flatnonzero(power > max(power[low : high + 1].max(initial=0.0) * 10 ** (-_RANGE_DB / 10), noise))
+    noise = _NOISE_POWER * 0.375 * length  # 3/8 is the mean square of a Hann window
+    voice = float(power[low : high + 1].max(initial=0.0))
+    occupied = np.flatnonzero(power > max(voice * 10 ** (-_RANGE_DB / 10), noise))
     return float(min((occupied[-1] + 0.5) / length, 0.5) * sample_rate) if len(occupied) else 0.0
 
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.pipeline.errors import AudioError, CorpusError
+from emodna.pipeline.spans import WHOLE, Span
 
 #: Separator between the id of a recording and the start of a segment in s, in the id of the segment.
 _MARK: Final = "@"
@@ -144,6 +145,21 @@ def find_segmenter(name: str) -> Segmenter | None:
 def make_segment_id(recording_id: str, start: float) -> str:
     """Return the id of the segment of a recording that starts at `start` in s. Ids sort by time."""
     return f"{recording_id}{_MARK}{start:09.3f}"
+
+
+def make_span_id(recording_id: str, span: Span) -> str:
+    """Return the id of a given part of a recording: that of the recording itself for the whole of it.
+
+    Different spans have different ids: times are written in ms, or in as many digits as they need.
+    """
+    if span == WHOLE:
+        return recording_id
+    return f"{recording_id}{_MARK}{_format_time(span.start)}-{'' if span.end is None else _format_time(span.end)}"
+
+
+def _format_time(seconds: float) -> str:
+    text = f"{seconds:09.3f}"
+    return text if float(text) == seconds else repr(seconds)
 
 
 def get_recording_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -77,10 +77,11 @@ class Selection(NamedTuple):
 
 def find_selection(name: str) -> Selection | None:
     """Return the registered corpus, subset and audio whose store has this name; None if there is none."""
-    if name in list_corpus_names():
+    names = list_corpus_names()
+    if name in names:
         return Selection(name)
     base, provenance = split_store_name(name)
-    if base in list_corpus_names():
+    if base in names:
         return Selection(base, None, provenance)
     subsets = ((corpus, subset) for corpus, kind in CORPORA.items() for subset in kind.subsets)
     found = (Selection(corpus, subset, provenance) for corpus, subset in subsets if base == f"{corpus}-{subset}")

@@ -48,6 +48,10 @@ class Utterance:
     """Emotion as the corpus writes it."""
     emotion: str | None = None
     """Category, one of `emotions.EMOTIONS`; None if unlabelled."""
+    start: float = 0.0
+    """Start of the utterance in its recording, in s."""
+    end: float | None = None
+    """End of the utterance in its recording, in s; None: the end of the recording."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """The corpus's own columns, the same ones for all its utterances."""
 
@@ -69,10 +73,18 @@ class Scan:
     """Number of skipped files by reason."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Suffix -> number of files that hold or may hold recordings of the corpus but are not read."""
+    warnings: Sequence[str] = ()
+    """Problems of the labels, one per line."""
 
     def __len__(self) -> int:
         """Return the number of utterances."""
         return len(self.table)
+
+    @property
+    def is_segmented(self) -> bool:
+        """True if an utterance is a part of its recording."""
+        starts, ends = self.table["start"], self.table["end"]
+        return ends.null_count < len(ends) or bool(pc.any(pc.greater(starts, 0)).as_py())
 
     @property
     def utterances(self) -> Sequence[Utterance]:
@@ -96,6 +108,8 @@ class CorpusInfo:
     speakers: int | None = None
     sample_rate: int | None = None
     """Native sample rate in Hz."""
+    channels: str = ""
+    """Rule for the channels of its files; empty if all are mono."""
     licence: str
     citation: str = ""
     layout: str
@@ -297,7 +311,7 @@ def make_utterance_table(utterances: Iterable[Utterance]) -> pa.Table:
 
 def check_column_names(columns: Iterable[str]) -> None:
     """Raise a `CorpusError` if a corpus's own column has the name of a column of the store."""
-    if reserved := sorted(set(columns) & set(layout.INDEX_SCHEMA.names)):
+    if reserved := sorted(set(columns) & {*layout.INDEX_SCHEMA.names, *layout.SCAN_SCHEMA.names}):
         raise CorpusError(f"reserved column names: {', '.join(reserved)}", remedy="rename these columns")
 
 

@@ -22,7 +22,7 @@ _SENTENCES = frozenset({"b1", "b2", "b3", "l1", "l2", "l3", "l4", "n1", "n2", "n
 
 
 class Emovo(PathCorpus):
-    """EMOVO: file names emotion-speaker-sentence. Features use the first of two channels, one per microphone."""
+    """EMOVO: file names emotion-speaker-sentence."""
 
     name = "emovo"
     info = CorpusInfo(
@@ -31,6 +31,7 @@ class Emovo(PathCorpus):
         utterances=588,
         speakers=6,
         sample_rate=48000,
+        channels="two microphones at different places; the first is used, as their mean would comb-filter the voice",
         licence="free for research, terms unclear",
         citation="Costantini et al. 2014, LREC",
         layout="f1/rab-f1-b1.wav (emotion-speaker-sentence)",

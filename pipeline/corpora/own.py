@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES
+from emodna.pipeline.audio.segment import make_span_id
 from emodna.pipeline.corpora.base import (
     Corpus,
     CorpusInfo,
@@ -23,16 +24,24 @@ from emodna.pipeline.corpora.base import (
     check_column_names,
     make_utterance_table,
 )
-from emodna.pipeline.emotions import EMOTIONS
-from emodna.pipeline.errors import CorpusError, Remedy
+from emodna.pipeline.emotions import EMOTIONS, SYNONYMS, find_emotion
+from emodna.pipeline.errors import CorpusError, format_count
 from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES
 from emodna.pipeline.plugins import NAME_RULE, is_valid_name
-from emodna.pipeline.tables import iterate_rows, read_table
+from emodna.pipeline.spans import Span, SpanError, read_spans
+from emodna.pipeline.store.layout import SPAN_COLUMNS
+from emodna.pipeline.tables import is_missing, iterate_listed_rows, read_table
 
 #: Standard columns. All others are the user's own and are copied to the store's index.
-COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity")
+COLUMNS: Final = ("path", "id", "emotion", "speaker", "gender", "language", "text", "intensity", *SPAN_COLUMNS)
 
-_GENDERS: Final[Mapping[str, Gender]] = {"f": "f", "female": "f", "m": "m", "male": "m"}
+#: Words for the gender of a speaker, in any case.
+GENDERS: Final[Mapping[str, Gender]] = {
+    **dict.fromkeys(("f", "female", "woman", "w", "weiblich"), "f"),
+    **dict.fromkeys(("m", "male", "man", "männlich"), "m"),
+}
+#: Number of unknown words that are listed, the most frequent first.
+_MAX_WORDS: Final = 20
 
 
 class OwnCorpus(Corpus):
@@ -61,11 +70,14 @@ class Recordings(OwnCorpus, PathCorpus):
 
 
 class Manifest(OwnCorpus):
-    """The recordings that a table lists: a column `path`, others of `COLUMNS`, and the user's own.
+    """The recordings, or segments of recordings, that a table lists.
 
-    Paths are relative to the root, or absolute below it. `emotion` is one of `emotions.EMOTIONS`, or empty if
-    unlabelled; a row with any other word is skipped and counted. `gender` is f, m, female or male; any other word is
-    unknown. Without a column `id`, the id of an utterance is its path.
+    The table has a column `path`, others of `COLUMNS`, and the user's own. Paths are relative to the root, or absolute.
+    `emotion` is a word of `emotions`, or empty if unlabelled; a row with any other word is skipped and counted.
+    `gender` is a word of `GENDERS`; any other word is unknown and counted. Cells of `tables.MISSING_WORDS` are empty.
+
+    `start` and `end` in s cut a recording. A row without both is the whole recording. Rows whose times are unusable are
+    skipped and counted. Without a column `id`, the id of an utterance is its path, followed by the span of a segment.
 
     Raises `CorpusError`: invalid name, unreadable table, or no column `path`.
     """
@@ -85,7 +97,7 @@ class Manifest(OwnCorpus):
             check_column_names(own)
         except CorpusError as error:
             raise CorpusError(error.problem, where=table, remedy=error.remedy) from None
-        self._standard_columns = content.drop_columns(own)
+        self._content = content
         self._own_columns = content.select(own)
 
     def scan(self, tree: Tree) -> Scan:
@@ -93,27 +105,24 @@ class Manifest(OwnCorpus):
 
         Raises `CorpusError`: no usable row, a path that is missing or outside the root, or an id that occurs twice.
         """
-        skipped, used_rows = Counter[str](), array("q")
-        table = make_utterance_table(self._parse_rows(tree, skipped, used_rows))
+        rows = _Rows(self._table, self._content, tree)
+        table = make_utterance_table(rows.parse())
+        skipped = rows.list_skipped()
         if not len(table):
             reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
             problem = f"no usable row ({reasons})" if reasons else "no rows below the header"
-            raise CorpusError(problem, where=self._table, valid=EMOTIONS if reasons else ())
-        self._check_unique_ids(table["id"], used_rows)
-        own = self._own_columns.take(pa.array(used_rows))
+            remedy = "rename the columns start and end if they are not seconds in a recording"
+            raise CorpusError(
+                problem,
+                where=self._table,
+                valid=EMOTIONS if rows.unknown_emotions else (),
+                remedy=remedy if rows.unusable_spans else None,
+            )
+        self._check_unique_ids(table["id"], rows.used)
+        own = self._own_columns.take(pa.array(rows.used))
         for name in own.column_names:
             table = table.append_column(name, own[name])
-        return Scan(table.sort_by("id"), dict(skipped))
-
-    def _parse_rows(self, tree: Tree, skipped: Counter[str], used_rows: "array[int]") -> Iterator[Utterance]:
-        """Yield the utterances. Count skipped rows; append the number of each used row to `used_rows`."""
-        for number, row in enumerate(iterate_rows(self._standard_columns)):
-            parsed_row = self._parse_row(row, number + 1, tree)
-            if isinstance(parsed_row, Skip):
-                skipped[parsed_row.reason] += 1
-            else:
-                used_rows.append(number)
-                yield parsed_row
+        return Scan(table.sort_by("id"), skipped, warnings=rows.list_warnings())
 
     def _check_unique_ids(self, ids: pa.ChunkedArray, used_rows: "array[int]") -> None:
         if pc.count_distinct(ids).as_py() == len(ids):
@@ -125,22 +134,76 @@ class Manifest(OwnCorpus):
                 raise CorpusError(f"id {id!r} occurs twice", where=where)
             rows[id] = number
 
-    def _parse_row(self, row: Mapping[str, object], number: int, tree: Tree) -> Utterance | Skip:
+
+class _Rows:
+    """The rows of a user's table, and the counts of those that are unusable."""
+
+    def __init__(self, table: Path, content: pa.Table, tree: Tree) -> None:
+        self._table, self._content, self._tree = table, content, tree
+        self._columns = [name for name in content.column_names if name in COLUMNS and name not in SPAN_COLUMNS]
+        self.used = array("q")
+        """Numbers of the rows that are utterances, from 0."""
+        self.unknown_emotions = Counter[str]()
+        self.unusable_spans: dict[str, list[str]] = {}
+        """Reason -> row and value of each."""
+        self._unknown_genders = Counter[str]()
+
+    def parse(self) -> Iterator[Utterance]:
+        """Yield the utterances. Raises `CorpusError`: a path is missing or outside the root."""
+        spans = enumerate(read_spans(self._content))
+        for number, row in iterate_listed_rows(self._content, self._columns):
+            span = next(span for at, span in spans if at == number)
+            utterance = self._parse_row(row, number + 1, span)
+            if utterance is not None:
+                self.used.append(number)
+                yield utterance
+
+    def _parse_row(self, row: Mapping[str, object], number: int, span: Span | SpanError) -> Utterance | None:
         path, where = _read_cell(row, "path"), f"{self._table}: row {number}"
         if path is None:
             raise CorpusError("no path", where=where)
-        relative = tree.make_relative(path)
-        if relative is None:
-            problem = f"{path} is outside the root {tree.root}"
-            raise CorpusError(problem, where=where, remedy=Remedy("choose another {root}"))
+        try:
+            relative = self._tree.locate(path)
+        except CorpusError as error:
+            raise CorpusError(error.problem, where=where, remedy=error.remedy) from None
         code = _read_cell(row, "emotion")
-        emotion = code and self.find_emotion(code.lower())
+        emotion = None if code is None else find_emotion(code)
         if code is not None and emotion is None:
-            return Skip(f"unknown emotion {code!r}")
-        gender = _GENDERS.get((_read_cell(row, "gender") or "").lower())
-        texts: dict[str, Any] = {name: _read_cell(row, name) for name in ("speaker", "language", "text", "intensity")}
-        id = _read_cell(row, "id") or relative
-        return Utterance(id, relative, gender=gender, emotion_code=code, emotion=emotion, **texts)
+            self.unknown_emotions[code] += 1
+            return None
+        if isinstance(span, SpanError):
+            self.unusable_spans.setdefault(span.kind, []).append(f"row {number}, {span.cell}")
+            return None
+        word = _read_cell(row, "gender")
+        gender = None if word is None else GENDERS.get(word.lower())
+        if word is not None and gender is None:
+            self._unknown_genders[word] += 1
+        texts: dict[str, Any] = {name: _read_name(row, name) for name in ("speaker", "language", "text", "intensity")}
+        id = _read_cell(row, "id") or make_span_id(relative, span)
+        start, end = span
+        return Utterance(id, relative, gender=gender, emotion_code=code, emotion=emotion, start=start, end=end, **texts)
+
+    def list_skipped(self) -> dict[str, int]:
+        """Return the number of skipped rows by reason."""
+        words = self.unknown_emotions.most_common()
+        skipped = {f"unknown emotion {word!r}": count for word, count in words[:_MAX_WORDS]}
+        if more := words[_MAX_WORDS:]:
+            skipped[f"{len(more)} more unknown emotions"] = sum(count for _, count in more)
+        return skipped | {
+            f"{kind} (the first: {places[0]})": len(places) for kind, places in self.unusable_spans.items()
+        }
+
+    def list_warnings(self) -> list[str]:
+        """Return the valid words for those that are unknown."""
+        lines = []
+        if self.unknown_emotions:
+            count = format_count(len(self.unknown_emotions), "unknown word")
+            valid = (f"{emotion} ({', '.join(words)})" for emotion, words in SYNONYMS.items())
+            lines.append(f"{count} for emotions; valid: {', '.join(valid)}")
+        if self._unknown_genders:
+            words = ", ".join(f"{word!r} ({count})" for word, count in self._unknown_genders.most_common(_MAX_WORDS))
+            lines.append(f"unknown words for gender: {words}; valid: {', '.join(GENDERS)}")
+        return lines
 
 
 def derive_name(path: Path) -> str:
@@ -152,6 +215,12 @@ def derive_name(path: Path) -> str:
 
 
 def _read_cell(row: Mapping[str, object], column: str) -> str | None:
-    """Return a cell as text; None if it is empty or the table has no such column."""
+    """Return a cell as text; None if it has no value or the table has no such column."""
     value = row.get(column)
-    return None if value is None else str(value).strip() or None
+    return None if is_missing(value) else str(value).strip()
+
+
+def _read_name(row: Mapping[str, object], column: str) -> str | None:
+    """Return a cell as text, a whole number without decimals: pandas writes 1.0 for 1 beside missing cells."""
+    cell = _read_cell(row, column)
+    return cell and re.sub(r"^(\d+)\.0$", r"\1", cell)

@@ -36,6 +36,7 @@ class Ravdess(PathCorpus):
         utterances=1440,
         speakers=24,
         sample_rate=48000,
+        channels="mono, except for five files with two equal channels",
         licence="CC BY-NC-SA 4.0",
         citation="Livingstone & Russo 2018, PLoS ONE 13(5):e0196391, doi:10.1371/journal.pone.0196391",
         layout="Actor_NN/03-01-EE-II-SS-RR-AA.wav",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import open_tree
 from emodna.pipeline.audio.decode import decode
-from emodna.pipeline.audio.quality import count_clipped
+from emodna.pipeline.audio.quality import measure_quality
 from emodna.pipeline.errors import RECORDING_ERRORS, CorpusError, Remedy, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.inspect.spectra import BAND_LIMITS, CUTOFF_RATIO
@@ -29,6 +29,8 @@ _FLAT_DB: Final = 0.5
 _EMPTY_BAND_DB: Final = 1.0
 #: Least distance in dB from floor to peak: a higher floor may hide high frequencies.
 _MIN_HEADROOM: Final = 70.0
+#: Ratio of a measured bandwidth to a band limit that it may reach: the width of a filter's slope.
+_LIMIT_TOLERANCE: Final = 1.03
 #: Least ratio of a file's Nyquist frequency to a band limit that is reported.
 _MIN_RATE_RATIO: Final = 1.2
 #: Largest share of the store that a rare sample rate or number of channels has.
@@ -50,13 +52,23 @@ def is_flat(store: FeatureStore, utterances: UtteranceStatistics) -> NDArray[np.
 
 
 def find_band_limits(store: FeatureStore, utterances: UtteranceStatistics, features: FeatureSet) -> NDArray[np.float64]:
-    """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none."""
-    rates = store.columns(["sample_rate"])["sample_rate"].to_numpy()
-    usable = (utterances.headroom >= _MIN_HEADROOM) & ~is_flat(store, utterances)
+    """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none.
+
+    Uses the bandwidth of the audio, or the features of utterances for which it was not measured. The bandwidth of the
+    store is not a limit of its files.
+    """
+    columns = store.columns(["sample_rate", "bandwidth"])
+    rates, bandwidths = columns["sample_rate"].to_numpy(), columns["bandwidth"].to_numpy()
+    unmeasured = np.isnan(bandwidths) & (utterances.headroom >= _MIN_HEADROOM)
+    varied = ~is_flat(store, utterances)
     limits = np.full(len(store), np.nan)
     for limit, above in reversed(list(zip(BAND_LIMITS, utterances.beyond.T, strict=True))):
+        if CUTOFF_RATIO * limit >= (store.snapshot.provenance.bandwidth or np.inf):
+            continue
+        is_empty = (bandwidths > 0) & (bandwidths <= _LIMIT_TOLERANCE * limit)
         if CUTOFF_RATIO * limit < features.sample_rate / 2:
-            limits[usable & (above < _EMPTY_BAND_DB) & (rates / 2 >= _MIN_RATE_RATIO * limit)] = limit
+            is_empty |= unmeasured & (above < _EMPTY_BAND_DB)
+        limits[is_empty & varied & (rates / 2 >= _MIN_RATE_RATIO * limit)] = limit
     return limits
 
 
@@ -150,7 +162,7 @@ def measure_waveform(row: int, samples: NDArray[np.float32], sample_rate: int) -
         return WaveformStatistics(row, zeros_before=len(samples) / sample_rate)
     return WaveformStatistics(
         row,
-        clipped=count_clipped(samples),
+        clipped=round(measure_quality(samples, sample_rate).clipped * len(samples)),
         offset=float(samples.mean(dtype=np.float64)),
         zeros_before=int(sounding[0]) / sample_rate,
         zeros_behind=(len(samples) - 1 - int(sounding[-1])) / sample_rate,

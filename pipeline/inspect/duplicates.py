@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio.segment import get_recording_ids
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect.spectra import SpectrumAnalyser
 from emodna.pipeline.inspect.survey import UtteranceStatistics, compute_voice_weights
@@ -43,8 +42,9 @@ class DuplicateGroup:
 
 def find_equal_audio(store: FeatureStore) -> list[DuplicateGroup]:
     """Find files with equal bytes, except segments of one recording."""
-    table = store.columns(["id", "audio_sha256"])
-    recordings = table["id"] if store.snapshot.segmentation is None else get_recording_ids(table["id"])
+    recording = "id" if store.snapshot.segmentation is None else "path"
+    table = store.columns([recording, "audio_sha256"])
+    recordings = table[recording]
     groups = []
     for rows in _group_equal_values(table["audio_sha256"].combine_chunks().dictionary_encode().indices.to_numpy()):
         first: dict[str, int] = {}
@@ -81,7 +81,9 @@ def find_altered_copies(
         return []
     matcher = _ContourMatcher(store, utterances)
     pairs = rows[_find_candidates(utterances.sketch[rows])].tolist()
-    links = [(i, j, matcher.compute_similarity(i, j)) for i, j in pairs]
+    file = store.columns(["audio_sha256"])["audio_sha256"].to_pylist()
+    # Segments of one recording may overlap.
+    links = [(i, j, matcher.compute_similarity(i, j)) for i, j in pairs if file[i] != file[j]]
     return _group_links([link for link in links if link[2] >= SAME_RECORDING])
 
 

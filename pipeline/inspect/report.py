@@ -1,18 +1,21 @@
 """Collect the statistics of a store in one document."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from emodna.pipeline.audio.quality import OVERLOAD_PEAK, QUIET_LEVEL_DB
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.inspect import anomalies, balance, duplicates
 from emodna.pipeline.inspect.anomalies import MIN_OFFSET, MIN_ZEROS, WaveformStatistics
 from emodna.pipeline.inspect.duplicates import DuplicateGroup
 from emodna.pipeline.inspect.survey import UtteranceStatistics, list_moments, survey_store
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store.layout import QUALITY_COLUMNS
 
 #: Columns that should be equal in copies of one recording.
 _SHOULD_AGREE = ("speaker", "gender", "text", "emotion", "arousal", "valence")
@@ -28,15 +31,22 @@ def compute_statistics(
     """
     features = rebuild_feature_set(store.snapshot.parameters)
     moments, utterances = survey_store(store)
-    table = store.columns(["id", "gender", "emotion", "language", "text", "sample_rate", "channels"])
+    table = store.columns(["id", "gender", "emotion", "language", "text", "sample_rate", "channels", *QUALITY_COLUMNS])
     ids = table["id"]
     silent = anomalies.is_silent(store)
+    quality = {name: table[name].to_numpy() for name in QUALITY_COLUMNS}
+
+    def list_entries(name: str, selected: NDArray[np.bool_]) -> list[dict[str, Any]]:
+        rows = np.flatnonzero(selected)
+        return [{"id": ids[row].as_py(), name: float(quality[name][row])} for row in rows]
+
     limits = anomalies.find_band_limits(store, utterances, features)
 
     return {
         "store": str(store.path),
         "corpus": store.snapshot.corpus,
         "feature_set": store.snapshot.feature_set,
+        **asdict(store.snapshot.provenance),
         "fingerprint": store.fingerprint,
         "utterances": len(store),
         "rejected": int(store.snapshot.counts["rejected"]),
@@ -50,9 +60,16 @@ def compute_statistics(
         "sample_rate": balance.count_values(table["sample_rate"]),
         "channels": balance.count_values(table["channels"]),
         "peak_db": balance.compute_quartiles(store.peak_db[~silent]),
+        "quality": {
+            name: balance.compute_quartiles(quality[name][np.isfinite(quality[name]) & ~silent])
+            for name in ("peak", "level_db", "bandwidth")
+        },
         "silent_share": balance.compute_quartiles(utterances.silent_share),
         "features": list_moments(moments, features) | {"min": moments.low.tolist(), "max": moments.high.tolist()},
         "silent": ids.filter(silent).to_pylist(),
+        "overloaded": list_entries("peak", quality["peak"] > OVERLOAD_PEAK),
+        "quiet": list_entries("level_db", (quality["level_db"] < QUIET_LEVEL_DB) & ~silent),
+        "clipped": sorted(list_entries("clipped", quality["clipped"] > 0), key=lambda entry: -entry["clipped"]),
         "flat": ids.filter(anomalies.is_flat(store, utterances)).to_pylist(),
         "band_limited": [
             {"id": ids[row].as_py(), "hz": float(limits[row])} for row in np.flatnonzero(np.isfinite(limits))

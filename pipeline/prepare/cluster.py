@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 from weakref import WeakSet
@@ -71,9 +72,9 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
 
     `name` identifies this client to Dask. Raises WorkerError if there is no scheduler.
     """
+    import_dask()
     from distributed import Client
 
-    silence_dask_logging()
     file = Path(scheduler)
     try:
         address = str(dict(json.loads(file.read_bytes())).get("address")) if file.suffix == ".json" else scheduler
@@ -90,10 +91,26 @@ def connect_client(scheduler: str, name: str) -> "Iterator[Client]":
         client.close(timeout=CONNECT_SECONDS)
 
 
-def silence_dask_logging() -> None:
-    """Silence the log of distributed, because the caller reports its errors."""
+def import_dask() -> None:
+    """Import Dask, and silence its log because the caller reports its errors.
+
+    Raises `WorkerError`: malformed configuration of Dask in a file or a variable.
+    """
+    try:
+        import distributed  # noqa: F401
+    except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+        raise make_dask_error(error) from error
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def make_dask_error(error: Exception) -> WorkerError:
+    """Return the error for a failure of Dask at its start."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    text = shorten(str(error), 200, placeholder=" ...")
+    remedy = "check the files in ~/.config/dask or $DASK_CONFIG, and the variables DASK_*"
+    return WorkerError(f"Dask cannot start with this configuration: {text}", remedy=remedy)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def commit(
     numbers, first = np.unique(shards, return_index=True)
     names = utterances["file"].take(pa.array(first)).to_pylist()
     files = [history.describe_shard_file(name, int(number)) for number, name in zip(numbers, names, strict=True)]
-    index = _build_index(corpus, scan, utterances, shards, segmented=extraction.segmenter is not None)
+    index = _build_index(corpus, scan, utterances, shards, extraction)
     # Each index file covers some shards, so that a change rewrites one file.
     edges = np.flatnonzero(np.diff(shards // _SHARDS_PER_INDEX)) + 1
     for start, stop in pairwise([0, *map(int, edges), len(index)]):
@@ -89,10 +89,11 @@ def commit(
 
 
 def _build_index(
-    corpus: Corpus, scan: Scan, utterances: pa.Table, shards: NDArray[np.int64], *, segmented: bool
+    corpus: Corpus, scan: Scan, utterances: pa.Table, shards: NDArray[np.int64], extraction: ExtractionConfig
 ) -> pa.Table:
-    """Return a row per utterance, sorted by (shard, id), with the columns of its recording."""
-    recordings = get_recording_ids(utterances["id"]) if segmented else utterances["id"]
+    """Return a row per utterance, sorted by (shard, id), with the columns of its row in the scan."""
+    is_cut = extraction.segmenter is not None
+    recordings = get_recording_ids(utterances["id"]) if is_cut else utterances["id"]
     scanned = scan.table.take(pa.array(find_positions(recordings, scan.table["id"])))
     emotion = pc.index_in(scanned["emotion"], value_set=pa.array(EMOTIONS))
     computed = {
@@ -103,8 +104,10 @@ def _build_index(
     }
     sources = [utterances.select(layout.AUDIO_COLUMNS), pa.table(computed), scanned]
     columns = {name: next(s[name] for s in sources if name in s.column_names) for name in layout.INDEX_SCHEMA.names}
-    if segmented:
+    if is_cut:
         columns[layout.START_COLUMN] = get_segment_starts(utterances["id"])
+    elif extraction.has_given_segments:
+        columns |= {name: scanned[name] for name in layout.SPAN_COLUMNS}
     columns |= {name: scanned[name] for name in scanned.column_names if name not in layout.SCAN_SCHEMA.names}
     # The chunks of a table affect the bytes of its file.
     return pa.table(columns).combine_chunks()

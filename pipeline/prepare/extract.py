@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -22,10 +22,18 @@ from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
 from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.audio.quality import measure_quality
 from emodna.pipeline.audio.segment import Segmenter, make_segment_id
-from emodna.pipeline.errors import RECORDING_ERRORS, EmodnaError, explain_rejection, is_read_error, is_system_error
+from emodna.pipeline.errors import (
+    RECORDING_ERRORS,
+    AudioError,
+    EmodnaError,
+    explain_rejection,
+    is_read_error,
+    is_system_error,
+)
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.features.base import Parameter
 from emodna.pipeline.files import name_in_errors
+from emodna.pipeline.spans import WHOLE, Span
 from emodna.pipeline.store.shards import compute_feature_crc
 
 #: Age in ns below which a file may change again without a new modification time.
@@ -54,6 +62,10 @@ class UtteranceInfo:
     peak_db: float
     audio_sha256: str
     feature_crc: int
+    start: float | None = None
+    """Start in s of a segment that the corpus gives; None for other utterances."""
+    end: float | None = None
+    """Its end in s, as the corpus gives it; None: the end of the recording."""
     peak: float | None = None
     """Like the next three, a field of `AudioQuality`; None if it was extracted before these were measured."""
     level_db: float | None = None
@@ -78,8 +90,10 @@ class Job:
     """One recording to examine."""
 
     id: str
-    """Id of its utterance, or prefix of the ids of its segments."""
+    """Id of its utterance, or prefix of the ids of the segments that a rule finds."""
     path: str
+    given: tuple[tuple[str, Span], ...] = ()
+    """Id and span of each segment that the corpus gives; empty if it gives whole recordings."""
     known: tuple[UtteranceInfo, ...] = ()
     """Utterances from an earlier preparation; valid if the hash of the audio is unchanged."""
 
@@ -91,17 +105,22 @@ class ExtractionResult:
     job: Job
     utterances: tuple[UtteranceInfo, ...] = ()
     features: tuple[NDArray[np.float32], ...] = ()
-    """Features [frames, dim] of each utterance until they are written; empty if the utterances are reused."""
-    extracted: bool = False
-    """True if the features are new."""
+    """Features [frames, dim] of the first utterances, which are new. The other utterances are reused."""
     rejection: str | None = None
     """Reason for rejecting the recording."""
+    segment_rejections: tuple[str, ...] = ()
+    """Reason for rejecting each unusable one of the given segments."""
     remarks: tuple[str, ...] = ()
     """Parts of the file that were not decoded, one clause each."""
     read_error: str | None = None
     """Reason why the existing file cannot be read. Its earlier utterances stay in the store."""
     state: AudioState | None = None
     """State of the file when it was hashed; None if it was not opened or has just changed."""
+
+    @property
+    def rejections(self) -> tuple[str, ...]:
+        """Reasons for rejecting the recording or segments of it."""
+        return self.segment_rejections if self.rejection is None else (self.rejection,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +134,15 @@ class ExtractionConfig:
     max_seconds: float = 3600.0
     """Length in s above which recordings are rejected."""
     segmenter: Segmenter | None = None
-    """Rule that cuts recordings into utterances; None: each recording is one utterance."""
+    """Rule that cuts recordings into utterances; None: each recording or given segment is one utterance."""
     channel: int = 0
     """Channel of the recordings to use, from 0."""
     bandwidth: float | None = None
     """Frequency in Hz above which the audio is removed; None: keep all."""
     ffmpeg: bool = False
     """True to decode formats that libsndfile cannot read by ffmpeg."""
+    has_given_segments: bool = False
+    """True if the corpus gives segments of its recordings, instead of whole recordings."""
 
     def __post_init__(self) -> None:
         """Check the bandwidth, and that ffmpeg runs."""
@@ -154,6 +175,8 @@ class ExtractionConfig:
     @property
     def segmentation(self) -> dict[str, str | float] | None:
         """Parameters of the segmentation in the store. Segments with other parameters are not reused."""
+        if self.has_given_segments:
+            return {"segment": "table", "max_seconds": self.max_seconds}
         return None if self.segmenter is None else {**self.segmenter.parameters(), "max_seconds": self.max_seconds}
 
     def get_versions(self) -> dict[str, str]:
@@ -218,8 +241,10 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _MAX_IN_MEMORY else opened
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         state = AudioState(*stamp, sha256) if stamp is not None and stamp.mtime_ns < now - _RACY_NS else None
-        if _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known):
-            return ExtractionResult(job, job.known, state=state)
+        is_known = _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known)
+        known = job.known if is_known else ()
+        if known and (not job.given or len(known) == len(job.given)):
+            return ExtractionResult(job, known, state=state)
         recording = decode(
             stream,
             channel=extraction.channel,
@@ -227,8 +252,30 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
             name=job.path,
             ffmpeg=extraction.ffmpeg,
         )
-    utterances, arrays = zip(*_extract(job.id, recording, sha256, extraction), strict=True)
-    return ExtractionResult(job, utterances, arrays, extracted=True, remarks=recording.remarks, state=state)
+    utterances, features, rejections = [], [], []
+    limited, limited_rate = limit_bandwidth(recording.samples, recording.sample_rate, extraction.bandwidth)
+    samples = resample(limited, limited_rate, extraction.features.sample_rate)
+    reused = {each.id for each in known}
+    for id, span in _list_spans(job, recording, extraction):
+        if id in reused:
+            continue
+        try:
+            info, array = _extract(id, span, recording, samples, sha256, extraction)
+        except AudioError as error:
+            if not job.given:
+                raise
+            rejections.append(f"{span}: {error}")
+        else:
+            utterances.append(info)
+            features.append(array)
+    return ExtractionResult(
+        job,
+        (*utterances, *known),
+        tuple(features),
+        segment_rejections=tuple(rejections),
+        remarks=recording.remarks,
+        state=state,
+    )
 
 
 def _is_reusable(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -> bool:
@@ -236,39 +283,42 @@ def _is_reusable(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -
     return bool(known) and all(each.duration <= extraction.max_seconds for each in known)
 
 
+def _list_spans(job: Job, recording: Recording, extraction: ExtractionConfig) -> Sequence[tuple[str, Span]]:
+    """Return id and span of each utterance in a recording."""
+    if extraction.segmenter is None:
+        return job.given or [(job.id, WHOLE)]
+    # At the original sample rate, so that all feature sets have the same segments.
+    found = extraction.segmenter.find_segments(recording.samples, recording.sample_rate)
+    return [(make_segment_id(job.id, start), Span(start, stop)) for start, stop in found]
+
+
 def _extract(
-    recording_id: str, recording: Recording, sha256: str, extraction: ExtractionConfig
-) -> Iterator[tuple[UtteranceInfo, NDArray[np.float32]]]:
-    """Yield info and features of each utterance in a recording."""
-    rate = extraction.features.sample_rate
-    native_rate = recording.sample_rate
-    limited, limited_rate = limit_bandwidth(recording.samples, native_rate, extraction.bandwidth)
-    samples = resample(limited, limited_rate, rate)
-    segments = [(recording_id, samples, recording.samples, recording.duration)]
-    if extraction.segmenter is not None:
-        # At the original sample rate, so that all feature sets have the same segments.
-        segments = []
-        for start, stop in extraction.segmenter.find_segments(recording.samples, native_rate):
-            segment, native = (
-                each[time_to_sample(start, hertz) : time_to_sample(stop, hertz)]
-                for each, hertz in ((samples, rate), (recording.samples, native_rate))
-            )
-            segments.append((make_segment_id(recording_id, start), segment, native, stop - start))
-    for id, segment, native, duration in segments:
-        features, peak_db = extraction.features.extract(segment)
-        quality = measure_quality(native, native_rate)
-        info = UtteranceInfo(
-            id=id,
-            sample_rate=native_rate,
-            channels=recording.channels,
-            duration=duration,
-            frames=len(features),
-            peak_db=peak_db,
-            audio_sha256=sha256,
-            feature_crc=compute_feature_crc(features),
-            peak=quality.peak,
-            level_db=quality.level_db,
-            clipped=quality.clipped,
-            bandwidth=min(quality.bandwidth, extraction.bandwidth or math.inf),
-        )
-        yield info, features
+    id: str, span: Span, recording: Recording, samples: NDArray[np.float32], sha256: str, extraction: ExtractionConfig
+) -> tuple[UtteranceInfo, NDArray[np.float32]]:
+    """Return info and features of one utterance; `samples` (n,) are those of the recording, at the features' rate."""
+    start, end = span.fit(recording.duration)
+    # Resampling may round the length up.
+    is_last = extraction.segmenter is None and end == recording.duration
+    segment, native = (
+        signal[time_to_sample(start, hertz) : None if is_last else time_to_sample(end, hertz)]
+        for signal, hertz in ((samples, extraction.features.sample_rate), (recording.samples, recording.sample_rate))
+    )
+    features, peak_db = extraction.features.extract(segment)
+    quality = measure_quality(native, recording.sample_rate)
+    info = UtteranceInfo(
+        id=id,
+        sample_rate=recording.sample_rate,
+        channels=recording.channels,
+        duration=end - start,
+        frames=len(features),
+        peak_db=peak_db,
+        audio_sha256=sha256,
+        feature_crc=compute_feature_crc(features),
+        start=span.start if extraction.has_given_segments else None,
+        end=span.end if extraction.has_given_segments else None,
+        peak=quality.peak,
+        level_db=quality.level_db,
+        clipped=quality.clipped,
+        bandwidth=min(quality.bandwidth, extraction.bandwidth or math.inf),
+    )
+    return info, features

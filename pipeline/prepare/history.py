@@ -59,12 +59,13 @@ class History:
         counts = [each for source in sources for each in pc.value_counts(source["file"]).to_pylist()]
         self.members: dict[str, int] = {each["values"]: each["counts"] for each in counts}
         """Number of utterances in each shard file."""
-        recordings = utterances["id"] if segmentation is None else get_recording_ids(utterances["id"])
+        has_own_ids = extraction.segmenter is None
+        recordings = utterances["id"] if has_own_ids else get_recording_ids(utterances["id"])
         newest = pa.array(_find_newest(recordings, [len(each) for each in sources]))
         self.utterances = utterances.filter(newest)
         """Utterances with an existing shard: columns of `layout.JOURNAL_SCHEMA`."""
         self.recordings: pa.ChunkedArray = recordings.filter(newest)
-        """Id of each utterance's recording."""
+        """Id of each utterance's recording, if a rule cut it, else of the utterance."""
         self._files = {file.name: file for file in (self.snapshot.files if self.snapshot else ())}
         is_valid = self.snapshot is not None and self.snapshot.root == str(root) and not rehash
         audio = read_checksummed(store / layout.AUDIO_STAT, layout.AUDIO_STAT_SCHEMA) if is_valid else None
@@ -92,7 +93,7 @@ class History:
 def _find_newest(recordings: pa.ChunkedArray, lengths: Sequence[int]) -> NDArray[np.bool_]:
     """Return a mask (n,) of the utterances from the last source of their recording; `lengths` counts them by source.
 
-    All segments of a recording come from one source, because they share a shard.
+    All segments of a recording that a rule finds come from one source, because they share a shard.
     """
     source = np.repeat(np.arange(len(lengths)), lengths)
     recording = recordings.combine_chunks().dictionary_encode().indices.to_numpy()
@@ -119,7 +120,7 @@ def _read_committed(store: Path, snapshot: Snapshot, *, rehash: bool) -> pa.Tabl
         if has_content(store / file.name, file.size, file.sha256 if rehash else None)
     }
     numbers, names = pa.array(intact.keys(), pa.int32()), pa.array(intact.values(), pa.string())
-    table = Index(store, snapshot).columns([*layout.AUDIO_COLUMNS, "shard"])
+    table = Index(store, snapshot).columns([*layout.AUDIO_COLUMNS, *layout.SPAN_COLUMNS, "shard"])
     files = names.take(pc.index_in(table["shard"].combine_chunks(), value_set=numbers))
     utterances = table.drop_columns("shard").append_column("file", files)
     return utterances.filter(pc.is_valid(utterances["file"])).select(layout.JOURNAL_SCHEMA.names)

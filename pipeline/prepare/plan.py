@@ -5,7 +5,7 @@ The plan consists of arrays with a row per recording or utterance, not of object
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.base import Scan
 from emodna.pipeline.prepare.extract import ExtractionConfig, Job, UtteranceInfo
 from emodna.pipeline.prepare.history import History
+from emodna.pipeline.spans import Span
 from emodna.pipeline.store import layout
 from emodna.pipeline.tables import NOT_FOUND, find_positions, iterate_values
 
@@ -26,7 +27,7 @@ class ShardPlan:
 
     number: int
     recordings: NDArray[np.int64]
-    """Recordings of the shard: rows of the scan, sorted by id."""
+    """Numbers of the recordings of the shard."""
     unexamined: NDArray[np.int64]
     """Recordings to examine: a part of `recordings`."""
     known: slice
@@ -45,21 +46,29 @@ class PreparationPlan:
 
     def __init__(self, scan: Scan, tree: Tree, history: History, extraction: ExtractionConfig) -> None:
         self.extraction = extraction
-        self._ids, self._paths = scan.table["id"], scan.table["path"]
+        self._segments = scan.table.select(["id", *layout.SPAN_COLUMNS])
+        ids, paths, recording = _list_recordings(scan, extraction)
+        self._ids, self._paths = ids, paths
+        self._rows = np.argsort(recording, kind="stable")
+        """Rows of the scan, ordered by recording."""
+        self._first_row = np.searchsorted(recording[self._rows], np.arange(len(ids) + 1))
         count = layout.count_shards(len(scan), cut=extraction.segmenter is not None)
-        shard = np.fromiter((layout.assign_shard(id, count) for id in iterate_values(self._ids)), np.int64, len(scan))
-        owner = find_positions(history.recordings, self._ids)
+        shard = np.fromiter((layout.assign_shard(id, count) for id in iterate_values(ids)), np.int64, len(ids))
+        row = find_positions(history.recordings, scan.table["id"])
         self.missing_recordings: list[str] = sorted(
-            pc.unique(history.recordings.filter(pa.array(owner == NOT_FOUND))).to_pylist()
+            pc.unique(history.recordings.filter(pa.array(row == NOT_FOUND))).to_pylist()
         )
-        """Recordings of earlier preparations that no longer exist."""
+        """Recordings, or given segments, of earlier preparations that no longer exist."""
+        if extraction.has_given_segments:
+            row[~_find_equal_spans(history.utterances, scan.table, row)] = NOT_FOUND
+        owner = np.where(row == NOT_FOUND, NOT_FOUND, recording[row])
         order = pc.sort_indices(history.utterances["id"]).to_numpy()
         order = order[owner[order] != NOT_FOUND]
         order = order[np.argsort(shard[owner[order]], kind="stable")]
         self.known: pa.Table = history.utterances.take(pa.array(order)).combine_chunks()
         """Known utterances of existing recordings, sorted by (shard, id)."""
         self._owner = owner[order]
-        is_unexamined = ~self._find_up_to_date(tree, history.audio, extraction.max_seconds)
+        is_unexamined = ~self._find_up_to_date(tree, history.audio, extraction)
         self.shards: Sequence[ShardPlan] = list(self._plan_shards(shard, is_unexamined, history))
 
     @property
@@ -69,15 +78,27 @@ class PreparationPlan:
 
     def make_jobs(self, shard: ShardPlan, recordings: NDArray[np.int64]) -> list[Job]:
         """Return the jobs for some recordings of a shard, each with its known utterances."""
-        rows = pa.array(recordings)
-        jobs = zip(recordings, self._ids.take(rows).to_pylist(), self._paths.take(rows).to_pylist(), strict=True)
+        ids, paths = (column.take(pa.array(recordings)).to_pylist() for column in (self._ids, self._paths))
+        given = self._list_given(recordings)
         is_wanted = np.isin(self._owner[shard.known], recordings)
         known = [UtteranceInfo(**row) for row in self.known[shard.known].filter(pa.array(is_wanted)).to_pylist()]
         owner = self._owner[shard.known][is_wanted]
-        return [Job(id, path, tuple(known[at] for at in np.flatnonzero(owner == row))) for row, id, path in jobs]
+        return [
+            Job(id, path, segments, tuple(known[at] for at in np.flatnonzero(owner == recording)))
+            for recording, id, path, segments in zip(recordings, ids, paths, given, strict=True)
+        ]
 
-    def _find_up_to_date(self, tree: Tree, audio: pa.Table, max_seconds: float) -> NDArray[np.bool_]:
-        """Return a mask (n,) of the recordings with unchanged size and time and no utterance above `max_seconds`."""
+    def _list_given(self, recordings: NDArray[np.int64]) -> list[tuple[tuple[str, Span], ...]]:
+        """Return id and span of each segment that the corpus gives, by recording."""
+        if not self.extraction.has_given_segments:
+            return [()] * len(recordings)
+        rows = [self._rows[self._first_row[each] : self._first_row[each + 1]] for each in recordings]
+        columns = (column.to_pylist() for column in self._segments.take(pa.array(np.concatenate(rows))).columns)
+        segments = ((id, Span(start, end)) for id, start, end in zip(*columns, strict=True))
+        return [tuple(islice(segments, len(each))) for each in rows]
+
+    def _find_up_to_date(self, tree: Tree, audio: pa.Table, extraction: ExtractionConfig) -> NDArray[np.bool_]:
+        """Return a mask (n,) of the recordings with unchanged size and time, all utterances, and none too long."""
         recordings, first = np.unique(self._owner, return_index=True)
         state = find_positions(self._paths.take(pa.array(recordings)), audio["path"])
         recordings, first, state = (each[state != NOT_FOUND] for each in (recordings, first, state))
@@ -91,7 +112,9 @@ class PreparationPlan:
             & (current[:, 1] == recorded["mtime_ns"].to_numpy())
             & pc.equal(recorded["audio_sha256"], self.known["audio_sha256"].take(pa.array(first))).to_numpy()
         )
-        up_to_date[self._owner[self.known["duration"].to_numpy() > max_seconds]] = False
+        up_to_date[self._owner[self.known["duration"].to_numpy() > extraction.max_seconds]] = False
+        if extraction.segmenter is None:
+            up_to_date &= np.bincount(self._owner, minlength=len(self._ids)) == np.diff(self._first_row)
         return up_to_date
 
     def _plan_shards(
@@ -114,3 +137,29 @@ class PreparationPlan:
                 and size[file[start]] == stop - start
             )
             yield ShardPlan(int(number), rows, rows[is_unexamined[rows]], slice(start, stop), bool(is_complete))
+
+
+def _list_recordings(
+    scan: Scan, extraction: ExtractionConfig
+) -> tuple[pa.ChunkedArray, pa.ChunkedArray, NDArray[np.int64]]:
+    """Return the ids (n,) and paths (n,) of the recordings, and the recording (m,) of each row of a scan.
+
+    All segments of a recording belong together, so that it is decoded once. Its id is then its path.
+    """
+    ids, paths = scan.table["id"], scan.table["path"]
+    if not extraction.has_given_segments:
+        return ids, paths, np.arange(len(scan))
+    encoded = paths.combine_chunks().dictionary_encode()
+    recordings = pa.chunked_array([encoded.dictionary])
+    return recordings, recordings, encoded.indices.to_numpy().astype(np.int64)
+
+
+def _find_equal_spans(utterances: pa.Table, scanned: pa.Table, row: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return a mask (n,) of the utterances whose row of a scan gives them the same start and end."""
+    rows = scanned.select(layout.SPAN_COLUMNS).take(pa.array(np.maximum(row, 0)))
+    equal = [
+        utterances[name].fill_null(np.inf).to_numpy() == rows[name].fill_null(np.inf).to_numpy()
+        for name in layout.SPAN_COLUMNS
+    ]
+    is_equal: NDArray[np.bool_] = np.logical_and(*equal)
+    return is_equal

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emodna.pipeline.audio.quality import describe_levels
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.errors import CorpusError, StoreError, format_count
 from emodna.pipeline.features import SILENCE_DB
@@ -99,9 +100,12 @@ def prepare(
         if waited:  # the files may have changed meanwhile
             tree = corpus.open(root)
             scan = corpus.scan(tree)
+        if scan.is_segmented and extraction.segmenter is not None:
+            problem = "the corpus itself gives segments of its recordings, in the columns start and end"
+            value = extraction.segmenter.parameters()["segment"]
+            raise CorpusError(problem, field="segment", value=value, remedy="leave it out, or rename these columns")
+        extraction = replace(extraction, has_given_segments=scan.is_segmented)
         history = History(store, corpus.name, extraction, tree.root, rehash=rehash)
-        if extraction.segmenter is not None and layout.START_COLUMN in scan.table.column_names:
-            raise CorpusError(f"reserved column names: {layout.START_COLUMN}", remedy="rename these columns")
         plan = PreparationPlan(scan, tree, history, extraction)
         callback.on_plan(plan.unexamined_count)
         progress = _Progress([plan.known[shard.known] for shard in plan.shards])
@@ -163,8 +167,8 @@ class _Progress:
 
     def add(self, at: int, utterances: pa.Table, opened: Sequence[ExtractionResult]) -> None:
         self.utterances[at] = utterances
-        self.extracted += sum(len(result.utterances) for result in opened if result.extracted)
-        self.rejections += [(each.job.path, each.rejection) for each in opened if each.rejection is not None]
+        self.extracted += sum(len(result.features) for result in opened)
+        self.rejections += [(each.job.path, reason) for each in opened for reason in each.rejections]
         self.read_errors += [(each.job.path, each.read_error) for each in opened if each.read_error is not None]
         self.remarks += [(each.job.path, remark) for each in opened for remark in each.remarks]
         states = {each.job.path: each.state if each.utterances else None for each in opened}
@@ -177,7 +181,7 @@ def _examine_shards(
 ) -> Iterator[tuple[int, list[ExtractionResult]]]:
     """Examine the recordings of unfinished shards; yield the position of each finished shard and its results."""
     # A recording that is cut into utterances is long enough to be a batch.
-    size = _BATCH if plan.extraction.segmenter is None else 1
+    size = _BATCH if plan.extraction.segmentation is None else 1
     pending: dict[futures.Future[list[ExtractionResult]], int] = {}
     results: defaultdict[int, list[ExtractionResult]] = defaultdict(list)
 
@@ -215,10 +219,10 @@ def _finish_shard(
     results = []
     for job in plan.make_jobs(shard, shard.recordings):
         result = opened.get(job.id) or ExtractionResult(job, job.known)  # unopened audio is unchanged
-        if result.utterances and not result.features:
+        if reused := result.utterances[len(result.features) :]:
             try:
-                features = tuple(read_features(mapped(store / each.file), each) for each in result.utterances)
-                result = replace(result, features=features)
+                features = tuple(read_features(mapped(store / each.file), each) for each in reused)
+                result = replace(result, features=result.features + features)
             except StoreError:  # damaged: extract them again
                 (result,) = executor.examine([replace(job, known=())])
                 opened[job.id] = result
@@ -247,11 +251,13 @@ def _write_shard_file(
 def _list_warnings(
     corpus: Corpus, history: History, scan: Scan, plan: PreparationPlan, utterances: pa.Table, progress: _Progress
 ) -> list[str]:
-    lines = [f"rebuilt a damaged store: {history.damage}"] if history.damage else []
+    lines = [*scan.warnings]
+    if history.damage:
+        lines.append(f"rebuilt a damaged store: {history.damage}")
     if history.has_other_segmentation:
         lines.append("replaced the earlier store, which has another segmentation of its recordings")
     if missing := plan.missing_recordings:
-        count = format_count(len(missing), "recording")
+        count = format_count(len(missing), "segment" if scan.is_segmented else "recording")
         lines.append(f"{count} of the earlier store not found (the first: {missing[0]})")
     if progress.read_errors:
         first, count = ": ".join(min(progress.read_errors)), format_count(len(progress.read_errors), "recording")
@@ -262,5 +268,10 @@ def _list_warnings(
     silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
         lines.append(f"{format_count(len(silent), 'recording')} with only zeros (the first: {silent[0]})")
+    lines += describe_levels(utterances["id"], utterances["peak"].to_numpy(), utterances["level_db"].to_numpy())
     rates = {each["values"]: each["counts"] for each in pc.value_counts(utterances["sample_rate"]).to_pylist()}
+    bandwidth = plan.extraction.bandwidth
+    if bandwidth is not None and max(rates) <= 2 * bandwidth:
+        highest = f"{max(rates) / 2:g} Hz"
+        lines.append(f"no recording has frequencies above {highest}, so the bandwidth {bandwidth:g} Hz removes nothing")
     return [*lines, *corpus.find_differences(scan, rates)]

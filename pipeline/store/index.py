@@ -40,20 +40,20 @@ def _read_columns(file: Path, names: Sequence[str] | None) -> pa.Table:
     # pq.read_table takes 40 MB for its dataset and threads, even for a small file.
     with pq.ParquetFile(file) as parquet:
         table = parquet.read(None if names is None else list(names), use_threads=False)
-    table = _fill_quality_columns(table, layout.INDEX_SCHEMA.names if names is None else names)
+    table = _fill_later_columns(table, layout.INDEX_SCHEMA.names if names is None else names)
     return table if names is None else table.select(list(names))
 
 
-def _fill_quality_columns(table: pa.Table, names: Collection[str]) -> pa.Table:
-    """Add those of `layout.QUALITY_COLUMNS` that are in `names`, as nulls, to a table that was written without them.
+def _fill_later_columns(table: pa.Table, names: Collection[str]) -> pa.Table:
+    """Add those of `layout.LATER_SCHEMA` that are in `names`, as nulls, to a table that was written without them.
 
     Also replaces a user's own column of such a name, which could not be one then.
     """
-    for name in layout.QUALITY_COLUMNS:
-        field = layout.INDEX_SCHEMA.field(name)
-        if name not in names or (name in table.column_names and table.schema.field(name).type == field.type):
+    for field in layout.LATER_SCHEMA:
+        name, is_present = field.name, field.name in table.column_names
+        if name not in names or (is_present and table.schema.field(name).type == field.type):
             continue
-        if name in table.column_names:
+        if is_present:
             table = table.drop_columns(name)
         table = table.append_column(field, pa.nulls(len(table), field.type))
     return table
@@ -85,7 +85,7 @@ def read_checksummed(path: Path, schema: pa.Schema | None = None) -> pa.Table | 
     table = pyarrow.feather.read_table(pa.BufferReader(content))
     if schema is None:
         return table
-    table = _fill_quality_columns(table, schema.names)
+    table = _fill_later_columns(table, schema.names)
     if sorted(table.column_names) != sorted(schema.names):
         return None
     table = table.select(schema.names)

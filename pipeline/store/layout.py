@@ -55,12 +55,16 @@ INDEX_SCHEMA: Final = pa.schema(
     }
 )
 
-#: Columns of a corpus scan, one row per recording.
+#: Columns of a corpus scan, one row per recording or given segment; start and end of the segment follow.
 _SCAN_COLUMNS: Final = ("id", "path", "speaker", "gender", "language", "text", "intensity", "emotion_code", "emotion")
-SCAN_SCHEMA: Final = pa.schema([INDEX_SCHEMA.field(name) for name in _SCAN_COLUMNS])
+SCAN_SCHEMA: Final = pa.schema(
+    [*(INDEX_SCHEMA.field(name) for name in _SCAN_COLUMNS), ("start", pa.float64()), ("end", pa.float64())]
+)
 
-#: Additional last column if recordings are cut into utterances: start of the segment in s.
+#: Additional columns if recordings are cut into utterances: start of the segment in s, and, if the corpus gives the
+#: segments, its end in s as the corpus gives it, null for the end of the recording.
 START_COLUMN: Final = "start"
+SPAN_COLUMNS: Final = (START_COLUMN, "end")
 
 #: Columns that come from the audio, not from the corpus. Later preparations reuse them.
 AUDIO_COLUMNS: Final = (
@@ -68,7 +72,18 @@ AUDIO_COLUMNS: Final = (
     *("offset", "audio_sha256", "feature_crc"),
 )
 
-JOURNAL_SCHEMA: Final = pa.schema([*(INDEX_SCHEMA.field(name) for name in AUDIO_COLUMNS), ("file", pa.string())])
+#: Columns that tables of earlier versions lack.
+LATER_SCHEMA: Final = pa.schema(
+    [*(INDEX_SCHEMA.field(name) for name in QUALITY_COLUMNS), *((name, pa.float64()) for name in SPAN_COLUMNS)]
+)
+
+JOURNAL_SCHEMA: Final = pa.schema(
+    [
+        *(INDEX_SCHEMA.field(name) for name in AUDIO_COLUMNS),
+        *(LATER_SCHEMA.field(name) for name in SPAN_COLUMNS),
+        ("file", pa.string()),
+    ]
+)
 REJECTED_SCHEMA: Final = pa.schema({"path": pa.string(), "reason": pa.string()})
 AUDIO_STAT_SCHEMA: Final = pa.schema(
     {"path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64(), "audio_sha256": pa.string()}

@@ -12,10 +12,10 @@ from tests.cli.running import Command
 from tests.pipeline.making import noise, prepare_corpus, wav
 
 KEYS = (
-    "store", "corpus", "feature_set", "fingerprint", "utterances", "rejected", "labels", "emotions", "gender",
-    "language", "texts", "speakers", "durations", "sample_rate", "channels", "peak_db", "silent_share",
-    "features", "silent", "flat", "band_limited", "other_sample_rate", "other_channels", "outliers", "duplicates",
-    "audio",
+    "store", "corpus", "feature_set", "channel", "bandwidth", "fingerprint", "utterances", "rejected", "labels",
+    "emotions", "gender", "language", "texts", "speakers", "durations", "sample_rate", "channels", "peak_db",
+    "quality", "silent_share", "features", "silent", "overloaded", "quiet", "clipped", "flat", "band_limited",
+    "other_sample_rate", "other_channels", "outliers", "duplicates", "audio",
 )  # fmt: skip
 QUARTILES = ("min", "q1", "median", "q3", "max")
 CLASSES = ("0", "1", "unlabelled", "share")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import soundfile
+import soxr
 
 from emodna.cli import eval as eval_command
 from emodna.model.fit import fit as run_fit
@@ -25,7 +27,7 @@ from tests.pipeline.making import prepare_corpus
 KEYS = [
     "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation", "corpus",
     "store", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion",
-    "calibration", "audio", "breakdown", "wall_seconds", "predictions",
+    "calibration", "audio", "breakdown", "wall_seconds", "outside", "predictions",
 ]  # fmt: skip
 
 
@@ -130,6 +132,21 @@ class TestFiles:
             assert table.column_names[:3] == ["id", "probability", "label"]
             assert table["id"].to_pylist() == FeatureStore(each["store"]).ids
         assert len(list(out.iterdir())) == 4
+
+    def test_utterances_outside_the_training_audio_are_counted_and_named(
+        self, run: Path, emodb_root: Path, tmp_path: Path
+    ) -> None:
+        for number, file in enumerate(sorted(emodb_root.glob("wav/*.wav"))[:3]):
+            samples, rate = soundfile.read(file)
+            samples, rate = (soxr.resample(samples, rate, 8000), 8000) if number else (samples, rate)
+            soundfile.write(tmp_path / f"{number}.wav", samples, rate)
+        (tmp_path / "calls.csv").write_text("path\n0.wav\n1.wav\n2.wav\n")
+        prepare_corpus(tmp_path, tmp_path / "cache", Manifest(tmp_path / "calls.csv", "calls"))
+        answer = evaluate(run, tmp_path / "cache", "--corpus", "calls", "--out", tmp_path / "out", "--json")
+        (document,) = parse_documents(answer)
+        assert document["outside"]["utterances"] == document["outside"]["bandwidth"] == 2
+        assert "calls: 2 of 3 utterances outside the training audio: bandwidth" in answer.err
+        assert pq.read_table(document["predictions"])["outside"].to_pylist()[0] == ""
 
     def test_no_files_are_written_by_default(
         self, run: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -16,13 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import soxr
 
 from emodna.cli import predict as predict_command
 from emodna.model.inference.trained_model import TrainedModel
 from tests.model.small import CommandResult, assert_one_line_error, run_command
 from tests.pipeline.archives.packing import pack
 
-KEYS = ["file", "start", "end", "task", "probability", "label", "error"]
+KEYS = ["file", "start", "end", "task", "probability", "label", "error", "outside"]
 
 
 def predict(*arguments: object) -> CommandResult:
@@ -61,6 +63,28 @@ def test_text_is_an_escaped_line_per_file(run: Path, files: list[Path], tmp_path
     first, second = answer.out.splitlines()
     assert re.fullmatch(re.escape(f"{files[0]}: ") + r"(low|high) arousal  \(p\(high\) = 0\.\d{3}\)", first)
     assert f"{tmp_path}/[bold]a\\x1b[31m\\nb.wav: " in second
+
+
+def test_a_channel_or_all_of_them_add_a_column(run: Path, files: list[Path], tmp_path: Path) -> None:
+    samples, rate = soundfile.read(files[0])
+    soundfile.write(tmp_path / "call.wav", np.stack([samples, samples[::-1]], axis=1), rate)
+    inputs = (tmp_path / "call.wav", files[1])
+    found = json.loads(predict(run, *inputs, "--channel", "all", "--json").out)
+    assert [list(each) for each in found] == [[*KEYS, "channel"]] * 3
+    assert [(Path(each["file"]).name, each["channel"]) for each in found] == [
+        ("call.wav", 0),
+        ("call.wav", 1),
+        (files[1].name, 0),
+    ]
+    assert predict(run, *inputs, "--channel", "all").out.count("  channel=1\n") == 1
+    answer = predict(run, *inputs, "--channel", 1, "--out", tmp_path / "rows.parquet")
+    assert answer.code == 1
+    assert "no channel 1" in answer.err
+    rows = pq.read_table(tmp_path / "rows.parquet")
+    assert rows.schema.field("channel").type == pa.int64()
+    assert rows["channel"].to_pylist() == [1, 1]
+    assert rows["probability"].to_pylist() == [pytest.approx(found[1]["probability"], abs=1e-6), None]
+    assert predict(run, files[0], "--channel", "both").code == 2
 
 
 class TestManifest:
@@ -107,7 +131,8 @@ class TestManifest:
 
     def test_unusable_paths_are_errors_of_their_rows(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         odd = ["../out.wav", "/out.wav", "../x\0/y.wav", "x" * 300]
-        pq.write_table(pa.table({"path": [*odd, None, files[0].name]}), tmp_path / "t.parquet")
+        rows = {"path": [*odd, None, files[0].name, None], "note": [*"abcdef", None]}  # the last row is empty
+        pq.write_table(pa.table(rows), tmp_path / "t.parquet")
         answer = predict(run, "--manifest", tmp_path / "t.parquet", "--root", files[0].parent, "--json")
         assert answer.code == 1
         found = json.loads(answer.out)
@@ -119,8 +144,8 @@ class TestManifest:
     def test_unusable_manifests_are_errors(self, run: Path, table: Path, files: list[Path], tmp_path: Path) -> None:
         assert_one_line_error(predict(run, "--manifest", tmp_path / "absent.csv"), "absent.csv: not found")
         assert_one_line_error(predict(run, "--manifest", table, "--root", tmp_path / "gone"), "gone: not found")
-        (tmp_path / "x.csv").write_text("file\na.wav\n")
-        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path' (its columns: file")
+        (tmp_path / "x.csv").write_text("name\na.wav\n")
+        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path' (its columns: name")
 
         for arguments in ((files[0], "--manifest", table), (), (files[0], "--root", ".")):
             answer = predict(run, *arguments)
@@ -248,6 +273,53 @@ class TestTables:
             ("pipe.csv", "not a file"),
         ):
             assert_one_line_error(predict(run, files[0], "--out", tmp_path / name), name, problem)
+
+
+class TestInputWarnings:
+    @pytest.fixture
+    def folder(self, files: list[Path], tmp_path: Path) -> Path:
+        """Return a folder of speech: two files of the training, two with hardly any treble, one of 16 s."""
+        speech, rate = soundfile.read(files[0])
+        for number, file in enumerate(files[:2]):
+            shutil.copy(file, tmp_path / f"fine-{number}.wav")
+        narrow = soxr.resample(speech, rate, 8000)
+        for name, samples in (("[red]1", narrow), ("2", narrow / 2)):
+            soundfile.write(tmp_path / f"phone-{name}.wav", samples, 8000)
+        soundfile.write(tmp_path / "talk.wav", np.resize(speech, 16 * rate), rate)
+        return tmp_path
+
+    def test_files_outside_the_training_audio_are_counted_and_named(self, run: Path, folder: Path) -> None:
+        answer = run_command(predict_command.main, run, folder, "--threads", 1)
+        # Features may be outside, too.
+        bandwidth, duration, *_, cropped, rate = answer.err.splitlines()
+        assert re.fullmatch(
+            r"warning: 2 of 5 files outside the training audio: bandwidth \d+ Hz "
+            rf"\(training: .* or 11025 Hz\): {folder}/phone-2\.wav, {folder}/phone-\[red\]1\.wav",
+            bandwidth,
+        )
+        assert re.match(
+            r"warning: 1 of 5 files outside .*: duration 16\.0 s \(training: .* s\): .*/talk\.wav$", duration
+        )
+        assert re.match(r"1 file longer than the model's window of 0\.74 s.* --windows: .*/talk\.wav$", cropped)
+        assert rate.startswith("5 files")
+        outside = [line.partition("outside=")[2].split(",") for line in answer.out.splitlines()]
+        assert [each[0] for each in outside] == ["", "", "bandwidth", "bandwidth", "duration"]
+
+    def test_windows_of_a_file_count_once(self, run: Path, folder: Path, tmp_path: Path) -> None:
+        options = ("--windows", 0.6, "--threads", 1, "--out", tmp_path / "p.parquet")
+        answer = run_command(predict_command.main, run, folder / "phone-2.wav", folder / "talk.wav", *options)
+        assert "warning: 1 of 2 files outside the training audio: bandwidth" in answer.err
+        assert "--windows" not in answer.err
+        table = pq.read_table(tmp_path / "p.parquet", columns=["file", "outside"]).to_pylist()
+        assert {"bandwidth" in row["outside"] for row in table if row["file"].endswith("2.wav")} == {True}
+        assert {"bandwidth" in row["outside"] for row in table if row["file"].endswith("talk.wav")} == {False}
+
+    def test_models_without_a_recorded_domain_are_noted_once(self, run: Path, folder: Path, tmp_path: Path) -> None:
+        model = tmp_path / "old.safetensors"
+        replace(TrainedModel.load(run), domain=None).save(model)
+        answer = run_command(predict_command.main, model, folder / "phone-2.wav", "--json", "--threads", 1)
+        assert len([line for line in answer.err.splitlines() if "earlier version" in line]) == 1
+        assert json.loads(answer.out)[0]["outside"] is None
 
 
 class TestWholeCommand:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
 from tests.pipeline.archives.packing import pack, read_files
@@ -167,3 +168,45 @@ def test_other_corpora_are_prepared_after_an_error(
     assert ran.code == 1
     assert [report["corpus"] for report in ran.json] == ["emodb"]
     assert str(tmp_path / "data" / "ravdess") in ran.err
+
+
+class TestChannelAndBandwidth:
+    @pytest.fixture
+    def stereo(self, here: Path) -> Path:
+        folder = here / "stereo"
+        folder.mkdir()
+        for name in ("a.wav", "b.wav"):
+            (folder / name).write_bytes(wav(noise(0.4, seed=name), channels=2))
+        return folder
+
+    def test_a_name_from_the_path_tells_them_and_a_given_one_is_kept(self, emodna_prep: Command, stereo: Path) -> None:
+        for options, expected in (
+            ((), "stereo"),
+            (("--channel", 1), "stereo-channel1"),
+            (("--channel", 1, "--bandwidth", 4000), "stereo-channel1-4000hz"),
+            (("--bandwidth", 4000, "--name", "mine"), "mine"),
+        ):
+            (report,) = emodna_prep("--folder", stereo, *options, "--json").json
+            assert (report["corpus"], report["extracted"]) == (expected, 2)
+            assert Path(report["store"]).parent.name == expected
+        line = emodna_prep("--folder", stereo, "--channel", 1, "--name", "mine").error()
+        assert "channel 1" in line
+        assert "choose another --name" in line
+
+    def test_a_registered_corpus_gets_a_store_of_its_own(self, emodna_prep: Command, here: Path) -> None:
+        write_tiny_emodb(here / "emodb", make_emodb_names(3))
+        options = ("--corpus", "emodb", "--root", here / "emodb", "--json")
+        reports = [emodna_prep(*options, *more).json[0] for more in ((), ("--bandwidth", 1000), ())]
+        assert [each["corpus"] for each in reports] == ["emodb", "emodb-1000hz", "emodb"]
+        assert [each["reused"] for each in reports] == [0, 0, 3]
+        assert "emodb-1000hz" in emodna_prep("--folder", here / "emodb", "--name", "emodb-1000hz").error()
+
+    def test_the_rule_of_a_corpus_for_its_channels_is_told(self, emodna_prep: Command, here: Path) -> None:
+        path = here / "emovo" / "f1" / "rab-f1-b1.wav"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(wav(noise(0.4), channels=2))
+        options = ("--corpus", "emovo", "--root", here / "emovo")
+        rule = load_corpus("emovo").info.channels
+        assert rule not in emodna_prep(*options).err
+        for channel in (0, 1):
+            assert rule in emodna_prep(*options, "--channel", channel).err

@@ -15,7 +15,14 @@ from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus, Remedy
 from tests.cli.programs import PROGRAMS, parse
 
 #: Values of the fields of an action, by name or else by type.
-VALUES: dict[object, Any] = {"feature_set": "mfcc39", Path: Path("a folder"), str: "emodb", int: 3, bool: True}
+VALUES: dict[object, Any] = {
+    "feature_set": "mfcc39",
+    Path: Path("a folder"),
+    str: "emodb",
+    int: 3,
+    float: 4000.0,
+    bool: True,
+}
 
 
 def word(error: EmodnaError, *, settings: bool = True) -> str:
@@ -96,6 +103,24 @@ def test_a_remedy_ends_with_the_command_of_its_action() -> None:
     error = EmodnaError("damaged", remedy=Remedy("prepare it again", PrepareCorpus("emodb", Path("a b"), reread=True)))
     assert word(error) == "damaged; prepare it again: emodna-prep --corpus emodb --rehash --cache 'a b'"
     assert str(error) == "damaged; prepare it again"
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (PrepareCorpus("ravdess-4000hz"), "--corpus ravdess --bandwidth 4000"),
+        (PrepareCorpus("iemocap-all-channel1-500hz"), "--corpus iemocap --subset all --channel 1 --bandwidth 500"),
+        (PrepareCorpus("ravdess-channel2", channel=1, bandwidth=800.0), "--corpus ravdess --channel 2"),
+        (
+            PrepareCorpus("calls", channel=1, bandwidth=800.0),
+            "--manifest TABLE --name calls --channel 1 --bandwidth 800",
+        ),
+        (PrepareCorpus("tones-440hz"), "--manifest TABLE --name tones-440hz"),
+    ],
+    ids=str,
+)
+def test_channel_and_bandwidth_of_a_store_are_options(action: PrepareCorpus, expected: str) -> None:
+    assert word_action(action) == f"emodna-prep {expected}"
 
 
 @pytest.mark.parametrize("kind", list_actions(), ids=lambda kind: kind.__name__)

@@ -266,6 +266,14 @@ class TestOut:
         assert not (tmp_path / "run").exists()
 
 
+def test_a_target_smaller_than_a_batch_is_a_warning(
+    pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for size, is_warned in ((len(pair[1]), False), (len(pair[1]) + 1, True)):
+        fit_small(*pair, tmp_path / str(size), steps=1, method="source-only", settings={"batch_size": str(size)})
+        assert ("emodb has only 32 utterances" in caplog.text) == is_warned
+
+
 def test_shared_audio_is_counted_and_a_warning(
     pair: Stores, roots: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

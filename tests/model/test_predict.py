@@ -5,7 +5,9 @@ import struct
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +20,9 @@ from numpy.typing import NDArray
 
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer
-from emodna.model.inference.predict import Prediction, predict_files
+from emodna.model.errors import ConfigError
+from emodna.model.inference.inputs import Input
+from emodna.model.inference.predict import Prediction, predict, predict_files
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows, cut
 from emodna.model.methods.source_only import SourceOnly
@@ -255,6 +259,71 @@ class TestSeveralModels:
                 assert replace(one_of_many, probability=None) == replace(single, probability=None)
                 assert one_of_many.probability == pytest.approx(single.probability, abs=1e-6)
         assert [found.model for found in together[:3]] == [0, 1, 2]  # window by window
+
+
+class TestChannels:
+    @pytest.fixture
+    def call(self, recording: Path, tmp_path: Path) -> Path:
+        """Return a stereo file; first.wav and second.wav have its channels."""
+        samples, rate = soundfile.read(recording, dtype="int16")
+        for name, channel in (("first.wav", samples), ("second.wav", samples[::-1])):
+            soundfile.write(tmp_path / name, channel, rate)
+        soundfile.write(tmp_path / "call.wav", np.stack([samples, samples[::-1]], axis=1), rate)
+        return tmp_path / "call.wav"
+
+    @pytest.mark.parametrize("windows", [None, Windows(0.5, 0.25)])
+    def test_a_channel_is_predicted_as_a_file_of_its_own(
+        self, windows: Windows | None, model: TrainedModel, call: Path
+    ) -> None:
+        files = [call.with_name("first.wav"), call.with_name("second.wav")]
+        alone = [
+            [replace(each, file=str(call)) for each in predict_files(model, [file], windows=windows)] for file in files
+        ]
+        second = [replace(each, channel=1) for each in alone[1]]
+        assert alone[0][0].probability != second[0].probability
+        assert list(predict_files(model, [call], windows=windows)) == alone[0]
+        assert list(predict_files(model, [call], windows=windows, channel=1)) == second
+        found = list(predict_files(model, [call], windows=windows, channel="all"))
+        assert [replace(each, probability=None) for each in found] == [
+            replace(each, probability=None) for each in (*alone[0], *second)
+        ]
+        expected = [each.probability for each in (*alone[0], *second)]
+        assert [each.probability for each in found] == pytest.approx(expected, abs=1e-6)
+
+    def test_a_file_is_opened_once_for_all_channels_and_models(self, model: TrainedModel, call: Path) -> None:
+        opened = []
+
+        def open_call() -> BinaryIO:
+            opened.append(call)
+            return BytesIO(call.read_bytes())
+
+        found = [each for _, each in predict([model, model], [Input("call", open_call)], channel="all")]
+        assert [(each.channel, each.model) for each in found] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+        assert len(opened) == 1
+
+    def test_a_file_without_the_channel_has_an_error_and_others_do_not(self, model: TrainedModel, call: Path) -> None:
+        mono, first = predict_files(model, [call.with_name("first.wav"), call], channel=1)
+        assert (mono.error, mono.channel, mono.has_failed) == ("no channel 1; the file has only channel 0", 1, True)
+        assert (first.error, first.channel) == (None, 1)
+
+    def test_errors_belong_to_their_channel(self, model: TrainedModel, call: Path, tmp_path: Path) -> None:
+        samples, rate = soundfile.read(call, dtype="float32")
+        for name, column, value in (("nan.wav", 0, np.nan), ("silent.wav", 1, 0.0)):
+            changed = samples.copy()
+            changed[:, column] = value
+            soundfile.write(tmp_path / name, changed, rate, subtype="FLOAT")
+        files = [tmp_path / "nan.wav", tmp_path / "silent.wav", tmp_path / "absent.wav"]
+        found = list(predict_files(model, files, channel="all"))
+        assert [each.channel for each in found] == [0, 1, 0, 1, None]
+        problems = [each.error for each in found]
+        assert problems == ["samples that are not finite (NaN or infinity)", None, None, "all zeros", problems[-1]]
+        assert problems[-1] is not None
+
+    @pytest.mark.parametrize("channel", [-1, "1", "both", None, 0.5, True])
+    def test_other_channels_are_refused(self, channel: Any, model: TrainedModel, call: Path) -> None:
+        with pytest.raises(ConfigError) as caught:
+            list(predict_files(model, [call], channel=channel))
+        assert caught.value.field == "channel"
 
 
 class TestInputs:

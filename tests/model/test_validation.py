@@ -7,8 +7,10 @@ import pytest
 
 from emodna.model.data.validation import Split, split
 from emodna.model.errors import TrainingError
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import make_manifest_store, read_emotions
+from tests.model.small import make_manifest_store, prepare_store, read_emotions
+from tests.pipeline.making import noise, wav
 
 
 def speakers(store: FeatureStore, rows: np.ndarray) -> list[str]:
@@ -63,6 +65,19 @@ class TestSpeakers:
         emotions = {path: "anger" if speaker_of[path] == "speaker 0" else "sadness" for path in emotions}
         found = split(make_manifest_store(roots["ravdess"], emotions, tmp_path, speaker=speaker_of), "arousal", 0.5, 0)
         assert found.by == "utterance"
+
+
+def test_segments_of_a_recording_are_held_out_together(tmp_path: Path) -> None:
+    rows = ["path,start,end,emotion\n"]
+    for number in range(4):
+        (tmp_path / f"{number}.wav").write_bytes(wav(noise(2.0, seed=number)))
+        rows += [f"{number}.wav,{start},{start + 1},{emotion}\n" for start, emotion in ((0, "anger"), (0.5, "sad"))]
+    (tmp_path / "t.csv").write_text("".join(rows))
+    store = prepare_store(Manifest(tmp_path / "t.csv", "t"), tmp_path, tmp_path / "cache")
+    found = split(store, "arousal", 0.25, 0)
+    assert found.by == "recording"
+    assert len(found.held_out) == 2
+    assert len({store.column("path")[row] for row in found.held_out}) == 1
 
 
 class TestUtterances:

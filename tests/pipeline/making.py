@@ -118,10 +118,12 @@ def prepare_corpus(
     workers: int | ExecutorFactory = 2,
     max_seconds: float = 3600.0,
     segmenter: Segmenter | None = None,
+    channel: int = 0,
+    bandwidth: float | None = None,
     **options: Any,
 ) -> PrepareReport:
     """Prepare a corpus, by default EMODB."""
-    extraction = ExtractionConfig(features or MfccSet(), max_seconds, segmenter)
+    extraction = ExtractionConfig(features or MfccSet(), max_seconds, segmenter, channel, bandwidth)
     start = make_thread_factory(workers) if isinstance(workers, int) else workers
     corpus = corpus or load_corpus("emodb")
     return prepare(corpus, root, cache, extraction, callback or CallbackLog(), workers=start, **options)

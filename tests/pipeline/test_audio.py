@@ -73,7 +73,7 @@ class TestChannels:
             assert np.array_equal(recording.samples, self.STEREO[:, channel])
 
     def test_a_missing_channel_is_refused(self) -> None:
-        assert read_reason(encode(self.STEREO), channel=2) == "no channel 2; the file has 2 channels"
+        assert read_reason(encode(self.STEREO), channel=2) == "no channel 2; the file has channels 0 to 1"
 
 
 #: Decodes 20 s of silence in 8 channels at 192 kHz, and prints the growth of peak memory in MB.

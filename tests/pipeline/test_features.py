@@ -21,6 +21,7 @@ from emodna.pipeline.features import (
     rebuild_feature_set,
 )
 from emodna.pipeline.features.base import crop_or_pad
+from emodna.pipeline.prepare.extract import ExtractionConfig
 from tests.pipeline.making import noise
 
 every_set = pytest.mark.parametrize("features", FEATURE_SETS.values(), ids=FEATURE_SETS)
@@ -67,6 +68,9 @@ def test_parameters_are_librosas_defaults_in_a_fixed_order() -> None:
     expected |= {"fmin": 0.0, "fmax": 11025.0, "amin": 1e-10, "top_db": 80.0}
     expected |= {"dct_type": 2, "dct_norm": "ortho", "lifter": 0}
     assert list(MfccSet().parameters().items()) == list(expected.items())
+    # As the stores of earlier versions have them.
+    stored = [*list(expected.items())[:2], ("channel", 0), *list(expected.items())[2:]]
+    assert list(ExtractionConfig(MfccSet()).store_parameters.items()) == stored
 
 
 @given(data=st.data())
@@ -82,6 +86,13 @@ def test_any_feature_set_can_be_rebuilt_from_its_parameters(data: st.DataObject)
     rebuilt = rebuild_feature_set(json.loads(json.dumps(original.parameters())))
     assert rebuilt == original
     assert (type(rebuilt), rebuilt.name) == (type(original), original.name)
+
+
+@every_set
+def test_the_provenance_of_a_store_or_an_old_model_is_ignored(features: FeatureSet) -> None:
+    stored = ExtractionConfig(features, channel=1, bandwidth=4000).store_parameters
+    assert {"channel", "bandwidth"} <= stored.keys()
+    assert rebuild_feature_set(stored) == features
 
 
 @every_set

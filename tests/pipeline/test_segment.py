@@ -289,13 +289,14 @@ class TestStores:
         assert dict(zip(ids, store.column("path"), strict=True)) == {"x@00007.000": "a.wav", "x": "e.wav", "@": "f.wav"}
         assert prepare_table(calls, tmp_path / "cache").reused == 5
 
-    def test_a_column_named_start_is_refused(self, calls: Path, tmp_path: Path) -> None:
-        """It silently replaced the start of the segments."""
-        (calls / "t.csv").write_text("path,start\na.wav,9:30\n")
-        with pytest.raises(CorpusError, match="start"):
+    def test_a_table_of_segments_is_refused(self, calls: Path, tmp_path: Path) -> None:
+        """The start of the segments that the rule found silently replaced the column of the table."""
+        (calls / "t.csv").write_text("path,start\na.wav,1.5\n")
+        with pytest.raises(CorpusError) as caught:
             prepare_table(calls, tmp_path / "cache")
-        store = FeatureStore(prepare_table(calls, tmp_path / "cache", None).store)
-        assert store.column("start") == ["9:30"]
+        assert (caught.value.field, caught.value.value) == ("segment", "energy")
+        (calls / "t.csv").write_text("path,start,end\na.wav,,NaN\n")  # no segments
+        assert prepare_table(calls, tmp_path / "cache").utterances > 1
 
     def test_a_recording_without_voice_is_rejected(self, calls: Path, tmp_path: Path) -> None:
         (calls / "silent.wav").write_bytes(wav(bytes(2 * 16_000)))

@@ -1,0 +1,118 @@
+"""Warnings about audio that a model can only predict badly: unlike its training audio, or longer than its window."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from emodna.cli import common
+from emodna.pipeline.errors import format_count
+
+if TYPE_CHECKING:
+    from emodna.model.data.domain import Deviation, Measure, TrainingDomain
+    from emodna.model.inference.predict import Prediction
+    from emodna.model.inference.trained_model import TrainedModel
+
+#: Largest number of names in a warning.
+_MAX_NAMES: Final = 3
+#: Name, factor, decimals and unit of each measure in a warning.
+_FORMATS: Final[Mapping["Measure", tuple[str, float, int, str]]] = {
+    "bandwidth": ("bandwidth", 1.0, 0, " Hz"),
+    "duration": ("duration", 1.0, 1, " s"),
+    "level": ("level", 1.0, 0, " dB"),
+    "clipping": ("clipped samples", 100.0, 1, " %"),
+    "features": ("feature distance", 1.0, 1, ""),
+}
+
+
+@dataclass
+class _Count:
+    """Recordings with a common property, and the range of a value in them."""
+
+    recordings: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    names: list[str] = field(default_factory=list)
+    _latest: object = None
+
+    def add(self, recording: object, name: str, value: float) -> None:
+        """Count a recording, once if it is the same object as the latest one."""
+        self.low, self.high = min(self.low, value), max(self.high, value)
+        if recording is not self._latest:
+            self._latest = recording
+            self.recordings += 1
+            if len(self.names) < _MAX_NAMES:
+                self.names.append(name)
+
+    def list_names(self) -> str:
+        """Return the first names for the terminal, and the number of the others."""
+        names = ", ".join(map(common.escape, self.names))
+        more = self.recordings - len(self.names)
+        return f"{names} and {more} more" if more else names
+
+
+class OutsideCounts:
+    """Counts of the recordings that are outside the training audio of a model, by measure."""
+
+    def __init__(self, domain: "TrainingDomain") -> None:
+        self._domain = domain
+        self._compared = _Count()
+        self._by_measure: dict[Measure, _Count] = {}
+
+    def add(self, recording: object, name: str, deviations: "Sequence[Deviation]") -> None:
+        """Count a recording by its deviations, or by those of its consecutive windows."""
+        self._compared.add(recording, name, 0.0)
+        for measure, value in deviations:
+            self._by_measure.setdefault(measure, _Count()).add(recording, name, value)
+
+    def print(self, kind: str, prefix: str = "") -> None:
+        """Print a warning for each measure in which recordings of a kind, such as "file", are outside."""
+        for measure, wording in _FORMATS.items():
+            if (count := self._by_measure.get(measure)) is None:
+                continue
+            found = f"{count.recordings} of {format_count(self._compared.recordings, kind)}"
+            values, unit = _word_range(wording, count.low, count.high), wording[-1]
+            training = " or ".join(_word_range(wording, *each) for each in self._domain.get_ranges(measure))
+            common.note(
+                f"[yellow]warning:[/yellow] {prefix}{found} outside the training audio: {wording[0]} {values}{unit} "
+                f"(training: {training}{unit}): {count.list_names()}"
+            )
+
+
+class InputWarnings:
+    """Collected facts on the inputs of models, by the name of the model's run."""
+
+    def __init__(self, models: "Mapping[str, TrainedModel]") -> None:
+        self._prefixes = [f"{common.escape(name)}: " if len(models) > 1 else "" for name in models]
+        self._outside = [None if each.domain is None else OutsideCounts(each.domain) for each in models.values()]
+        self._seconds = min(model.seconds for model in models.values())
+        self._cropped = _Count()
+        for name, model in models.items():
+            if model.domain is None:
+                common.note(f"{common.escape(name)}: of an earlier version, so no audio is compared with its training")
+
+    def add(self, recording: object, prediction: "Prediction") -> None:
+        """Count a prediction for a recording or one of its windows; all those of a recording are consecutive."""
+        counts = self._outside[prediction.model]
+        if counts is not None and prediction.deviations is not None:
+            counts.add(recording, prediction.file, prediction.deviations)
+        start, end, duration = prediction.start, prediction.end, prediction.duration
+        if start is not None and end is not None and duration is not None and end - start < duration - 1e-6:
+            self._cropped.add(recording, prediction.file, duration)
+
+    def print(self, *, over_time: bool) -> None:
+        """Print the warnings; without `over_time`, also one on files that are longer than the window."""
+        for counts, prefix in zip(self._outside, self._prefixes, strict=True):
+            if counts is not None:
+                counts.print("file", prefix)
+        if self._cropped.recordings and not over_time:
+            files = format_count(self._cropped.recordings, "file")
+            common.note(
+                f"{files} longer than the model's window of {self._seconds:.2f} s, of which only the middle is used "
+                f"without --windows: {self._cropped.list_names()}"
+            )
+
+
+def _word_range(wording: tuple[str, float, int, str], low: float, high: float) -> str:
+    _, factor, decimals, _ = wording
+    return " to ".join(dict.fromkeys(f"{end * factor:.{decimals}f}" for end in (low, high)))
