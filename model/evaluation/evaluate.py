@@ -56,8 +56,8 @@ def evaluate_run(
 
     Returns the document of docs/EVALUATION.md, in which values that need labels are None if there are none, and the
     probabilities (n,) of class 1 in the order of the store. `advance` is called with the number of utterances predicted
-    since its last call. Raise an EvaluationError if the features differ from the run's, a StoreError if the store is
-    damaged.
+    since its last call. Raise an EvaluationError if the features differ from the run's, a StoreError or a RunError if
+    the store or the run is damaged.
     """
     start = time.perf_counter()
     probabilities = predict_store(run.adapt_model(store), store, advance)
