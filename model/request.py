@@ -26,7 +26,7 @@ from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.reproducibility import use_seed
 from emodna.model.run_folder import JOIN, hash_settings
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
-from emodna.pipeline.errors import PluginError, Remedy
+from emodna.pipeline.errors import PluginError, Remedy, check_list
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
 
@@ -74,6 +74,7 @@ class FitRequest:
 
     def __post_init__(self) -> None:
         """Check types, and sort the sources by name, so that results do not depend on their order."""
+        check_list("sources", self.sources, FeatureStore)
         stores = [("sources", each) for each in self.sources] + [("target", self.target)]
         for name, value, kind, text in (
             *((name, store, FeatureStore, "a FeatureStore") for name, store in stores),

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from emodna.pipeline.archives import ARCHIVE_SUFFIXES
-from emodna.pipeline.audio import FFMPEG_SUFFIXES
 from emodna.pipeline.errors import CorpusError, Remedy, format_count
 
 #: Suffixes of archives inside a folder or another archive; nothing opens them there.
@@ -21,7 +20,7 @@ def make_left_out_error(left_out: Mapping[str, int], where: object) -> CorpusErr
     """Return the warning about left-out files by suffix, or the error if the root holds no other recording."""
     counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(left_out.items(), key=lambda each: -each[1]))
     problem = f"{format_count(sum(left_out.values()), 'file')} left out: {counts}"
-    if not set(left_out) & set(FFMPEG_SUFFIXES):
+    if set(left_out) <= set(INNER_ARCHIVE_SUFFIXES):
         return CorpusError(problem, where=where, remedy="unpack the archives, or give the path of one")
     if not set(left_out) & set(INNER_ARCHIVE_SUFFIXES):
         return CorpusError(problem, where=where, remedy=Remedy("decode them with {ffmpeg}, or convert them to WAV"))

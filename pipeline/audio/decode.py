@@ -19,6 +19,8 @@ from emodna.pipeline.errors import AudioError
 
 #: Samples per decoded block, all channels together.
 _BLOCK_SAMPLES: Final = 1 << 20
+#: Longest recording in s that ffmpeg decodes, because a hostile file may never end.
+_MAX_FOREIGN_SECONDS: Final = 48 * 3600.0
 #: Longest recording of which ffmpeg's samples are kept, in samples; a longer one is decoded again.
 _KEPT_SAMPLES: Final = 1 << 23
 #: Smallest number of frames that means an unknown length in libsndfile, as in a streamed FLAC.
@@ -196,6 +198,7 @@ class _ForeignRecording:
         reader = self._open()
         self.samplerate, self.channels, self.frames = reader.sample_rate, reader.channels, 0
         _check_channel(channel, self.channels)
+        max_seconds = min(max_seconds, _MAX_FOREIGN_SECONDS)
         self._kept: list[NDArray[np.float32]] = []
         for block in reader:
             self.frames += len(block)

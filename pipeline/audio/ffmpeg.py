@@ -112,7 +112,9 @@ class FfmpegReader:
         while len(content) < length:
             content += next(self._output, None) or self._fail("no samples")
             if len(content) >= _AU_HEADER.size:
-                _, length, _, _, self.sample_rate, self.channels = _AU_HEADER.unpack_from(content)
+                magic, length, _, _, self.sample_rate, self.channels = _AU_HEADER.unpack_from(content)
+                if magic != b".snd":
+                    self._fail("no samples")
         self._rest = content[length:]
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:

@@ -140,13 +140,13 @@ def measure_waveforms(
         raise CorpusError(error.problem, where=root, remedy=remedy) from error
     if all(tree.read_stamp(path) is None for path in set(paths)):
         raise CorpusError("contains no recording of this store", where=root, remedy=remedy)
-    channel = store.snapshot.provenance.channel
+    channel, ffmpeg = store.snapshot.provenance.channel, "ffmpeg" in store.snapshot.libraries
     for path, rows in groupby(sorted(range(len(paths)), key=paths.__getitem__), key=paths.__getitem__):
         row = next(rows)
         try:
             with tree.open(path) as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() == hashes[row]:
-                    recording = decode(stream, channel=channel, max_seconds=np.inf, name=path)
+                    recording = decode(stream, channel=channel, max_seconds=np.inf, name=path, ffmpeg=ffmpeg)
                     yield measure_waveform(row, recording.samples, recording.sample_rate)
                 else:
                     yield WaveformStatistics(row, problem="changed since it was prepared")

@@ -65,6 +65,37 @@ def test_text_is_an_escaped_line_per_file(run: Path, files: list[Path], tmp_path
     assert f"{tmp_path}/[bold]a\\x1b[31m\\nb.wav: " in second
 
 
+def test_formats_that_only_ffmpeg_reads_are_counted_in_folders_and_errors_as_files(
+    run: Path, files: list[Path], tmp_path: Path
+) -> None:
+    shutil.copy(files[0], tmp_path / "a.wav")
+    for name in ("b.m4a", "c.m4a", "d.webm"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x1cftypM4A " + bytes(99))
+    answer = run_command(predict_command.main, run, tmp_path)
+    assert (answer.code, len(answer.out.splitlines())) == (0, 1)
+    assert f"warning: {tmp_path}: 3 files left out: 2 .m4a, 1 .webm; decode them with --ffmpeg" in answer.err
+    (tmp_path / "t.csv").write_text("path\nb.m4a\n")
+    for arguments in ([tmp_path / "b.m4a"], ["--manifest", tmp_path / "t.csv"]):
+        answer = predict(run, *arguments)
+        assert (answer.code, len(answer.err.splitlines())) == (1, 1)
+        assert "b.m4a: in the format MPEG-4" in answer.err
+        assert "with --ffmpeg" in answer.err
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+@pytest.mark.parametrize("windows", [(), ("--windows", 0.5)])
+def test_ffmpeg_gives_the_predictions_of_the_same_audio_as_wav(
+    run: Path, files: list[Path], tmp_path: Path, windows: tuple[object, ...]
+) -> None:
+    shutil.copy(files[0], tmp_path / "a.wav")
+    words = ["ffmpeg", "-v", "error", "-i", "a.wav", "-c:a", "alac", "b.m4a"]
+    subprocess.run(words, cwd=tmp_path, check=True)
+    found = json.loads(predict(run, tmp_path, "--ffmpeg", "--json", *windows).out)
+    wav, m4a = ([each | {"file": ""} for each in found if each["file"].endswith(end)] for end in ("wav", "m4a"))
+    assert len(wav) >= 1
+    assert wav == m4a
+
+
 def test_a_channel_or_all_of_them_add_a_column(run: Path, files: list[Path], tmp_path: Path) -> None:
     samples, rate = soundfile.read(files[0])
     soundfile.write(tmp_path / "call.wav", np.stack([samples, samples[::-1]], axis=1), rate)

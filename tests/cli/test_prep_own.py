@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
@@ -168,6 +170,38 @@ def test_other_corpora_are_prepared_after_an_error(
     assert ran.code == 1
     assert [report["corpus"] for report in ran.json] == ["emodb"]
     assert str(tmp_path / "data" / "ravdess") in ran.err
+
+
+class TestLeftOut:
+    @pytest.fixture
+    def phone(self, calls: Path) -> Path:
+        """Return the folder `calls` with files that only ffmpeg decodes, one of them with a wrong suffix."""
+        for name in ("c.m4a", "d.m4a", "e.amr", "f.wav"):
+            (calls / name).write_bytes(b"\0\0\0\x1cftypM4A " + bytes(99))
+        return calls
+
+    def test_a_warning_counts_them_by_kind_and_names_the_remedy(self, emodna_prep: Command, phone: Path) -> None:
+        ran = emodna_prep("--folder", phone)
+        assert ran.code == 0
+        warning, rejected = ran.err.splitlines()
+        assert warning.startswith("warning: calls: 3 files left out: 2 .m4a, 1 .amr; decode them with --ffmpeg")
+        assert rejected.startswith("rejected: f.wav: ")
+        assert "with --ffmpeg" in rejected
+
+    def test_without_another_recording_the_error_does(self, emodna_prep: Command, phone: Path) -> None:
+        for name in ("a.wav", "b.wav"):
+            (phone / name).unlink()
+        assert re.search(r"rejected.*3 files left out: 2 \.m4a.*--ffmpeg", emodna_prep("--folder", phone).error())
+        (phone / "f.wav").unlink()
+        assert "3 files left out: 2 .m4a, 1 .amr; decode them with --ffmpeg" in emodna_prep("--folder", phone).error()
+
+    def test_a_missing_ffmpeg_is_one_error(
+        self, emodna_prep: Command, phone: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read_ffmpeg_version.cache_clear()
+        monkeypatch.setenv("PATH", "/nowhere")
+        error = emodna_prep("--folder", phone, "--ffmpeg").error()
+        assert error.startswith("error: --ffmpeg: no program ffmpeg on the PATH")
 
 
 class TestChannelAndBandwidth:

@@ -120,10 +120,11 @@ def prepare_corpus(
     segmenter: Segmenter | None = None,
     channel: int = 0,
     bandwidth: float | None = None,
+    ffmpeg: bool = False,
     **options: Any,
 ) -> PrepareReport:
     """Prepare a corpus, by default EMODB."""
-    extraction = ExtractionConfig(features or MfccSet(), max_seconds, segmenter, channel, bandwidth)
+    extraction = ExtractionConfig(features or MfccSet(), max_seconds, segmenter, channel, bandwidth, ffmpeg)
     start = make_thread_factory(workers) if isinstance(workers, int) else workers
     corpus = corpus or load_corpus("emodb")
     return prepare(corpus, root, cache, extraction, callback or CallbackLog(), workers=start, **options)
