@@ -89,6 +89,7 @@ class InputWarnings:
         self._outside = [None if each.domain is None else OutsideCounts(each.domain) for each in models.values()]
         self._seconds = [model.seconds for model in models.values()]
         self._cropped = _Count()
+        self._overloaded: dict[str, float] = {}
         for name, model in models.items():
             if model.domain is None:
                 common.note(f"{common.escape(name)}: of an earlier version, so no audio is compared with its training")
@@ -98,6 +99,8 @@ class InputWarnings:
         counts = self._outside[prediction.model]
         if counts is not None and prediction.deviations is not None:
             counts.add(recording, prediction.file, prediction.deviations)
+        if prediction.peak is not None and prediction.is_overloaded:
+            self._overloaded[prediction.file] = max(prediction.peak, self._overloaded.get(prediction.file, 0.0))
         start, end, duration = prediction.start, prediction.end, prediction.duration
         if start is not None and end is not None and duration is not None:
             used = min(end - start, self._seconds[prediction.model])
@@ -106,6 +109,10 @@ class InputWarnings:
 
     def print(self, *, over_time: bool) -> None:
         """Print the warnings; without `over_time`, also one on files that are longer than the window."""
+        from emodna.pipeline.audio.quality import describe_overload
+
+        for line in describe_overload(self._overloaded):
+            common.note(f"[yellow]warning:[/yellow] {common.escape(line)}")
         for counts, prefix in zip(self._outside, self._prefixes, strict=True):
             if counts is not None:
                 counts.print("file", prefix)
