@@ -22,7 +22,7 @@ from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import Recording, RecordingReader, decode, resample, resample_blocks, time_to_sample
 from emodna.pipeline.audio.quality import AudioQuality, measure_quality
-from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, explain_rejection
+from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, check_list, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.spans import WHOLE
 from emodna.pipeline.threads import open_extraction_threads
@@ -92,8 +92,11 @@ def predict_files(
 ) -> Iterator[Prediction]:
     """Predict for files, folders, archives or standard input (`-`), as `predict` does.
 
-    With `ffmpeg`, the program ffmpeg decodes the formats that libsndfile cannot read.
+    With `ffmpeg`, the program ffmpeg decodes the formats that libsndfile cannot read. Raises EmodnaError if `files` is
+    one name instead of a list.
     """
+    check_list("files", files)
+    check_list("models", models)
     all_models = [models] if isinstance(models, TrainedModel) else models
     inputs = find_inputs(map(str, files), ffmpeg=ffmpeg)
     found = predict(all_models, inputs, windows=windows, channel=channel, threads=threads)

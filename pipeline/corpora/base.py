@@ -6,13 +6,13 @@ A scan reads paths and label files. It opens no audio.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +21,15 @@ import pyarrow.compute as pc
 from emodna.pipeline.archives import Tree, open_tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from emodna.pipeline.download import Download
-from emodna.pipeline.errors import CorpusError, format_count
+from emodna.pipeline.errors import CorpusError, check_list, format_count
 from emodna.pipeline.left_out import find_suffix, make_left_out_error
 from emodna.pipeline.store import layout
 from emodna.pipeline.tables import ROWS_PER_BATCH, iterate_values
 
 Gender = Literal["f", "m"]
+
+#: Reason for skipping a file that has the id of another one.
+SECOND_COPY: Final = "second copy of an utterance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Scan:
     """Suffix -> number of files that hold or may hold recordings of the corpus but are not read."""
     warnings: Sequence[str] = ()
     """Problems of the labels, one per line."""
+    copies: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Id of an utterance -> paths of further copies of its recording, the nearest to the root first."""
 
     def __len__(self) -> int:
         """Return the number of utterances."""
@@ -92,6 +97,12 @@ class Scan:
         own = self.select_own_columns().to_pylist() or [{}] * len(self)
         rows = self.table.select(layout.SCAN_SCHEMA.names).to_pylist()
         return [Utterance(**row, extra=extra) for row, extra in zip(rows, own, strict=True)]
+
+    def replace_paths(self, paths: Mapping[str, str]) -> Scan:
+        """Return the scan with other paths for some utterances, given by id."""
+        position = pc.index_in(self.table["id"], value_set=pa.array(paths.keys(), pa.string()))
+        column = pc.coalesce(pc.take(pa.array(paths.values(), pa.string()), position), self.table["path"])
+        return replace(self, table=self.table.set_column(self.table.column_names.index("path"), "path", column))
 
     def select_own_columns(self) -> pa.Table:
         """Return the corpus's own columns."""
@@ -146,9 +157,15 @@ class Corpus(ABC):
     uses_ffmpeg: bool = False
     """True to read files in other formats as well, in place of those with the first of `suffixes`."""
 
+    def __init_subclass__(cls) -> None:
+        """Raise an EmodnaError if a class has one suffix instead of a list."""
+        super().__init_subclass__()
+        for name in ("suffixes", "label_suffixes", "left_out_suffixes"):
+            check_list(name, getattr(cls, name))
+
     @abstractmethod
     def scan(self, tree: Tree) -> Scan:
-        """Describe every file of a tree. A second copy of an utterance is counted and skipped.
+        """Describe every file of a tree. A second copy of an utterance is counted, and used if the first is unusable.
 
         Raises `CorpusError`: no file belongs to this corpus.
         """
@@ -222,11 +239,17 @@ class Corpus(ABC):
             raise self._make_empty_error(tree, skip_counts, unknown_paths, left_out)
         ids_and_rows = table.select(["id"]).append_column("row", pa.array(np.arange(len(table))))
         rows = ids_and_rows.group_by("id").aggregate([("row", "min")]).sort_by("id")["row_min"]  # nearest the root
-        if copies := len(table) - len(rows):
-            skip_counts["second copy of an utterance"] += copies
+        copies: defaultdict[str, list[str]] = defaultdict(list)
+        if len(rows) < len(table):
+            skip_counts[SECOND_COPY] += len(table) - len(rows)
+            is_copy = np.ones(len(table), bool)
+            is_copy[rows.to_numpy()] = False
+            others = table.filter(pa.array(is_copy))
+            for id, path in zip(iterate_values(others["id"]), iterate_values(others["path"]), strict=True):
+                copies[id].append(path)
         if unknown_paths:
             skip_counts["file name outside the corpus's grammar"] = len(unknown_paths)
-        return Scan(table.take(rows), dict(skip_counts), dict(left_out))
+        return Scan(table.take(rows), dict(skip_counts), dict(left_out), copies=dict(copies))
 
     def _make_empty_error(
         self, tree: Tree, skip_counts: Mapping[str, int], unknown_paths: Sequence[str], left_out: Mapping[str, int]

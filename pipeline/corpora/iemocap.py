@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import ClassVar, Final
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.corpora.base import Corpus, CorpusInfo, Scan, Skip, Utterance
+from emodna.pipeline.corpora.base import SECOND_COPY, Corpus, CorpusInfo, Scan, Skip, Utterance
 from emodna.pipeline.errors import AudioError
 
 # [start - end] TAB turn TAB code TAB [valence, arousal, dominance]
@@ -99,10 +99,11 @@ class Iemocap(Corpus):
             if not _TURN.fullmatch(path.stem):
                 return Skip("recording of a whole dialog") if _DIALOG.fullmatch(path.stem) else None
             turn = path.stem.lower()
-            if turn in seen_turns:  # checked before the emotion, so that it is counted once
-                return Skip("second copy of an utterance")
+            is_copy = turn in seen_turns
             seen_turns.add(turn)
-            return self._utterance(path, labels[turn]) if turn in labels else Skip("WAV without a label line")
+            found = self._utterance(path, labels[turn]) if turn in labels else Skip("WAV without a label line")
+            # A skipped utterance counts once for its own reason.
+            return Skip(SECOND_COPY) if is_copy and isinstance(found, Skip) else found
 
         scan = self.scan_files(tree, describe, skipped)
         unseen_turns = len(labels.keys() - seen_turns)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from textwrap import shorten
@@ -248,13 +248,20 @@ class _PreparationSession(ClusterSession):
         """Raise a CorpusError if a worker reads other files, or rejects a file that is usable here."""
         for result, size in zip(reply.results, reply.sizes, strict=True):
             job = result.job
+            rejected = list(result.unusable_copies)
+            if result.rejection is not None:
+                rejected.append((job.path, result.rejection))
+            found = [(path, there, self._explain_rejection(job, path)) for path, there in rejected]
             if result.rejection is None:
-                there, here = size, _describe_size(self._tree, job)
-            else:
-                there = result.rejection
-                here = examine(job, self._tree, self._extraction).rejection or "usable"
-            if there != here:
-                raise make_audio_error(f"{reply.worker}: {self._tree.root}/{job.path}", there, here)
+                found.append((job.path, size, _describe_size(self._tree, job)))
+            for path, there, here in found:
+                if there != here:
+                    raise make_audio_error(f"{reply.worker}: {self._tree.root}/{path}", there, here)
+
+    def _explain_rejection(self, job: Job, path: str) -> str:
+        """Return the reason why a copy of a recording is unusable here."""
+        alone = replace(job, path=path, copies=(), known=())
+        return examine(alone, self._tree, self._extraction).rejection or "usable"
 
     def _compare_processors(self, reply: "BatchReply") -> None:
         """Notify the user once if the processors of the workers differ."""
@@ -315,7 +322,7 @@ def examine_on_worker(versions: Mapping[str, str], setup: bytes, jobs: bytes) ->
     limit_worker_thread()
     batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (anyone who can reach a Dask worker can run any code on it)
     results = examine_all(batch, tree, extraction)
-    sizes = [_describe_size(tree, job) for job in batch]
+    sizes = [_describe_size(tree, result.job) for result in results]
     return BatchReply(get_worker_name(), _get_cpu_capability(), results, sizes)
 
 

@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
 from typing import Final, NamedTuple
@@ -92,6 +92,8 @@ class Job:
     id: str
     """Id of its utterance, or prefix of the ids of the segments that a rule finds."""
     path: str
+    copies: tuple[str, ...] = ()
+    """Paths of further copies, one of which is used if those before it are unusable."""
     given: tuple[tuple[str, Span], ...] = ()
     """Id and span of each segment that the corpus gives; empty if it gives whole recordings."""
     known: tuple[UtteranceInfo, ...] = ()
@@ -103,6 +105,7 @@ class ExtractionResult:
     """Result of examining one recording: new features, reused utterances, or a rejection."""
 
     job: Job
+    """The job, with the path of the copy that was used."""
     utterances: tuple[UtteranceInfo, ...] = ()
     features: tuple[NDArray[np.float32], ...] = ()
     """Features [frames, dim] of the first utterances, which are new. The other utterances are reused."""
@@ -116,11 +119,20 @@ class ExtractionResult:
     """Reason why the existing file cannot be read. Its earlier utterances stay in the store."""
     state: AudioState | None = None
     """State of the file when it was hashed; None if it was not opened or has just changed."""
+    unusable_copies: tuple[tuple[str, str], ...] = ()
+    """Path and reason of other copies that were examined; they came before the copy that was used."""
 
     @property
-    def rejections(self) -> tuple[str, ...]:
-        """Reasons for rejecting the recording or segments of it."""
-        return self.segment_rejections if self.rejection is None else (self.rejection,)
+    def is_usable(self) -> bool:
+        """True if the file was read."""
+        return bool(self.utterances) and self.read_error is None
+
+    @property
+    def rejections(self) -> tuple[tuple[str, str], ...]:
+        """Path and reason of the rejected recording with its copies, or of rejected segments of it."""
+        if self.rejection is None:
+            return tuple((self.job.path, reason) for reason in self.segment_rejections)
+        return ((self.job.path, self.rejection), *self.unusable_copies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +231,21 @@ def examine_all(jobs: Sequence[Job], tree: Tree, extraction: ExtractionConfig) -
 def examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
     """Hash one recording and extract its features, unless its earlier utterances are reusable.
 
-    A bad file gives a rejection, not an error. Raises an OSError that names the file if the system fails, for example
-    without memory, file descriptors or network.
+    The first usable copy of the recording counts. A bad file gives a rejection, not an error. Raises an OSError that
+    names the file if the system fails, for example without memory, file descriptors or network.
     """
+    first = _examine_copy(job, tree, extraction)
+    results = [first]
+    for path in job.copies:
+        if results[-1].is_usable:
+            break
+        results.append(_examine_copy(replace(job, path=path, copies=()), tree, extraction))
+    best = results[-1] if results[-1].is_usable else first
+    unusable = ((each.job.path, each.rejection or each.read_error or "") for each in results if each is not best)
+    return replace(best, unusable_copies=tuple(unusable))
+
+
+def _examine_copy(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
     try:
         with name_in_errors(tree.root / job.path):
             return _examine(job, tree, extraction)

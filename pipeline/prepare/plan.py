@@ -46,6 +46,7 @@ class PreparationPlan:
 
     def __init__(self, scan: Scan, tree: Tree, history: History, extraction: ExtractionConfig) -> None:
         self.extraction = extraction
+        self._copies = scan.copies
         self._segments = scan.table.select(["id", *layout.SPAN_COLUMNS])
         ids, paths, recording = _list_recordings(scan, extraction)
         self._ids, self._paths = ids, paths
@@ -84,7 +85,13 @@ class PreparationPlan:
         known = [UtteranceInfo(**row) for row in self.known[shard.known].filter(pa.array(is_wanted)).to_pylist()]
         owner = self._owner[shard.known][is_wanted]
         return [
-            Job(id, path, segments, tuple(known[at] for at in np.flatnonzero(owner == recording)))
+            Job(
+                id,
+                path,
+                tuple(self._copies.get(id, ())),
+                segments,
+                tuple(known[at] for at in np.flatnonzero(owner == recording)),
+            )
             for recording, id, path, segments in zip(recordings, ids, paths, given, strict=True)
         ]
 

@@ -25,7 +25,7 @@ from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.left_out import make_left_out_error
 from emodna.pipeline.prepare.commit import commit
 from emodna.pipeline.prepare.executors import Executor, ExecutorFactory
-from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
+from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, ExtractionResult
 from emodna.pipeline.prepare.history import History, read_features, write_journal
 from emodna.pipeline.prepare.plan import PreparationPlan, ShardPlan
 from emodna.pipeline.store import layout
@@ -130,6 +130,7 @@ def prepare(
                 error = make_left_out_error(scan.left_out, tree.root)
                 raise CorpusError(f"{problem}; {error.problem}", where=tree.root, remedy=error.remedy)
             raise CorpusError(problem, where=tree.root)
+        scan = scan.replace_paths(progress.used_copies)
         shards = np.repeat([shard.number for shard in plan.shards], [len(each) for each in progress.utterances])
         commit(corpus, tree.root, extraction, history, scan, utterances, shards, rejections)
         history.write_audio_stat(scan.table["path"], pa.concat_tables(progress.states))
@@ -162,16 +163,24 @@ class _Progress:
     rejections: list[tuple[str, str]] = field(default_factory=list)
     read_errors: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of existing files that cannot be read. Their earlier features stay."""
+    used_copies: dict[str, str] = field(default_factory=dict)
+    """Id of a recording -> path of the copy that was used, because the first is unusable."""
+    replaced: list[tuple[str, str]] = field(default_factory=list)
+    """Path and reason of the copies before those."""
     remarks: list[tuple[str, str]] = field(default_factory=list)
     """Path and unread part of files of which the rest was read."""
 
     def add(self, at: int, utterances: pa.Table, opened: Sequence[ExtractionResult]) -> None:
         self.utterances[at] = utterances
         self.extracted += sum(len(result.features) for result in opened)
-        self.rejections += [(each.job.path, reason) for each in opened for reason in each.rejections]
+        self.rejections += [rejection for each in opened for rejection in each.rejections]
         self.read_errors += [(each.job.path, each.read_error) for each in opened if each.read_error is not None]
         self.remarks += [(each.job.path, remark) for each in opened for remark in each.remarks]
-        states = {each.job.path: each.state if each.utterances else None for each in opened}
+        replacements = [each for each in opened if each.is_usable and each.unusable_copies]
+        self.used_copies |= {each.job.id: each.job.path for each in replacements}
+        self.replaced += [copy for each in replacements for copy in each.unusable_copies]
+        states: dict[str, AudioState | None] = {path: None for each in opened for path, _ in each.unusable_copies}
+        states |= {each.job.path: each.state if each.utterances else None for each in opened}
         rows = [{"path": path, **(state._asdict() if state else {})} for path, state in states.items()]
         self.states.append(pa.Table.from_pylist(rows, layout.AUDIO_STAT_SCHEMA))
 
@@ -262,6 +271,9 @@ def _list_warnings(
     if progress.read_errors:
         first, count = ": ".join(min(progress.read_errors)), format_count(len(progress.read_errors), "recording")
         lines.append(f"{count} kept from the earlier store (the first: {first})")
+    if progress.replaced:
+        first, count = ": ".join(min(progress.replaced)), format_count(len(progress.used_copies), "recording")
+        lines.append(f"{count} read from another copy, because the first is unusable ({first})")
     if progress.remarks:
         files = format_count(len(dict(progress.remarks)), "recording")
         lines.append(f"{files} read in part or with doubt (the first: {': '.join(min(progress.remarks))})")

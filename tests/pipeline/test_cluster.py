@@ -303,12 +303,15 @@ class TestUnfitWorkers:
         assert line.startswith("the workers' processors differ (")
 
 
-def test_an_unreadable_file_is_rejected_like_locally(shared_cluster: Cluster, tmp_path: Path) -> None:
+def test_unreadable_files_are_rejected_or_replaced_like_locally(shared_cluster: Cluster, tmp_path: Path) -> None:
     write_tiny_emodb(tmp_path / "root", NAMES[:4])
     (tmp_path / "root" / "wav" / NAMES[4]).symlink_to("nowhere.wav")
+    write_tiny_emodb(tmp_path / "root" / "copies", NAMES[:1])
+    (tmp_path / "root" / "wav" / NAMES[0]).write_bytes(b"no audio")
     report = prepare_on(shared_cluster, tmp_path / "root", tmp_path / "cache")
     assert report.rejections == [(f"wav/{NAMES[4]}", "cannot be read: No such file or directory")]
-    assert report.rejections == prepare_corpus(tmp_path / "root", tmp_path / "local").rejections
+    local = prepare_corpus(tmp_path / "root", tmp_path / "local")
+    assert (report.rejections, content(report.store)) == (local.rejections, content(local.store))
 
 
 class TestAddress:
