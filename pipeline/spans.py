@@ -35,7 +35,7 @@ class Span(NamedTuple):
         """Return start and end in a recording of `duration` s. Raises `AudioError`: too far beyond its end."""
         end = duration if self.end is None else self.end
         if 0 < duration <= self.start or end > duration + TOLERANCE:
-            raise AudioError(f"{self} is beyond the end of the recording, at {duration:.3f} s")
+            raise AudioError(f"beyond the end of the recording, at {duration:.3f} s")
         return self.start, min(end, duration)
 
     def __str__(self) -> str:

@@ -223,4 +223,4 @@ def _read_cell(row: Mapping[str, object], column: str) -> str | None:
 def _read_name(row: Mapping[str, object], column: str) -> str | None:
     """Return a cell as text, a whole number without decimals: pandas writes 1.0 for 1 beside missing cells."""
     cell = _read_cell(row, column)
-    return cell and re.sub(r"^(\d+)\.0$", r"\1", cell)
+    return cell and re.sub(r"^(\d+)[.,]0$", r"\1", cell)
