@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import repeat
 from typing import Final, NamedTuple
 
 import pyarrow as pa
@@ -62,6 +63,9 @@ def read_spans(table: pa.Table) -> Iterator[Span | SpanError]:
     decimals if the table proves it, as `0,5` does; a table with only `12,345` may mean thousands. A missing start is
     the beginning of the recording, a missing end its end.
     """
+    if not set(SPAN_COLUMNS) & set(table.column_names):
+        yield from repeat(WHOLE, len(table))
+        return
     columns = [_to_seconds(table[name]) if name in table.column_names else None for name in SPAN_COLUMNS]
     cells = [[None] * len(table) if column is None else to_python(column) for column in columns]
     has_decimal_comma = any(
