@@ -127,6 +127,9 @@ def run(command: click.Command, *, resumable: str | None = None) -> NoReturn:
     of a KeyboardInterrupt replaces it.
     """
     _reserve_stdout()
+    # By default, torch's threads spin while they wait for each other, and nearly stop next to other programs.
+    # OpenMP reads this variable when torch loads it. Worker processes inherit it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals that cannot show a name

@@ -11,15 +11,17 @@ from emodna.cli.options import FILE, FOLDER, PATH, Command, cache_option, common
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from emodna.model.data.domain import Deviation
     from emodna.model.inference.finished_run import FinishedRun
     from emodna.pipeline.store import FeatureStore
 
 _TRAINED: Final = "the run was trained on it with its labels; the scores do not show the performance on new audio"
-#: Notes on a corpus that was used in training, by the run's supervision and the corpus's role.
+#: Notes on a corpus whose recordings were used in training, by the run's supervision and their role.
 _SEEN: Final = {
     ("source", "source"): _TRAINED,
-    ("source", "target"): "the run was adapted to it without its labels; the scores equal those of emodna-fit",
+    ("source", "target"): "the run was adapted to it without its labels; scores on new audio may be lower",
     ("oracle-labels", "source"): _TRAINED,
     ("oracle-labels", "target"): f"oracle: {_TRAINED}",
     ("oracle-folds", "source"): "oracle: the run used none of its labels",
@@ -99,7 +101,7 @@ def evaluate(
         document["outside"] = None if outside is None else count_outside(outside)
         document["predictions"] = None if out is None else str(_save(out, document, store, probabilities, outside))
         if document["seen"] is not None:
-            common.note(f"{common.escape(name)}: {_SEEN[document['supervision'], document['seen']]}")
+            common.note(f"{common.escape(name)}: {_describe_seen(document)}")
         if not as_json:
             print_evaluation(document, first=not documents)
         documents.append(document)
@@ -107,6 +109,17 @@ def evaluate(
         _draw(documents, png)
     if as_json:
         common.print_json(documents)
+
+
+def _describe_seen(document: "Mapping[str, Any]") -> str:
+    if document["seen"] != "partly":
+        return _SEEN[document["supervision"], document["seen"]]
+    seen, unseen = document["audio"]["seen"], document["audio"]["unseen"]["utterances"]
+    return (
+        f"the run was trained on the recordings of {seen['utterances']} of its {document['utterances']} utterances "
+        f"({seen['source']} as source, {seen['target']} as target); only the scores of the other {unseen} show the "
+        "performance on new audio"
+    )
 
 
 def _open_store(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":

@@ -58,7 +58,7 @@ _MARKS: Final = """
 @click.option("--add", type=click.Choice(["scl"]), help="Contrastive loss for methods marked [scl] in --list-methods.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of all random numbers.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: chosen by torch]")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: 1; with --resume, as before]")
 @options.device_option
 @click.option("--compile", is_flag=True, help="Compile the losses with torch.compile; needs a C++ compiler on a CPU.")
 @click.option("--cuda-graph", is_flag=True, help="Capture each step as a CUDA graph.")
@@ -135,6 +135,7 @@ def fit(
     stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
     if fields["out"] is not None:
         RunFolder(fields["out"]).check_free(resume=fields["resume"])
+    fields["threads"] = fields["threads"] or _choose_threads(fields["out"] if fields["resume"] else None)
     from emodna.model.fit import execute_plan
     from emodna.model.request import FitRequest, resolve_request
 
@@ -155,6 +156,17 @@ def fit(
         )
         if oracle:
             _print_oracle(oracle["oracle"])
+
+
+def _choose_threads(resumed: Path | None) -> int:
+    """Return the threads of the run in a folder; for a new run one, the fastest number next to other programs."""
+    from emodna.model.run_folder import RunFolder, read_json
+
+    if resumed is None or not (config := RunFolder(resumed).config).exists():
+        return 1
+    decisive = read_json(config).get("decisive")
+    threads = decisive.get("threads") if isinstance(decisive, dict) else None
+    return threads if isinstance(threads, int) and threads >= 1 else 1  # None: the run is on CUDA
 
 
 def _print_result(result: dict[str, Any], *, labelled: int, utterances: int) -> None:

@@ -120,6 +120,7 @@ def predict(
     path = None if out is None else Path(out)
     if path is not None and is_folder:
         predictions.check_folder(path)
+        predict_bulk.prepare_workers(scheduler)
     elif path is not None:
         predictions.check_output(path, remedy="a folder's name ends with /")
     if ffmpeg:

@@ -35,6 +35,14 @@ def check_options(*, is_folder: bool, audio: Sequence[str], threads: int | None,
             raise click.UsageError(problem)
 
 
+def prepare_workers(scheduler: str | None) -> None:
+    """Let worker processes of this machine load their libraries while this process loads its own."""
+    from emodna.pipeline.processes import start_preloading
+
+    if scheduler is None:
+        start_preloading(["emodna.model.inference.bulk_workers"])
+
+
 def choose_workers(workers: int | None, scheduler: str | None, models: "Sequence[TrainedModel]") -> "WorkerFactory":
     """Return the factory of the workers that the options name; by default, a process per core."""
     from emodna.model.inference.bulk_workers import make_cluster_workers, make_local_workers

@@ -56,6 +56,9 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
         common.out.print("normalised by its own statistics, like the corpora of the run")
     if labelled:
         _print_scores(document)
+        if document["seen"] == "partly":
+            groups = {name: row for name, row in document["audio"].items() if row["count"]}
+            _print_table(_make_group_table("audio", groups.items(), CLASS_NAMES[document["task"]]))
         _print_breakdown(document["breakdown"], CLASS_NAMES[document["task"]])
         _print_calibration(document["calibration"], CLASS_NAMES[document["task"]][1])
     else:
@@ -79,7 +82,7 @@ def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
         curve.vlines(means, means, shares, color=STORE_COLOURS[1], linewidth=1.5, alpha=0.6)
         curve.plot(means, shares, marker="o", markersize=4, color=STORE_COLOURS[0])
         curve.set(xlim=(0, 1), ylim=(-0.02, 1.02))
-        seen = f" ({document['seen']})" if document["seen"] else ""
+        seen = {None: "", "partly": " (partly seen)"}.get(document["seen"], f" ({document['seen']})")
         curve.set_title(f"{document['corpus']}{seen}: ECE {document['calibration']['ece']:.3f}", parse_math=False)
         counts = [row["count"] for row in rows]
         histogram.stairs(counts, [rows[0]["from"], *(row["to"] for row in rows)], fill=True, color=STORE_COLOURS[0])

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.validation import Split
@@ -13,7 +16,11 @@ from emodna.model.errors import RunError, TrainRun
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.pipeline.emotions import CLASS_NAMES, Task
 from emodna.pipeline.errors import Remedy
+from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import FeatureStore
+
+Role = Literal["source", "target"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 #: Words of licences that forbid commercial use: Creative Commons' NC, and restrictions to research.
 _NOT_FOR_COMMERCE: Final = re.compile(r"\bNC\b|non-?commercial|\bresearch\b", re.IGNORECASE)
@@ -23,7 +30,7 @@ _NOT_FOR_COMMERCE: Final = re.compile(r"\bNC\b|non-?commercial|\bresearch\b", re
 class RunCorpus:
     """A corpus as a run used it."""
 
-    role: Literal["source", "target"]
+    role: Role
     name: str
     feature_set: str
     fingerprint: str
@@ -80,7 +87,38 @@ def read_corpora(run: RunFolder) -> list[RunCorpus]:
         raise RunError(f"damaged: {error}", where=run.corpora) from error
 
 
-def _describe_corpus(role: Literal["source", "target"], store: FeatureStore, task: Task, *, held_out: int) -> RunCorpus:
+def write_audio(run: RunFolder, sources: Sequence[FeatureStore], target: FeatureStore, task: Task) -> None:
+    """Write the audio hashes of a run's utterances: unique rows of `role` and `audio_sha256`, sorted."""
+    hashes = {"source": [hash_audio(each, task) for each in sources], "target": [hash_audio(target)]}
+    unique = {role: pc.unique(pa.chunked_array(each, pa.string())).sort() for role, each in hashes.items()}
+    roles = pa.concat_arrays([pa.array([role] * len(each), pa.string()) for role, each in unique.items()])
+    table = pa.table({"role": roles, "audio_sha256": pa.concat_arrays(list(unique.values()))})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=["role"])
+    write_atomically(run.audio, sink.getvalue().to_pybytes())
+
+
+def read_audio(run: RunFolder) -> dict[Role, pa.Array] | None:
+    """Read the audio hashes by role; None for a run of an earlier version. Raise a RunError if the file is damaged."""
+    if not run.audio.exists():
+        return None
+    try:
+        table = pq.read_table(run.audio, columns=["role", "audio_sha256"], use_threads=False)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise RunError("damaged: not the audio hashes of a run", where=run.audio) from error
+    return {role: table.filter(pc.equal(table["role"], role))["audio_sha256"].combine_chunks() for role in ROLES}
+
+
+def hash_audio(store: FeatureStore, labels_of: Task | None = None) -> pa.Array:
+    """Return the audio hash of each utterance of a store, or of those with a label of a task.
+
+    Segments of a recording share the hash of its file.
+    """
+    hashes = store.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
+    return hashes if labels_of is None else hashes.take(np.flatnonzero(store.labels(labels_of) >= 0))
+
+
+def _describe_corpus(role: Role, store: FeatureStore, task: Task, *, held_out: int) -> RunCorpus:
     snapshot, labels = store.snapshot, store.labels(task)
     columns = store.columns(["speaker", "language", "emotion"])
     emotions = {each["values"]: each["counts"] for each in pc.value_counts(columns["emotion"]).to_pylist()}

@@ -26,8 +26,8 @@ from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.reproducibility import use_seed
 from emodna.model.run_folder import JOIN, hash_settings
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
-from emodna.pipeline.errors import PluginError, Remedy
-from emodna.pipeline.features import FeatureSet, rebuild_feature_set
+from emodna.pipeline.errors import PluginError, Remedy, check_list
+from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS, FeatureSet, rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
 
 #: Length of a syllable in s; shorter windows are rejected as mistakes.
@@ -40,6 +40,8 @@ _SNAPSHOTS: Final = 20
 _VALIDATION: Final = 0.1
 #: Settings that change no result and may change at a resume.
 _NOT_DECISIVE: Final = ("checkpoint_seconds",)
+#: Settings that change no result, so that labels leave them out.
+_WITHOUT_EFFECT: Final = (*_NOT_DECISIVE, "log_every")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class FitRequest:
 
     def __post_init__(self) -> None:
         """Check types, and sort the sources by name, so that results do not depend on their order."""
+        check_list("sources", self.sources, FeatureStore)
         stores = [("sources", each) for each in self.sources] + [("target", self.target)]
         for name, value, kind, text in (
             *((name, store, FeatureStore, "a FeatureStore") for name, store in stores),
@@ -115,11 +118,10 @@ class FitPlan:
 
     @cached_property
     def label(self) -> str:
-        """Label of the run's method in tables."""
+        """Label of the run in tables: its method with all settings that are not defaults."""
         request, kind = self.request, type(self.method)
-        defaults, used = as_settings(kind.defaults), as_settings(self.resolved.config)
-        non_defaults = {key: used[key] for key in request.settings if key in used and used[key] != defaults[key]}
-        return make_label(request.method, non_defaults, our_reading=kind.our_reading, supervision=self.supervision)
+        changed = find_non_defaults(kind, request.settings, request.steps, self.features.name, request.select)
+        return make_label(request.method, changed, our_reading=kind.our_reading, supervision=self.supervision)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -195,6 +197,33 @@ def resolve_request(request: FitRequest) -> FitPlan:
         raise ConfigError(problem, field="cuda_graph", remedy="leave it out")
     folds = _make_folds(request, train, method)
     return FitPlan(request, train, record, features, splits, data, resolved, method, folds, start_time)
+
+
+def find_non_defaults(
+    kind: type[Method], settings: Mapping[str, str], steps: int, feature_set: str, select: str = LAST
+) -> dict[str, Any]:
+    """Return the settings of a run that are not defaults, in the order of its label: those of the method first.
+
+    Leave out settings that change no result. Values that follow from the data or from other settings are defaults.
+    `feature_set` is the full name of the feature set.
+    """
+    train, method_config, _ = apply_settings(settings, TrainConfig(), kind.defaults, RecordConfig())
+    changed = _find_changes(method_config, kind.defaults)
+    if steps != DEFAULT_STEPS:
+        changed["steps"] = steps
+    if select != LAST:
+        changed["select"] = select
+    without_effect = (*_WITHOUT_EFFECT, "snapshot_every") if select == LAST else _WITHOUT_EFFECT
+    changed |= {key: value for key, value in _find_changes(train, TrainConfig()).items() if key not in without_effect}
+    if feature_set != FEATURE_SETS[DEFAULT_FEATURE_SET].name:
+        short_names = {each.name: name for name, each in FEATURE_SETS.items()}
+        changed["feature_set"] = short_names.get(feature_set, feature_set)
+    return changed
+
+
+def _find_changes(config: object, defaults: object) -> dict[str, Any]:
+    usual = as_settings(defaults)
+    return {key: value for key, value in as_settings(config).items() if value != usual[key]}
 
 
 def _check_addition(request: FitRequest, kind: type[Method]) -> None:

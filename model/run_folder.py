@@ -57,6 +57,8 @@ class RunFolder:
     not_finite = _File("not_finite.json")
     #: Licences, citations and counts of the corpora of a finished run.
     corpora = _File("corpora.json")
+    #: SHA-256 of the recordings that a finished run was trained on, by role.
+    audio = _File("audio.parquet")
     card = _File("MODEL_CARD.md")
     #: Default path of the exported model.
     onnx = _File("model.onnx")

@@ -1,6 +1,7 @@
 """Errors that a user can fix, as data: problem, place, parameter, valid values and remedy."""
 
 import errno
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -130,6 +131,15 @@ class EmodnaError(Exception):
             command = None if self.remedy.action is None else word_action(self.remedy.action)
             parts.append(text if command is None else f"{text}: {command}")
         return "; ".join(parts)
+
+
+def check_list(field: str, values: object, *single: type) -> None:
+    """Raise an EmodnaError if a parameter that takes several values has one.
+
+    A text or bytes would be read as a list of letters. `single` are further types of one value.
+    """
+    if isinstance(values, (str, bytes, os.PathLike, *single)):
+        raise EmodnaError("must be a list", field=field, value=values, remedy="put a single value into a list")
 
 
 class AudioError(EmodnaError):

@@ -11,8 +11,9 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from emodna.pipeline.errors import DeadWorkerError, WorkerError
 from emodna.pipeline.threads import limit_to_one_thread
@@ -20,7 +21,9 @@ from emodna.pipeline.threads import limit_to_one_thread
 Task = TypeVar("Task")
 Reply = TypeVar("Reply")
 
-_PROBLEM = "a worker process died (killed, or out of memory)"
+#: Method that starts processes. A fork of this process would copy the locks of its threads.
+_METHOD: Final = "forkserver" if sys.platform == "linux" else "spawn"
+_PROBLEM: Final = "a worker process died (killed, or out of memory)"
 
 
 class WorkerProcess(Generic[Task, Reply]):
@@ -31,7 +34,7 @@ class WorkerProcess(Generic[Task, Reply]):
     make_function
         Picklable function that the process calls once. It returns the function that maps a task to a reply.
     preload
-        Modules that the parent of all worker processes imports. Their other imports happen in the processes.
+        Modules that the parent of all worker processes imports once; each process imports the others.
     """
 
     def __init__(self, make_function: Callable[[], Callable[[Task], Reply]], preload: Sequence[str] = ()) -> None:
@@ -69,8 +72,7 @@ class WorkerProcess(Generic[Task, Reply]):
             self._stop()
 
     def _start(self) -> None:
-        context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-        # The fork server does not load torch; its processes do so in parallel (RAVDESS: 4.4 s instead of 4.9 s).
+        context: Any = multiprocessing.get_context(_METHOD)
         context.set_forkserver_preload(self._preload)
         self._connection, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, self._make_function), daemon=True)
@@ -99,6 +101,13 @@ class WorkerProcess(Generic[Task, Reply]):
             with self._lock:
                 self._stop()
             raise DeadWorkerError(_PROBLEM) from error
+
+
+def start_preloading(modules: Sequence[str]) -> None:
+    """Begin to import the modules of later processes, while this process does other work."""
+    if _METHOD == "forkserver":
+        forkserver.set_forkserver_preload(list(modules))
+        forkserver.ensure_running()
 
 
 def _serve(connection: Connection, make_function: Callable[[], Callable[[Any], Any]]) -> None:

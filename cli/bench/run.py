@@ -232,6 +232,8 @@ def _merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
     """
     if not Experiment.exists(new.out):
         return new, list(new.runs)
+    from emodna.model.bench.grid import update_labels
+
     old = Experiment.read(new.out)
     has_runs = any(old.run_folder(run).path.exists() for run in old.runs)
     if old.conditions != new.conditions and not has_runs:
@@ -241,4 +243,4 @@ def _merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
     kept_runs = [run for run in old.runs if run.method == UPPER_BOUND and run.src in new.corpora]
     upper_bounds = {(run.tgt, run.task, run.method, run.seed): run for run in kept_runs}
     runs = [upper_bounds.get((run.tgt, run.task, run.method, run.seed), run) for run in new.runs]
-    return old.merge(new, runs), runs
+    return update_labels(old).merge(new, runs), runs

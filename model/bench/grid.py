@@ -2,6 +2,8 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +21,13 @@ from emodna.model.bench.spec import (
     RunSpec,
     check_distinct,
 )
-from emodna.model.config import RecordConfig, TrainConfig, apply_settings, as_settings
+from emodna.model.config import RecordConfig, TrainConfig, apply_settings
 from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.label import make_label
 from emodna.model.methods import get_method, wrap_plugin_errors
+from emodna.model.request import find_non_defaults
 from emodna.pipeline.emotions import TASKS, Task
-from emodna.pipeline.errors import Remedy
+from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.store import FeatureStore
 
 MethodGroup = tuple[Sequence[Task], Sequence[MethodSpec]]
@@ -80,14 +83,14 @@ def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
 
 def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     """Return the info of a method spec; raise a ConfigError or PluginError for an unknown method or setting."""
-    method = get_method(spec.name)
+    method, settings = get_method(spec.name), {**conditions.settings, **spec.overrides}
     try:
         shared = apply_settings(conditions.settings, TrainConfig(), method.defaults, RecordConfig())
     except ConfigError as error:
         error.where = f"method {spec.name}"
         raise
     try:
-        train, config, _ = apply_settings({**conditions.settings, **spec.overrides}, *shared)
+        train, config, _ = apply_settings(settings, *shared)
     except ConfigError as error:
         if error.field == "settings":
             error.field, error.problem = None, f"unknown setting {error.value}"
@@ -97,15 +100,29 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
         if "frames" in spec.overrides:
             raise ConfigError(f"frames {problem}", field="methods", value=spec)
         raise ConfigError(problem, field="frames", value=train.frames)
-    usual, own = ({**as_settings(each[0]), **as_settings(each[1])} for each in (shared, (train, config)))
-    changed = {key: own[key] for key in spec.overrides if key in own and own[key] != usual[key]}
-    if spec.steps is not None:
+    usual = find_non_defaults(method, conditions.settings, conditions.steps, conditions.feature_set)
+    changed = find_non_defaults(method, settings, spec.steps or conditions.steps, conditions.feature_set)
+    if spec.steps is not None:  # also if it is the default, as in the sensitivity study
         changed["steps"] = spec.steps
+    # The settings of the spec come first, as they tell the rows of a table apart.
+    changed = dict(sorted(changed.items(), key=lambda setting: setting[1] == usual.get(setting[0])))
     # Supervision depends on the configuration, so this builds the method, without memory for its weights.
     with wrap_plugin_errors(spec.name, "()"), torch.device("meta"):
         supervision = method(method.min_dim, config, 0).supervision
     label = make_label(spec.name, changed, our_reading=method.our_reading, supervision=supervision)
     return MethodInfo(label, method.our_reading, supervision)
+
+
+def update_labels(experiment: Experiment) -> Experiment:
+    """Return an experiment with the labels of this version for its methods, except for methods that are not installed.
+
+    Labels of earlier versions lack the settings that all runs share.
+    """
+    infos = dict(experiment.methods)
+    for spec in infos:
+        with suppress(ConfigError, PluginError):
+            infos[spec] = describe_method(spec, experiment.conditions)
+    return replace(experiment, methods=infos)
 
 
 def open_store(experiment: Experiment, name: str) -> FeatureStore:

@@ -68,7 +68,7 @@ def _find_reason_to_keep(run: RunFolder) -> str | None:
         return "a run is using it"
     run_files = {
         *(run.config, run.metrics, run.resume, run.model, run.predictions, run.result, run.snapshots, run.selection),
-        *(run.oracle, run.not_finite, run.corpora, run.card, run.onnx, run.done, run.lock),
+        *(run.oracle, run.not_finite, run.corpora, run.audio, run.card, run.onnx, run.done, run.lock),
     }
     for path in _list_folder(run.path):
         if path not in run_files and not is_temporary(path) and not path.name.startswith(_EVENTS):

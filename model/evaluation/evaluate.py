@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import itemgetter
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from emodna.model.evaluation.intervals import Resampling
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES, assign_labels, compute_scores, confusions, constant_scores, scores
+from emodna.model.provenance import Role
 from emodna.pipeline.inspect.balance import UNKNOWN, encode_names
 from emodna.pipeline.store import FeatureStore
 
@@ -55,25 +56,27 @@ def evaluate_run(
 
     Returns the document of docs/EVALUATION.md, in which values that need labels are None if there are none, and the
     probabilities (n,) of class 1 in the order of the store. `advance` is called with the number of utterances predicted
-    since its last call. Raise an EvaluationError if the features differ from the run's, a StoreError if the store is
-    damaged.
+    since its last call. Raise an EvaluationError if the features differ from the run's, a StoreError or a RunError if
+    the store or the run is damaged.
     """
     start = time.perf_counter()
     probabilities = predict_store(run.adapt_model(store), store, advance)
     predicted = assign_labels(probabilities)
     scored = _LabelledPredictions.of(predicted, store, run.model.task)
     any_labels = len(scored.rows) > 0
+    seen = run.find_seen(store)
     evaluation = {
         "run": str(run.path.absolute()),
         **run.description,
         "corpus": store.snapshot.corpus,
         "store": str(store.path),
-        "seen": run.find_role(store),
+        "seen": _summarise_seen(seen, scored.rows if any_labels else np.arange(len(store))),
         "utterances": len(store),
         "labelled": len(scored.rows),
         **evaluate(predicted, store, run.model.task, resampling),
         "confusion": confusions(scored.truth, scored.predicted).reshape(2, 2).tolist() if any_labels else None,
         "calibration": compute_calibration(scored.truth, probabilities[scored.rows]) if any_labels else None,
+        "audio": _score_audio(seen, scored),
         "breakdown": {
             "emotion": break_down_emotions(scored.group_by("emotion")),
             **{column: break_down_scores(scored.group_by(column)) for column in ("speaker", "gender", "language")},
@@ -81,6 +84,28 @@ def evaluate_run(
         "wall_seconds": time.perf_counter() - start,
     }
     return evaluation, probabilities
+
+
+def _summarise_seen(seen: Mapping[Role, NDArray[np.bool_]], rows: NDArray[np.int64]) -> Role | Literal["partly"] | None:
+    """Return the role in which a run was trained on the recordings of some rows; "partly" unless it is one for all."""
+    shares = {role: each[rows].mean() if len(rows) else 0.0 for role, each in seen.items()}
+    for role, share in shares.items():
+        if share == 1:
+            return role
+    return "partly" if any(shares.values()) else None
+
+
+def _score_audio(seen: Mapping[Role, NDArray[np.bool_]], scored: "_LabelledPredictions") -> dict[str, Any]:
+    """Count the utterances with seen and with unseen audio, and score both apart as `break_down_scores` does."""
+    is_seen = seen["source"] | seen["target"]
+    groups: dict[str, dict[str, Any]] = {}
+    for name, chosen in {"seen": is_seen, "unseen": ~is_seen}.items():
+        rows = chosen[scored.rows]
+        counts = confusions(scored.truth[rows], scored.predicted[rows])[0]
+        scores = break_down_scores({name: counts})[name] if rows.any() else {"count": 0, "high": 0, **_NO_SCORES}
+        groups[name] = {"utterances": int(chosen.sum()), **scores}
+    as_source, as_target = int(seen["source"].sum()), int((seen["target"] & ~seen["source"]).sum())
+    return {"seen": {"source": as_source, "target": as_target, **groups["seen"]}, "unseen": groups["unseen"]}
 
 
 def count_outside(deviations: Sequence[Sequence[Deviation]]) -> dict[str, int]:

@@ -2,16 +2,21 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 
 from emodna.model.data.normalisation import Statistics
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import SOURCE_SUPERVISION, read_label
-from emodna.model.run_folder import JOIN, RunFolder, read_json
+from emodna.model.provenance import ROLES, Role, hash_audio, read_audio
+from emodna.model.run_folder import RunFolder, read_json
+from emodna.model.runs.listing import find_training_store, open_run
 from emodna.pipeline.errors import PrepareCorpus, Remedy
 from emodna.pipeline.store import FeatureStore
 
@@ -47,12 +52,25 @@ class FinishedRun:
         except (KeyError, TypeError) as error:
             raise RunError("damaged: not the configuration of a run", where=folder.config) from error
 
-    def find_role(self, store: FeatureStore) -> Literal["source", "target"] | None:
-        """Return the role of a corpus in the training, by its name or its content; None if it had none."""
-        for corpus in (*self.description["src"].split(JOIN), self.description["tgt"]):
-            if corpus == store.snapshot.corpus or self.fingerprints[corpus] == store.fingerprint:
-                return "target" if corpus == self.description["tgt"] else "source"
-        return None
+    def find_seen(self, store: FeatureStore) -> dict[Role, NDArray[np.bool_]]:
+        """Return for each role the utterances (n,) of a store whose recordings the run was trained on in it.
+
+        A source's utterances without a label of the task count as unseen. For a run of an earlier version, which has no
+        list of its recordings, the stores that it names replace the list. For a store that is missing or has changed,
+        all utterances of a corpus with its name or its content count as seen.
+        """
+        hashes = hash_audio(store)
+        if (recorded := read_audio(RunFolder(self.path))) is not None:
+            return {role: _is_in(hashes, each) for role, each in recorded.items()}
+        seen = {role: np.zeros(len(store), np.bool_) for role in ROLES}
+        run = open_run(self.path)
+        for corpus, fingerprint in self.fingerprints.items():
+            role: Role = "target" if corpus == self.description["tgt"] else "source"
+            if (own := find_training_store(run, corpus).store) is not None:
+                seen[role] |= _is_in(hashes, hash_audio(own, self.model.task if role == "source" else None))
+            elif corpus == store.snapshot.corpus or fingerprint == store.fingerprint:
+                seen[role][:] = True
+        return seen
 
     def adapt_model(self, store: FeatureStore) -> TrainedModel:
         """Return the model with the normalisation for a corpus: `per-corpus` uses statistics of all its utterances.
@@ -76,3 +94,8 @@ class FinishedRun:
         )
         remedy = Remedy("prepare the corpus with the model's feature set", action)
         raise EvaluationError(problem, where=store.path, remedy=remedy)
+
+
+def _is_in(hashes: pa.Array, known: pa.Array) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = pc.is_in(hashes, value_set=known).to_numpy(zero_copy_only=False)
+    return found

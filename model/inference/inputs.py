@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Stamp, Tree, open_tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
-from emodna.pipeline.errors import AudioError, CorpusError, EmodnaError
+from emodna.pipeline.errors import AudioError, CorpusError, EmodnaError, check_list
 from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, find_suffix, make_left_out_error
 from emodna.pipeline.spans import WHOLE, Span, SpanError
 from emodna.pipeline.tables import is_missing
@@ -54,6 +54,7 @@ def find_inputs(names: Iterable[str], *, ffmpeg: bool = False, warn: Warn = lamb
     `warn` gets a warning about the files of a folder or archive that are left out. `-` is standard input. Standard
     input and pipes are read to their end here, not in the thread that decodes them.
     """
+    check_list("names", names)
     for name in names:
         path = Path(name)
         if name == STDIN:

@@ -18,7 +18,7 @@ from emodna.model.errors import RunError
 from emodna.model.label import ORACLE, SCORE_NAMES, SOURCE_SUPERVISION, read_label
 from emodna.model.methods import load_method_of_run
 from emodna.model.methods.base import Supervision
-from emodna.model.provenance import RunCorpus, read_corpora, write_corpora
+from emodna.model.provenance import RunCorpus, read_corpora, write_audio, write_corpora
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.cards import escape_markdown, quote_yaml
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
@@ -35,8 +35,9 @@ _METRICS: Final = {"uar": "recall", "war": "accuracy", "f1": "f1", "macro_f1": "
 def write_card(
     run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task, domain: TrainingDomain | None
 ) -> None:
-    """Write the card of a finished run, and the information on its corpora for later cards."""
+    """Write the card of a finished run, and the information on its corpora for later cards, and their audio hashes."""
     write_corpora(run, sources, target, task, domain)
+    write_audio(run, [each.store for each in sources], target, task)
     write_atomically(run.card, render_card(run).encode())
 
 

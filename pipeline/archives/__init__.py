@@ -9,7 +9,7 @@ from emodna.pipeline.archives.base import ARCHIVE_SUFFIXES, Stamp, Tree, is_hidd
 from emodna.pipeline.archives.folder import FolderTree
 from emodna.pipeline.archives.tar import TarTree, is_tar
 from emodna.pipeline.archives.zip import ZipTree
-from emodna.pipeline.errors import CorpusError
+from emodna.pipeline.errors import CorpusError, check_list
 from emodna.pipeline.files import expand_home
 
 __all__ = ["ARCHIVE_SUFFIXES", "FolderTree", "Stamp", "TarTree", "Tree", "ZipTree", "open_tree"]
@@ -21,8 +21,11 @@ def open_tree(root: Path, suffixes: Sequence[str], label_suffixes: Sequence[str]
     `suffixes` are the lower-case suffixes of recordings, `label_suffixes` those of label files. A file with a label
     suffix, such as a readme, does not hide an archive in the same folder.
 
-    Raises `CorpusError`: root not found, not a folder or archive, or several archives.
+    Raises `CorpusError`: root not found, not a folder or archive, or several archives. Raises `EmodnaError` if
+    `suffixes` is one suffix.
     """
+    check_list("suffixes", suffixes)
+    check_list("label_suffixes", label_suffixes)
     if not root.is_dir():
         return _open_archive(root, (*suffixes, *label_suffixes))
     tree = FolderTree(root)

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from emodna.pipeline.archives import Tree, open_tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from emodna.pipeline.download import Download
-from emodna.pipeline.errors import CorpusError, format_count
+from emodna.pipeline.errors import CorpusError, check_list, format_count
 from emodna.pipeline.left_out import find_suffix, make_left_out_error
 from emodna.pipeline.store import layout
 from emodna.pipeline.tables import ROWS_PER_BATCH, iterate_values
@@ -156,6 +156,12 @@ class Corpus(ABC):
     """Lower-case suffixes of other files that `Scan.left_out` counts, such as archives."""
     uses_ffmpeg: bool = False
     """True to read files in other formats as well, in place of those with the first of `suffixes`."""
+
+    def __init_subclass__(cls) -> None:
+        """Raise an EmodnaError if a class has one suffix instead of a list."""
+        super().__init_subclass__()
+        for name in ("suffixes", "label_suffixes", "left_out_suffixes"):
+            check_list(name, getattr(cls, name))
 
     @abstractmethod
     def scan(self, tree: Tree) -> Scan:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.pipeline.emotions import TASKS
-from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError, find_similar, format_count
+from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError, check_list, find_similar, format_count
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed
 from emodna.pipeline.store.shards import compute_feature_crc, map_shard
@@ -135,7 +135,8 @@ class FeatureStore:
         return values
 
     def columns(self, names: Sequence[str]) -> pa.Table:
-        """Read only these columns of the index, in row order."""
+        """Read only these columns of the index, in row order. Raises EmodnaError if `names` is one name."""
+        check_list("names", names)
         return self._index.columns(names)
 
     def iterate_blocks(self, values: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:

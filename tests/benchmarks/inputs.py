@@ -37,16 +37,16 @@ def add_store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--cache", type=click.Path(path_type=Path), default="cache", show_default=True)(command)
 
 
-def read_recording(path: Path, channel: int = 0) -> tuple[NDArray[np.float32], int]:
+def read_recording(path: Path) -> tuple[NDArray[np.float32], int]:
     """Return the samples of a file and their sample rate in Hz."""
     with path.open("rb") as stream:
-        recording = decode(stream, channel=channel)
+        recording = decode(stream)
     return recording.samples, recording.sample_rate
 
 
-def read_at(path: Path, rate: int, channel: int = 0) -> NDArray[np.float32]:
+def read_at(path: Path, rate: int) -> NDArray[np.float32]:
     """Return the samples of a file at a sample rate in Hz."""
-    return resample(*read_recording(path, channel), rate)
+    return resample(*read_recording(path), rate)
 
 
 class Inputs:

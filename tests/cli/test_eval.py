@@ -14,7 +14,9 @@ import soxr
 
 from emodna.cli import eval as eval_command
 from emodna.model.fit import fit as run_fit
+from emodna.model.provenance import write_audio
 from emodna.model.request import FitRequest
+from emodna.model.run_folder import RunFolder
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import make_feature_set
@@ -25,7 +27,7 @@ from tests.pipeline.making import prepare_corpus
 KEYS = [
     "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation", "corpus",
     "store", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion",
-    "calibration", "breakdown", "wall_seconds", "outside", "predictions",
+    "calibration", "audio", "breakdown", "wall_seconds", "outside", "predictions",
 ]  # fmt: skip
 
 
@@ -59,7 +61,7 @@ class TestJson:
         found = parse_documents(evaluate(run, own_cache, *arguments, "--json"))
         assert [list(each) for each in found] == [KEYS] * 3
         assert [each["corpus"] for each in found] == ["staff", "emodb", "calls"]
-        assert [each["seen"] for each in found] == [None, "target", None]
+        assert [each["seen"] for each in found] == ["target"] * 3  # by their recordings
         assert [(each["labelled"], each["war"] is None) for each in found] == [(5, False), (20, False), (0, True)]
         for each in found:
             assert each["run"] == str(run)
@@ -87,7 +89,7 @@ class TestJson:
 class TestText:
     def test_text_has_scores_constant_predictors_and_breakdowns(self, run: Path, own_cache: Path) -> None:
         answer = evaluate(run, own_cache, "--corpus", "staff")
-        assert (answer.code, answer.err) == (0, "")
+        assert answer.code == 0
         lines = [line.strip() for line in answer.out.splitlines()]
         for beginning in (
             *("staff, 5 utterances, by ravdess -> emodb", "emo-dna ", "95 %, 5 utterances ", "95 %, 3 speakers "),
@@ -98,6 +100,20 @@ class TestText:
         assert "\x1b" not in answer.out
         assert "gender" not in answer.out  # it is unknown, and a single row is not shown
         assert "no arousal labels: nothing to score" in evaluate(run, own_cache, "--corpus", "calls").out
+
+    def test_seen_and_unseen_audio_are_counted_and_scored_apart(
+        self, run: Path, cache: Path, own_cache: Path, tmp_path: Path
+    ) -> None:
+        half = Path(shutil.copytree(run, tmp_path / "half"))
+        staff = FeatureStore(next((own_cache / "staff").iterdir()))
+        write_audio(RunFolder(half), [], staff, "arousal")
+        answer = evaluate(half, cache, "--corpus", "emodb", "--png", tmp_path / "r.png")
+        assert "5 of its 20 utterances (0 as source, 5 as target)" in answer.err
+        lines = [line.split() for line in answer.out.splitlines()]
+        assert {line[0]: line[1] for line in lines if line and line[0] in ("seen", "unseen")} == {
+            "seen": "5",
+            "unseen": "15",
+        }
 
     def test_use_in_training_is_noted_unless_quiet(self, run: Path, cache: Path) -> None:
         assert "without its labels" in evaluate(run, cache, "--corpus", "emodb").err

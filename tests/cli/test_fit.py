@@ -1,6 +1,7 @@
 """emodna-fit: text, JSON, settings and errors."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -72,7 +73,18 @@ class TestJson:
         assert (answer.code, answer.err) == (0, "")
         result = json.loads(answer.out)
         assert list(result) == KEYS
-        expected = ["ravdess", "emodb", "valence", "emo-dna", 5, 2, "source", "emo-dna (channels=8)", "last", 2]
+        expected = [
+            "ravdess",
+            "emodb",
+            "valence",
+            "emo-dna",
+            5,
+            2,
+            "source",
+            "emo-dna (channels=8, steps=2, batch_size=8, frames=32)",
+            "last",
+            2,
+        ]
         assert [result[key] for key in REQUEST_KEYS] == expected
         assert list(result["constant"]) == ["always_high", "always_low", "majority"]
         assert all(list(constant) == SCORES for constant in result["constant"].values())
@@ -230,6 +242,28 @@ def test_damaged_stores_are_named(
     # Enough steps to read every utterance.
     answer = fit(*short_run, "-q", "--method", "source-only", "--cache", own_cache, *settings("batch_size=32"))
     assert_one_line_error(answer, str(file), "damaged", "emodna-prep")
+
+
+class TestThreads:
+    def test_default_is_one_thread_and_a_resumed_run_keeps_its_number(
+        self, cache: Path, tmp_path: Path, decisive: Callable[..., dict[str, Any]]
+    ) -> None:
+        options = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--out", tmp_path / "run", "--resume"]
+        assert decisive(*options)["threads"] == 1
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "config.json").write_text('{"decisive": {"threads": 2}}')
+        assert decisive(*options)["threads"] == 2
+        assert decisive(*options, "--threads", 1)["threads"] == 1
+
+    @pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+    def test_waiting_threads_sleep_unless_the_environment_says_otherwise(
+        self, before: str | None, after: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", before or "")
+        if before is None:
+            monkeypatch.delenv("OMP_WAIT_POLICY")
+        assert fit().code == 2
+        assert os.environ["OMP_WAIT_POLICY"] == after
 
 
 class TestPrecedence:

@@ -316,6 +316,7 @@ class TestRunFolder:
         names = {file.name for file in trained_run.iterdir()}
         (events,) = (name for name in names if name.startswith("events.out.tfevents."))
         documented = "config.json metrics.jsonl model.safetensors resume.safetensors predictions.parquet result.json"
+        documented += " audio.parquet"
         assert names - {events} == {*documented.split(), "corpora.json", "MODEL_CARD.md", "done", ".lock"}
 
     def test_the_config_contains_everything_that_determines_the_run(self, trained_run: Path, pair: Stores) -> None:

@@ -14,6 +14,7 @@ from emodna.model.bench.grid import plan_experiment
 from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodInfo, MethodSpec, RunSpec
 from emodna.model.bench.worker import train_run
+from emodna.model.config import DEFAULT_STEPS
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import write_json
 from emodna.pipeline.emotions import TASKS, Task
@@ -38,9 +39,11 @@ RunKey = tuple[str, str, Task, str, int]
 """Source, target, task, method, seed."""
 
 
-def make_info(spec: MethodSpec) -> MethodInfo:
-    """Return a method's info without its class."""
-    our_reading, settings = spec.name in ("addi", "studio-net"), dict(spec.settings)
+def make_info(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
+    """Return a method's info without its class; each shared setting counts as other than its default."""
+    steps = {} if conditions.steps == DEFAULT_STEPS else {"steps": conditions.steps}
+    own = dict(spec.settings)
+    our_reading, settings = spec.name in ("addi", "studio-net"), {**own, **steps, **conditions.settings, **own}
     supervision = "oracle-labels" if settings.get("threshold") == "oracle-labels" else "source"
     supervision = "oracle-folds" if spec == UPPER_BOUND else supervision
     label = f"{spec.name}{' (our reading)' * our_reading}{' (oracle)' * (supervision != 'source')}"
@@ -85,7 +88,7 @@ def write_experiment(
         if wanted(run) and (run.method != UPPER_BOUND or first.setdefault((run.task, run.tgt), run.src) == run.src)
     )
     experiment = Experiment(
-        out, conditions, summaries, {spec: make_info(spec) for spec in specs}, runs, shared_recordings or {}
+        out, conditions, summaries, {spec: make_info(spec, conditions) for spec in specs}, runs, shared_recordings or {}
     )
     experiment.write()
     return experiment
