@@ -102,8 +102,9 @@ class RecordingReader:
         ffmpeg: bool = False,
     ) -> None:
         content = FileBytes(stream)
-        parts, self.remarks = find_parts(content, PurePath(name or "").suffix.lower())
-        """Parts of the file that are not decoded, and wrong lengths in headers, one clause each."""
+        parts, remarks = find_parts(content, PurePath(name or "").suffix.lower())
+        self.remarks: list[str] = remarks
+        """Bytes and samples that are not decoded, and wrong lengths in headers, one clause each."""
         self._channel = channel
         first: _OpenPart | _ForeignRecording
         try:
@@ -123,13 +124,13 @@ class RecordingReader:
         _check_channel(channel, self.channels)
         self.length: int = first.length
         """Number of samples; iteration raises `AudioError` if there are fewer."""
-        self._others = [part for part in parts[1:] if self._is_alike(content, part)]
+        self._others = [part for part in parts[1:] if self._join(content, part)]
         self._content = content
         if self.length > max_seconds * self.sample_rate:
             raise AudioError(f"too long: {self.length / self.sample_rate:.0f} s, at most {max_seconds:g} s")
 
-    def _is_alike(self, content: FileBytes, part: Part) -> bool:
-        """Add the length of a further part if its rate and channels are those of the first; add a remark otherwise."""
+    def _join(self, content: FileBytes, part: Part) -> bool:
+        """Add a further part of the same rate and channels and return True; add a remark and return False otherwise."""
         place = f"{format_count(part.stop - part.start, 'byte')} from byte {part.start} on"
         try:
             opened = _OpenPart(content, part, self._channel)

@@ -105,14 +105,10 @@ def find_stream(file: FileBytes, start: int, stop: int) -> int | None:
     return None
 
 
+@lru_cache(1024)
 def read_header(head: bytes) -> Header | None:
     """Return the content of a frame header of 4 bytes; None if it is none, or of a free bit rate."""
-    return _parse_header(head) if head[:1] == b"\xff" else None
-
-
-@lru_cache(1024)
-def _parse_header(head: bytes) -> Header | None:
-    if len(head) < 4 or head[1] < 0xE0:
+    if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
         return None
     version = {3: 1, 2: 2, 0: 3}.get(head[1] >> 3 & 3)
     layer = 4 - (head[1] >> 1 & 3)
