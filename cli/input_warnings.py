@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Largest number of names in a warning.
 _MAX_NAMES: Final = 3
+#: s: part of a recording that may be left out without a warning.
+_TOLERATED_LOSS: Final = 0.05
 #: Name, factor, decimals and unit of each measure in a warning.
 _FORMATS: Final[Mapping["Measure", tuple[str, float, int, str]]] = {
     "bandwidth": ("bandwidth", 1.0, 0, " Hz"),
@@ -85,8 +87,9 @@ class InputWarnings:
     def __init__(self, models: "Mapping[str, TrainedModel]") -> None:
         self._prefixes = [f"{common.escape(name)}: " if len(models) > 1 else "" for name in models]
         self._outside = [None if each.domain is None else OutsideCounts(each.domain) for each in models.values()]
-        self._seconds = min(model.seconds for model in models.values())
+        self._seconds = [model.seconds for model in models.values()]
         self._cropped = _Count()
+        self._overloaded: dict[str, float] = {}
         for name, model in models.items():
             if model.domain is None:
                 common.note(f"{common.escape(name)}: of an earlier version, so no audio is compared with its training")
@@ -96,20 +99,28 @@ class InputWarnings:
         counts = self._outside[prediction.model]
         if counts is not None and prediction.deviations is not None:
             counts.add(recording, prediction.file, prediction.deviations)
+        if prediction.peak is not None and prediction.is_overloaded:
+            self._overloaded[prediction.file] = max(prediction.peak, self._overloaded.get(prediction.file, 0.0))
         start, end, duration = prediction.start, prediction.end, prediction.duration
-        if start is not None and end is not None and duration is not None and end - start < duration - 1e-6:
-            self._cropped.add(recording, prediction.file, duration)
+        if start is not None and end is not None and duration is not None:
+            used = min(end - start, self._seconds[prediction.model])
+            if duration - used > _TOLERATED_LOSS:
+                self._cropped.add(recording, prediction.file, duration)
 
     def print(self, *, over_time: bool) -> None:
         """Print the warnings; without `over_time`, also one on files that are longer than the window."""
+        from emodna.pipeline.audio.quality import describe_overload
+
+        for line in describe_overload(self._overloaded):
+            common.note(f"[yellow]warning:[/yellow] {common.escape(line)}")
         for counts, prefix in zip(self._outside, self._prefixes, strict=True):
             if counts is not None:
                 counts.print("file", prefix)
         if self._cropped.recordings and not over_time:
             files = format_count(self._cropped.recordings, "file")
             common.note(
-                f"{files} longer than the model's window of {self._seconds:.2f} s, of which only the middle is used "
-                f"without --windows: {self._cropped.list_names()}"
+                f"{files} longer than the model's window of {min(self._seconds):.2f} s, of which only the middle is "
+                f"used without --windows: {self._cropped.list_names()}"
             )
 
 

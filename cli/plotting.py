@@ -6,6 +6,7 @@ screens and papers, and may be damaged. Only its choice of fonts is kept, becaus
 
 import logging
 import os
+import sys
 from typing import Any, Final
 
 from emodna.pipeline.errors import EmodnaError
@@ -14,13 +15,19 @@ os.environ["MPLBACKEND"] = "agg"
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns if it cannot write its cache
 try:
     import matplotlib
-    from matplotlib import colormaps, rc_context
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-except (ValueError, OSError) as error:
-    remedy = "mend or remove the file matplotlibrc, or name another one with $MATPLOTLIBRC"
-    raise EmodnaError(f"its configuration cannot be read: {error}", where="matplotlib", remedy=remedy) from error
+except (ValueError, OSError):
+    os.environ["MATPLOTLIBRC"] = os.devnull  # in place of a damaged one
+    for name in [each for each in sys.modules if each.startswith("matplotlib")]:
+        del sys.modules[name]
+    try:
+        import matplotlib
+    except (ValueError, OSError) as error:  # the working folder has one, too
+        raise EmodnaError(f"cannot be read: {error}", where="matplotlibrc", remedy="mend or remove it") from error
+
+from matplotlib import colormaps, rc_context  # noqa: E402
+from matplotlib.artist import Artist  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 __all__ = ["Artist", "Axes", "Figure", "colormaps", "rc_context"]
 

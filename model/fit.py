@@ -107,6 +107,9 @@ def _train(
     training_rows = [(each.store, np.flatnonzero(each.labels >= 0)) for each in plan.splits]
     training_rows.append((request.target, np.arange(len(request.target))))
     domain = TrainingDomain.of_corpora(training_rows, plan.features.sample_rate)
+    if unknown := domain.list_unknown_measures():
+        text = "a corpus was prepared by an earlier version: the %s of its audio cannot be recorded"
+        _LOG.warning(text, " and ".join(unknown))
     model = TrainedModel(method.eval(), settings, request.task, dim, streams.target_framer, plan.features, domain)
     return model, list(zip(plan.splits, streams.source_framers, strict=True)), timing
 

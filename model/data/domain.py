@@ -117,6 +117,10 @@ class TrainingDomain:
                 found.append(self._find_deviations(values, summarise(each)))
         return found
 
+    def list_unknown_measures(self) -> list[Measure]:
+        """List the measures that are not compared, because they are unknown in a corpus."""
+        return [measure for measure in _COLUMNS if measure not in self.ranges]
+
     def get_ranges(self, measure: Measure) -> Sequence[Range]:
         """Return the ranges of a measure in the training audio, one per corpus, without overlaps."""
         merged: list[Range] = []

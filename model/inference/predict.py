@@ -21,7 +21,7 @@ from emodna.model.inference.inputs import Input, find_inputs, group_segments
 from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import Recording, RecordingReader, decode, resample, resample_blocks, time_to_sample
-from emodna.pipeline.audio.quality import AudioQuality, measure_quality
+from emodna.pipeline.audio.quality import OVERLOAD_PEAK, AudioQuality, measure_quality
 from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, check_list, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.spans import WHOLE
@@ -62,6 +62,8 @@ class Prediction:
     """Parts of the file that were not decoded, one clause each; of several windows, the last one has them."""
     channel: int | None = 0
     """Channel of the file; None if the file could not be opened to find it."""
+    peak: float | None = None
+    """Largest absolute sample of the file or window; 1 is full scale. None for an error."""
     deviations: tuple[Deviation, ...] | None = None
     """Deviations from the training audio; None if they are unknown: an error, or a model of an earlier version."""
 
@@ -69,6 +71,11 @@ class Prediction:
     def outside(self) -> str | None:
         """Measures that are outside the training audio, separated by commas; empty if none is, None if unknown."""
         return None if self.deviations is None else join_measures(self.deviations)
+
+    @property
+    def is_overloaded(self) -> bool:
+        """True if the samples go far beyond full scale."""
+        return self.peak is not None and self.peak > OVERLOAD_PEAK
 
     @property
     def label(self) -> int | None:
@@ -349,7 +356,7 @@ def _make_pending(
     if model.domain is not None:
         length = duration if span is None else end - start
         deviations = model.domain.compare(features[0], length, part.quality)
-    prediction = replace(prediction, start=start, end=end, deviations=deviations)
+    prediction = replace(prediction, start=start, end=end, peak=part.quality.peak, deviations=deviations)
     return _PendingPrediction(recording, prediction, model.window(*features))
 
 

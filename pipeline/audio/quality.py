@@ -1,18 +1,18 @@
 """Measure the quality of a recording: peak, level, clipping and bandwidth."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from torch import Tensor
 
 #: dB: level of digital silence, below that of any other recording.
@@ -76,25 +76,33 @@ def measure_quality(samples: NDArray[np.float32], sample_rate: int) -> AudioQual
 
 
 def describe_levels(
-    names: Sequence[str] | pa.ChunkedArray, peaks: NDArray[np.floating], levels_db: NDArray[np.floating]
+    names: "Sequence[str] | pa.ChunkedArray", peaks: NDArray[np.floating], levels_db: NDArray[np.floating]
 ) -> Iterator[str]:
-    """Yield a line for each fault in the levels of n utterances or files; NaN for those that were not measured.
+    """Yield a line for each fault in the levels of n utterances; NaN for those that were not measured.
 
-    The faults are peaks far beyond full scale, and recordings that are nearly all very quiet.
+    The faults are peaks far beyond full scale, and a corpus of which most utterances are very quiet.
     """
-    if len(loud := np.flatnonzero(peaks > OVERLOAD_PEAK)):
-        highest = float(peaks[loud].max())
-        cause = "divide the samples by the value of full scale"
-        if highest >= _INTEGER_PEAK:
-            bits = next((bits for bits in _INTEGER_BITS if highest <= 2**bits), _INTEGER_BITS[-1])
-            cause = f"probably {bits}-bit integers stored as floating point: divide the samples by {2 ** (bits - 1)}"
-        found = f"{format_count(len(loud), 'recording')} far beyond full scale"
-        yield f"{found} (the first: {names[int(loud[0])]}, peak {float(peaks[loud[0]]):.6g}, full scale 1); {cause}"
+    yield from describe_overload(
+        {str(names[int(at)]): float(peaks[at]) for at in np.flatnonzero(peaks > OVERLOAD_PEAK)}
+    )
     quiet = np.flatnonzero((levels_db < QUIET_LEVEL_DB) & (levels_db > SILENCE_LEVEL_DB))
     if len(quiet) >= max(_QUIET_SHARE * np.count_nonzero(levels_db > SILENCE_LEVEL_DB), 1):
         found = f"{format_count(len(quiet), 'recording')} below {QUIET_LEVEL_DB:g} dB"
         example = f"the first: {names[int(quiet[0])]}, {float(levels_db[quiet[0]]):.0f} dB"
         yield f"{found} ({example}): features lose the quiet sounds; check the scale of the samples"
+
+
+def describe_overload(peaks: Mapping[str, float]) -> Iterator[str]:
+    """Yield a line on recordings with peaks above `OVERLOAD_PEAK`, given by name, if there are any."""
+    if not peaks:
+        return
+    (first, peak), highest = next(iter(peaks.items())), max(peaks.values())
+    advice = "divide the samples by the value of full scale"
+    if highest >= _INTEGER_PEAK:
+        bits = next((bits for bits in _INTEGER_BITS if highest <= 2**bits), _INTEGER_BITS[-1])
+        advice = f"probably {bits}-bit integers stored as floating point: divide the samples by {2 ** (bits - 1)}"
+    count = format_count(len(peaks), "recording")
+    yield f"{count} far beyond full scale (the first: {first}, peak {peak:.6g} instead of 1); {advice}"
 
 
 def _count_clipped(blocks: Sequence[NDArray[np.float32]], extremes: Sequence[float], extreme: float) -> int:

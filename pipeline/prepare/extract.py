@@ -155,6 +155,8 @@ class ExtractionConfig:
     """True to decode formats that libsndfile cannot read by ffmpeg."""
     has_given_segments: bool = False
     """True if the corpus gives segments of its recordings, instead of whole recordings."""
+    needs_quality: bool = False
+    """True to extract utterances again whose quality an earlier version did not measure."""
 
     def __post_init__(self) -> None:
         """Check the bandwidth, and that ffmpeg runs."""
@@ -267,7 +269,9 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         state = AudioState(*stamp, sha256) if stamp is not None and stamp.mtime_ns < now - _RACY_NS else None
         is_known = _is_reusable(job.known, extraction) and all(each.audio_sha256 == sha256 for each in job.known)
         known = job.known if is_known else ()
-        if known and (not job.given or len(known) == len(job.given)):
+        if extraction.needs_quality:
+            known = tuple(each for each in known if each.peak is not None)
+        if known and len(known) == (len(job.given) or len(job.known)):
             return ExtractionResult(job, known, state=state)
         recording = decode(
             stream,

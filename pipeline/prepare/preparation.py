@@ -84,7 +84,8 @@ def prepare(
     """Bring a corpus's store up to date with its root.
 
     The store is <cache>/<corpus>/<feature set>. `workers` starts the executor unless the store is up to date. `rehash`
-    ignores all earlier hashes. `wait` waits while another process writes the same store.
+    ignores all earlier hashes, and extracts the utterances again whose quality was not measured. `wait` waits while
+    another process writes the same store.
 
     Raises `CorpusError`: the root has no usable recording; an existing store is unchanged. `StoreError`: another
     process writes the store and `wait` is false, or the folder holds another store. `WorkerError`: the workers died or
@@ -104,7 +105,7 @@ def prepare(
             problem = "the corpus itself gives segments of its recordings, in the columns start and end"
             value = extraction.segmenter.parameters()["segment"]
             raise CorpusError(problem, field="segment", value=value, remedy="leave it out, or rename these columns")
-        extraction = replace(extraction, has_given_segments=scan.is_segmented)
+        extraction = replace(extraction, has_given_segments=scan.is_segmented, needs_quality=rehash)
         history = History(store, corpus.name, extraction, tree.root, rehash=rehash)
         plan = PreparationPlan(scan, tree, history, extraction)
         callback.on_plan(plan.unexamined_count)

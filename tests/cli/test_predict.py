@@ -345,6 +345,19 @@ class TestInputWarnings:
         assert {"bandwidth" in row["outside"] for row in table if row["file"].endswith("2.wav")} == {True}
         assert {"bandwidth" in row["outside"] for row in table if row["file"].endswith("talk.wav")} == {False}
 
+    @pytest.mark.parametrize("options", [(), ("--windows", 0.6)])
+    def test_integers_stored_as_floating_point_are_named(
+        self, run: Path, files: list[Path], tmp_path: Path, options: tuple[object, ...]
+    ) -> None:
+        speech, rate = soundfile.read(files[0])
+        for name in ("a.wav", "[b].wav"):
+            soundfile.write(tmp_path / name, 20_000 * speech / np.abs(speech).max(), rate, subtype="FLOAT")
+        soundfile.write(tmp_path / "c.wav", 1.2 * speech / np.abs(speech).max(), rate, subtype="FLOAT")
+        answer = run_command(predict_command.main, run, tmp_path, "--threads", 1, *options)
+        (line,) = (line for line in answer.err.splitlines() if "full scale" in line)
+        assert line.startswith("warning: 2 recordings ")
+        assert f"{tmp_path}/[b].wav, peak 20000 " in line
+
     def test_models_without_a_recorded_domain_are_noted_once(self, run: Path, folder: Path, tmp_path: Path) -> None:
         model = tmp_path / "old.safetensors"
         replace(TrainedModel.load(run), domain=None).save(model)
