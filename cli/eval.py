@@ -98,7 +98,8 @@ def evaluate(
             advance = counter.begin(len(store))
             document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), advance)
         outside = _compare_audio(finished, store)
-        document["outside"] = None if outside is None else count_outside(outside)
+        unknown = finished.model.domain.list_unknown_measures(store) if finished.model.domain else ()
+        document["outside"] = None if outside is None else count_outside(outside, unknown)
         document["predictions"] = None if out is None else str(_save(out, document, store, probabilities, outside))
         if document["seen"] is not None:
             common.note(f"{common.escape(name)}: {_describe_seen(document)}")
@@ -138,7 +139,7 @@ def _compare_audio(run: "FinishedRun", store: "FeatureStore") -> "list[tuple[Dev
     if domain is None:
         common.note(f"{name}: not compared with the training audio, which a run of an earlier version does not record")
         return None
-    deviations, counts = domain.compare_store(store), OutsideCounts(domain)
+    deviations, counts = domain.compare_store(store), OutsideCounts(domain, store)
     for id, each in zip(store.ids, deviations, strict=True):
         counts.add(id, id, each)
     counts.print("utterance", f"{name}: ")
