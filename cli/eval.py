@@ -98,7 +98,8 @@ def evaluate(
             advance = counter.begin(len(store))
             document, probabilities = evaluate_run(finished, store, Resampling(resamples, seed), advance)
         outside = _compare_audio(finished, store)
-        document["outside"] = None if outside is None else count_outside(outside)
+        unknown = finished.model.domain.list_unknown_measures(store) if finished.model.domain else ()
+        document["outside"] = None if outside is None else count_outside(outside, unknown)
         document["predictions"] = None if out is None else str(_save(out, document, store, probabilities, outside))
         if document["seen"] is not None:
             common.note(f"{common.escape(name)}: {_describe_seen(document)}")
@@ -115,10 +116,10 @@ def _describe_seen(document: "Mapping[str, Any]") -> str:
     if document["seen"] != "partly":
         return _SEEN[document["supervision"], document["seen"]]
     seen, unseen = document["audio"]["seen"], document["audio"]["unseen"]["utterances"]
+    shown = f"only the scores of the other {unseen} show" if unseen else "the scores do not show"
     return (
         f"the run was trained on the recordings of {seen['utterances']} of its {document['utterances']} utterances "
-        f"({seen['source']} as source, {seen['target']} as target); only the scores of the other {unseen} show the "
-        "performance on new audio"
+        f"({seen['source']} as source, {seen['target']} as target); {shown} the performance on new audio"
     )
 
 
@@ -138,7 +139,7 @@ def _compare_audio(run: "FinishedRun", store: "FeatureStore") -> "list[tuple[Dev
     if domain is None:
         common.note(f"{name}: not compared with the training audio, which a run of an earlier version does not record")
         return None
-    deviations, counts = domain.compare_store(store), OutsideCounts(domain)
+    deviations, counts = domain.compare_store(store), OutsideCounts(domain, store)
     for id, each in zip(store.ids, deviations, strict=True):
         counts.add(id, id, each)
     counts.print("utterance", f"{name}: ")

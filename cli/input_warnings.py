@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from emodna.model.data.domain import Deviation, Measure, TrainingDomain
     from emodna.model.inference.predict import Prediction
     from emodna.model.inference.trained_model import TrainedModel
+    from emodna.pipeline.store import FeatureStore
 
 #: Largest number of names in a warning.
 _MAX_NAMES: Final = 3
@@ -56,8 +57,9 @@ class _Count:
 class OutsideCounts:
     """Counts of the recordings that are outside the training audio of a model, by measure."""
 
-    def __init__(self, domain: "TrainingDomain") -> None:
+    def __init__(self, domain: "TrainingDomain", store: "FeatureStore | None" = None) -> None:
         self._domain = domain
+        self._unknown = domain.list_unknown_measures(store)
         self._compared = _Count()
         self._by_measure: dict[Measure, _Count] = {}
 
@@ -69,6 +71,9 @@ class OutsideCounts:
 
     def print(self, kind: str, prefix: str = "") -> None:
         """Print a warning for each measure in which recordings of a kind, such as "file", are outside."""
+        if self._unknown:
+            unknown = ", ".join(self._unknown)
+            common.note(f"{prefix}not compared with the training audio, as an earlier version prepared it: {unknown}")
         for measure, wording in _FORMATS.items():
             if (count := self._by_measure.get(measure)) is None:
                 continue

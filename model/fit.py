@@ -108,8 +108,8 @@ def _train(
     training_rows.append((request.target, np.arange(len(request.target))))
     domain = TrainingDomain.of_corpora(training_rows, plan.features.sample_rate)
     if unknown := domain.list_unknown_measures():
-        text = "a corpus was prepared by an earlier version: the %s of its audio cannot be recorded"
-        _LOG.warning(text, " and ".join(unknown))
+        text = "a corpus was prepared by an earlier version, so these ranges of its audio are not recorded: %s"
+        _LOG.warning(text, ", ".join(unknown))
     model = TrainedModel(method.eval(), settings, request.task, dim, streams.target_framer, plan.features, domain)
     return model, list(zip(plan.splits, streams.source_framers, strict=True)), timing
 

@@ -4,14 +4,13 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final, NamedTuple
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from itertools import repeat
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emodna.pipeline.errors import AudioError
-from emodna.pipeline.store.layout import SPAN_COLUMNS
-from emodna.pipeline.tables import is_missing, to_python
+
+if TYPE_CHECKING:  # prediction without a table needs no pyarrow
+    import pyarrow as pa
 
 #: Time in s by which a span may exceed its recording. Tables round times, and decoders differ in the padding of MP3.
 TOLERANCE: Final = 0.05
@@ -35,7 +34,7 @@ class Span(NamedTuple):
         """Return start and end in a recording of `duration` s. Raises `AudioError`: too far beyond its end."""
         end = duration if self.end is None else self.end
         if 0 < duration <= self.start or end > duration + TOLERANCE:
-            raise AudioError(f"{self} is beyond the end of the recording, at {duration:.3f} s")
+            raise AudioError(f"beyond the end of the recording, at {duration:.3f} s")
         return self.start, min(end, duration)
 
     def __str__(self) -> str:
@@ -55,13 +54,19 @@ class SpanError(ValueError):
         self.cell = str(cell)
 
 
-def read_spans(table: pa.Table) -> Iterator[Span | SpanError]:
+def read_spans(table: "pa.Table") -> Iterator[Span | SpanError]:
     """Yield the span of each row of a user's table: the whole recording without a start and an end.
 
     Cells hold seconds, durations of Arrow, or text such as `0.5`, `00:01:02.5` and `0 days 00:01:02.5`. A comma marks
     decimals if the table proves it, as `0,5` does; a table with only `12,345` may mean thousands. A missing start is
     the beginning of the recording, a missing end its end.
     """
+    from emodna.pipeline.store.layout import SPAN_COLUMNS
+    from emodna.pipeline.tables import to_python
+
+    if not set(SPAN_COLUMNS) & set(table.column_names):
+        yield from repeat(WHOLE, len(table))
+        return
     columns = [_to_seconds(table[name]) if name in table.column_names else None for name in SPAN_COLUMNS]
     cells = [[None] * len(table) if column is None else to_python(column) for column in columns]
     has_decimal_comma = any(
@@ -84,8 +89,11 @@ def _make_span(start: float | None, end: float | None) -> Span:
     return span
 
 
-def _to_seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _to_seconds(column: "pa.ChunkedArray") -> "pa.ChunkedArray":
     """Return a column of durations in s; any other column as it is."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if not pa.types.is_duration(column.type):
         return column
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[column.type.unit]
@@ -94,6 +102,8 @@ def _to_seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _parse(name: str, cell: object, *, decimal_comma: bool) -> float | None:
     """Return a time in s; None if it is missing. Raises `SpanError`."""
+    from emodna.pipeline.tables import is_missing
+
     if is_missing(cell):
         return None
     is_text = isinstance(cell, str)

@@ -117,9 +117,13 @@ class TrainingDomain:
                 found.append(self._find_deviations(values, summarise(each)))
         return found
 
-    def list_unknown_measures(self) -> list[Measure]:
-        """List the measures that are not compared, because they are unknown in a corpus."""
-        return [measure for measure in _COLUMNS if measure not in self.ranges]
+    def list_unknown_measures(self, store: FeatureStore | None = None) -> list[Measure]:
+        """List the measures that are unknown in the training audio, or for any utterance of a store."""
+        return [
+            measure
+            for measure, column in _COLUMNS.items()
+            if measure not in self.ranges or (store is not None and store.columns([column])[column].null_count)
+        ]
 
     def get_ranges(self, measure: Measure) -> Sequence[Range]:
         """Return the ranges of a measure in the training audio, one per corpus, without overlaps."""

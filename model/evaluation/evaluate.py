@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from typing import Any, Final, Literal, Self
@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.data.domain import MEASURES, Deviation
+from emodna.model.data.domain import MEASURES, Deviation, Measure
 from emodna.model.evaluation import intervals
 from emodna.model.evaluation.calibration import compute_calibration
 from emodna.model.evaluation.intervals import Resampling
@@ -108,10 +108,18 @@ def _score_audio(seen: Mapping[Role, NDArray[np.bool_]], scored: "_LabelledPredi
     return {"seen": {"source": as_source, "target": as_target, **groups["seen"]}, "unseen": groups["unseen"]}
 
 
-def count_outside(deviations: Sequence[Sequence[Deviation]]) -> dict[str, int]:
-    """Count the `utterances` outside the training audio, and those outside in each measure, by their deviations."""
+def count_outside(
+    deviations: Sequence[Sequence[Deviation]], unknown: Collection[Measure] = ()
+) -> dict[str, int | None]:
+    """Count the `utterances` outside the training audio, and those outside in each measure, by their deviations.
+
+    The count of an `unknown` measure is None.
+    """
     counts = Counter(each.measure for of_utterance in deviations for each in of_utterance)
-    return {"utterances": sum(map(bool, deviations)), **{measure: counts[measure] for measure in MEASURES}}
+    by_measure: dict[str, int | None] = {
+        measure: None if measure in unknown else counts[measure] for measure in MEASURES
+    }
+    return {"utterances": sum(map(bool, deviations)), **by_measure}
 
 
 def group_confusions(

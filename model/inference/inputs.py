@@ -16,7 +16,6 @@ from emodna.pipeline.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from emodna.pipeline.errors import AudioError, CorpusError, EmodnaError, check_list
 from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, find_suffix, make_left_out_error, open_recordings
 from emodna.pipeline.spans import WHOLE, Span, SpanError
-from emodna.pipeline.tables import is_missing
 
 STDIN: Final = "-"
 
@@ -80,6 +79,8 @@ def find_table_inputs(
     `rows` have their numbers in the table, from 0, and a column `path` as the table writes it for the root of `tree`.
     `spans` are those of all rows of the table, from `read_spans`.
     """
+    from emodna.pipeline.tables import is_missing  # needs pyarrow, which prediction without a table does not
+
     for number, row in rows:
         path = "" if is_missing(row["path"]) else str(row["path"]).strip()
         other_cells = {column: cell for column, cell in row.items() if column != "path"}

@@ -1,24 +1,26 @@
 """Decode one recording, choose a channel, resample."""
 
+import functools
 import math
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePath
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from emodna.pipeline.audio.containers import check_complete
+from emodna.pipeline.audio.containers import find_parts
 from emodna.pipeline.audio.ffmpeg import FfmpegReader, ForeignFormat, make_format_error, recognise_format
-from emodna.pipeline.errors import AudioError
+from emodna.pipeline.audio.parts import FileBytes, Part, PartStream
+from emodna.pipeline.errors import AudioError, format_count
 
-#: Samples per decoded block, all channels together.
-_BLOCK_SAMPLES: Final = 1 << 20
+#: Samples per decoded block, all channels together; readers at several rates keep dozens of blocks.
+_BLOCK_SAMPLES: Final = 1 << 17
 #: Longest recording in s that ffmpeg decodes, because a hostile file may never end.
 _MAX_FOREIGN_SECONDS: Final = 48 * 3600.0
 #: Longest recording of which ffmpeg's samples are kept, in samples; a longer one is decoded again.
@@ -86,7 +88,7 @@ def limit_bandwidth(
 class RecordingReader:
     """A recording that is decoded block by block in little memory, with the same samples as from `decode`.
 
-    Takes the parameters of `decode` and raises the same `AudioError`: from the constructor for errors in the header,
+    Takes the parameters of `decode` and raises the same `AudioError`: from the constructor for errors in the headers,
     during iteration for all others.
     """
 
@@ -99,34 +101,48 @@ class RecordingReader:
         name: str | None = None,
         ffmpeg: bool = False,
     ) -> None:
-        self.remarks: list[str] = []
-        """Parts of the file that were not decoded, one clause each; complete after the last block."""
-        self._suffix = PurePath(name or "").suffix.lower()
-        check_complete(stream)
-        stream.seek(0)
-        self._source, self._channel = _CallbackSafeStream(stream), channel
-        self._foreign: _ForeignRecording | None = None
-        with self._translate_errors():
-            try:
-                self._file = soundfile.SoundFile(self._source)
-            except soundfile.LibsndfileError:
-                found = recognise_format(stream)
-                if found is None or not (ffmpeg or found.only_ffmpeg):
-                    raise
-                if not ffmpeg:
-                    raise make_format_error(found) from None
-                self._foreign = _ForeignRecording(stream, found, channel, max_seconds)
-            file = self._foreign or self._file
-            self.sample_rate: int = file.samplerate
-            """Hz, as in the file."""
-            self.channels: int = file.channels
-            self.length: int = file.frames
-            """Number of samples in the header; iteration raises `AudioError` if there are fewer."""
-            _check_channel(channel, self.channels)
-            if self.length >= _NO_LENGTH:
-                raise AudioError("its header declares no length")
-            if self.length > max_seconds * self.sample_rate:
-                raise AudioError(f"too long: {self.length / self.sample_rate:.0f} s, at most {max_seconds:g} s")
+        content = FileBytes(stream)
+        parts, self.remarks = find_parts(content, PurePath(name or "").suffix.lower())
+        """Parts of the file that are not decoded, and wrong lengths in headers, one clause each."""
+        self._channel = channel
+        first: _OpenPart | _ForeignRecording
+        try:
+            first = _OpenPart(content, parts[0], channel)
+        except _UnreadableError:
+            found = recognise_format(stream)
+            if found is None or not (ffmpeg or found.only_ffmpeg):
+                raise
+            if not ffmpeg:
+                raise make_format_error(found) from None
+            first, parts = _ForeignRecording(stream, found, channel, max_seconds), []
+            self.remarks.clear()
+        self._first = first
+        self.sample_rate: int = first.sample_rate
+        """Hz, as in the file."""
+        self.channels: int = first.channels
+        _check_channel(channel, self.channels)
+        self.length: int = first.length
+        """Number of samples; iteration raises `AudioError` if there are fewer."""
+        self._others = [part for part in parts[1:] if self._is_alike(content, part)]
+        self._content = content
+        if self.length > max_seconds * self.sample_rate:
+            raise AudioError(f"too long: {self.length / self.sample_rate:.0f} s, at most {max_seconds:g} s")
+
+    def _is_alike(self, content: FileBytes, part: Part) -> bool:
+        """Add the length of a further part if its rate and channels are those of the first; add a remark otherwise."""
+        place = f"{format_count(part.stop - part.start, 'byte')} from byte {part.start} on"
+        try:
+            opened = _OpenPart(content, part, self._channel)
+        except AudioError as error:
+            self.remarks.append(f"{place}: {error}")
+            return False
+        rate, channels = opened.sample_rate, opened.channels
+        if (rate, channels) != (self.sample_rate, self.channels):
+            other = f"{opened.length / rate:.2f} s at {rate} Hz in {format_count(channels, 'channel')}"
+            self.remarks.append(f"{place}: {other}, unlike the audio before, not read")
+            return False
+        self.length += opened.length
+        return True
 
     @property
     def duration(self) -> float:
@@ -135,8 +151,10 @@ class RecordingReader:
 
     def read_all(self) -> NDArray[np.float32]:
         """Decode all samples, (n,). Memory never holds the other channels as a whole."""
-        with self._translate_errors():
+        try:
             samples = np.empty(self.length, np.float32)
+        except (MemoryError, ValueError) as error:  # a header may declare any number of samples
+            raise AudioError(f"not enough memory for the {self.length} samples that its header declares") from error
         decoded = 0
         for block in self:
             samples[decoded : decoded + len(block)] = block
@@ -145,71 +163,82 @@ class RecordingReader:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Yield the samples in blocks (n,); works once."""
-        decoded, blocks = 0, iter(self._foreign or self._decode_blocks())
-        while True:
-            with self._translate_errors():
-                block = next(blocks, None)
-            if block is None:
-                break
-            decoded += len(block)
-            yield block
-        self._source.raise_error()
-        if decoded < self.length:
-            raise AudioError(f"truncated: {decoded} of {self.length} samples could be decoded")
+        yield from self._first.decode()
+        for part in self._others:
+            yield from _OpenPart(self._content, part, self._channel).decode()
 
-    def _decode_blocks(self) -> Iterator[NDArray[np.float32]]:
+
+class _UnreadableError(AudioError):
+    """A file that libsndfile cannot read."""
+
+
+class _OpenPart:
+    """One channel of a part of a file, with its decoder. Raises `AudioError` if libsndfile cannot read its header."""
+
+    def __init__(self, file: FileBytes, part: Part, channel: int) -> None:
+        self._channel = channel
+        self._source = PartStream(file, part)
+        with self._translate_errors():
+            self._file = _SequentialSoundFile(self._source, **part.options)
+        self.sample_rate: int = self._file.samplerate
+        self.channels: int = self._file.channels
+        self.length: int = self._file.frames if part.length is None else part.length
+        if self.length >= _NO_LENGTH:
+            raise AudioError("its header declares no length")
+        if not part.is_known:
+            _check_log(self._file.extra_info)
+
+    def decode(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples in blocks (n,); raises `AudioError` if there are fewer than declared."""
         # libsndfile's own conversion from 16 bits to float32 gives the same values and takes three times as long.
         dtype = "int16" if self._file.subtype == "PCM_16" else "float32"
-        with self._file as file:
-            if self.length * self.channels <= _BLOCK_SAMPLES or not file.seekable():
-                # The explicit length is for files without seeking, such as GSM 6.10 in WAV.
-                yield _to_float(file.read(self.length, dtype=dtype, always_2d=True)[:, self._channel])
-                return
         left = self.length
-        self._source.seek(0)
-        with _SequentialSoundFile(self._source) as file:
+        with self._file:
             while left:
-                wanted = min(left, max(1, _BLOCK_SAMPLES // self.channels))
-                block = file.read(wanted, dtype=dtype, always_2d=True)
-                yield _to_float(block[:, self._channel])
-                if len(block) < wanted:
+                wanted = min(left, max(1, _BLOCK_SAMPLES // self._file.channels))
+                with self._translate_errors():
+                    block = self._file.read(wanted, dtype=dtype, always_2d=True)[:, self._channel]
+                    samples = _to_float(block)
+                left -= len(samples)
+                yield samples
+                if len(samples) < wanted:
                     break
-                left -= len(block)
+        self._source.raise_error()
+        if left:
+            raise AudioError(f"truncated: {self.length - left} of {self.length} samples could be decoded")
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
         try:
             yield
-        except MemoryError as error:  # a header may declare any number of samples
-            raise AudioError(f"not enough memory for the {self.length} samples that its header declares") from error
         except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:  # TypeError: a .raw name
             self._source.raise_error()
-            raise AudioError(f"not readable as audio: {getattr(error, 'error_string', error)}") from error
+            raise _UnreadableError(f"not readable as audio: {getattr(error, 'error_string', '') or error}") from error
 
 
 class _ForeignRecording:
-    """One channel of a recording that ffmpeg decodes, with the attributes of a sound file.
+    """One channel of a recording that ffmpeg decodes.
 
     Only decoding tells the length. A short recording keeps its samples; a longer one is decoded again.
     """
 
     def __init__(self, stream: BinaryIO, found: ForeignFormat, channel: int, max_seconds: float) -> None:
-        self._open, self._channel = partial(FfmpegReader, stream, found), channel
+        self._open, self._channel = functools.partial(FfmpegReader, stream, found), channel
         reader = self._open()
-        self.samplerate, self.channels, self.frames = reader.sample_rate, reader.channels, 0
+        self.sample_rate, self.channels, self.length = reader.sample_rate, reader.channels, 0
         _check_channel(channel, self.channels)
         max_seconds = min(max_seconds, _MAX_FOREIGN_SECONDS)
         self._kept: list[NDArray[np.float32]] = []
         for block in reader:
-            self.frames += len(block)
-            if self.frames <= _KEPT_SAMPLES:
+            self.length += len(block)
+            if self.length <= _KEPT_SAMPLES:
                 self._kept.append(_to_float(block[:, channel]))
-            if self.frames > max_seconds * self.samplerate:
+            if self.length > max_seconds * self.sample_rate:
                 raise AudioError(f"too long: more than {max_seconds:g} s")
 
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+    def decode(self) -> Iterator[NDArray[np.float32]]:
         """Yield the samples in blocks (n,)."""
-        if self.frames <= _KEPT_SAMPLES:
+        if self.length <= _KEPT_SAMPLES:
             yield from self._kept
             return
         self._kept.clear()
@@ -244,35 +273,6 @@ def time_to_sample(time: float, sample_rate: int) -> int:
     return int(time * sample_rate + 1e-3)
 
 
-class _CallbackSafeStream:
-    """A stream whose methods raise nothing, because libsndfile's callbacks print and lose exceptions.
-
-    `seek` to an invalid position (from a damaged header) does nothing. After a read error, `readinto` returns 0 bytes
-    and `raise_error` raises the error.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._error: OSError | None = None
-        self.read, self.tell = stream.read, stream.tell
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            return 0 if self._error else self._stream.readinto(buffer)  # type: ignore[attr-defined]
-        except OSError as error:
-            self._error = error
-            return 0
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        with suppress(ValueError, OSError, OverflowError):
-            self._stream.seek(offset, whence)
-        return self._stream.tell()
-
-    def raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-
 class _SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """A sound file without seeking after each block, which would restart some decoders."""
 
@@ -287,3 +287,10 @@ def _to_float(samples: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.fl
     if not np.isfinite(samples).all():
         raise AudioError("samples that are not finite (NaN or infinity)")
     return np.ascontiguousarray(samples, np.float32)
+
+
+def _check_log(log: str) -> None:
+    """Raise an `AudioError` if libsndfile's log of a header tells that a file is truncated."""
+    sizes = re.findall(r"(\d+) \(should be (\d+)\)", log)
+    if "truncated" in log or any(int(declared) > int(held) for declared, held in sizes):
+        raise AudioError("truncated: the file holds less than its header declares")

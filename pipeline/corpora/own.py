@@ -154,10 +154,9 @@ class _Rows:
 
     def parse(self) -> Iterator[Utterance]:
         """Yield the utterances. Raises `CorpusError`: a path is missing or outside the root."""
-        spans = enumerate(read_spans(self._content))
+        spans = list(read_spans(self._content))
         for number, row in iterate_listed_rows(self._content, self._columns):
-            span = next(span for at, span in spans if at == number)
-            utterance = self._parse_row(row, number + 1, span)
+            utterance = self._parse_row(row, number + 1, spans[number])
             if utterance is not None:
                 self.used.append(number)
                 yield utterance
@@ -227,4 +226,4 @@ def _read_cell(row: Mapping[str, object], column: str) -> str | None:
 def _read_name(row: Mapping[str, object], column: str) -> str | None:
     """Return a cell as text, a whole number without decimals: pandas writes 1.0 for 1 beside missing cells."""
     cell = _read_cell(row, column)
-    return cell and re.sub(r"^(\d+)\.0$", r"\1", cell)
+    return cell[:-2] if cell is not None and re.fullmatch(r"\d+[.,]0", cell) else cell

@@ -53,7 +53,7 @@ class TestFromPrepToPredict:
         assert report["store"] == str(place)
         store = FeatureStore(place)
         assert place.name == store.snapshot.feature_set == FEATURE_SETS[name].name
-        assert store.snapshot.parameters == FEATURE_SETS[name].parameters()
+        assert store.snapshot.feature_parameters == FEATURE_SETS[name].parameters()
         assert store.dim == FEATURE_SETS[name].dim
         assert store.verify() == []
         rate = FEATURE_SETS[name].sample_rate / FEATURE_SETS[name].hop_length

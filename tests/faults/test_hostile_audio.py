@@ -18,18 +18,26 @@ REASONS = {
     ("0 bits", "33 bits", "64 bits", "65535 bits"): "not readable as audio",
     ("no fmt", "fmt of 3 bytes", "data before fmt", "two fmt"): "not readable as audio",
     ("fmt that declares 4 GB", "chunk that runs over", "chunk that runs back"): "truncated: a WAV header without",
-    ("data declares 4 GB", "ten hours by header"): "truncated: the header declares",
-    ("data declares nothing", "bad 0 samples", "bad 1 samples", "bad 2047 samples"): "too short: ",
+    ("ten hours by header",): "truncated: the header declares",
+    ("bad 0 samples", "bad 1 samples", "bad 2047 samples"): "too short: ",
     ("bad NaN", "bad infinity", "bad minus infinity", "bad double overflow"): "samples that are not finite",
     ("sound largest", "sound largest, resampled"): "samples too large: their power is not finite",
-    ("FLAC PCM_16 a hole", "FLAC PCM_16 half", "OGG OPUS half"): "not readable as audio",
-    ("OGG VORBIS a hole", "MP3 MPEG_LAYER_III half", "AIFF PCM_16 half"): "truncated: ",
+    ("FLAC PCM_16 a hole", "FLAC PCM_16 half"): "not readable as audio",
+    ("OGG VORBIS a hole", "OGG OPUS half", "MP3 MPEG_LAYER_III half", "AIFF PCM_16 half"): "truncated: ",
     ("two hours of zeros",): "too long: 7200 s, at most 3600 s",
     ("a day of FLAC by header",): "too long: ",
     ("a day of FLAC by header, allowed",): "not enough memory for the 68719476735 samples",
 }
 #: Recordings with harmless false headers.
-READ = ("data declares half", "riff declares 4 GB", "fmt of 64 kB", "byte rate 0", "align 65535")
+READ = (
+    "data declares nothing",
+    "data declares 4 GB",
+    "data declares half",
+    "riff declares 4 GB",
+    "fmt of 64 kB",
+    "byte rate 0",
+    "align 65535",
+)
 
 
 @pytest.mark.slow

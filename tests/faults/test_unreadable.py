@@ -105,7 +105,7 @@ class TestAudio:
 
             def readinto(self, buffer: Any) -> int:
                 self.reads += 1
-                if self.reads > 2:
+                if self.reads > 1:
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
                 return super().readinto(buffer)
 

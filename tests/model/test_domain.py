@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from emodna.model.data.domain import Deviation, TrainingDomain
 from emodna.model.errors import RunError
+from emodna.model.evaluation.evaluate import count_outside
 from emodna.model.inference.predict import Prediction, predict_files
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows
@@ -115,7 +116,7 @@ def test_a_value_inside_the_range_of_any_corpus_is_inside(domain: TrainingDomain
 
 
 def test_measures_that_a_corpus_does_not_know_are_not_compared(
-    source: FeatureStore, monkeypatch: pytest.MonkeyPatch
+    domain: TrainingDomain, source: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = source.columns
 
@@ -125,7 +126,10 @@ def test_measures_that_a_corpus_does_not_know_are_not_compared(
 
     monkeypatch.setattr(source, "columns", read_without_level)
     found = TrainingDomain.of_corpora([(source, np.arange(len(source)))], 22050)
-    assert found.list_unknown_measures() == ["level"]
+    assert found.list_unknown_measures() == domain.list_unknown_measures(source) == ["level"]
+    assert domain.list_unknown_measures() == []
+    counts = count_outside([(Deviation("bandwidth", 4000.0),), ()], ["level"])
+    assert counts == {"utterances": 1, "bandwidth": 1, "duration": 0, "level": None, "clipping": 0, "features": 0}
     assert found.get_ranges("level") == []
     loud = AudioQuality(1e4, 80.0, 0.0, float(source.column("bandwidth")[0]))
     assert found.compare(source[0], float(source.column("duration")[0]), loud) == ()

@@ -112,7 +112,7 @@ def test_filters_hide_rows_and_update_the_count(open_page: OpenPage) -> None:
     assert count.text_content() == "16 of 16 rows"
     open_page.page.fill(f"{TABLE} input", "ONERROR fixed")
     assert count.text_content() == "4 of 16 rows"
-    assert set(open_page.column(3)) == {"emo-dna (threshold=fixed:0.9)"}
+    assert set(open_page.column(3)) == {"emo-dna (threshold=fixed:0.9, steps=60, frames=32)"}
     open_page.page.select_option(f"{TABLE} select[data-column='0']", label="emodb")
     assert count.text_content() == "2 of 16 rows"
     open_page.page.fill(f"{TABLE} input", "no such words")

@@ -98,7 +98,7 @@ def test_run_trains_all_pairs(finished_experiment: tuple[Path, CommandResult]) -
     first, second, *rest = result.err.splitlines()
     assert first == f"6 runs, 2 workers, into {out}"
     assert second.startswith("1/6 ")
-    assert ", arousal, dan, seed 0: UAR " in second
+    assert ", arousal, dan (channels=8, " in second
     assert len(rest) == 5
 
 
