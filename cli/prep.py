@@ -164,7 +164,7 @@ def prep(
                 if isinstance(error, WorkerError):
                     break
                 continue
-            _print_notes(report, verbose=verbose)
+            _print_notes(report, is_table=manifest is not None, verbose=verbose)
             reports.append(report)
             if not as_json:
                 _print_summary(report)
@@ -230,17 +230,20 @@ def _check_usage(selectors: list[str], companions: list[str]) -> None:
         raise click.UsageError("--accept-licence needs --download")
 
 
-def _print_notes(report: "PrepareReport", *, verbose: bool) -> None:
+def _print_notes(report: "PrepareReport", *, is_table: bool, verbose: bool) -> None:
     for warning in report.warnings:
         common.note(f"[yellow]warning:[/yellow] {report.corpus}: {common.escape(warning)}")
     for reason, count in report.skipped.items():
-        common.note(f"{report.corpus}: {format_count(count, 'file')} skipped: {common.escape(reason)}")
+        # A table has rows, and its archive may have links.
+        number = count if is_table else format_count(count, "file")
+        common.note(f"{report.corpus}: {number} skipped: {common.escape(reason)}")
     if report.left_out:
         common.print_warning(make_left_out_error(report.left_out, report.corpus))
-    for path, reason in report.rejections[: None if verbose else 5]:
-        common.note(f"[yellow]rejected:[/yellow] {common.escape(path)}: {common.escape(word_reason(reason))}")
-    if not verbose and len(report.rejections) > 5:
-        common.note(f"... and {len(report.rejections) - 5} more (-v lists all)")
+    for name, lines in (("warning", report.remarks), ("rejected", report.rejections)):
+        for path, reason in lines[: None if verbose else 5]:
+            common.note(f"[yellow]{name}:[/yellow] {common.escape(path)}: {common.escape(word_reason(reason))}")
+        if not verbose and len(lines) > 5:
+            common.note(f"... and {len(lines) - 5} more (-v lists all)")
 
 
 def _print_summary(report: "PrepareReport") -> None:

@@ -5,6 +5,7 @@ and the convention of the cross-corpus literature (Schuller et al. 2010).
 """
 
 import re
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
@@ -48,6 +49,7 @@ SYNONYMS: Final = MappingProxyType(
 _EMOTIONS_BY_WORD: Final = {word: each for each in EMOTIONS for word in (each, *SYNONYMS[each])}
 
 
+@lru_cache(1024)
 def find_emotion(word: str) -> str | None:
     """Return the emotion that a word means; None if it is unknown. Case, and spaces for hyphens, are ignored."""
     return _EMOTIONS_BY_WORD.get(" ".join(re.split(r"[\s_-]+", word.strip().lower())))

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import repeat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from emodna.pipeline.errors import AudioError
@@ -33,7 +34,7 @@ class Span(NamedTuple):
         """Return start and end in a recording of `duration` s. Raises `AudioError`: too far beyond its end."""
         end = duration if self.end is None else self.end
         if 0 < duration <= self.start or end > duration + TOLERANCE:
-            raise AudioError(f"{self} is beyond the end of the recording, at {duration:.3f} s")
+            raise AudioError(f"beyond the end of the recording, at {duration:.3f} s")
         return self.start, min(end, duration)
 
     def __str__(self) -> str:
@@ -63,6 +64,9 @@ def read_spans(table: "pa.Table") -> Iterator[Span | SpanError]:
     from emodna.pipeline.store.layout import SPAN_COLUMNS
     from emodna.pipeline.tables import to_python
 
+    if not set(SPAN_COLUMNS) & set(table.column_names):
+        yield from repeat(WHOLE, len(table))
+        return
     columns = [_to_seconds(table[name]) if name in table.column_names else None for name in SPAN_COLUMNS]
     cells = [[None] * len(table) if column is None else to_python(column) for column in columns]
     has_decimal_comma = any(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree
-from emodna.pipeline.audio import AUDIO_SUFFIXES
+from emodna.pipeline.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from emodna.pipeline.audio.segment import make_span_id
 from emodna.pipeline.corpora.base import (
     Corpus,
@@ -26,7 +26,7 @@ from emodna.pipeline.corpora.base import (
 )
 from emodna.pipeline.emotions import EMOTIONS, SYNONYMS, find_emotion
 from emodna.pipeline.errors import CorpusError, format_count
-from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES
+from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, open_recordings
 from emodna.pipeline.plugins import NAME_RULE, is_valid_name
 from emodna.pipeline.spans import Span, SpanError, read_spans
 from emodna.pipeline.store.layout import SPAN_COLUMNS
@@ -63,6 +63,10 @@ class Recordings(OwnCorpus, PathCorpus):
 
     def __init__(self, root: Path, name: str) -> None:
         super().__init__(name, title=f"own recordings in {root.name}", layout=f"{', '.join(AUDIO_SUFFIXES)}")
+
+    def open(self, root: Path) -> Tree:
+        """Open a root with `open_recordings`."""
+        return open_recordings(root, (*self.suffixes, *(FFMPEG_SUFFIXES if self.uses_ffmpeg else ())))
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
         """Return the utterance of any path."""
@@ -150,10 +154,9 @@ class _Rows:
 
     def parse(self) -> Iterator[Utterance]:
         """Yield the utterances. Raises `CorpusError`: a path is missing or outside the root."""
-        spans = enumerate(read_spans(self._content))
+        spans = list(read_spans(self._content))
         for number, row in iterate_listed_rows(self._content, self._columns):
-            span = next(span for at, span in spans if at == number)
-            utterance = self._parse_row(row, number + 1, span)
+            utterance = self._parse_row(row, number + 1, spans[number])
             if utterance is not None:
                 self.used.append(number)
                 yield utterance
@@ -223,4 +226,4 @@ def _read_cell(row: Mapping[str, object], column: str) -> str | None:
 def _read_name(row: Mapping[str, object], column: str) -> str | None:
     """Return a cell as text, a whole number without decimals: pandas writes 1.0 for 1 beside missing cells."""
     cell = _read_cell(row, column)
-    return cell and re.sub(r"^(\d+)\.0$", r"\1", cell)
+    return cell[:-2] if cell is not None and re.fullmatch(r"\d+[.,]0", cell) else cell
