@@ -116,10 +116,10 @@ def _describe_seen(document: "Mapping[str, Any]") -> str:
     if document["seen"] != "partly":
         return _SEEN[document["supervision"], document["seen"]]
     seen, unseen = document["audio"]["seen"], document["audio"]["unseen"]["utterances"]
+    shown = f"only the scores of the other {unseen} show" if unseen else "the scores do not show"
     return (
         f"the run was trained on the recordings of {seen['utterances']} of its {document['utterances']} utterances "
-        f"({seen['source']} as source, {seen['target']} as target); only the scores of the other {unseen} show the "
-        "performance on new audio"
+        f"({seen['source']} as source, {seen['target']} as target); {shown} the performance on new audio"
     )
 
 

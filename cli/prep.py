@@ -239,10 +239,11 @@ def _print_notes(report: "PrepareReport", *, is_table: bool, verbose: bool) -> N
         common.note(f"{report.corpus}: {number} skipped: {common.escape(reason)}")
     if report.left_out:
         common.print_warning(make_left_out_error(report.left_out, report.corpus))
-    for path, reason in report.rejections[: None if verbose else 5]:
-        common.note(f"[yellow]rejected:[/yellow] {common.escape(path)}: {common.escape(word_reason(reason))}")
-    if not verbose and len(report.rejections) > 5:
-        common.note(f"... and {len(report.rejections) - 5} more (-v lists all)")
+    for name, lines in (("warning", report.remarks), ("rejected", report.rejections)):
+        for path, reason in lines[: None if verbose else 5]:
+            common.note(f"[yellow]{name}:[/yellow] {common.escape(path)}: {common.escape(word_reason(reason))}")
+        if not verbose and len(lines) > 5:
+            common.note(f"... and {len(lines) - 5} more (-v lists all)")
 
 
 def _print_summary(report: "PrepareReport") -> None:

@@ -24,6 +24,7 @@ from emodna.pipeline.prepare.cluster import (
     Notify,
     check_versions,
     connect_client,
+    get_cpu_capability,
     get_worker_name,
     limit_worker_thread,
     make_audio_error,
@@ -78,7 +79,7 @@ def predict_with_survivors(workers: Workers, batch: Sequence[Input], models: int
         if len(batch) > 1:
             replies = [predict_with_survivors(workers, [recording], models) for recording in batch]
             return [(number, each) for number, reply in enumerate(replies) for _, each in reply]
-    problem = f"its worker died {workers.attempts} times (killed, or out of memory)"
+    problem = "every worker that read it died (killed, or out of memory)"
     return [(0, Prediction(batch[0].file, error=problem, model=model, channel=None)) for model in range(models)]
 
 
@@ -137,6 +138,7 @@ def make_cluster_workers(scheduler: str, notify: Notify, models: Sequence[Traine
             def predict_on_cluster(batch: Sequence[Input]) -> Reply:
                 files = [each.file for each in batch]
                 reply: ClusterReply = session.call(predict_on_worker, *arguments, dump_inputs(batch), recordings=files)
+                session.compare_processors(reply.cpu, reply.worker)
                 _compare_audio(reply, batch, models, setup.options)
                 return reply.predictions
 
@@ -215,6 +217,8 @@ class ClusterReply:
     """The reply of a worker of a cluster."""
 
     worker: str
+    cpu: str
+    """CPU capability that torch uses on the worker."""
     predictions: Reply
     sizes: Sequence[str]
     """Size of each recording on the worker, as text."""
@@ -276,4 +280,4 @@ def predict_on_worker(versions: Mapping[str, str], setup: bytes, content: bytes)
         kind = CorpusError if isinstance(error, CorpusError) else WorkerError
         raise kind(problem, where=get_worker_name(), remedy=remedy) from error
     predictions = _predict_batch(models, unpickled.options, batch)
-    return ClusterReply(get_worker_name(), predictions, [_describe_size(each) for each in batch])
+    return ClusterReply(get_worker_name(), get_cpu_capability(), predictions, [_describe_size(each) for each in batch])

@@ -137,6 +137,8 @@ class ClusterSession:
         self._client, self._scheduler, self._notify, self._resume = client, scheduler, notify, resume
         self._sent: WeakSet[Future[Any]] = WeakSet()
         self._ended = threading.Event()
+        self._cpus: dict[str, str] = {}  # CPU capability -> the first worker with it
+        self._lock = threading.Lock()
 
     @contextmanager
     def open_pool(self) -> Iterator[tuple[ThreadPoolExecutor, int]]:
@@ -177,6 +179,15 @@ class ClusterSession:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         thread.join(CONNECT_SECONDS)
+
+    def compare_processors(self, cpu: str, worker: str) -> None:
+        """Notify the user once if the processors of the workers differ."""
+        with self._lock:
+            is_second_kind = len(self._cpus) == 1 and cpu not in self._cpus
+            self._cpus.setdefault(cpu, worker)
+        if is_second_kind:
+            kinds = ", ".join(f"{each} on {place}" for each, place in self._cpus.items())
+            self._notify(f"the workers' processors differ ({kinds}): the last bits of features depend on the worker")
 
     def _watch_for_workers(self) -> None:
         is_notified = False
@@ -229,15 +240,13 @@ class _PreparationSession(ClusterSession):
         self._versions = extraction.get_versions()
         # Every batch carries this small setup. A worker opens the tree once.
         self._setup = pickle.dumps((tree.root, _describe_archive_size(tree.root), pickle.dumps((tree, extraction))))
-        self._cpus: dict[str, str] = {}  # CPU capability -> the first worker with it
-        self._lock = threading.Lock()
 
     def examine(self, jobs: Sequence[Job]) -> list[ExtractionResult]:
         """Examine a batch. Raises WorkerError for a lost scheduler or worker, CorpusError for other audio there."""
         arguments = self._versions, self._setup, pickle.dumps(list(jobs))
         reply: BatchReply = self.call(examine_on_worker, *arguments, recordings=[job.path for job in jobs])
         self._compare_audio(reply)
-        self._compare_processors(reply)
+        self.compare_processors(reply.cpu, reply.worker)
         return list(reply.results)
 
     def close_roots(self) -> None:
@@ -262,15 +271,6 @@ class _PreparationSession(ClusterSession):
         """Return the reason why a copy of a recording is unusable here."""
         alone = replace(job, path=path, copies=(), known=())
         return examine(alone, self._tree, self._extraction).rejection or "usable"
-
-    def _compare_processors(self, reply: "BatchReply") -> None:
-        """Notify the user once if the processors of the workers differ."""
-        with self._lock:
-            is_second_kind = len(self._cpus) == 1 and reply.cpu not in self._cpus
-            self._cpus.setdefault(reply.cpu, reply.worker)
-        if is_second_kind:
-            kinds = ", ".join(f"{cpu} on {worker}" for cpu, worker in self._cpus.items())
-            self._notify(f"the workers' processors differ ({kinds}): the last bits of features depend on the worker")
 
 
 def _describe_size(tree: Tree, job: Job) -> str:
@@ -323,7 +323,7 @@ def examine_on_worker(versions: Mapping[str, str], setup: bytes, jobs: bytes) ->
     batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (anyone who can reach a Dask worker can run any code on it)
     results = examine_all(batch, tree, extraction)
     sizes = [_describe_size(tree, result.job) for result in results]
-    return BatchReply(get_worker_name(), _get_cpu_capability(), results, sizes)
+    return BatchReply(get_worker_name(), get_cpu_capability(), results, sizes)
 
 
 def close_roots() -> None:
@@ -367,7 +367,8 @@ def check_versions(expected: Mapping[str, str]) -> None:
         raise WorkerError(problem, where=get_worker_name(), remedy="install the same versions everywhere")
 
 
-def _get_cpu_capability() -> str:
+def get_cpu_capability() -> str:
+    """Return the CPU capability that torch uses on the current worker."""
     import torch
 
     return torch.backends.cpu.get_cpu_capability()

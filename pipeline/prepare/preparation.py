@@ -55,6 +55,8 @@ class PrepareReport:
     rejections: Sequence[tuple[str, str]]
     """Path and reason."""
     warnings: Sequence[str]
+    remarks: Sequence[tuple[str, str]] = ()
+    """Path and remark on a new recording: bytes that are not read, or a wrong length in its header."""
 
 
 class PrepareCallback(Protocol):
@@ -149,6 +151,7 @@ def prepare(
         left_out=scan.left_out,
         rejections=rejections,
         warnings=_list_warnings(corpus, history, scan, plan, utterances, progress),
+        remarks=sorted(progress.remarks),
     )
 
 
@@ -169,7 +172,7 @@ class _Progress:
     replaced: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of the copies before those."""
     remarks: list[tuple[str, str]] = field(default_factory=list)
-    """Path and unread part of files of which the rest was read."""
+    """Path and remark on a recording that was extracted."""
 
     def add(self, at: int, utterances: pa.Table, opened: Sequence[ExtractionResult]) -> None:
         self.utterances[at] = utterances
@@ -277,7 +280,7 @@ def _list_warnings(
         lines.append(f"{count} read from another copy, because the first is unusable ({first})")
     if progress.remarks:
         files = format_count(len(dict(progress.remarks)), "recording")
-        lines.append(f"{files} read in part or with doubt (the first: {': '.join(min(progress.remarks))})")
+        lines.append(f"{files} with bytes that are not read, or with a wrong length in the header")
     silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
         lines.append(f"{format_count(len(silent), 'recording')} with only zeros (the first: {silent[0]})")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +36,39 @@ def test_every_sample_is_read_or_named(make: Callable[[], Iterator[inputs.Case]]
 @pytest.mark.parametrize("make", [inputs.make_by_ffmpeg, inputs.make_by_lameenc], ids=lambda make: make.__name__)
 def test_files_of_other_writers_are_read_to_their_end(make: Callable[[], Iterator[inputs.Case]]) -> None:
     check(make())
+
+
+#: Predicts windows of the hour, and prints their number, the last end and the growth of peak memory in MB.
+_PEAK_OF_WINDOWS = """
+import resource, sys
+from itertools import repeat
+from emodna.model.inference.windows import Windows, cut
+from emodna.pipeline.audio.decode import RecordingReader, resample_blocks
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+
+with open(sys.argv[1], "rb") as stream:
+    before = peak()
+    reader = RecordingReader(stream, name=sys.argv[1])
+    spans = Windows(4, 4).spans(reader.duration)
+    count = sum(1 for _ in cut(resample_blocks(reader, reader.sample_rate, 22050), spans, 22050))
+    print(count, spans[-1][1], peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_an_hour_of_mp3_without_a_header_is_cut_into_all_its_windows_in_little_memory(tmp_path: Path) -> None:
+    minute = np.concatenate([noise(20.0, level=0.3), np.zeros(30 * inputs.RATE, np.float32), noise(10.0, level=0.01)])
+    mp3 = inputs.encode(minute, format="MP3", bitrate_mode="VARIABLE", compression_level=0.3)
+    frames = inputs.split_mp3(mp3)[1:]
+    (tmp_path / "hour.mp3").write_bytes(b"".join(frames) * 60)
+    seconds = 60 * len(frames) * 576 / inputs.RATE
+    command = [sys.executable, "-c", _PEAK_OF_WINDOWS, str(tmp_path / "hour.mp3")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    count, end, growth = map(float, ran.stdout.split())
+    assert (count, end) == (-(-seconds // 4), seconds)
+    assert growth < 60  # the samples have 230 MB
 
 
 class TestReader:

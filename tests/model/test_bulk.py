@@ -258,7 +258,7 @@ class TestDyingWorkers:
         predict_in_bulk(request_, files, tmp_path / "out", workers)
         assert workers.batches[:5] == [["0.wav", "1.wav"]] * 2 + [["0.wav"]] * 2 + [["1.wav"]]
         first, *rest = pq.read_table(tmp_path / "out").to_pylist()
-        assert first["error"] == "its worker died 2 times (killed, or out of memory)"
+        assert first["error"] == "every worker that read it died (killed, or out of memory)"
         assert first["start"] is None
         expected = pq.read_table(finished).to_pylist()[1:]
         for row in (*rest, *expected):

@@ -180,6 +180,13 @@ class TestWindows:
             assert each.probability == pytest.approx(predict_file(model, tmp_path / "piece.wav").probability, abs=1e-6)
         assert len({each.probability for each in found}) == len(found)
 
+    def test_the_last_window_has_the_remarks_on_the_file(self, model: TrainedModel, long: Path, tmp_path: Path) -> None:
+        (tmp_path / "junk.flac").write_bytes(long.read_bytes() + b"no audio" * 99)
+        *others, last = predict_files(model, [tmp_path / "junk.flac"], windows=Windows(0.5, 0.5))
+        assert "792 bytes" in last.remarks[0]
+        assert not any(each.remarks for each in others)
+        assert predict_file(model, tmp_path / "junk.flac").remarks == last.remarks
+
     def test_a_file_shorter_than_a_window_has_one_window(self, model: TrainedModel, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "short.wav", make_tone(0.4, 44100), 44100)
         (found,) = predict_files(model, [tmp_path / "short.wav"], windows=Windows(0.5, 0.5))

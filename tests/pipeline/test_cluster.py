@@ -296,7 +296,7 @@ class TestUnfitWorkers:
 
     def test_different_processors_are_reported(self, shared_cluster: Cluster, pool: Path, tmp_path: Path) -> None:
         messages: list[str] = []
-        fake = f"import os; {REMOTE}; remote._get_cpu_capability = lambda: str(os.getpid())"
+        fake = f"import os; {REMOTE}; remote.get_cpu_capability = lambda: str(os.getpid())"
         with self.change_workers(shared_cluster, fake):
             prepare_on(shared_cluster, pool / "root", tmp_path / "cache", messages=messages)
         (line,) = messages

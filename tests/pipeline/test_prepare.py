@@ -114,6 +114,15 @@ class TestFirstPreparation:
         assert f"1 recording with only zeros (the first: {NAMES[3][:-4]})" in report.warnings
         assert any("22050 Hz" in line for line in report.warnings)
 
+    def test_unread_bytes_of_new_recordings_are_counted_and_named(self, root: Path, tmp_path: Path) -> None:
+        (root / "wav" / NAMES[2]).write_bytes(wav(noise(0.2)) + b"no chunk and no audio" * 9)
+        report = prepare_corpus(root, tmp_path / "cache")
+        ((path, remark),) = report.remarks
+        assert path == f"wav/{NAMES[2]}"
+        assert "189 bytes behind the audio" in remark
+        assert any(line.startswith("1 recording with bytes that are not read") for line in report.warnings)
+        assert prepare_corpus(root, tmp_path / "cache").remarks == []
+
     def test_byte_identical_recordings_stay_two_utterances(self, root: Path, tmp_path: Path) -> None:
         """RAVDESS has two identical recordings."""
         shutil.copy(root / "wav" / NAMES[0], root / "wav" / NAMES[1])
