@@ -79,7 +79,7 @@ def write_csv(stream: TextIO, names: Iterable[str], manifest: "pa.Table | None")
 def is_folder(out: str) -> bool:
     """Return True if a path means a folder: it is one, ends with a slash, or has no suffix."""
     path = Path(out)
-    return out.endswith("/") or path.is_dir() or not path.suffix
+    return bool(out) and (out.endswith("/") or path.is_dir() or not path.suffix)
 
 
 def check_folder(path: Path) -> None:

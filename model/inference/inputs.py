@@ -11,10 +11,10 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Stamp, Tree, open_tree
+from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Stamp, Tree
 from emodna.pipeline.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from emodna.pipeline.errors import AudioError, CorpusError, EmodnaError, check_list
-from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, find_suffix, make_left_out_error
+from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, find_suffix, make_left_out_error, open_recordings
 from emodna.pipeline.spans import WHOLE, Span, SpanError
 
 STDIN: Final = "-"
@@ -106,7 +106,7 @@ def _search(root: Path, warn: Warn, *, ffmpeg: bool) -> Iterator[Input]:
     problem: EmodnaError | None = AudioError("no audio file", valid=suffixes)
     left_out = Counter[str]()
     try:
-        tree = open_tree(root, suffixes)
+        tree = open_recordings(root, suffixes)
         for path in tree.list_files((*suffixes, *others)):
             if (suffix := find_suffix(path, others)) is not None:
                 left_out[suffix] += 1

@@ -132,7 +132,8 @@ def measure_bandwidth(samples: NDArray[np.float32], sample_rate: int) -> float:
         samples = np.pad(samples, (0, length - len(samples)))
     count = min(_FRAMES, len(samples) // length)
     frames = torch.from_numpy(samples[: len(samples) // count * count].reshape(count, -1)[:, :length]) * window
-    power = torch.view_as_real(torch.fft.rfft(frames)).flatten(1).square_().mean(0).view(-1, 2).sum(1).numpy()
+    parts = torch.fft.rfft(frames).numpy().view(np.float32)  # real and imaginary parts in turn
+    power = np.einsum("ij,ij->j", parts, parts).reshape(-1, 2).sum(axis=1) / count
     low, high = (round(limit * length / sample_rate) for limit in _VOICE_BAND)
     noise = _NOISE_POWER * 0.375 * length  # 3/8 is the mean square of a Hann window
     voice = float(power[low : high + 1].max(initial=0.0))

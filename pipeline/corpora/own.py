@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.pipeline.archives import ARCHIVE_SUFFIXES, Tree
-from emodna.pipeline.audio import AUDIO_SUFFIXES
+from emodna.pipeline.audio import AUDIO_SUFFIXES, FFMPEG_SUFFIXES
 from emodna.pipeline.audio.segment import make_span_id
 from emodna.pipeline.corpora.base import (
     Corpus,
@@ -26,7 +26,7 @@ from emodna.pipeline.corpora.base import (
 )
 from emodna.pipeline.emotions import EMOTIONS, SYNONYMS, find_emotion
 from emodna.pipeline.errors import CorpusError, format_count
-from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES
+from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, open_recordings
 from emodna.pipeline.plugins import NAME_RULE, is_valid_name
 from emodna.pipeline.spans import Span, SpanError, read_spans
 from emodna.pipeline.store.layout import SPAN_COLUMNS
@@ -63,6 +63,10 @@ class Recordings(OwnCorpus, PathCorpus):
 
     def __init__(self, root: Path, name: str) -> None:
         super().__init__(name, title=f"own recordings in {root.name}", layout=f"{', '.join(AUDIO_SUFFIXES)}")
+
+    def open(self, root: Path) -> Tree:
+        """Open a root with `open_recordings`."""
+        return open_recordings(root, (*self.suffixes, *(FFMPEG_SUFFIXES if self.uses_ffmpeg else ())))
 
     def describe(self, path: PurePosixPath) -> Utterance | Skip | None:
         """Return the utterance of any path."""

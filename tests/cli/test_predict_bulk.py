@@ -73,6 +73,7 @@ def test_a_folder_needs_a_parent_and_a_name_without_a_foreign_suffix(
         ("a.txt", "a folder's name ends with /"),
         ("no/out/", f"folder {tmp_path / 'no'} not found"),
         ("file", "exists and is not a folder"),
+        ("a.parket", "a folder's name ends with /"),
     ):
         assert_one_line_error(predict(run, files[0], "--out", f"{tmp_path}/{name}"), problem)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

@@ -108,7 +108,7 @@ class TestUtterances:
         difference = compare(tiny, prepare_corpus(tmp_path, tmp_path / "cache").store)
         assert difference["audio"] == sorted(Path(name).stem for name in NAMES[3:5])
         assert difference["features"] == []
-        assert set(difference["columns"]) == {"peak_db"}
+        assert set(difference["columns"]) == {"peak_db", "peak", "level_db"}
         assert not difference["same"]
 
 

@@ -12,15 +12,13 @@ import h5py
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 
 from emodna.pipeline.audio.decode import decode, limit_bandwidth, resample
 from emodna.pipeline.audio.provenance import AudioProvenance, split_store_name
 from emodna.pipeline.corpora import find_selection
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import EmodnaError, ForeignStoreError
-from emodna.pipeline.features import FEATURE_SETS, LogMelSet, MfccSet
+from emodna.pipeline.features import LogMelSet, MfccSet, WaveSet
 from emodna.pipeline.inspect.diff import compare_stores
 from emodna.pipeline.inspect.report import compute_statistics
 from emodna.pipeline.prepare import PrepareReport, history
@@ -52,7 +50,8 @@ def prepare_calls(calls: Path, cache: Path, name: str = "calls", **options: Any)
 
 
 class TestNames:
-    @given(channel=st.integers(0, 99), bandwidth=st.none() | st.integers(500, 99_999).map(float))
+    @pytest.mark.parametrize("channel", [0, 1, 31])
+    @pytest.mark.parametrize("bandwidth", [None, 500.0, 11_024.0, 100_000.0])
     def test_a_store_name_tells_the_provenance(self, channel: int, bandwidth: float | None) -> None:
         provenance = AudioProvenance(channel, bandwidth)
         assert split_store_name(f"iemocap-all{provenance.suffix}") == ("iemocap-all", provenance)
@@ -157,7 +156,7 @@ class TestBandwidth:
         # Above 4 kHz, except where the noise begins and ends abruptly.
         assert found[3:-3, -30:].max() < found.max() - 60
 
-    @pytest.mark.parametrize("features", FEATURE_SETS.values(), ids=FEATURE_SETS)
+    @pytest.mark.parametrize("features", [MfccSet(), WaveSet()], ids=["mfcc40", "wave16k"])
     def test_files_that_end_below_the_limit_are_unchanged(self, features: Any, tmp_path: Path) -> None:
         (tmp_path / "a.wav").write_bytes(wav(noise(0.3, 8000), 8000))
         stores = [

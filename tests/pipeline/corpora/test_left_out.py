@@ -70,6 +70,17 @@ def test_if_nothing_else_is_usable_the_error_names_them_and_the_remedy(tmp_path:
         only.open()
 
 
+def test_an_archive_does_not_hide_recordings_beside_it(tmp_path: Path) -> None:
+    inner = make_root(tmp_path / "inner.zip", "a.wav")
+    shutil.rmtree(tmp_path / "content")
+    root = make_root(tmp_path / "folder", "b.m4a")
+    inner.rename(root / "inner.zip")
+    with pytest.raises(CorpusError, match=r"1 \.m4a, 1 \.zip"):
+        scan(Recordings(root, "mine"), root)
+    (root / "b.m4a").unlink()
+    assert len(scan(Recordings(root, "mine"), root)) == 1
+
+
 def test_a_registered_corpus_counts_only_files_that_belong_to_it(tmp_path: Path) -> None:
     first, second, third = (f"Actor_01/03-01-0{emotion}-01-01-01-01" for emotion in (1, 2, 3))
     video = "Actor_01/01-01-02-01-01-01-01.mp4"
