@@ -10,12 +10,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
-from emodna.pipeline.errors import DeadWorkerError, WorkerError
+from emodna.pipeline.errors import DeadWorkerError, Remedy, WorkerError
 from emodna.pipeline.threads import limit_to_one_thread
 
 Task = TypeVar("Task")
@@ -26,7 +28,40 @@ _METHOD: Final = "forkserver" if sys.platform == "linux" else "spawn"
 _PROBLEM: Final = "a worker process died (killed, or out of memory)"
 
 
-class WorkerProcess(Generic[Task, Reply]):
+@contextmanager
+def start_processes(
+    count: int, make_function: Callable[[], Callable[[Task], Reply]], preload: Sequence[str], *, resume: str
+) -> Iterator[tuple[ThreadPoolExecutor, Callable[[Task], Reply]]]:
+    """Start processes; yield a pool of threads, and a function that performs a task in an idle process.
+
+    `make_function` and `preload` are those of `_WorkerProcess`, `resume` is the advice if a process dies. The function
+    raises the errors of `_WorkerProcess.perform`.
+    """
+    idle: SimpleQueue[_WorkerProcess[Task, Reply]] = SimpleQueue()
+    processes: list[_WorkerProcess[Task, Reply]] = []
+
+    def perform(task: Task) -> Reply:
+        process = idle.get()
+        try:
+            return process.perform(task)
+        except WorkerError as error:
+            raise type(error)(error.problem, remedy=Remedy(f"try fewer {{workers}}; {resume}")) from error
+        finally:
+            idle.put(process)
+
+    with ThreadPoolExecutor(2 * count) as pool:  # the next task waits while a process works
+        try:
+            for _ in range(count):
+                processes.append(_WorkerProcess(make_function, preload))
+                idle.put(processes[-1])
+            yield pool, perform
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.end()
+
+
+class _WorkerProcess(Generic[Task, Reply]):
     """A process that performs one task at a time, with one thread for numerical libraries.
 
     Parameters

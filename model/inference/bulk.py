@@ -2,12 +2,12 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from itertools import chain, islice
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,20 +15,11 @@ import pyarrow as pa
 
 from emodna.model.errors import PredictionError
 from emodna.model.inference.bulk_folder import RECORDINGS, BulkFolder
-from emodna.model.inference.bulk_workers import (
-    Reply,
-    WorkerFactory,
-    WorkerSetup,
-    dump_inputs,
-    hash_model,
-    load_inputs,
-    predict_with_survivors,
-)
+from emodna.model.inference.bulk_workers import Reply, WorkerFactory, WorkerSetup, hash_model, predict_with_survivors
 from emodna.model.inference.inputs import Input
 from emodna.model.inference.predict import Prediction
 from emodna.model.inference.rows import RowFormat, make_encodable
 from emodna.model.run_folder import RunFolder
-from emodna.pipeline.archives import Tree
 from emodna.pipeline.prepare.extract import read_feature_versions
 
 #: Recordings per part, without and with windows. An interruption loses the parts that workers are predicting.
@@ -58,32 +49,29 @@ class BulkRequest:
 class BulkPrediction:
     """A prediction in bulk, whose folder is locked."""
 
-    def __init__(self, folder: BulkFolder, batches: "_Batches", setup: WorkerSetup) -> None:
-        self._folder, self._batches, self._setup = folder, batches, setup
+    def __init__(self, folder: BulkFolder, recordings: Sequence[Input], setup: WorkerSetup) -> None:
+        self._folder, self._recordings, self._setup = folder, recordings, setup
         failures = {part: folder.count_failures(part) for part in folder.parts}
         self._missing = [part for part, count in failures.items() if count is None]
-        self.recordings = sum(len(folder.select_recordings(part)) for part in folder.parts)
+        self.recordings = len(recordings)
         """Number of all recordings."""
-        self.finished = self.recordings - sum(len(folder.select_recordings(part)) for part in self._missing)
+        self.finished = self.recordings - sum(len(recordings[folder.locate(part)]) for part in self._missing)
         """Number of recordings in finished parts."""
         self.failed = sum(filter(None, failures.values()))
         """Number of unusable recordings in finished parts."""
 
     def predict(self, start_workers: WorkerFactory) -> Generator[tuple[Input, Prediction], None, None]:
         """Predict for all parts that are missing or damaged; yield the predictions of each part once it is written."""
-        for part in self._missing:
-            if not len(self._folder.select_recordings(part)):
-                self._write(part, [], [])
-        missing = iter([part for part in self._missing if len(self._folder.select_recordings(part))])
-        first = next(missing, None)
-        if first is not None:
+        if self._missing and not self._recordings:
+            self._write(self._missing[0], [], [])
+        elif self._missing:
             with start_workers(self._setup) as workers:
                 models = len(self._setup.models)
-                pending: dict[Future[Reply], tuple[int, list[Input]]] = {}
-                remaining = chain([first], missing)
+                pending: dict[Future[Reply], tuple[int, Sequence[Input]]] = {}
+                remaining = iter(self._missing)
                 while True:
                     for part in islice(remaining, workers.max_pending - len(pending)):
-                        batch = self._batches.load(part)
+                        batch = self._recordings[self._folder.locate(part)]
                         pending[workers.pool.submit(predict_with_survivors, workers, batch, models)] = part, batch
                     if not pending:
                         break
@@ -110,9 +98,13 @@ def open_bulk(
     Raises PredictionError: a stream among the inputs, a folder with other content or of another request, or another
     process that uses the folder.
     """
-    batches = _Batches(_CUT_PER_PART if request.options.get("windows") else _WHOLE_PER_PART, inputs)
+    # Other cells of the rows are in `request.columns`.
+    recordings = [replace(each, row={}) for each in inputs]
+    table = pa.Table.from_pylist(list(map(_describe, recordings)), RECORDINGS)
+    smallest = _CUT_PER_PART if request.options.get("windows") else _WHOLE_PER_PART
+    per_part = max(smallest, math.ceil(len(recordings) / _MAX_PARTS))
     models = [(path, hash_model(path)) for path in (RunFolder(run).find_model().resolve() for run in request.runs)]
-    folder = BulkFolder(out, request.rows, request.columns, batches.recordings, batches.per_part)
+    folder = BulkFolder(out, request.rows, request.columns, table, per_part)
     manifest = None if request.manifest is None else hashlib.sha256(request.manifest.read_bytes()).hexdigest()
     versions = read_feature_versions(ffmpeg=request.ffmpeg)
     decisive = {
@@ -125,40 +117,11 @@ def open_bulk(
         "versions": versions,
     }
     with folder.claim(decisive, resume=resume):
-        yield BulkPrediction(folder, batches, WorkerSetup(models, request.device, request.options, versions))
+        yield BulkPrediction(folder, recordings, WorkerSetup(models, request.device, request.options, versions))
 
 
 def _to_json(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-
-
-class _Batches:
-    """The recordings of each part, packed as bytes because there may be millions.
-
-    Parameters
-    ----------
-    size
-        Smallest number of recordings per part.
-    """
-
-    def __init__(self, size: int, inputs: Iterable[Input]) -> None:
-        self._trees: dict[bytes, Tree] = {}
-        self._packed: list[bytes] = []
-        tables = [RECORDINGS.empty_table()]
-        remaining = iter(inputs)
-        while batch := list(islice(remaining, size)):
-            self._packed.append(dump_inputs(batch, self._trees))
-            tables.append(pa.Table.from_pylist(list(map(_describe, batch)), RECORDINGS))
-        self.recordings = pa.concat_tables(tables).combine_chunks()
-        """Table of all recordings in order."""
-        self._merged = max(1, -(-len(self._packed) // _MAX_PARTS))
-        self.per_part = size * self._merged
-        """Number of recordings per part."""
-
-    def load(self, part: int) -> list[Input]:
-        """Return the recordings of a part."""
-        packed = self._packed[part * self._merged : (part + 1) * self._merged]
-        return list(chain.from_iterable(map(partial(load_inputs, find_tree=self._trees.__getitem__), packed)))
 
 
 def _describe(recording: Input) -> dict[str, Any]:

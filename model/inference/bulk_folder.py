@@ -85,9 +85,9 @@ class BulkFolder:
         except filelock.Timeout:
             raise PredictionError("another process is writing this folder", field="out", value=self.path) from None
 
-    def select_recordings(self, part: int) -> pa.Table:
-        """Return the recordings of a part."""
-        return self._recordings.slice(part * self._per_part, self._per_part)
+    def locate(self, part: int) -> slice:
+        """Return the places of the recordings of a part among all recordings."""
+        return slice(part * self._per_part, (part + 1) * self._per_part)
 
     def count_failures(self, part: int) -> int | None:
         """Return the number of unusable recordings of a finished part; None if the part is missing or damaged."""
@@ -100,7 +100,7 @@ class BulkFolder:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             return None
-        expected = self.select_recordings(part)["file"].to_pylist()
+        expected = self._recordings["file"][self.locate(part)].to_pylist()
         if not table.schema.equals(self.rows.make_schema(self._manifest)):
             return None
         files = [file for file, _ in groupby(table["file"].to_pylist())]

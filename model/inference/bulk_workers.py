@@ -4,13 +4,12 @@ import hashlib
 import io
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Final
 
 from emodna.model.errors import RunError
@@ -18,7 +17,7 @@ from emodna.model.inference.inputs import Input
 from emodna.model.inference.predict import Prediction, predict
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.errors import CorpusError, DeadWorkerError, EmodnaError, Remedy, WorkerError
+from emodna.pipeline.errors import CorpusError, DeadWorkerError, EmodnaError, WorkerError
 from emodna.pipeline.prepare.cluster import (
     ClusterSession,
     Notify,
@@ -29,7 +28,7 @@ from emodna.pipeline.prepare.cluster import (
     limit_worker_thread,
     make_audio_error,
 )
-from emodna.pipeline.processes import WorkerProcess
+from emodna.pipeline.processes import start_processes
 
 #: Advice when a prediction in bulk ends early.
 RESUME: Final = "finished parts are kept; resume to continue"
@@ -97,31 +96,9 @@ def make_local_workers(count: int) -> WorkerFactory:
 
     @contextmanager
     def start(setup: WorkerSetup) -> Iterator[Workers]:
-        idle: SimpleQueue[WorkerProcess[bytes, Reply]] = SimpleQueue()
-        processes: list[WorkerProcess[bytes, Reply]] = []
-
-        def predict_in_process(batch: Sequence[Input]) -> Reply:
-            process = idle.get()
-            try:
-                return process.perform(dump_inputs(batch))
-            except DeadWorkerError:
-                raise
-            except WorkerError as error:
-                raise WorkerError(error.problem, remedy=Remedy("try fewer {workers}; " + RESUME)) from error
-            finally:
-                idle.put(process)
-
-        with ThreadPoolExecutor(count) as pool:
-            try:
-                for _ in range(count):
-                    # With torch loaded once, 4 processes are ready in 6.7 s instead of 20 s.
-                    processes.append(WorkerProcess(partial(make_predictor, setup), [__name__]))
-                    idle.put(processes[-1])
-                yield Workers(pool, 2 * count, predict_in_process, _ATTEMPTS)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in processes:
-                    process.end()
+        # With torch loaded once, by the preloaded module, 4 processes are ready in 6.7 s instead of 20 s.
+        with start_processes(count, partial(make_predictor, setup), [__name__], resume=RESUME) as (pool, perform):
+            yield Workers(pool, 2 * count, lambda batch: perform(dump_inputs(batch)), _ATTEMPTS)
 
     return start
 
@@ -175,37 +152,24 @@ def _describe_size(recording: Input) -> str:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, stream: io.BytesIO, trees: MutableMapping[bytes, Tree]) -> None:
-        super().__init__(stream)
-        self._trees = trees
-
     def persistent_id(self, value: object) -> bytes | None:
-        if not isinstance(value, Tree):
-            return None
-        reference = pickle.dumps(value)
-        self._trees[reference] = value
-        return reference
+        return pickle.dumps(value) if isinstance(value, Tree) else None
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, content: bytes, find_tree: Callable[[bytes], Tree]) -> None:
-        super().__init__(io.BytesIO(content))
-        self._find_tree = find_tree
-
     def persistent_load(self, reference: bytes) -> Tree:
-        return self._find_tree(reference)
+        return _open_tree(reference)
 
 
-def dump_inputs(batch: Sequence[Input], trees: MutableMapping[bytes, Tree] | None = None) -> bytes:
-    """Return recordings as bytes, without other cells of their rows; add their archives and folders to `trees`."""
+def dump_inputs(batch: Sequence[Input]) -> bytes:
+    """Return recordings as bytes."""
     stream = io.BytesIO()
-    _Pickler(stream, {} if trees is None else trees).dump([replace(each, row={}) for each in batch])
+    _Pickler(stream).dump(batch)
     return stream.getvalue()
 
 
-def load_inputs(content: bytes, find_tree: Callable[[bytes], Tree]) -> list[Input]:
-    """Return the recordings of `dump_inputs`."""
-    batch: list[Input] = _Unpickler(content, find_tree).load()
+def _load_inputs(content: bytes) -> list[Input]:
+    batch: list[Input] = _Unpickler(io.BytesIO(content)).load()
     return batch
 
 
@@ -254,7 +218,7 @@ def hash_model(path: Path) -> str:
 def make_predictor(setup: WorkerSetup) -> Callable[[bytes], Reply]:
     """Load the models, and return the function that predicts for recordings as bytes."""
     models = [_load_model(path, sha256, setup.device) for path, sha256 in setup.models]
-    return lambda content: _predict_batch(models, setup.options, load_inputs(content, _open_tree))
+    return lambda content: _predict_batch(models, setup.options, _load_inputs(content))
 
 
 def _predict_batch(models: Sequence[TrainedModel], options: Mapping[str, Any], batch: Sequence[Input]) -> Reply:
@@ -273,7 +237,7 @@ def predict_on_worker(versions: Mapping[str, str], setup: bytes, content: bytes)
         with _open_lock:
             unpickled: WorkerSetup = pickle.loads(setup)  # noqa: S301 (anyone who can reach a worker can run any code)
             models = [_load_model(path, sha256, unpickled.device) for path, sha256 in unpickled.models]
-            batch = load_inputs(content, _open_tree)
+            batch = _load_inputs(content)
     except (EmodnaError, OSError, RuntimeError) as error:  # RuntimeError: no such device
         problem = str(error).partition("\n")[0]
         remedy = "make the runs and the audio available at the same paths on every worker"

@@ -218,7 +218,7 @@ def _prepare(
         with first.open() as stream:
             decode_channel: Callable[[int], _DecodedChannel] = partial(_decode_channel, stream, first, rates)
             if first.span is not None:  # of a whole recording, only one channel is in memory
-                decode_channel = cache(decode_channel)
+                decode_channel = _decode_once(decode_channel)
             channels = (
                 range(RecordingReader(stream, name=first.file, ffmpeg=first.ffmpeg).channels)
                 if channel == ALL
@@ -290,6 +290,25 @@ def _decode_channel(stream: BinaryIO, source: Input, rates: Sequence[int], chann
     own_rate = recording.sample_rate
     samples = {rate: resample(recording.samples, own_rate, rate) for rate in rates}
     return _DecodedChannel({**samples, own_rate: recording.samples}, recording)
+
+
+def _decode_once(decode_channel: Callable[[int], _DecodedChannel]) -> Callable[[int], _DecodedChannel]:
+    """Return a function that decodes each channel once, also one that cannot be decoded."""
+
+    @cache
+    def attempt(channel: int) -> _DecodedChannel | AudioError:
+        try:
+            return decode_channel(channel)
+        except RECORDING_ERRORS as error:
+            return AudioError(explain_rejection(error))
+
+    def decode_or_raise(channel: int) -> _DecodedChannel:
+        decoded = attempt(channel)
+        if isinstance(decoded, AudioError):
+            raise decoded
+        return decoded
+
+    return decode_or_raise
 
 
 def _cut_parts(

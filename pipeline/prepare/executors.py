@@ -8,16 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
 from typing import Final
 
 from emodna.pipeline.archives import Tree
-from emodna.pipeline.errors import Remedy, WorkerError
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine_all
-from emodna.pipeline.processes import WorkerProcess
+from emodna.pipeline.processes import start_processes
 from emodna.pipeline.threads import open_extraction_threads
-
-_Process = WorkerProcess[Sequence[Job], list[ExtractionResult]]
 
 #: Smallest number of recordings per worker for which processes are faster than threads.
 _MIN_PER_PROCESS: Final = 100
@@ -67,28 +63,9 @@ def make_process_factory(count: int) -> ExecutorFactory:
     @contextmanager
     def start(tree: Tree, extraction: ExtractionConfig, _recordings: int) -> Iterator[Executor]:
         make_examine = partial(partial, examine_all, tree=tree, extraction=extraction)
-        idle: SimpleQueue[_Process] = SimpleQueue()
-        processes: list[_Process] = []
-        with ThreadPoolExecutor(2 * count) as pool:  # the next batch waits while a process works
-            try:
-                for _ in range(count):
-                    # This module does not load torch; the processes do so in parallel (RAVDESS: 4.4 s, not 4.9 s).
-                    processes.append(WorkerProcess(make_examine, [examine_all.__module__]))
-                    idle.put(processes[-1])
-                yield Executor(pool, 2 * count, partial(_examine_in_process, idle))
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in processes:
-                    process.end()
+        # The preloaded module does not load torch; the processes do so in parallel (RAVDESS: 4.4 s, not 4.9 s).
+        preload = [examine_all.__module__]
+        with start_processes(count, make_examine, preload, resume=RESUME) as (pool, examine):
+            yield Executor(pool, 2 * count, examine)
 
     return start
-
-
-def _examine_in_process(idle: "SimpleQueue[_Process]", jobs: Sequence[Job]) -> list[ExtractionResult]:
-    process = idle.get()
-    try:
-        return process.perform(jobs)
-    except WorkerError as error:
-        raise WorkerError(error.problem, remedy=Remedy("try fewer {workers}; " + RESUME)) from error
-    finally:
-        idle.put(process)

@@ -115,7 +115,7 @@ class TestTable:
         monkeypatch.setattr(bulk, "_MAX_PARTS", 2)
         workers = ThreadWorkers()
         predict_in_bulk(request_, files, tmp_path / "out", workers)
-        assert [len(batch) for batch in workers.batches] == [4, 1]
+        assert [len(batch) for batch in workers.batches] == [3, 2]
 
 
 class TestResume:

@@ -85,6 +85,11 @@ def test_neighbouring_segments_are_decoded_once(
     found = predict_rows(model, tmp_path, ROWS[:2], channel="all")
     assert len(decoded) == 5
     assert [(each.channel, each.start) for each in found] == [(0, 0.5), (1, 0.5), (0, 1.25), (1, 1.25)]
+    (tmp_path / "bad.wav").write_bytes(b"words")
+    errors = [each.error for each in predict_rows(model, tmp_path, ["bad.wav,0,1", "bad.wav,1,2", "bad.wav,2,3"])]
+    assert len(decoded) == 6
+    assert errors[0] is not None
+    assert errors == errors[:1] * 3
 
 
 def test_windows_of_a_segment_are_segments(model: TrainedModel, tmp_path: Path) -> None:
