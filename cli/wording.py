@@ -1,6 +1,7 @@
 """Wording of errors on the command line: parameters become options, and actions become commands."""
 
 import functools
+import re
 import shlex
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def word_error(error: EmodnaError) -> str:
 
 def word_reason(reason: str) -> str:
     """Return the reason of an unusable recording with the option for ffmpeg."""
-    return reason.replace("decode it with ffmpeg", "decode it with --ffmpeg")
+    return re.sub(r"\b(decode (it|them|the recordings) with) ffmpeg\b", r"\1 --ffmpeg", reason)
 
 
 def name_option(command: click.Command, field: str, value: object = None) -> str:

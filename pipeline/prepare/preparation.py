@@ -271,7 +271,7 @@ def _list_warnings(
         lines.append("replaced the earlier store, which has another segmentation of its recordings")
     if missing := plan.missing_recordings:
         count = format_count(len(missing), "segment" if scan.is_segmented else "recording")
-        lines.append(f"{count} of the earlier store not found (the first: {missing[0]})")
+        lines.append(f"{count} of the earlier store dropped (the first: {missing[0]})")
     if progress.read_errors:
         first, count = ": ".join(min(progress.read_errors)), format_count(len(progress.read_errors), "recording")
         lines.append(f"{count} kept from the earlier store (the first: {first})")
@@ -281,6 +281,10 @@ def _list_warnings(
     if progress.remarks:
         files = format_count(len(dict(progress.remarks)), "recording")
         lines.append(f"{files} with bytes that are not read, or with a wrong length in the header")
+    several = utterances["id"].filter(pc.greater(utterances["channels"], 1))
+    if len(several) and not plan.extraction.channel and not corpus.info.channels:
+        count = format_count(len(several), "recording" if plan.extraction.segmentation is None else "segment")
+        lines.append(f"{count} with several channels, of which channel 0 is used (the first: {several[0]})")
     silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
         lines.append(f"{format_count(len(silent), 'recording')} with only zeros (the first: {silent[0]})")

@@ -220,8 +220,10 @@ class TestChannelAndBandwidth:
             (("--channel", 1, "--bandwidth", 4000), "stereo-channel1-4000hz"),
             (("--bandwidth", 4000, "--name", "mine"), "mine"),
         ):
-            (report,) = emodna_prep("--folder", stereo, *options, "--json").json
+            ran = emodna_prep("--folder", stereo, *options, "--json")
+            (report,) = ran.json
             assert (report["corpus"], report["extracted"]) == (expected, 2)
+            assert ("2 recordings with several channels" in ran.err) == ("--channel" not in options)
             assert Path(report["store"]).parent.name == expected
         line = emodna_prep("--folder", stereo, "--channel", 1, "--name", "mine").error()
         assert "channel 1" in line
