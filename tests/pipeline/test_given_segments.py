@@ -191,7 +191,9 @@ class TestStores:
         store = FeatureStore(report.store)
         assert dict(zip(store.ids, store.column("duration"), strict=True)) == {"u": 2.0, "v": 1.0}
 
-    def test_a_segment_of_another_recording_is_extracted_though_its_id_and_times_are_the_same(self, calls: Path) -> None:
+    def test_a_segment_of_another_recording_is_extracted_though_its_id_and_times_are_the_same(
+        self, calls: Path
+    ) -> None:
         for path, extracted in (("a.wav", 2), ("b.wav", 2)):
             report = prepare(calls, f"b.wav,0,1,u\n{path},1,2,v\n", header="path,start,end,id")
             assert report.extracted == extracted
