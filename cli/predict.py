@@ -220,9 +220,10 @@ def _collect_inputs(
         return find_inputs(audio, ffmpeg=ffmpeg, warn=common.print_warning), None
     from emodna.pipeline.archives import open_tree
     from emodna.pipeline.spans import read_spans
+    from emodna.pipeline.store.layout import SPAN_COLUMNS
     from emodna.pipeline.tables import choose_column_names, iterate_listed_rows, read_table
 
-    table = read_table(manifest)
+    table = read_table(manifest, SPAN_COLUMNS)
     spans = list(read_spans(table))
     table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
