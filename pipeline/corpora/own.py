@@ -28,7 +28,7 @@ from emodna.pipeline.emotions import EMOTIONS, SYNONYMS, find_emotion, normalise
 from emodna.pipeline.errors import CorpusError, format_count
 from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, open_recordings
 from emodna.pipeline.plugins import NAME_RULE, is_valid_name
-from emodna.pipeline.spans import Span, SpanError, read_spans
+from emodna.pipeline.spans import RENAME_SPANS, Span, SpanError, read_spans
 from emodna.pipeline.store.layout import SPAN_COLUMNS
 from emodna.pipeline.tables import is_missing, iterate_listed_rows, read_table
 
@@ -114,8 +114,7 @@ class Manifest(OwnCorpus):
         if not len(table):
             reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
             problem = f"no usable row ({reasons})" if reasons else "no rows below the header"
-            remedy = "rename the columns start and end if they are not seconds in a recording"
-            raise CorpusError(problem, where=self._table, remedy=remedy if rows.unusable_spans else None)
+            raise CorpusError(problem, where=self._table, remedy=RENAME_SPANS if rows.unusable_spans else None)
         self._check_unique_ids(table["id"], rows.used)
         own = self._own_columns.take(pa.array(rows.used))
         for name in own.column_names:

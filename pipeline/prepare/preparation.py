@@ -28,6 +28,7 @@ from emodna.pipeline.prepare.executors import Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, ExtractionResult
 from emodna.pipeline.prepare.history import History, read_features, write_journal
 from emodna.pipeline.prepare.plan import PreparationPlan, ShardPlan
+from emodna.pipeline.spans import RENAME_SPANS
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import delete_temporary_files
 from emodna.pipeline.store.shards import hold_writer_lock, map_shard, write_shard
@@ -132,7 +133,7 @@ def prepare(
             if scan.left_out:
                 error = make_left_out_error(scan.left_out, tree.root)
                 raise CorpusError(f"{problem}; {error.problem}", where=tree.root, remedy=error.remedy)
-            raise CorpusError(problem, where=tree.root)
+            raise CorpusError(problem, where=tree.root, remedy=RENAME_SPANS if scan.is_segmented else None)
         scan = scan.replace_paths(progress.used_copies)
         shards = np.repeat([shard.number for shard in plan.shards], [len(each) for each in progress.utterances])
         commit(corpus, tree.root, extraction, history, scan, utterances, shards, rejections)
