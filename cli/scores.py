@@ -9,6 +9,7 @@ from rich.table import Table
 from emodna.cli import common
 from emodna.model.label import SCORE_NAMES, mark_oracle
 from emodna.pipeline.emotions import CLASS_NAMES
+from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +51,8 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
         common.out.print()
     corpus, count, labelled = document["corpus"], document["utterances"], document["labelled"]
     run = f"{document['src']} -> {document['tgt']}, {document['task']}, {document['label']}, seed {document['seed']}"
-    scored = f"{count} utterances" if labelled == count else f"{labelled} labelled of {count} utterances"
+    scored = format_count(count, "utterance")
+    scored = scored if labelled == count else f"{labelled} labelled of {scored}"
     common.out.print(f"[bold]{common.escape(corpus)}[/bold], {scored}, by {common.escape(run)}")
     if document["normalisation"] == "per-corpus":
         common.out.print("normalised by its own statistics, like the corpora of the run")
@@ -64,7 +66,7 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
     else:
         common.out.print(f"no {document['task']} labels: nothing to score")
     if document["predictions"] is not None:
-        common.out.print(f"\n{count} predictions: {common.escape(document['predictions'])}")
+        common.out.print(f"\n{format_count(count, 'prediction')}: {common.escape(document['predictions'])}")
 
 
 def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":

@@ -52,7 +52,7 @@ def _make_results(jobs: Sequence[Job]) -> list[ExtractionResult]:
         sha256 = hashlib.sha256(job.id.encode()).hexdigest()
         info = UtteranceInfo(job.id, 16000, 1, len(array) * 512 / 22050, len(array), -20.0, sha256, crc)
         state = AudioState(0, LONG_AGO * 10**9, sha256)
-        results.append(ExtractionResult(job, (info,), (array,), extracted=True, state=state))
+        results.append(ExtractionResult(job, (info,), (array,), state=state))
     return results
 
 

@@ -38,7 +38,7 @@ def roots(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
 
     def record(corpus: Corpus, root: Path, cache: Path, *_: object, **__: object) -> prepare.PrepareReport:
         prepared.append((corpus.name, root))
-        return prepare.PrepareReport(corpus.name, cache, 1, 0, 1, 0, 1.0, 1.0, {}, (), ())
+        return prepare.PrepareReport(corpus.name, cache, 1, 0, 1, 0, 1.0, 1.0, {}, {}, (), ())
 
     monkeypatch.setattr(prepare, "prepare", record)
     return prepared
