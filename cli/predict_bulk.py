@@ -69,7 +69,7 @@ def predict_into_folder(
             state = "all" if bulk.finished == bulk.recordings else f"{bulk.finished} of"
             common.note(f"{state} {format_count(bulk.recordings, 'recording')} were finished before")
         if bulk.failed:
-            common.print_error(f"{format_count(bulk.failed, 'recording')} of them cannot be used: see column error")
+            common.print_error(f"{format_count(bulk.failed, 'row')} without a prediction: see column error")
         try:
             with closing(_show_progress(bulk, start_workers)) as found:
                 yield bulk, found

@@ -58,7 +58,7 @@ class BulkPrediction:
         self.finished = self.recordings - sum(len(recordings[folder.locate(part)]) for part in self._missing)
         """Number of recordings in finished parts."""
         self.failed = sum(filter(None, failures.values()))
-        """Number of unusable recordings in finished parts."""
+        """Number of rows of unusable recordings in parts that were finished before."""
 
     def predict(self, start_workers: WorkerFactory) -> Generator[tuple[Input, Prediction], None, None]:
         """Predict for all parts that are missing or damaged; yield the predictions of each part once it is written."""

@@ -95,7 +95,7 @@ def test_failures_count_in_every_session(run: Path, files: list[Path], workers: 
     assert again.code == 1
     assert again.err == (
         "all 2 recordings were finished before\n"
-        "error: 1 recording of them cannot be used: see column error\n"
+        "error: 1 row without a prediction: see column error\n"
         f"2 recordings: {tmp_path}/a.b\n"
     )
     assert len(workers.batches) == 2
