@@ -11,7 +11,7 @@ from emodna.cli import common, options
 from emodna.cli.options import FOLDER, Command, FeatureSetOption
 from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
-from emodna.pipeline.errors import EmodnaError, PluginError
+from emodna.pipeline.errors import EmodnaError, PluginError, format_count
 
 if TYPE_CHECKING:
     from emodna.model.methods.catalog import MethodInfo
@@ -175,13 +175,14 @@ def _print_result(result: dict[str, Any], *, labelled: int, utterances: int) -> 
         common.out.print(f"selected by {result['select']}: step {result['selected_step']} of {result['steps']}")
     if labelled == 0:
         common.out.print(f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score")
-        common.out.print(f"{utterances} predictions (id, probability, label): {common.escape(predictions)}")
+        common.out.print(
+            f"{format_count(utterances, 'prediction')} (id, probability, label): {common.escape(predictions)}"
+        )
         return
-    from emodna.cli.scores import make_score_table
+    from emodna.cli.scores import count_scored, make_score_table
 
     title = f"{result['src']} -> {result['tgt']}, {result['task']}, {result['steps']} steps, seed {result['seed']}"
-    scored = f"{labelled} utterances" if labelled == utterances else f"{labelled} labelled of {utterances} utterances"
-    common.out.print(f"{common.escape(title)}; {scored}\n")
+    common.out.print(f"{common.escape(title)}; {count_scored(labelled, utterances)}\n")
     common.out.print(make_score_table(result))
     common.out.print()
     if (remark := _ORACLES.get(result.get("supervision", ""))) is not None:

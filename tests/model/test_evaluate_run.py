@@ -92,7 +92,9 @@ class TestSeenAudio:
             assert count_seen(run, source) == (len(source), 0)
             assert count_seen(run, partly) == (15, 20)
             assert count_seen(run, target) == (15, len(target))
-            assert evaluate_run(load_run(run), target, FEW)[0]["seen"] == "target"
+            found, _ = evaluate_run(load_run(run), target, FEW)
+            seen = found["audio"]["seen"]
+            assert (found["seen"], seen["source"], seen["target"]) == ("partly", 15, len(target) - 15)
             assert evaluate_run(load_run(run), partly, FEW)[0]["seen"] == "source"  # by its labelled ones
 
     def test_runs_of_earlier_versions_use_their_stores_then_names_and_content(
@@ -163,8 +165,18 @@ class TestEvaluation:
         speakers = {path: "" if place < 3 else "x" for place, path in enumerate(emotions)}
         store = make_manifest_store(roots["emodb"], emotions, tmp_path, speaker=speakers)
         found, _ = evaluate_run(load_run(trained_run), store, FEW)
-        nothing = {"n": 1, **dict.fromkeys(SCORES), "why": "the speaker of 3 utterances is unknown"}
+        nothing = {"n": 1, **dict.fromkeys(SCORES), "why": "3 utterances have no speaker"}
         assert found["intervals"]["speakers"] == nothing
+
+    def test_labels_of_one_class_give_no_uar(
+        self, trained_run: Path, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        of_path = zip(read_emotions(target).items(), target.labels("arousal"), strict=True)
+        high = {path: emotion for (path, emotion), label in of_path if label == 1}
+        found, _ = evaluate_run(load_run(trained_run), make_manifest_store(roots["emodb"], high, tmp_path), FEW)
+        rows = (found, *found["constant"].values(), found["intervals"]["utterances"])
+        assert [(row["uar"], row["war"] is None) for row in rows] == [(None, False)] * 5
+        assert "only one class" in found["intervals"]["utterances"]["why"]
 
     def test_store_is_predicted_in_parts(
         self, trained_run: Path, target: FeatureStore, monkeypatch: pytest.MonkeyPatch
