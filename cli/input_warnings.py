@@ -36,6 +36,8 @@ class _Count:
     low: float = math.inf
     high: float = -math.inf
     names: list[str] = field(default_factory=list)
+    unnamed: int = 0
+    """Number of recordings whose names are not in `names`."""
     _latest: object = None
 
     def add(self, recording: object, name: str, value: float) -> None:
@@ -44,14 +46,17 @@ class _Count:
         if recording is not self._latest:
             self._latest = recording
             self.recordings += 1
+            if name in self.names:
+                return
             if len(self.names) < _MAX_NAMES:
                 self.names.append(name)
+            else:
+                self.unnamed += 1
 
     def list_names(self) -> str:
-        """Return the first names for the terminal, and the number of the others."""
+        """Return the first names for the terminal, and the number of recordings with other names."""
         names = ", ".join(map(common.escape, self.names))
-        more = self.recordings - len(self.names)
-        return f"{names} and {more} more" if more else names
+        return f"{names} and {self.unnamed} more" if self.unnamed else names
 
 
 class OutsideCounts:
@@ -87,13 +92,25 @@ class OutsideCounts:
 
 
 class InputWarnings:
-    """Collected facts on the inputs of models, by the name of the model's run."""
+    """Collected facts on the inputs of models, by the name of the model's run.
 
-    def __init__(self, models: "Mapping[str, TrainedModel]") -> None:
+    Parameters
+    ----------
+    models
+        Models by the names of their runs.
+    kind
+        The word for an input: "file", or "row" of a table.
+    names_channel
+        True if the user named a channel.
+    """
+
+    def __init__(self, models: "Mapping[str, TrainedModel]", kind: str, *, names_channel: bool) -> None:
+        self._kind, self._names_channel = kind, names_channel
         self._prefixes = [f"{common.escape(name)}: " if len(models) > 1 else "" for name in models]
         self._outside = [None if each.domain is None else OutsideCounts(each.domain) for each in models.values()]
         self._seconds = [model.seconds for model in models.values()]
         self._cropped = _Count()
+        self._several_channels = _Count()
         self._overloaded: dict[str, float] = {}
         for name, model in models.items():
             if model.domain is None:
@@ -106,6 +123,8 @@ class InputWarnings:
             counts.add(recording, prediction.file, prediction.deviations)
         if prediction.peak is not None and prediction.is_overloaded:
             self._overloaded[prediction.file] = max(prediction.peak, self._overloaded.get(prediction.file, 0.0))
+        if prediction.channels is not None and prediction.channels > 1 and not self._names_channel:
+            self._several_channels.add(recording, prediction.file, prediction.channels)
         start, end, duration = prediction.start, prediction.end, prediction.duration
         if start is not None and end is not None and duration is not None:
             used = min(end - start, self._seconds[prediction.model])
@@ -120,9 +139,15 @@ class InputWarnings:
             common.note(f"[yellow]warning:[/yellow] {common.escape(line)}")
         for counts, prefix in zip(self._outside, self._prefixes, strict=True):
             if counts is not None:
-                counts.print("file", prefix)
+                counts.print(self._kind, prefix)
+        if self._several_channels.recordings:
+            files = format_count(self._several_channels.recordings, self._kind)
+            common.note(
+                f"{files} with several channels, of which channel 0 is used without --channel: "
+                f"{self._several_channels.list_names()}"
+            )
         if self._cropped.recordings and not over_time:
-            files = format_count(self._cropped.recordings, "file")
+            files = format_count(self._cropped.recordings, self._kind)
             common.note(
                 f"{files} longer than the model's window of {min(self._seconds):.2f} s, of which only the middle is "
                 f"used without --windows: {self._cropped.list_names()}"

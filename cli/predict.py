@@ -155,10 +155,12 @@ def predict(
             )
 
     rows = RowFormat([model.task for model in models], runs, has_channels=channel is not None)
-    inputs, table = _collect_inputs(audio, manifest, root, rows.types, ffmpeg=ffmpeg)
+    inputs, table, is_segmented = _collect_inputs(audio, manifest, root, rows.types, ffmpeg=ffmpeg)
     options: dict[str, Any] = {"windows": windows, "channel": channel or 0}
-    tally, bulk = _Tally(), None
-    input_warnings = InputWarnings(dict(zip(map(str, runs), models, strict=True)))
+    kind = "file" if manifest is None else "row"
+    tally, bulk = _Tally(kind), None
+    models_by_run = dict(zip(map(str, runs), models, strict=True))
+    input_warnings = InputWarnings(models_by_run, kind, names_channel=channel is not None)
     with ExitStack() as stack:
         writers: list[AddRow] = []
         if path is not None and not is_folder:
@@ -169,7 +171,7 @@ def predict(
             writers.append(stack.enter_context(predictions.write_csv(sys.stdout, rows.types, table)))
         elif path is None:
             same_task = len({model.task for model in models}) < len(models)
-            writers.append(predictions.print_lines(over_time=windows is not None, runs=same_task))
+            writers.append(predictions.print_lines(spans=is_segmented or windows is not None, runs=same_task))
         # Closed first: if a prediction cannot be written, the threads end before the files are closed.
         if path is not None and is_folder:
             from emodna.model.inference.bulk import BulkRequest
@@ -212,28 +214,35 @@ def _word_problem(given: "Input", prediction: "Prediction", problem: str) -> str
 
 def _collect_inputs(
     audio: Sequence[str], manifest: Path | None, root: Path | None, taken: Collection[str], *, ffmpeg: bool
-) -> "tuple[Iterator[Input], pa.Table | None]":
-    """Return the recordings, and the manifest's other columns, renamed if they have a name in `taken`."""
+) -> "tuple[Iterator[Input], pa.Table | None, bool]":
+    """Return the recordings, and the manifest's other columns, renamed if they have a name in `taken`.
+
+    The third value is True if the manifest gives segments of recordings.
+    """
     from emodna.model.inference.inputs import find_inputs, find_table_inputs
 
     if manifest is None:
-        return find_inputs(audio, ffmpeg=ffmpeg, warn=common.print_warning), None
+        return find_inputs(audio, ffmpeg=ffmpeg, warn=common.print_warning), None, False
     from emodna.pipeline.archives import open_tree
-    from emodna.pipeline.spans import read_spans
+    from emodna.pipeline.spans import WHOLE, read_spans
+    from emodna.pipeline.store.layout import SPAN_COLUMNS
     from emodna.pipeline.tables import choose_column_names, iterate_listed_rows, read_table
 
-    table = read_table(manifest)
+    table = read_table(manifest, SPAN_COLUMNS)
     spans = list(read_spans(table))
     table = table.rename_columns(list(choose_column_names(table.column_names, taken).values()))
     tree = open_tree(manifest.parent if root is None else root, ("",))
     rows = iterate_listed_rows(table, table.column_names)
-    return find_table_inputs(rows, spans, tree, ffmpeg=ffmpeg), table.drop_columns("path")
+    is_segmented = any(span != WHOLE for span in spans)
+    return find_table_inputs(rows, spans, tree, ffmpeg=ffmpeg), table.drop_columns("path"), is_segmented
 
 
 @dataclass
 class _Tally:
-    """Counts of files and predictions, and their rate."""
+    """Counts of files, or rows of a table, and predictions, and their rate."""
 
+    kind: str
+    """The word for an input: "file" or "row"."""
     start: float = field(default_factory=time.monotonic)
     files: int = 0
     seconds: float = 0.0
@@ -258,7 +267,7 @@ class _Tally:
     def __str__(self) -> str:
         wall = time.monotonic() - self.start
         audio = f"{self.seconds:.1f} s" if self.seconds < 3600 else f"{self.seconds / 3600:.2f} h"
-        files = format_count(self.files, "file")
+        files = format_count(self.files, self.kind)
         if not self.seconds:
             return f"{files} in {wall:.2f} s"
         return f"{files}, {audio} of audio in {wall:.2f} s: {self.seconds / wall:.0f} x real time"

@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 SUFFIXES: Final = (".csv", ".parquet", ".json")
 
 
-def print_lines(*, over_time: bool, runs: bool) -> "AddRow":
-    """Print a line per prediction, except for errors of whole files. `runs` adds the run to each line."""
+def print_lines(*, spans: bool, runs: bool) -> "AddRow":
+    """Print a line per prediction, except for errors of whole files.
+
+    `spans` adds start and end to each line, otherwise they are in the lines of files that are used in part. `runs` adds
+    the run to each line.
+    """
 
     def add(prediction: "Row", extra: "Row", _number: int | None) -> None:
         if prediction["start"] is None:
             return
-        span = f"{prediction['start']:.1f} to {prediction['end']:.1f} s"
+        span = f"{prediction['start']:.2f} to {prediction['end']:.2f} s"
         if prediction["error"] is not None:
             text = f"{prediction['error']}  ({span})"
         else:
             positive = CLASS_NAMES[prediction["task"]][1]
             text = f"{prediction['label']} {prediction['task']}  (p({positive}) = {prediction['probability']:.3f}"
-            text += f", {span})" if over_time or prediction["start"] else ")"  # else the span is the whole file
+            text += f", {span})" if spans or prediction["start"] else ")"  # else the span is the whole file
         text += f"  outside={prediction['outside']}" if prediction["outside"] else ""
         text += f"  channel={prediction['channel']}" if "channel" in prediction else ""
         text += f"  run={prediction['run']}" if runs else ""

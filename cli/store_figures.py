@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from emodna.cli.charts import compute_envelope
 from emodna.cli.plotting import Axes, Figure, rc_context
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS
+from emodna.pipeline.errors import format_count
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.inspect import balance, survey
 from emodna.pipeline.inspect.anomalies import is_silent
@@ -79,7 +80,7 @@ def draw_distributions(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
     peaks = _count_bins([store.peak_db[~is_silent(store)]])
     figure = Figure(figsize=(12, 7), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
-    counts = f"{len(store)} utterances, {speakers['known']} speakers"
+    counts = f"{format_count(len(store), 'utterance')}, {format_count(speakers['known'], 'speaker')}"
     figure.suptitle(f"{store.snapshot.corpus}: {counts}, {store.snapshot.feature_set}")
     _draw_labels(axes[0], [labels], [""])
     _draw_bars(axes[1], emotions, "emotions")

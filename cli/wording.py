@@ -1,13 +1,18 @@
 """Wording of errors on the command line: parameters become options, and actions become commands."""
 
 import functools
+import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from emodna.model.errors import ListRuns, ResumeRun, RunExperiment, ShowExperiment, StartGpuWorkers, TrainRun
 from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus
+
+if TYPE_CHECKING:
+    from emodna.pipeline.audio.provenance import AudioProvenance
 
 
 def word_error(error: EmodnaError) -> str:
@@ -24,7 +29,7 @@ def word_error(error: EmodnaError) -> str:
 
 def word_reason(reason: str) -> str:
     """Return the reason of an unusable recording with the option for ffmpeg."""
-    return reason.replace("decode it with ffmpeg", "decode it with --ffmpeg")
+    return re.sub(r"\b(decode (it|them|the recordings) with) ffmpeg\b", r"\1 --ffmpeg", reason)
 
 
 def name_option(command: click.Command, field: str, value: object = None) -> str:
@@ -73,6 +78,19 @@ def _word_folder(option: str, folder: Path, default: Path) -> str:
     return "" if folder == default else f" --{option} {shlex.quote(str(folder))}"
 
 
+def _find_provenance(action: PrepareCorpus, corpus: str) -> "AudioProvenance":
+    """Return the provenance that the store of an own corpus records; if it is unreadable, that in its name."""
+    from emodna.pipeline.audio.provenance import split_store_name
+    from emodna.pipeline.catalogue import resolve_folder_name
+    from emodna.pipeline.store.snapshot import read_snapshot
+
+    try:
+        folder = resolve_folder_name(action.feature_set)
+        return read_snapshot((action.cache or Path("cache")) / corpus / folder).provenance
+    except (EmodnaError, OSError):
+        return split_store_name(corpus)[1]
+
+
 def _word_preparation(action: PrepareCorpus) -> str | None:
     from emodna.pipeline import corpora
     from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS
@@ -82,6 +100,9 @@ def _word_preparation(action: PrepareCorpus) -> str | None:
         words += ["--corpus", "NAME"]
     elif (selection := corpora.find_selection(action.corpus)) is None:
         words += ["--manifest", "TABLE", "--name", shlex.quote(action.corpus)]
+        if not channel and bandwidth is None:
+            recorded = _find_provenance(action, action.corpus)
+            channel, bandwidth = recorded.channel, recorded.bandwidth
     else:
         words += ["--corpus", selection.corpus, *(["--subset", selection.subset] if selection.subset else [])]
         channel, bandwidth = selection.provenance.channel, selection.provenance.bandwidth

@@ -52,4 +52,9 @@ _EMOTIONS_BY_WORD: Final = {word: each for each in EMOTIONS for word in (each, *
 @lru_cache(1024)
 def find_emotion(word: str) -> str | None:
     """Return the emotion that a word means; None if it is unknown. Case, and spaces for hyphens, are ignored."""
-    return _EMOTIONS_BY_WORD.get(" ".join(re.split(r"[\s_-]+", word.strip().lower())))
+    return _EMOTIONS_BY_WORD.get(normalise_word(word))
+
+
+def normalise_word(word: str) -> str:
+    """Return a word in lower case, with a space for each run of spaces, hyphens and underscores."""
+    return " ".join(re.split(r"[\s_-]+", word.strip().lower()))

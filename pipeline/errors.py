@@ -27,9 +27,9 @@ class PrepareCorpus(Action):
     reread: bool = False
     """True to read all recordings again, including those that look unchanged."""
     channel: int = 0
-    """Channel of the recordings; that of a registered corpus is a part of its name."""
+    """Channel of the recordings; by default that of the existing store, or in its name (calls-channel1)."""
     bandwidth: float | None = None
-    """Frequency in Hz above which the audio is removed; that of a registered corpus is a part of its name."""
+    """Frequency in Hz above which the audio is removed; by default that of the existing store, or in its name."""
 
     @classmethod
     def of_store(cls, store: Path, *, reread: bool = False) -> "PrepareCorpus":

@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # prediction without a table needs no pyarrow
 #: Time in s by which a span may exceed its recording. Tables round times, and decoders differ in the padding of MP3.
 TOLERANCE: Final = 0.05
 
+#: Advice if no span of a table is usable.
+RENAME_SPANS: Final = "rename the columns start and end if they are not seconds in a recording"
+
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?(0,\d+|\d+,(\d{1,2}|\d{4,}))")
 _COMMA: Final = re.compile(r"[+-]?\d+,\d+")

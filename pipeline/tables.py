@@ -37,8 +37,11 @@ _SPREADSHEETS: Final = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
 _VIEWS: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
-def read_table(table: Path) -> pa.Table:
+def read_table(table: Path, columns: Collection[str]) -> pa.Table:
     """Read a user's table with a column `path`, which may also be called `file`.
+
+    `columns` are the other columns that have a meaning for the caller. A column whose name differs from one of these or
+    from `path` only by case or spaces is an error, because it would be ignored.
 
     The table is a Parquet file, or a CSV file (UTF-8 or UTF-16, header, all text). Columns without a name are left out:
     spreadsheets write empty ones at the end, and pandas its row numbers at the beginning. Raises `CorpusError`.
@@ -54,6 +57,11 @@ def read_table(table: Path) -> pa.Table:
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         raise CorpusError(_explain_bad_table(error, kind), field="manifest", value=table) from error
     names: list[str] = content.column_names
+    known = {"path", *columns, *(() if "path" in names else ("file",))}
+    for name in names:
+        if name not in known and (likely := name.strip().lower()) in known:
+            problem, remedy = f"unknown column {name!r}", f"write {likely!r} or rename it"
+            raise CorpusError(problem, field="manifest", value=table, remedy=remedy)
     if "path" not in names and "file" in names:  # as in audformat
         return content.rename_columns(["path" if name == "file" else name for name in names])
     if "path" not in names:

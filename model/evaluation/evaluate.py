@@ -57,8 +57,8 @@ def evaluate_run(
 
     Returns the document of docs/EVALUATION.md and the probabilities (n,) of class 1 in the order of the store. Values
     that need labels are None if there are none, and UAR if all labels are of one class. `advance` is called with the
-    number of utterances predicted since its last call. Raise an EvaluationError if the features differ from the run's, a StoreError or a RunError if
-    the store or the run is damaged.
+    number of utterances predicted since its last call. Raise an EvaluationError if the features differ from the run's,
+    a StoreError or a RunError if the store or the run is damaged.
     """
     start = time.perf_counter()
     probabilities = predict_store(run.adapt_model(store), store, advance)

@@ -62,6 +62,8 @@ class Prediction:
     """Parts of the file that were not decoded, one clause each; of several windows, the last one has them."""
     channel: int | None = 0
     """Channel of the file; None if the file could not be opened to find it."""
+    channels: int | None = None
+    """Number of channels of the file; None if it could not be decoded."""
     peak: float | None = None
     """Largest absolute sample of the file or window; 1 is full scale. None for an error."""
     deviations: tuple[Deviation, ...] | None = None
@@ -245,7 +247,12 @@ def _prepare_parts(
             features = {each: _extract(each, part.samples[each.sample_rate]) for each in feature_sets}
             for number, model in enumerate(models):
                 prediction = Prediction(
-                    given.file, duration=part.duration, model=number, remarks=part.remarks, channel=channel
+                    given.file,
+                    duration=part.duration,
+                    model=number,
+                    remarks=part.remarks,
+                    channel=channel,
+                    channels=part.channels,
                 )
                 yield _make_pending(given, prediction, model, part, features[model.features])
     except RECORDING_ERRORS as error:
@@ -272,6 +279,8 @@ class _Part(NamedTuple):
     is_window: bool
     """True if it is one of several windows."""
     quality: AudioQuality
+    channels: int
+    """Number of channels of the recording."""
     remarks: tuple[str, ...]
     """Remarks on the recording, in its last part."""
 
@@ -314,6 +323,7 @@ def _cut_parts(
             None if given.span is None else (first, last),
             len(spans) > 1,
             measure_quality(cut_samples[recording.sample_rate], recording.sample_rate),
+            recording.channels,
             recording.remarks if has_remarks and number == len(spans) else (),
         )
 
@@ -332,7 +342,7 @@ def _stream_parts(
         samples = dict(zip(rates, windowed, strict=True))
         quality = measure_quality(samples[reader.sample_rate], reader.sample_rate)
         remarks = tuple(reader.remarks) if number == len(spans) else ()
-        yield _Part(samples, reader.duration, span, len(spans) > 1, quality, remarks)
+        yield _Part(samples, reader.duration, span, len(spans) > 1, quality, reader.channels, remarks)
 
 
 def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-_SUFFIXES: Final = re.compile(r"(?P<name>.+?)(-channel(?P<channel>[1-9]\d*))?(-(?P<bandwidth>[1-9]\d*)hz)?")
+#: A name such as tones-440hz has no bandwidth: the least is 500 Hz.
+_SUFFIXES: Final = re.compile(
+    r"(?P<name>.+?)(-channel(?P<channel>[1-9]\d*))?(-(?P<bandwidth>[5-9]\d\d|[1-9]\d{3,})hz)?"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Emovo(PathCorpus):
         utterances=588,
         speakers=6,
         sample_rate=48000,
-        channels="two microphones at different places; the first is used, as their mean would comb-filter the voice",
+        channels="two microphones at different places, whose mean would comb-filter the voice; by default the first",
         licence="free for research, terms unclear",
         citation="Costantini et al. 2014, LREC",
         layout="f1/rab-f1-b1.wav (emotion-speaker-sentence)",

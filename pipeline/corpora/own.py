@@ -24,11 +24,11 @@ from emodna.pipeline.corpora.base import (
     check_column_names,
     make_utterance_table,
 )
-from emodna.pipeline.emotions import EMOTIONS, SYNONYMS, find_emotion
+from emodna.pipeline.emotions import EMOTIONS, SYNONYMS, find_emotion, normalise_word
 from emodna.pipeline.errors import CorpusError, format_count
 from emodna.pipeline.left_out import INNER_ARCHIVE_SUFFIXES, open_recordings
 from emodna.pipeline.plugins import NAME_RULE, is_valid_name
-from emodna.pipeline.spans import Span, SpanError, read_spans
+from emodna.pipeline.spans import RENAME_SPANS, Span, SpanError, read_spans
 from emodna.pipeline.store.layout import SPAN_COLUMNS
 from emodna.pipeline.tables import is_missing, iterate_listed_rows, read_table
 
@@ -40,6 +40,8 @@ GENDERS: Final[Mapping[str, Gender]] = {
     **dict.fromkeys(("f", "female", "woman", "w", "weiblich"), "f"),
     **dict.fromkeys(("m", "male", "man", "männlich"), "m"),
 }
+#: Advice for a table without ids whose rows have the same path and times.
+_ADD_COLUMNS: Final = "add columns start and end for segments of a recording, or a column id"
 #: Number of unknown words that are listed, the most frequent first.
 _MAX_WORDS: Final = 20
 
@@ -92,11 +94,8 @@ class Manifest(OwnCorpus):
         source = f"listed in {table.name}"
         super().__init__(name, title=f"own recordings {source}", layout=f"the files {source}")
         self._table = table
-        content = read_table(table)
+        content = read_table(table, COLUMNS)
         own = [name for name in content.column_names if name not in COLUMNS]
-        for column in own:
-            if (known := column.strip().lower()) in COLUMNS:
-                raise CorpusError(f"unknown column {column!r}", where=table, remedy=f"write {known!r} or rename it")
         try:
             check_column_names(own)
         except CorpusError as error:
@@ -115,18 +114,16 @@ class Manifest(OwnCorpus):
         if not len(table):
             reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
             problem = f"no usable row ({reasons})" if reasons else "no rows below the header"
-            remedy = "rename the columns start and end if they are not seconds in a recording"
-            raise CorpusError(
-                problem,
-                where=self._table,
-                valid=EMOTIONS if rows.unknown_emotions else (),
-                remedy=remedy if rows.unusable_spans else None,
-            )
+            raise CorpusError(problem, where=self._table, remedy=RENAME_SPANS if rows.unusable_spans else None)
         self._check_unique_ids(table["id"], rows.used)
         own = self._own_columns.take(pa.array(rows.used))
         for name in own.column_names:
             table = table.append_column(name, own[name])
-        return Scan(table.sort_by("id"), skipped, warnings=rows.list_warnings())
+        warnings = rows.list_warnings()
+        if own.column_names and "emotion" not in self._content.column_names:
+            columns = ", ".join(own.column_names)
+            warnings.append(f"no column emotion: all utterances are unlabelled; copied columns: {columns}")
+        return Scan(table.sort_by("id"), skipped, warnings=warnings)
 
     def _check_unique_ids(self, ids: pa.ChunkedArray, used_rows: "array[int]") -> None:
         if pc.count_distinct(ids).as_py() == len(ids):
@@ -135,7 +132,8 @@ class Manifest(OwnCorpus):
         for number, id in zip(used_rows, ids.to_pylist(), strict=True):
             if id in rows:
                 where = f"{self._table}: rows {rows[id] + 1} and {number + 1}"
-                raise CorpusError(f"id {id!r} occurs twice", where=where)
+                remedy = "give each row another id" if "id" in self._content.column_names else _ADD_COLUMNS
+                raise CorpusError(f"id {id!r} occurs twice", where=where, remedy=remedy)
             rows[id] = number
 
 
@@ -147,7 +145,9 @@ class _Rows:
         self._columns = [name for name in content.column_names if name in COLUMNS and name not in SPAN_COLUMNS]
         self.used = array("q")
         """Numbers of the rows that are utterances, from 0."""
-        self.unknown_emotions = Counter[str]()
+        self._unknown_emotions = Counter[str]()
+        self._first_unknown_emotion: dict[str, int] = {}
+        """Word -> number of its first row."""
         self.unusable_spans: dict[str, list[str]] = {}
         """Reason -> row and value of each."""
         self._unknown_genders = Counter[str]()
@@ -172,7 +172,9 @@ class _Rows:
         code = _read_cell(row, "emotion")
         emotion = None if code is None else find_emotion(code)
         if code is not None and emotion is None:
-            self.unknown_emotions[code] += 1
+            unknown = normalise_word(code)
+            self._unknown_emotions[unknown] += 1
+            self._first_unknown_emotion.setdefault(unknown, number)
             return None
         if isinstance(span, SpanError):
             self.unusable_spans.setdefault(span.kind, []).append(f"row {number}, {span.cell}")
@@ -188,21 +190,27 @@ class _Rows:
 
     def list_skipped(self) -> dict[str, int]:
         """Return the number of skipped rows by reason."""
-        words = self.unknown_emotions.most_common()
-        skipped = {f"unknown emotion {word!r}": count for word, count in words[:_MAX_WORDS]}
-        if more := words[_MAX_WORDS:]:
-            skipped[f"{len(more)} more unknown emotions"] = sum(count for _, count in more)
-        return skipped | {
-            f"{kind} (the first: {places[0]})": len(places) for kind, places in self.unusable_spans.items()
-        }
+        skipped = {f"{kind} (the first: {places[0]})": len(places) for kind, places in self.unusable_spans.items()}
+        if not self._unknown_emotions:
+            return skipped
+        return {self._describe_unknown_emotions(): self._unknown_emotions.total()} | skipped
+
+    def _describe_unknown_emotions(self) -> str:
+        """Return the unknown words, each with its first row and its number of rows, and the valid words."""
+        words = self._unknown_emotions.most_common()
+        rows = self._first_unknown_emotion
+        listed = ", ".join(
+            f"{word!r} ({f'{count}, ' if words[1:] else ''}the first: row {rows[word]})"
+            for word, count in words[:_MAX_WORDS]
+        )
+        if more := len(words[_MAX_WORDS:]):
+            listed += f" and {format_count(more, 'other word')}"
+        valid = ", ".join(f"{emotion} ({', '.join(synonyms)})" for emotion, synonyms in SYNONYMS.items())
+        return f"unknown emotion {listed}; valid: {valid}"
 
     def list_warnings(self) -> list[str]:
-        """Return the valid words for those that are unknown."""
+        """Return the unknown words for gender and the valid ones."""
         lines = []
-        if self.unknown_emotions:
-            count = format_count(len(self.unknown_emotions), "unknown word")
-            valid = (f"{emotion} ({', '.join(words)})" for emotion, words in SYNONYMS.items())
-            lines.append(f"{count} for emotions; valid: {', '.join(valid)}")
         if self._unknown_genders:
             words = ", ".join(f"{word!r} ({count})" for word, count in self._unknown_genders.most_common(_MAX_WORDS))
             lines.append(f"unknown words for gender: {words}; valid: {', '.join(GENDERS)}")

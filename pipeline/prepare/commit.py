@@ -59,11 +59,15 @@ def commit(
         paths, reasons = zip(*rejections, strict=True)
         table = pa.table([pa.array(paths), pa.array(reasons)], schema=layout.REJECTED_SCHEMA)
         files.append(write_table(store, "rejected", table))
+    earlier = history.snapshot
+    libraries = dict(extraction.read_all_versions())
+    if earlier is not None and "ffmpeg" in earlier.libraries:  # it may have decoded the reused recordings
+        libraries.setdefault("ffmpeg", earlier.libraries["ffmpeg"])
     snapshot = Snapshot(
         corpus=corpus.name,
         feature_set=extraction.features.name,
         parameters=parameters,
-        libraries=extraction.read_all_versions(),
+        libraries=libraries,
         root=str(root),
         licence=corpus.info.licence,
         citation=corpus.info.citation,
@@ -78,7 +82,6 @@ def commit(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         segmentation=extraction.segmentation,
     )
-    earlier = history.snapshot
     flush_folder(store)  # file names from a killed preparation may not be on the disk yet
     if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
         content = asdict(snapshot) | {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}

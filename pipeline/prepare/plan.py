@@ -106,19 +106,24 @@ class PreparationPlan:
 
     def _find_up_to_date(self, tree: Tree, audio: pa.Table, extraction: ExtractionConfig) -> NDArray[np.bool_]:
         """Return a mask (n,) of the recordings with unchanged size and time, all utterances, and none too long."""
-        recordings, first = np.unique(self._owner, return_index=True)
+        recordings = np.unique(self._owner)
         state = find_positions(self._paths.take(pa.array(recordings)), audio["path"])
-        recordings, first, state = (each[state != NOT_FOUND] for each in (recordings, first, state))
+        recordings, state = (each[state != NOT_FOUND] for each in (recordings, state))
         recorded = audio.take(pa.array(state))
         paths = iterate_values(self._paths.take(pa.array(recordings)))
         stamps = (tree.read_stamp(path) or (NOT_FOUND, NOT_FOUND) for path in paths)
         current = np.fromiter(stamps, np.dtype((np.int64, 2)), len(recordings))
         up_to_date = np.zeros(len(self._ids), bool)
-        up_to_date[recordings] = (
-            (current[:, 0] == recorded["size"].to_numpy())
-            & (current[:, 1] == recorded["mtime_ns"].to_numpy())
-            & pc.equal(recorded["audio_sha256"], self.known["audio_sha256"].take(pa.array(first))).to_numpy()
+        up_to_date[recordings] = (current[:, 0] == recorded["size"].to_numpy()) & (
+            current[:, 1] == recorded["mtime_ns"].to_numpy()
         )
+        # Each segment, because a table may move one from another recording to this one.
+        position = np.full(len(self._ids), NOT_FOUND)
+        position[recordings] = np.arange(len(recordings))
+        row = position[self._owner]
+        hashes = recorded["audio_sha256"].take(pa.array(row, mask=row == NOT_FOUND))
+        is_other = pc.not_equal(hashes, self.known["audio_sha256"]).fill_null(True).to_numpy()
+        up_to_date[self._owner[is_other]] = False
         up_to_date[self._owner[self.known["duration"].to_numpy() > extraction.max_seconds]] = False
         if extraction.segmenter is None:
             up_to_date &= np.bincount(self._owner, minlength=len(self._ids)) == np.diff(self._first_row)

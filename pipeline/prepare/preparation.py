@@ -28,6 +28,7 @@ from emodna.pipeline.prepare.executors import Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, ExtractionResult
 from emodna.pipeline.prepare.history import History, read_features, write_journal
 from emodna.pipeline.prepare.plan import PreparationPlan, ShardPlan
+from emodna.pipeline.spans import RENAME_SPANS
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.gc import delete_temporary_files
 from emodna.pipeline.store.shards import hold_writer_lock, map_shard, write_shard
@@ -132,7 +133,7 @@ def prepare(
             if scan.left_out:
                 error = make_left_out_error(scan.left_out, tree.root)
                 raise CorpusError(f"{problem}; {error.problem}", where=tree.root, remedy=error.remedy)
-            raise CorpusError(problem, where=tree.root)
+            raise CorpusError(problem, where=tree.root, remedy=RENAME_SPANS if scan.is_segmented else None)
         scan = scan.replace_paths(progress.used_copies)
         shards = np.repeat([shard.number for shard in plan.shards], [len(each) for each in progress.utterances])
         commit(corpus, tree.root, extraction, history, scan, utterances, shards, rejections)
@@ -271,7 +272,7 @@ def _list_warnings(
         lines.append("replaced the earlier store, which has another segmentation of its recordings")
     if missing := plan.missing_recordings:
         count = format_count(len(missing), "segment" if scan.is_segmented else "recording")
-        lines.append(f"{count} of the earlier store not found (the first: {missing[0]})")
+        lines.append(f"{count} of the earlier store dropped (the first: {missing[0]})")
     if progress.read_errors:
         first, count = ": ".join(min(progress.read_errors)), format_count(len(progress.read_errors), "recording")
         lines.append(f"{count} kept from the earlier store (the first: {first})")
@@ -281,6 +282,10 @@ def _list_warnings(
     if progress.remarks:
         files = format_count(len(dict(progress.remarks)), "recording")
         lines.append(f"{files} with bytes that are not read, or with a wrong length in the header")
+    several = utterances["id"].filter(pc.greater(utterances["channels"], 1))
+    if len(several) and not plan.extraction.channel and not corpus.info.channels:
+        count = format_count(len(several), "recording" if plan.extraction.segmentation is None else "segment")
+        lines.append(f"{count} with several channels, of which channel 0 is used (the first: {several[0]})")
     silent = utterances["id"].filter(pc.less_equal(utterances["peak_db"], SILENCE_DB))
     if len(silent):
         lines.append(f"{format_count(len(silent), 'recording')} with only zeros (the first: {silent[0]})")

@@ -80,6 +80,8 @@ def test_formats_that_only_ffmpeg_reads_are_counted_in_folders_and_errors_as_fil
         assert (answer.code, len(answer.err.splitlines())) == (1, 1)
         assert "b.m4a: in the format MPEG-4" in answer.err
         assert "with --ffmpeg" in answer.err
+    (tmp_path / "a.wav").unlink()
+    assert "3 files left out: 2 .m4a, 1 .webm; decode them with --ffmpeg" in predict(run, tmp_path).err
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
@@ -116,6 +118,12 @@ def test_a_channel_or_all_of_them_add_a_column(run: Path, files: list[Path], tmp
     assert rows["channel"].to_pylist() == [1, 1]
     assert rows["probability"].to_pylist() == [pytest.approx(found[1]["probability"], abs=1e-6), None]
     assert predict(run, files[0], "--channel", "both").code == 2
+    for options in ((), ("--channel", 0), ("--windows", 0.5), ("--out", f"{tmp_path}/bulk", "--workers", 1)):
+        threads = () if "--out" in options else ("--threads", 1)
+        lines = run_command(predict_command.main, run, *inputs, *options, *threads).err.splitlines()
+        (note,) = [line for line in lines if "several channels" in line] or [None]
+        assert (note is None) == ("--channel" in options)
+        assert note is None or (note.startswith("1 file with") and note.endswith(f": {tmp_path}/call.wav"))
 
 
 class TestManifest:
@@ -160,6 +168,19 @@ class TestManifest:
         assert second.endswith("  own_label=0  emotion=hangry")
         assert [line.split(":")[1] for line in answer.err.splitlines()] == [" row 2", " row 3"]
 
+    def test_segments_have_times_and_count_as_rows(self, run: Path, files: list[Path], tmp_path: Path) -> None:
+        spans = [(0, 0.1), (0.02, 0.12), (0, 0.25)]
+        rows = [f"{file},{start},{end}" for file in files[:2] for start, end in spans]
+        (tmp_path / "t.csv").write_text("\n".join(["path,start,end", *rows]) + "\n")
+        answer = run_command(predict_command.main, run, "--manifest", tmp_path / "t.csv", "--root", files[0].parent)
+        expected = [f", {start:.2f} to {end:.2f} s)" for start, end in spans]
+        assert [found in line for found, line in zip(expected * 2, answer.out.splitlines(), strict=True)] == [True] * 6
+        *warnings, rate = answer.err.splitlines()
+        assert rate.startswith("6 rows, ")
+        (line,) = (line for line in warnings if "duration" in line)
+        assert "warning: 4 of 6 rows outside" in line
+        assert line.endswith(f": {files[0]}, {files[1]}")
+
     def test_unusable_paths_are_errors_of_their_rows(self, run: Path, files: list[Path], tmp_path: Path) -> None:
         odd = ["../out.wav", "/out.wav", "../x\0/y.wav", "x" * 300]
         rows = {"path": [*odd, None, files[0].name, None], "note": [*"abcdef", None]}  # the last row is empty
@@ -177,6 +198,8 @@ class TestManifest:
         assert_one_line_error(predict(run, "--manifest", table, "--root", tmp_path / "gone"), "gone: not found")
         (tmp_path / "x.csv").write_text("name\na.wav\n")
         assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path' (its columns: name")
+        (tmp_path / "x.csv").write_text("path;Start;End\na.wav;0;1\n")
+        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "'Start'; write 'start' or rename it")
 
         for arguments in ((files[0], "--manifest", table), (), (files[0], "--root", ".")):
             answer = predict(run, *arguments)
@@ -214,7 +237,7 @@ class TestWindows:
         answer = predict(run, long, "--windows", 0.4)
         assert answer.code == 0
         spans = [line.rpartition(", ")[2] for line in answer.out.splitlines()]
-        assert spans == ["0.0 to 0.4 s)", "0.2 to 0.6 s)", "0.4 to 0.8 s)", "0.6 to 1.0 s)"]
+        assert spans == ["0.00 to 0.40 s)", "0.20 to 0.60 s)", "0.40 to 0.80 s)", "0.60 to 1.00 s)"]
         found = json.loads(predict(run, long, "--windows", 0.5, "--hop", 0.3, "--json").out)
         assert all(list(each) == KEYS for each in found)
         assert [(each["start"], each["end"]) for each in found] == [(0, 0.5), (0.3, 0.8), (0.5, 1)]

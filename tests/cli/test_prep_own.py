@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from emodna.cli.wording import word_action
 from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
 from emodna.pipeline.corpora import load_corpus
+from emodna.pipeline.errors import PrepareCorpus
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
 from tests.pipeline.archives.packing import pack, read_files
@@ -213,16 +215,23 @@ class TestChannelAndBandwidth:
             (folder / name).write_bytes(wav(noise(0.4, seed=name), channels=2))
         return folder
 
-    def test_a_name_from_the_path_tells_them_and_a_given_one_is_kept(self, emodna_prep: Command, stereo: Path) -> None:
+    def test_a_name_from_the_path_tells_them_and_a_given_one_is_kept(
+        self, emodna_prep: Command, stereo: Path, here: Path
+    ) -> None:
         for options, expected in (
             ((), "stereo"),
             (("--channel", 1), "stereo-channel1"),
             (("--channel", 1, "--bandwidth", 4000), "stereo-channel1-4000hz"),
             (("--bandwidth", 4000, "--name", "mine"), "mine"),
         ):
-            (report,) = emodna_prep("--folder", stereo, *options, "--json").json
+            ran = emodna_prep("--folder", stereo, *options, "--json")
+            (report,) = ran.json
             assert (report["corpus"], report["extracted"]) == (expected, 2)
+            assert ("2 recordings with several channels" in ran.err) == ("--channel" not in options)
             assert Path(report["store"]).parent.name == expected
+        repair = word_action(PrepareCorpus("mine", here / "cache"))
+        assert repair is not None
+        assert "--name mine --bandwidth 4000 " in repair
         line = emodna_prep("--folder", stereo, "--channel", 1, "--name", "mine").error()
         assert "channel 1" in line
         assert "choose another --name" in line

@@ -91,9 +91,7 @@ class TestLs:
         terminal = io.StringIO()
         monkeypatch.setattr(common, "out", Console(file=terminal, force_terminal=True, width=60, soft_wrap=True))
         run, label = "runs/" + 60 * "x", "dann + scl (threshold=none, steps=30, batch_size=32)"
-        print_table(
-            [Column("method", [Text(label)], folds=True), Column("run", [Text(run)], intact=True)],
-        )
+        print_table([Column("method", [Text(label)], folds=True), Column("run", [Text(run)], intact=True)])
         assert run in terminal.getvalue()
         assert label not in terminal.getvalue()
         assert "batch_size=32)" in terminal.getvalue()

@@ -110,6 +110,10 @@ def test_a_remedy_ends_with_the_command_of_its_action() -> None:
     [
         (PrepareCorpus("ravdess-4000hz"), "--corpus ravdess --bandwidth 4000"),
         (PrepareCorpus("iemocap-all-channel1-500hz"), "--corpus iemocap --subset all --channel 1 --bandwidth 500"),
+        (
+            PrepareCorpus("calls-channel1-500hz"),
+            "--manifest TABLE --name calls-channel1-500hz --channel 1 --bandwidth 500",
+        ),
         (PrepareCorpus("ravdess-channel2", channel=1, bandwidth=800.0), "--corpus ravdess --channel 2"),
         (
             PrepareCorpus("calls", channel=1, bandwidth=800.0),

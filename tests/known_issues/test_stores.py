@@ -115,4 +115,4 @@ def test_deleted_recordings_are_reported(tmp_path: Path) -> None:
     prepare_corpus(tmp_path / "root", tmp_path / "cache")
     paths[0].unlink()
     report = prepare_corpus(tmp_path / "root", tmp_path / "cache")
-    assert f"1 recording of the earlier store not found (the first: {paths[0].stem})" in report.warnings
+    assert f"1 recording of the earlier store dropped (the first: {paths[0].stem})" in report.warnings

@@ -150,7 +150,7 @@ def test_only_bad_files_have_an_error(model: TrainedModel, recording: Path, tmp_
     assert first == last == predict_file(model, recording)
     for each, (name, (_, says)) in zip(found, bad.items(), strict=True):
         assert says in (each.error or "")
-        assert replace(each, duration=None) == Prediction(str(tmp_path / name), error=each.error)
+        assert replace(each, duration=None, channels=None) == Prediction(str(tmp_path / name), error=each.error)
         assert each.label is None
 
 
@@ -284,7 +284,8 @@ class TestChannels:
     ) -> None:
         files = [call.with_name("first.wav"), call.with_name("second.wav")]
         alone = [
-            [replace(each, file=str(call)) for each in predict_files(model, [file], windows=windows)] for file in files
+            [replace(each, file=str(call), channels=2) for each in predict_files(model, [file], windows=windows)]
+            for file in files
         ]
         second = [replace(each, channel=1) for each in alone[1]]
         assert alone[0][0].probability != second[0].probability

@@ -20,6 +20,7 @@ from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.spans import read_spans
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store.layout import SPAN_COLUMNS
 from emodna.pipeline.tables import iterate_listed_rows, read_table
 from tests.model.test_predict import make_model
 from tests.pipeline.making import noise, prepare_corpus
@@ -40,7 +41,7 @@ def write_recordings(folder: Path) -> None:
 
 def predict_rows(model: TrainedModel, folder: Path, rows: Sequence[str], **options: Any) -> list[Prediction]:
     (folder / "t.csv").write_text("\n".join(["path,start,end", *rows]))
-    table = read_table(folder / "t.csv")
+    table = read_table(folder / "t.csv", SPAN_COLUMNS)
     listed = iterate_listed_rows(table, table.column_names)
     inputs = find_table_inputs(listed, list(read_spans(table)), FolderTree(folder))
     found = list(predict([model], inputs, **options))

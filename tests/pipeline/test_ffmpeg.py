@@ -16,11 +16,13 @@ from emodna.pipeline.archives import open_tree
 from emodna.pipeline.audio import decode as decoding
 from emodna.pipeline.audio import ffmpeg
 from emodna.pipeline.audio.decode import RecordingReader, decode
+from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import AudioError, EmodnaError, WorkerError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.cluster import check_versions
 from emodna.pipeline.prepare.extract import ExtractionConfig
-from tests.pipeline.making import noise, wav
+from emodna.pipeline.store.snapshot import read_snapshot
+from tests.pipeline.making import noise, prepare_corpus, wav
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 
@@ -125,6 +127,15 @@ class TestDecoding:
         extraction = ExtractionConfig(MfccSet(), ffmpeg=True)
         assert extraction.get_versions()["ffmpeg"] == extraction.read_all_versions()["ffmpeg"] == version
         assert "ffmpeg" not in ExtractionConfig(MfccSet()).read_all_versions()
+
+    def test_its_version_stays_in_a_store_whose_reused_recordings_it_decoded(
+        self, encoded: Path, tmp_path: Path
+    ) -> None:
+        for paths, allow in (("alac.m4a\n", True), ("alac.m4a\na.wav\n", False)):
+            (tmp_path / "t.csv").write_text("path\n" + paths)
+            report = prepare_corpus(encoded, tmp_path / "cache", Manifest(tmp_path / "t.csv", "t"), ffmpeg=allow)
+        assert (report.reused, report.extracted) == (1, 1)
+        assert read_snapshot(report.store).libraries["ffmpeg"] == ffmpeg.read_ffmpeg_version()
 
 
 class TestProgram:

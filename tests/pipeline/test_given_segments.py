@@ -191,6 +191,13 @@ class TestStores:
         store = FeatureStore(report.store)
         assert dict(zip(store.ids, store.column("duration"), strict=True)) == {"u": 2.0, "v": 1.0}
 
+    def test_a_segment_that_moves_to_another_recording_is_extracted(self, calls: Path) -> None:
+        for path, extracted in (("a.wav", 2), ("b.wav", 2)):
+            report = prepare(calls, f"b.wav,0,1,u\n{path},1,2,v\n", header="path,start,end,id")
+            assert report.extracted == extracted
+        store = FeatureStore(report.store)
+        assert len(set(store.column("audio_sha256"))) == 1
+
     def test_a_changed_recording_is_extracted_again(self, calls: Path) -> None:
         prepare(calls, ROWS)
         (calls / "b.wav").write_bytes(wav(noise(5.0, seed="new", rate=RATE), rate=RATE))
@@ -205,6 +212,8 @@ class TestStores:
         assert [path for path, _ in report.rejections] == ["a.wav", "a.wav", "a.wav", "b.wav"]
         for span in ("2 s to 4.1 s", "4 s to the end", "3.999 s to 4 s", "5 s to 6 s"):
             assert sum(reason.startswith(span) for _, reason in report.rejections) == 1
+        with pytest.raises(CorpusError, match=r"beyond the end .*rename the columns start and end"):
+            prepare(calls, "a.wav,5,6\n", cache="other")  # such as times in a longer recording
 
     def test_unusable_rows_are_counted_and_the_others_prepared(self, calls: Path) -> None:
         report = prepare(calls, "a.wav,x,\na.wav,0,1\na.wav,1,1\nb.wav,2,1\n")

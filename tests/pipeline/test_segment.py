@@ -327,7 +327,7 @@ class TestStores:
         report = prepare(calls, tmp_path / "cache")
         assert (report.utterances, report.extracted) == (14, 8)
         assert content(report.store) == content(prepare(calls, tmp_path / "fresh").store)
-        assert "1 recording of the earlier store not found (the first: a.wav)" in report.warnings
+        assert "1 recording of the earlier store dropped (the first: a.wav)" in report.warnings
 
     def test_workers_and_archives_do_not_change_the_bytes(self, calls: Path, tmp_path: Path) -> None:
         one = content(prepare(calls, tmp_path / "cache", workers=1).store)

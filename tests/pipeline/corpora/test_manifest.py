@@ -103,20 +103,31 @@ class TestReading:
         (utterance,) = read_utterances(write_table(tmp_path, "path,emotion\na.wav, Happiness \n"))
         assert (utterance.emotion, utterance.emotion_code) == ("happiness", "Happiness")
 
-    def test_unknown_emotions_are_skipped_and_counted_and_empty_ones_are_unlabelled(self, tmp_path: Path) -> None:
-        text = "path,emotion\na.wav,anger\nb.wav,excited\nc.wav,excited\nd.wav,other\ne.wav,\nf.wav,  \n"
+    def test_unknown_emotions_are_skipped_and_counted_by_word_in_any_case(self, tmp_path: Path) -> None:
+        text = "path,emotion\na.wav,anger\nb.wav,excited\nc.wav,Excited\nd.wav,other\ne.wav,\nf.wav,  \n"
         scan = scan_table(write_table(tmp_path, text))
         emotions = {each.path: each.emotion for each in scan.utterances}
         assert emotions == {"a.wav": "anger", "e.wav": None, "f.wav": None}
-        assert scan.skipped == {"unknown emotion 'excited'": 2, "unknown emotion 'other'": 1}
-        (warning,) = scan.warnings
-        assert all(emotion in warning for emotion in EMOTIONS)
+        ((reason, count),) = scan.skipped.items()
+        assert count == 3
+        assert reason.startswith(
+            "unknown emotion 'excited' (2, the first: row 2), 'other' (1, the first: row 4); valid"
+        )
+        assert all(emotion in reason for emotion in EMOTIONS)
+        assert scan.warnings == []
 
     def test_few_of_many_unknown_emotions_are_listed(self, tmp_path: Path) -> None:
         rows = "".join(f"{number}.wav,word {number}\n" for number in range(1000))
         scan = scan_table(write_table(tmp_path, f"path,emotion\na.wav,joy\n{rows}"))
-        assert len(scan.skipped) < 30
-        assert sum(scan.skipped.values()) == 1000
+        ((reason, count),) = scan.skipped.items()
+        assert count == 1000
+        assert reason.count("the first") < 30
+
+    @pytest.mark.parametrize("text", ["path,label,begin\na.wav,anger,1\n", "path\na.wav\n", "path,emotion\na.wav,\n"])
+    def test_own_columns_without_a_column_emotion_are_a_warning(self, tmp_path: Path, text: str) -> None:
+        warnings = scan_table(write_table(tmp_path, text)).warnings
+        assert len(warnings) == ("label" in text)
+        assert all(line.startswith("no column emotion") and line.endswith("label, begin") for line in warnings)
 
     def test_missing_words_are_missing_in_every_column(self, tmp_path: Path) -> None:
         columns = ("id", "emotion", "speaker", "gender", "language", "text", "intensity", "start", "end")
@@ -224,7 +235,10 @@ class TestErrors:
             ("path,emotion\na.wav,euphoria\n", "1 x unknown emotion 'euphoria'"),
             ("path,start\na.wav,9:30\nb.wav,x\n", "2 x start is not a number of seconds (the first: row 1, '9:30')"),
             ("path,start,end\na.wav,1,2\na.wav,1.0,2\n", "'a.wav@00001.000-00002.000' occurs twice"),
-            ("path, Start\na.wav,1\n", "unknown column ' Start'"),
+            ("path, Start\na.wav,1\n", "unknown column ' Start'; write 'start' or rename it"),
+            ("Path,Start\na.wav,1\n", "unknown column 'Path'; write 'path' or rename it"),
+            (" FILE\na.wav\n", "unknown column ' FILE'; write 'file' or rename it"),
+            ("path,emotion\na.wav,fear\na.wav,calm\n", "add columns start and end"),
             ("PK\3\4", "a spreadsheet; save it as CSV"),
             ("path,emotion\na.wav,anger\n,anger\n", "row 2: no path"),
             ("path,emotion\nb.wav,fear\na.wav\n", "row 2 has 1 cell,"),
