@@ -69,7 +69,7 @@ def evaluate_run(
     if len(np.unique(scored.truth)) == 1:
         for row in (scores, *scores["constant"].values()):
             row["uar"] = None
-    seen = _separate_roles(run.find_seen(store), run.description["supervision"])
+    seen = separate_roles(run.find_seen(store), run.description["supervision"])
     evaluation = {
         "run": str(run.path.absolute()),
         **run.description,
@@ -99,7 +99,7 @@ def _summarise_seen(seen: Mapping[Role, NDArray[np.bool_]], rows: NDArray[np.int
     return "partly" if any(each[rows].any() for each in seen.values()) else None
 
 
-def _separate_roles(seen: Mapping[Role, NDArray[np.bool_]], supervision: str) -> dict[Role, NDArray[np.bool_]]:
+def separate_roles(seen: Mapping[Role, NDArray[np.bool_]], supervision: str) -> dict[Role, NDArray[np.bool_]]:
     """Count audio of both roles in one of them: in that whose labels the run used."""
     source, target = seen["source"], seen["target"]
     if supervision == "oracle-folds":

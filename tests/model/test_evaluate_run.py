@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from emodna.model.errors import EvaluationError
-from emodna.model.evaluation.evaluate import evaluate_run
+from emodna.model.evaluation.evaluate import evaluate_run, separate_roles
 from emodna.model.evaluation.intervals import Resampling
 from emodna.model.inference import predictions
 from emodna.model.inference.finished_run import FinishedRun
@@ -96,6 +96,12 @@ class TestSeenAudio:
             seen = found["audio"]["seen"]
             assert (found["seen"], seen["source"], seen["target"]) == ("partly", 15, len(target) - 15)
             assert evaluate_run(load_run(run), partly, FEW)[0]["seen"] == "source"  # by its labelled ones
+
+    def test_audio_of_both_roles_counts_where_its_labels_were_used(self) -> None:
+        both = {"source": np.array([True, True, False]), "target": np.array([False, True, True])}
+        for supervision, source, target in (("source", 2, 1), ("oracle-labels", 2, 1), ("oracle-folds", 1, 2)):
+            found = separate_roles(both, supervision)
+            assert {role: each.sum() for role, each in found.items()} == {"source": source, "target": target}
 
     def test_runs_of_earlier_versions_use_their_stores_then_names_and_content(
         self, trained_run: Path, source: FeatureStore, target: FeatureStore, other: FeatureStore, tmp_path: Path
