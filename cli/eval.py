@@ -8,7 +8,7 @@ import click
 from emodna.cli import common, predictions
 from emodna.cli.input_warnings import OutsideCounts
 from emodna.cli.options import FILE, FOLDER, PATH, Command, cache_option, common_options, config_option, device_option
-from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.errors import EmodnaError, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +75,7 @@ def evaluate(
     emotion, gender, language and speaker; then the calibration. docs/EVALUATION.md defines every number.
     """
     if png is not None:
-        predictions.check_output(png, (".png",), field="png")
+        predictions.check_output(png, (".png",), field="png", future_folder=out)
     import torch
 
     from emodna.cli.progress import count_progress
@@ -113,14 +113,25 @@ def evaluate(
 
 
 def _describe_seen(document: "Mapping[str, Any]") -> str:
+    supervision = document["supervision"]
     if document["seen"] != "partly":
-        return _SEEN[document["supervision"], document["seen"]]
+        return _SEEN[supervision, document["seen"]]
     seen, unseen = document["audio"]["seen"], document["audio"]["unseen"]["utterances"]
-    shown = f"only the scores of the other {unseen} show" if unseen else "the scores do not show"
-    return (
-        f"the run was trained on the recordings of {seen['utterances']} of its {document['utterances']} utterances "
-        f"({seen['source']} as source, {seen['target']} as target); {shown} the performance on new audio"
+    source, of_all = seen["source"], f"of its {format_count(document['utterances'], 'utterance')}"
+    uses = []
+    if supervision != "source":
+        uses.append(f"oracle: the run was trained on {seen['utterances']} {of_all}")
+    elif source:
+        uses.append(f"the run was trained on {source} {of_all} with their labels (in {document['src']})")
+    if supervision == "source" and seen["target"]:
+        adapted = f"adapted to {seen['target']}"
+        uses.append(
+            f"{adapted} without their labels" if source else f"the run was {adapted} {of_all} without their labels"
+        )
+    shown = (
+        f"only the scores of the other {unseen} show the performance on new audio" if unseen else "none is new audio"
     )
+    return f"{' and '.join(uses)}; {shown}"
 
 
 def _open_store(run: "FinishedRun", cache: Path, corpus: str) -> "FeatureStore":

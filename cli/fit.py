@@ -179,12 +179,10 @@ def _print_result(result: dict[str, Any], *, labelled: int, utterances: int) -> 
             f"{format_count(utterances, 'prediction')} (id, probability, label): {common.escape(predictions)}"
         )
         return
-    from emodna.cli.scores import make_score_table
+    from emodna.cli.scores import count_scored, make_score_table
 
     title = f"{result['src']} -> {result['tgt']}, {result['task']}, {result['steps']} steps, seed {result['seed']}"
-    scored = format_count(utterances, "utterance")
-    scored = scored if labelled == utterances else f"{labelled} labelled of {scored}"
-    common.out.print(f"{common.escape(title)}; {scored}\n")
+    common.out.print(f"{common.escape(title)}; {count_scored(labelled, utterances)}\n")
     common.out.print(make_score_table(result))
     common.out.print()
     if (remark := _ORACLES.get(result.get("supervision", ""))) is not None:

@@ -105,7 +105,7 @@ class _LiveFitDisplay(FitDisplay):
 
 class _WarningPrinter(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        common.note(common.escape(record.getMessage()))
+        common.note(f"[yellow]warning:[/yellow] {common.escape(record.getMessage())}")
 
 
 @contextmanager

@@ -95,15 +95,21 @@ def check_folder(path: Path) -> None:
 
 
 def check_output(
-    path: Path, suffixes: Sequence[str] = SUFFIXES, *, field: str = "out", remedy: str | None = None
+    path: Path,
+    suffixes: Sequence[str] = SUFFIXES,
+    *,
+    field: str = "out",
+    remedy: str | None = None,
+    future_folder: Path | None = None,
 ) -> None:
     """Raise an EmodnaError if a path has an unknown suffix, no folder, or exists and is not a file.
 
-    `remedy` is for an unknown suffix.
+    `remedy` is for an unknown suffix. The command makes the `future_folder` before it writes the file.
     """
     if path.suffix.lower() not in suffixes:
         raise EmodnaError("unknown suffix", field=field, value=path, valid=suffixes, remedy=remedy)
-    if not path.parent.is_dir():
+    is_future = future_folder is not None and future_folder.is_relative_to(path.parent)
+    if not path.parent.is_dir() and not is_future:
         raise EmodnaError(f"folder {path.parent} not found", field=field, value=path)
     if path.exists() and not path.is_file():
         raise EmodnaError("exists and is not a file", field=field, value=path)

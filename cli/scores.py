@@ -29,7 +29,7 @@ def make_score_table(result: Mapping[str, Any]) -> Table:
     for unit in ("utterances", "speakers") if intervals else ():
         bounds = intervals[unit]
         ranges = ["-" if bounds[key] is None else "{:.1f}-{:.1f}".format(*bounds[key]) for key in SCORE_NAMES]
-        scores.add_row(f"{intervals['level']:g} %, {bounds['n']} {unit}", *ranges)
+        scores.add_row(f"{intervals['level']:g} %, {format_count(bounds['n'], unit[:-1])}", *ranges)
     for name, row in result["constant"].items():
         scores.add_row(name.replace("_", " "), *format_scores(row))
     return scores
@@ -38,6 +38,11 @@ def make_score_table(result: Mapping[str, Any]) -> Table:
 def format_scores(row: Mapping[str, Any]) -> Sequence[str]:
     """Return the scores of a row as text, in the order of `SCORE_NAMES`."""
     return [format_percent(row[key]) for key in SCORE_NAMES]
+
+
+def count_scored(labelled: int, utterances: int) -> str:
+    """Return the number of scored utterances as text."""
+    return f"{f'{labelled} labelled of ' if labelled < utterances else ''}{format_count(utterances, 'utterance')}"
 
 
 def format_percent(value: float | None) -> str:
@@ -51,8 +56,7 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
         common.out.print()
     corpus, count, labelled = document["corpus"], document["utterances"], document["labelled"]
     run = f"{document['src']} -> {document['tgt']}, {document['task']}, {document['label']}, seed {document['seed']}"
-    scored = format_count(count, "utterance")
-    scored = scored if labelled == count else f"{labelled} labelled of {scored}"
+    scored = count_scored(labelled, count)
     common.out.print(f"[bold]{common.escape(corpus)}[/bold], {scored}, by {common.escape(run)}")
     if document["normalisation"] == "per-corpus":
         common.out.print("normalised by its own statistics, like the corpora of the run")
@@ -99,7 +103,8 @@ def _print_scores(document: Mapping[str, Any]) -> None:
     _print_table(make_score_table(document))
     for unit in ("utterances", "speakers"):
         if (why := document["intervals"][unit]["why"]) is not None:
-            common.out.print(f"  over {unit}: {common.escape(why)}")
+            over = "over" if document["intervals"][unit]["war"] is not None else "no interval over"
+            common.out.print(f"  {over} {unit}: {common.escape(why)}")
     over_speakers = document["intervals"]["speakers"]
     if over_speakers["war"] is not None and over_speakers["n"] < _MIN_SPEAKERS:
         common.out.print(f"  {over_speakers['n']} speakers are few: their interval is too narrow")
@@ -119,7 +124,8 @@ def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> 
     if len(speakers) > 1:
         _print_table(_make_group_table("speaker", speakers[:_MAX_SPEAKERS], classes))
         if len(speakers) > _MAX_SPEAKERS:
-            common.out.print(f"  {len(speakers) - _MAX_SPEAKERS} more speakers with equal or higher WAR: see --json")
+            more = format_count(len(speakers) - _MAX_SPEAKERS, "more speaker")
+            common.out.print(f"  {more} with equal or higher WAR: see --json")
 
 
 def _make_group_table(name: str, groups: Iterable[tuple[str, Mapping[str, Any]]], classes: tuple[str, str]) -> Table:

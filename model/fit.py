@@ -155,11 +155,12 @@ def _warn(plan: FitPlan) -> None:
     target = plan.request.target
     if len(target) < plan.train.batch_size:
         few = format_count(len(target), "utterance")
-        text = "target %s has only %s, fewer than a batch of %d, which repeats them: few to adapt to"
+        text = "%s has only %s; each batch of %d repeats them, so adaptation may not work"
         _LOG.warning(text, target.snapshot.corpus, few, plan.train.batch_size)
     for corpus, count in plan.config["shared_audio"].items():
         if count:
-            _LOG.warning("source %s contains %d utterances of the target, with their labels", corpus, count)
+            shared = format_count(count, "utterance")
+            _LOG.warning("source %s contains %s of the target, with labels that training uses", corpus, shared)
     for remark in plan.resolved.remarks:
         _LOG.warning("%s: %s", method, remark)
 

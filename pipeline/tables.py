@@ -58,10 +58,11 @@ def read_table(table: Path, columns: Collection[str]) -> pa.Table:
         raise CorpusError(_explain_bad_table(error, kind), field="manifest", value=table) from error
     names: list[str] = content.column_names
     known = {"path", *columns, *(() if "path" in names else ("file",))}
-    for name in names:
-        if name not in known and (likely := name.strip().lower()) in known:
-            problem, remedy = f"unknown column {name!r}", f"write {likely!r} or rename it"
-            raise CorpusError(problem, field="manifest", value=table, remedy=remedy)
+    if misspelt := [name for name in names if name not in known and name.strip().lower() in known]:
+        found, right = (", ".join(map(repr, each)) for each in (misspelt, [each.strip().lower() for each in misspelt]))
+        column, them = ("column", "it") if len(misspelt) == 1 else ("columns", "them")
+        remedy = f"write {right} or rename {them}"
+        raise CorpusError(f"unknown {column} {found}", field="manifest", value=table, remedy=remedy)
     if "path" not in names and "file" in names:  # as in audformat
         return content.rename_columns(["path" if name == "file" else name for name in names])
     if "path" not in names:

@@ -88,7 +88,7 @@ def _print_runs(found: Sequence[Run]) -> None:
             Column("best constants", [table.format_best_constants(run) for run in found], 7, right=True),
             Column("age", [table.make_text(table.format_age(run)) for run in found], 8, right=True),
             Column("MB", [table.make_text(f"{run.bytes / 1e6:.1f}") for run in found], 9, right=True),
-            Column("run", [table.make_text(run.folder.path) for run in found], folds=True),
+            Column("run", [table.make_text(run.folder.path) for run in found], intact=True),
         ]
     )
     for run in found:

@@ -117,7 +117,9 @@ def _print_pairs(pairs: "Mapping[tuple[int, int], RunPair]") -> None:
                 Column("McNemar p", [Text("-" if each.p is None else f"{each.p:.3g}") for each in rows], right=True),
             ]
         )
-    if any(each.p is None for each in known.values()):
+    if any(each.labelled == 0 for each in known.values()):
+        common.note("no McNemar test: the target has no labels")
+    if any(each.labelled is None for each in known.values()):
         common.note("a McNemar test needs the target's labels: its store is missing or has changed")
     for indices, each in pairs.items():
         if each.problem is not None:

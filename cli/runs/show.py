@@ -11,6 +11,7 @@ from emodna.cli import common
 from emodna.cli.options import PATH, Command, common_options
 from emodna.cli.runs import table
 from emodna.cli.runs.table import Column, format_value, make_text, print_table
+from emodna.model.config import DEFAULT_STEPS
 from emodna.model.runs import listing
 from emodna.model.runs.listing import Run, TrainingStore
 
@@ -71,6 +72,7 @@ def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
         "state": table.format_state(run),
         **({} if run.problem is None else {"problem": run.problem}),
         **{key: format_value(each) for key, each in run.identity.items() if key != "steps"},
+        "label": format_value(run.label),
         "supervision": format_value(run.supervision),
         **_describe_settings(run),
         **{f"data: {each.corpus}": _describe_data(each) for each in data},
@@ -88,6 +90,8 @@ def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
 def _describe_settings(run: Run) -> dict[str, str]:
     """Return a text for each changed setting, and one for all others."""
     changed = listing.find_changed_settings(run)
+    if (steps := run.identity["steps"]) not in (None, DEFAULT_STEPS):
+        changed["train.steps"] = (steps, DEFAULT_STEPS)
     used = listing.flatten({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
     machine = {key: run.decisive.get(key) for key in ("device", "threads")}
     rest = [f"{key.partition('.')[2]} {format_value(value)}" for key, value in used.items() if key not in changed]

@@ -18,8 +18,9 @@ from emodna.model.runs.listing import Run
 #: Widths of the padding of a column and of the edge of a table.
 _PADDING: Final = 3
 _EDGE: Final = 1
-#: Smallest width of a column that wraps its lines.
-_MIN_FOLDED: Final = 24
+#: Width of a column that wraps its lines: enough to hide no other column, and the smallest one.
+_FOLDED: Final = 24
+_MIN_FOLDED: Final = 16
 
 _STYLES: Final = {"done": "green", "running": "cyan", "interrupted": "yellow", "damaged": "red"}
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -35,6 +36,8 @@ class Column:
     """Order of hiding: a narrow terminal hides the highest ranks first, and never rank 0."""
     right: bool = False
     folds: bool = False
+    intact: bool = False
+    """True if its cells are never broken, so that they can be copied: the table may be wider than the terminal."""
 
     @property
     def full_width(self) -> int:
@@ -43,7 +46,12 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Width that the column needs, in columns of the terminal."""
+        """Width that the column needs to be shown, in columns of the terminal."""
+        return min(self.full_width, _PADDING + _FOLDED) if self.folds or self.intact else self.full_width
+
+    @property
+    def least_width(self) -> int:
+        """Smallest width of the column in a table, in columns of the terminal."""
         return min(self.full_width, _PADDING + _MIN_FOLDED) if self.folds else self.full_width
 
 
@@ -60,14 +68,12 @@ def print_table(columns: Sequence[Column]) -> None:
         )
     for row in zip(*(column.cells for column in visible), strict=True):
         table.add_row(*row)
-    if common.out.is_terminal:
+    widths = (column.least_width if common.out.is_terminal else column.full_width for column in visible)
+    common.out.width = max(before, _EDGE + sum(widths))
+    try:
         common.out.print(table)
-    else:
-        common.out.width = max(before, _EDGE + sum(column.full_width for column in visible))
-        try:
-            common.out.print(table)
-        finally:
-            common.out.width = before
+    finally:
+        common.out.width = before
     if hidden := [column.heading for column in columns if column not in visible]:
         common.note(f"hidden in a terminal of {before} columns: {', '.join(hidden)}")
 

@@ -18,6 +18,7 @@ from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES, assign_labels, compute_scores, confusions, constant_scores, scores
 from emodna.model.provenance import Role
+from emodna.pipeline.errors import format_count
 from emodna.pipeline.inspect.balance import UNKNOWN, encode_names
 from emodna.pipeline.store import FeatureStore
 
@@ -54,17 +55,21 @@ def evaluate_run(
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Predict all utterances of a corpus and evaluate the predictions.
 
-    Returns the document of docs/EVALUATION.md, in which values that need labels are None if there are none, and the
-    probabilities (n,) of class 1 in the order of the store. `advance` is called with the number of utterances predicted
-    since its last call. Raise an EvaluationError if the features differ from the run's, a StoreError or a RunError if
-    the store or the run is damaged.
+    Returns the document of docs/EVALUATION.md and the probabilities (n,) of class 1 in the order of the store. Values
+    that need labels are None if there are none, and UAR if all labels are of one class. `advance` is called with the
+    number of utterances predicted since its last call. Raise an EvaluationError if the features differ from the run's,
+    a StoreError or a RunError if the store or the run is damaged.
     """
     start = time.perf_counter()
     probabilities = predict_store(run.adapt_model(store), store, advance)
     predicted = assign_labels(probabilities)
     scored = _LabelledPredictions.of(predicted, store, run.model.task)
     any_labels = len(scored.rows) > 0
-    seen = run.find_seen(store)
+    scores = evaluate(predicted, store, run.model.task, resampling)
+    if len(np.unique(scored.truth)) == 1:
+        for row in (scores, *scores["constant"].values()):
+            row["uar"] = None
+    seen = separate_roles(run.find_seen(store), run.description["supervision"])
     evaluation = {
         "run": str(run.path.absolute()),
         **run.description,
@@ -73,7 +78,7 @@ def evaluate_run(
         "seen": _summarise_seen(seen, scored.rows if any_labels else np.arange(len(store))),
         "utterances": len(store),
         "labelled": len(scored.rows),
-        **evaluate(predicted, store, run.model.task, resampling),
+        **scores,
         "confusion": confusions(scored.truth, scored.predicted).reshape(2, 2).tolist() if any_labels else None,
         "calibration": compute_calibration(scored.truth, probabilities[scored.rows]) if any_labels else None,
         "audio": _score_audio(seen, scored),
@@ -88,11 +93,18 @@ def evaluate_run(
 
 def _summarise_seen(seen: Mapping[Role, NDArray[np.bool_]], rows: NDArray[np.int64]) -> Role | Literal["partly"] | None:
     """Return the role in which a run was trained on the recordings of some rows; "partly" unless it is one for all."""
-    shares = {role: each[rows].mean() if len(rows) else 0.0 for role, each in seen.items()}
-    for role, share in shares.items():
-        if share == 1:
+    for role, each in seen.items():
+        if len(rows) and each[rows].all():
             return role
-    return "partly" if any(shares.values()) else None
+    return "partly" if any(each[rows].any() for each in seen.values()) else None
+
+
+def separate_roles(seen: Mapping[Role, NDArray[np.bool_]], supervision: str) -> dict[Role, NDArray[np.bool_]]:
+    """Count audio of both roles in one of them: in that whose labels the run used."""
+    source, target = seen["source"], seen["target"]
+    if supervision == "oracle-folds":
+        return {"source": source & ~target, "target": target}
+    return {"source": source, "target": target & ~source}
 
 
 def _score_audio(seen: Mapping[Role, NDArray[np.bool_]], scored: "_LabelledPredictions") -> dict[str, Any]:
@@ -104,8 +116,8 @@ def _score_audio(seen: Mapping[Role, NDArray[np.bool_]], scored: "_LabelledPredi
         counts = confusions(scored.truth[rows], scored.predicted[rows])[0]
         scores = break_down_scores({name: counts})[name] if rows.any() else {"count": 0, "high": 0, **_NO_SCORES}
         groups[name] = {"utterances": int(chosen.sum()), **scores}
-    as_source, as_target = int(seen["source"].sum()), int((seen["target"] & ~seen["source"]).sum())
-    return {"seen": {"source": as_source, "target": as_target, **groups["seen"]}, "unseen": groups["unseen"]}
+    roles = {role: int(each.sum()) for role, each in seen.items()}
+    return {"seen": {**roles, **groups["seen"]}, "unseen": groups["unseen"]}
 
 
 def count_outside(
@@ -192,6 +204,7 @@ def _compute_intervals(scored: _LabelledPredictions, resampling: Resampling) -> 
     found["utterances"] = intervals.resample_utterances(confusions(scored.truth, scored.predicted)[0], resampling)
     speakers = scored.group_by("speaker")
     if UNKNOWN in speakers:
-        why = f"the speaker of {speakers[UNKNOWN].sum()} utterances is unknown"
+        unknown = int(speakers[UNKNOWN].sum())
+        why = f"{format_count(unknown, 'utterance')} {'has' if unknown == 1 else 'have'} no speaker"
         return {**found, "speakers": intervals.make_empty_intervals(len(speakers) - 1, why)}
     return {**found, "speakers": intervals.resample_speakers(np.stack(list(speakers.values())), resampling)}

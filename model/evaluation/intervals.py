@@ -59,7 +59,7 @@ def _compute_intervals(
     """
     units = int(multiplicity.sum())
     if units < 2:
-        return make_empty_intervals(units, f"nothing to resample: only one {unit}")
+        return make_empty_intervals(units, f"only one {unit}")
     kinds, multiplicity = kinds[multiplicity > 0], multiplicity[multiplicity > 0]
     counts = _resample(kinds, multiplicity, resampling)
     found = compute_scores(counts)
@@ -67,6 +67,8 @@ def _compute_intervals(
     intervals = dict(zip(SCORES, np.percentile(found, tails, axis=0).T.tolist(), strict=True))
     # UAR is undefined in a resample that lacks one of the true classes.
     occurs, expected = (each.reshape(-1, 2, 2).sum(axis=2) > 0 for each in (counts, multiplicity @ kinds))
+    if not expected.all():
+        return {"n": units, **intervals, "uar": None, "why": "no UAR: only one class has labels"}
     complete = (occurs >= expected).all(axis=1)
     missing = 1 - complete.mean()
     if missing > _MAX_MISSING:

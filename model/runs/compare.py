@@ -25,9 +25,10 @@ class RunPair:
     agreement: float | None = None
     """Percentage of utterances with equal predictions."""
     labelled: int | None = None
-    """Number of labelled utterances; None, like the numbers below, if the target's labels are not available."""
+    """Number of labelled utterances; None if the target's labels are not available."""
     only_a: int | None = None
-    """Number of labelled utterances that only the first run predicts correctly."""
+    """Number of labelled utterances that only the first run predicts correctly; None, like the numbers below, without
+    labels."""
     only_b: int | None = None
     p: float | None = None
     """p-value of `mcnemar`."""
@@ -122,6 +123,8 @@ def _compare_pair(a: Run, first: pa.Table | str, b: Run, second: pa.Table | str)
     truth = next((found for run in (a, b) if (found := read_truth(run, first["id"])) is not None), None)
     if truth is None:
         return RunPair(len(first), agreement)
+    if not (truth >= 0).any():
+        return RunPair(len(first), agreement, 0)
     right = [(label == truth) & (truth >= 0) for label in labels]
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     return RunPair(len(first), agreement, int((truth >= 0).sum()), *only, mcnemar(*only))

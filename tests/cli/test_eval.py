@@ -107,13 +107,25 @@ class TestText:
         half = Path(shutil.copytree(run, tmp_path / "half"))
         staff = FeatureStore(next((own_cache / "staff").iterdir()))
         write_audio(RunFolder(half), [], staff, "arousal")
-        answer = evaluate(half, cache, "--corpus", "emodb", "--png", tmp_path / "r.png")
-        assert "5 of its 20 utterances (0 as source, 5 as target)" in answer.err
+        out = tmp_path / "new"
+        answer = evaluate(half, cache, "--corpus", "emodb", "--out", out, "--png", out / "r.png")
+        assert (out / "r.png").exists()
+        assert "adapted to 5 of its 20 utterances without their labels; only the scores of the other 15" in answer.err
         lines = [line.split() for line in answer.out.splitlines()]
         assert {line[0]: line[1] for line in lines if line and line[0] in ("seen", "unseen")} == {
             "seen": "5",
             "unseen": "15",
         }
+
+    def test_labels_of_recordings_that_are_also_in_a_source_are_told(
+        self, run: Path, cache: Path, own_cache: Path, tmp_path: Path
+    ) -> None:
+        both = Path(shutil.copytree(run, tmp_path / "both"))
+        staff, emodb = (FeatureStore(next((folder).iterdir())) for folder in (own_cache / "staff", cache / "emodb"))
+        write_audio(RunFolder(both), [staff], emodb, "arousal")
+        err = evaluate(both, cache, "--corpus", "emodb").err
+        assert "trained on 5 of its 20 utterances with their labels (in ravdess) and adapted to 15 without" in err
+        assert "none is new audio" in err
 
     def test_use_in_training_is_noted_unless_quiet(self, run: Path, cache: Path) -> None:
         assert "without its labels" in evaluate(run, cache, "--corpus", "emodb").err

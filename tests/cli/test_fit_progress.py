@@ -1,6 +1,7 @@
 """Progress of a training on standard error."""
 
 import io
+import logging
 import re
 from collections.abc import Callable
 
@@ -74,6 +75,13 @@ def test_lines_are_printed_at_intervals_without_a_terminal(train: Training) -> N
 def test_quiet_prints_nothing(train: Training) -> None:
     assert train(done=70, quiet=True) == ""
     assert train(done=70, quiet=True, force_terminal=True) == ""
+
+
+def test_warnings_of_the_training_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    options.set_verbosity(verbose=False, quiet=False)
+    with show_progress("a -> b", 1, utterances=1):
+        logging.getLogger("emodna.model.fit").warning("a source contains the target")
+    assert "warning: a source contains the target" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("width", [40, 80])

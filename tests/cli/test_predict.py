@@ -199,7 +199,7 @@ class TestManifest:
         (tmp_path / "x.csv").write_text("name\na.wav\n")
         assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "no column 'path' (its columns: name")
         (tmp_path / "x.csv").write_text("path;Start;End\na.wav;0;1\n")
-        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "'Start'; write 'start' or rename it")
+        assert_one_line_error(predict(run, "--manifest", tmp_path / "x.csv"), "write 'start', 'end' or rename them")
 
         for arguments in ((files[0], "--manifest", table), (), (files[0], "--root", ".")):
             answer = predict(run, *arguments)

@@ -1,13 +1,18 @@
 """emodna-runs: lists, single runs and comparisons, as text and JSON."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
+from emodna.cli import common
 from emodna.cli.runs import command as runs_command
+from emodna.cli.runs.table import Column, print_table
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
@@ -82,6 +87,15 @@ class TestLs:
             assert part in line
         assert "interrupted 2/3" in answer.out
 
+    def test_narrow_terminal_wraps_labels_but_no_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        terminal = io.StringIO()
+        monkeypatch.setattr(common, "out", Console(file=terminal, force_terminal=True, width=60, soft_wrap=True))
+        run, label = "runs/" + 60 * "x", "dann + scl (threshold=none, steps=30, batch_size=32)"
+        print_table([Column("method", [Text(label)], folds=True), Column("run", [Text(run)], intact=True)])
+        assert run in terminal.getvalue()
+        assert label not in terminal.getvalue()
+        assert "batch_size=32)" in terminal.getvalue()
+
     def test_filters_select_runs(self, trained_runs: Path) -> None:
         for options, names in (
             (["--task", "valence"], ["other"]),
@@ -133,6 +147,7 @@ class TestShow:
         places = [next(n for n, line in enumerate(lines) if part in line) for part in ("set: frames", "by default")]
         assert places == sorted(places)
         assert "32 (default 188)" in lines[places[0]]
+        assert any("set: steps" in line and "3 (default 1000)" in line for line in lines)
         for part in ("unchanged since the run", "torch ", "always high", "steps 1 to 3", "model.safetensors"):
             assert part in answer.out
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emodna.model.metrics import SCORE_NAMES
+from emodna.model.runs import compare
 from emodna.model.runs.compare import RunPair, compare_pairs, find_differences, mcnemar, summarise_seeds
 from emodna.model.runs.listing import Run, open_run
 from emodna.pipeline.store import FeatureStore
@@ -83,6 +84,12 @@ class TestPairs:
         moved = open_run(tmp_path / "run")
         assert compare_pairs([moved, moved])[0, 1] == RunPair(32, 100)
         assert compare_pairs([moved, seed_runs[1]])[0, 1].p is not None  # one store is enough
+
+    def test_pairs_on_an_unlabelled_target_have_no_test(
+        self, seed_runs: list[Run], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(compare, "read_truth", lambda _run, ids: np.full(len(ids), -1, np.int8))
+        assert compare_pairs([seed_runs[0], seed_runs[0]])[0, 1] == RunPair(32, 100, 0)
 
     def test_pairs_that_cannot_be_compared_have_a_problem(
         self, seed_runs: list[Run], target: FeatureStore, tmp_path: Path

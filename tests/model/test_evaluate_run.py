@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from emodna.model.errors import EvaluationError
-from emodna.model.evaluation.evaluate import evaluate_run
+from emodna.model.evaluation.evaluate import evaluate_run, separate_roles
 from emodna.model.evaluation.intervals import Resampling
 from emodna.model.inference import predictions
 from emodna.model.inference.finished_run import FinishedRun
@@ -92,8 +92,16 @@ class TestSeenAudio:
             assert count_seen(run, source) == (len(source), 0)
             assert count_seen(run, partly) == (15, 20)
             assert count_seen(run, target) == (15, len(target))
-            assert evaluate_run(load_run(run), target, FEW)[0]["seen"] == "target"
+            found, _ = evaluate_run(load_run(run), target, FEW)
+            seen = found["audio"]["seen"]
+            assert (found["seen"], seen["source"], seen["target"]) == ("partly", 15, len(target) - 15)
             assert evaluate_run(load_run(run), partly, FEW)[0]["seen"] == "source"  # by its labelled ones
+
+    def test_audio_of_both_roles_counts_where_its_labels_were_used(self) -> None:
+        both = {"source": np.array([True, True, False]), "target": np.array([False, True, True])}
+        for supervision, source, target in (("source", 2, 1), ("oracle-labels", 2, 1), ("oracle-folds", 1, 2)):
+            found = separate_roles(both, supervision)
+            assert {role: each.sum() for role, each in found.items()} == {"source": source, "target": target}
 
     def test_runs_of_earlier_versions_use_their_stores_then_names_and_content(
         self, trained_run: Path, source: FeatureStore, target: FeatureStore, other: FeatureStore, tmp_path: Path
@@ -163,8 +171,18 @@ class TestEvaluation:
         speakers = {path: "" if place < 3 else "x" for place, path in enumerate(emotions)}
         store = make_manifest_store(roots["emodb"], emotions, tmp_path, speaker=speakers)
         found, _ = evaluate_run(load_run(trained_run), store, FEW)
-        nothing = {"n": 1, **dict.fromkeys(SCORES), "why": "the speaker of 3 utterances is unknown"}
+        nothing = {"n": 1, **dict.fromkeys(SCORES), "why": "3 utterances have no speaker"}
         assert found["intervals"]["speakers"] == nothing
+
+    def test_labels_of_one_class_give_no_uar(
+        self, trained_run: Path, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        of_path = zip(read_emotions(target).items(), target.labels("arousal"), strict=True)
+        high = {path: emotion for (path, emotion), label in of_path if label == 1}
+        found, _ = evaluate_run(load_run(trained_run), make_manifest_store(roots["emodb"], high, tmp_path), FEW)
+        rows = (found, *found["constant"].values(), found["intervals"]["utterances"])
+        assert [(row["uar"], row["war"] is None) for row in rows] == [(None, False)] * 5
+        assert "only one class" in found["intervals"]["utterances"]["why"]
 
     def test_store_is_predicted_in_parts(
         self, trained_run: Path, target: FeatureStore, monkeypatch: pytest.MonkeyPatch

@@ -284,7 +284,9 @@ def test_shared_audio_is_counted_and_a_warning(
     assert "source leak contains 12 utterances of the target" in caplog.text
     card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
     assert "12 recordings of emodb are also in" in card
-    assert "labels of emodb were not used" not in card
+    assert "12 of them with their labels" in card
+    assert "were not used" not in card.partition("## Data")[0]
+    assert "without their labels" not in card
 
 
 class TestResumeWarnings:

@@ -236,7 +236,7 @@ class TestErrors:
             ("path,start\na.wav,9:30\nb.wav,x\n", "2 x start is not a number of seconds (the first: row 1, '9:30')"),
             ("path,start,end\na.wav,1,2\na.wav,1.0,2\n", "'a.wav@00001.000-00002.000' occurs twice"),
             ("path, Start\na.wav,1\n", "unknown column ' Start'; write 'start' or rename it"),
-            ("Path,Start\na.wav,1\n", "unknown column 'Path'; write 'path' or rename it"),
+            ("Path,Start\na.wav,1\n", "unknown columns 'Path', 'Start'; write 'path', 'start' or rename them"),
             (" FILE\na.wav\n", "unknown column ' FILE'; write 'file' or rename it"),
             ("path,emotion\na.wav,fear\na.wav,calm\n", "add columns start and end"),
             ("PK\3\4", "a spreadsheet; save it as CSV"),
