@@ -232,6 +232,6 @@ def _read_cell(row: Mapping[str, object], column: str) -> str | None:
 
 
 def _read_name(row: Mapping[str, object], column: str) -> str | None:
-    """Return a cell as text, a whole number without decimals: pandas writes 1.0 for 1 beside missing cells."""
+    """Return a cell as text, a whole number without decimals: pandas writes 1.0 for 1 next to missing cells."""
     cell = _read_cell(row, column)
     return cell[:-2] if cell is not None and re.fullmatch(r"\d+[.,]0", cell) else cell

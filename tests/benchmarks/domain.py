@@ -88,7 +88,7 @@ def print_row(name: str, found: Iterable[Sequence[Deviation]]) -> None:
 @click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), default="data")
 @click.option("--cache", type=click.Path(path_type=Path, exists=True, file_okay=False), default="cache")
 @click.option("--corpus", "corpora", multiple=True, default=("ravdess", "emodb"), show_default=True)
-@click.option("--every", default=8, show_default=True, help="Degrade one file of so many.")
+@click.option("--every", default=8, show_default=True, help="Degrade one file of this many.")
 def main(data: Path, cache: Path, corpora: tuple[str, ...], every: int) -> None:
     """Print the percentages of files outside, in any measure and in each one."""
     stores = [FeatureStore(find_store(cache, corpus)) for corpus in corpora]

@@ -34,7 +34,7 @@ def test_main_result_matches_the_paper() -> None:
 
 @pytest.mark.parametrize(("table", "task"), [("2", "arousal"), ("3", "valence")])
 def test_averages_are_means_of_the_columns(table: str, task: str) -> None:
-    """So all 30 scenarios have equal weight. The paper rounds scores to a tenth."""
+    """Check that all 30 scenarios have equal weight. The paper rounds scores to a tenth."""
     scores = load_paper_scores()
     for method, score in itertools.product(METHODS, paper.SCORES):
         keys = [PaperScoreKey(table, task, method, source, score) for source in CORPORA]
