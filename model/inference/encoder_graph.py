@@ -1,0 +1,128 @@
+"""Put the graph of an encoder in the place of its placeholder in an exported model.
+
+A graph that takes a batch of inputs of one length gets all windows at once. Another graph runs once per window, in a
+loop that cuts each input to its own length.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from emodna.model.inference.encoder_front_end import PLACEHOLDER
+
+if TYPE_CHECKING:
+    import onnx
+
+#: Beginning of the names of an encoder's values, which differ from those of the rest of the graph.
+_PREFIX: Final = "encoder/"
+
+
+def insert_encoder(model: "onnx.ModelProto", encoder: "onnx.ModelProto", *, hop: int | None) -> None:
+    """Replace the placeholder in a model by an encoder, in place.
+
+    Parameters
+    ----------
+    model
+        Model with one node of the operator `PLACEHOLDER`, and the opset of the encoder.
+    encoder
+        Graph with one input, and one output (n, frames, width) per hidden state.
+    hop
+        Step of the input between two frames of the hidden states, if the graph takes inputs of any length, or one input
+        at a time. The placeholder's hidden states have one frame more than whole steps. None if the graph takes a batch
+        of inputs of one length.
+    """
+    import onnx
+    from onnx.compose import add_prefix
+
+    domain, operator = PLACEHOLDER.split("::")
+    at = next(at for at, node in enumerate(model.graph.node) if (node.domain, node.op_type) == (domain, operator))
+    placeholder, rest = model.graph.node[at], list(model.graph.node)
+    part = add_prefix(encoder, _PREFIX)
+    nodes = _build_batch(part, placeholder) if hop is None else _build_loop(part, placeholder, hop)
+    del model.graph.node[:]
+    model.graph.node.extend([*rest[:at], *nodes, *rest[at + 1 :]])
+    model.graph.initializer.extend(part.graph.initializer)
+    model.graph.sparse_initializer.extend(part.graph.sparse_initializer)
+    model.functions.extend(part.functions)
+    model.ir_version = max(model.ir_version, part.ir_version)
+    # onnxruntime cannot load a model that imports operators which it lacks, even if no node has them.
+    used = {node.domain for node in part.graph.node} | {node.domain for each in part.functions for node in each.node}
+    known = {each.domain for each in model.opset_import} - {domain}
+    imports = [each for each in model.opset_import if each.domain != domain]
+    imports += [each for each in part.opset_import if each.domain in used - known]
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(each.domain, each.version) for each in imports)
+
+
+def _build_batch(encoder: "onnx.ModelProto", placeholder: "onnx.NodeProto") -> "list[onnx.NodeProto]":
+    """Return the nodes that encode all inputs at once."""
+    from onnx.helper import make_node
+
+    inputs, hidden, lengths = placeholder.input[0], *placeholder.output
+    return [
+        make_node("Identity", [inputs], [encoder.graph.input[0].name]),
+        *encoder.graph.node,
+        _join_states(encoder, hidden),
+        make_node("Shape", [hidden], [f"{_PREFIX}frames"], start=1, end=2),
+        make_node("Shape", [inputs], [f"{_PREFIX}count"], start=0, end=1),
+        make_node("Expand", [f"{_PREFIX}frames", f"{_PREFIX}count"], [lengths]),
+    ]
+
+
+def _build_loop(encoder: "onnx.ModelProto", placeholder: "onnx.NodeProto", hop: int) -> "list[onnx.NodeProto]":
+    """Return the nodes that encode one input after the other, and pad the hidden states to one length."""
+    import onnx
+    from onnx.helper import make_graph, make_node, make_tensor_value_info
+
+    inputs, lengths = placeholder.input
+    kinds = {"at": onnx.TensorProto.INT64, "go": onnx.TensorProto.BOOL, "on": onnx.TensorProto.BOOL}
+    values = {name: make_tensor_value_info(_PREFIX + name, kind, []) for name, kind in kinds.items()}
+    values["padded"] = make_tensor_value_info(f"{_PREFIX}padded", onnx.TensorProto.FLOAT, [None, None])
+    values["frames"] = make_tensor_value_info(f"{_PREFIX}frames", onnx.TensorProto.INT64, [])
+    body = make_graph(
+        [
+            make_node("Identity", [f"{_PREFIX}go"], [f"{_PREFIX}on"]),
+            make_node("Gather", [inputs, f"{_PREFIX}at"], [f"{_PREFIX}whole"], axis=0),
+            make_node("Gather", [lengths, f"{_PREFIX}at"], [f"{_PREFIX}own"], axis=0),
+            make_node("Unsqueeze", [f"{_PREFIX}own", f"{_PREFIX}zero"], [f"{_PREFIX}stop"]),
+            make_node(
+                "Slice", [f"{_PREFIX}whole", f"{_PREFIX}zero", f"{_PREFIX}stop", f"{_PREFIX}last"], [f"{_PREFIX}cut"]
+            ),
+            make_node("Unsqueeze", [f"{_PREFIX}cut", f"{_PREFIX}zero"], [encoder.graph.input[0].name]),
+            *encoder.graph.node,
+            _join_states(encoder, f"{_PREFIX}joined"),
+            make_node("Squeeze", [f"{_PREFIX}joined", f"{_PREFIX}zero"], [f"{_PREFIX}state"]),
+            make_node("Shape", [f"{_PREFIX}state"], [f"{_PREFIX}length"], start=0, end=1),
+            make_node("Squeeze", [f"{_PREFIX}length"], [f"{_PREFIX}frames"]),
+            make_node("Sub", [f"{_PREFIX}most", f"{_PREFIX}length"], [f"{_PREFIX}missing"]),
+            make_node("Concat", [f"{_PREFIX}none", f"{_PREFIX}missing", f"{_PREFIX}zero"], [f"{_PREFIX}pads"], axis=0),
+            make_node("Pad", [f"{_PREFIX}state", f"{_PREFIX}pads"], [f"{_PREFIX}padded"]),
+        ],
+        "window",
+        [values["at"], values["go"]],
+        [values["on"], values["padded"], values["frames"]],
+    )
+    return [
+        _make_constant("zero", [0]),
+        _make_constant("none", [0, 0]),
+        _make_constant("last", [-1]),
+        _make_constant("one", [1]),
+        _make_constant("hop", [hop]),
+        make_node("Shape", [inputs], [f"{_PREFIX}count"], start=0, end=1),
+        make_node("Shape", [inputs], [f"{_PREFIX}size"], start=-1),
+        make_node("Div", [f"{_PREFIX}size", f"{_PREFIX}hop"], [f"{_PREFIX}steps"]),
+        make_node("Add", [f"{_PREFIX}steps", f"{_PREFIX}one"], [f"{_PREFIX}most"]),
+        make_node("Loop", [f"{_PREFIX}count", ""], list(placeholder.output), body=body),
+    ]
+
+
+def _join_states(encoder: "onnx.ModelProto", joined: str) -> "onnx.NodeProto":
+    """Return the node that puts the hidden states side by side."""
+    from onnx.helper import make_node
+
+    return make_node("Concat", [each.name for each in encoder.graph.output], [joined], axis=2)
+
+
+def _make_constant(name: str, values: Sequence[int]) -> "onnx.NodeProto":
+    from onnx.helper import make_node
+
+    return make_node("Constant", [], [_PREFIX + name], value_ints=list(values))
