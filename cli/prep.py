@@ -48,7 +48,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
     groups={
         "Data": "names root subset download accept_licence manifest folder name segment channel bandwidth ffmpeg "
         "max_seconds rehash cache",
-        "Feature": "feature_set fixed_samples",
+        "Feature": "feature_set encoder layer fixed_samples",
         "Worker": "workers scheduler no_wait",
         "Output": "strict",
     },
@@ -67,6 +67,8 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 @click.option("--segment", default="none", metavar="none|energy", help="energy: split own recordings at pauses.")
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", metavar="NAME", help="One of {names}.")
+@click.option("--encoder", metavar="NAME|PATH", help="For encoder: a name, ONNX file, folder or REPOSITORY@COMMIT.")
+@click.option("--layer", metavar="L[,L...]", help="Hidden states of the encoder.  [default: those that carry emotion]")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
 @click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
 @ffmpeg_option
@@ -91,6 +93,8 @@ def prep(
     segment: str,
     cache: Path,
     feature_set: str,
+    encoder: str | None,
+    layer: str | None,
     channel: int,
     bandwidth: int | None,
     ffmpeg: bool,
@@ -131,7 +135,7 @@ def prep(
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
     extraction = ExtractionConfig(
-        features.make_feature_set(feature_set, fixed_samples=fixed_samples),
+        features.make_feature_set(feature_set, fixed_samples=fixed_samples, encoder=encoder, layer=layer),
         max_seconds,
         find_segmenter(segment),
         channel,
