@@ -5,6 +5,7 @@ of the time, because one thread computes the power in place.
 """
 
 from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,15 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.mel import mel_filters
 from emodna.pipeline.encoders.anatomy import MEL_HOP, SAMPLE_RATE, Anatomy
 
-_N_FFT = 400
+if TYPE_CHECKING:
+    import torch
+
+#: Samples of an analysis window.
+_N_FFT: Final = 400
 #: Powers below this one count as this one (Whisper).
-_POWER_FLOOR = 1e-10
+_POWER_FLOOR: Final = 1e-10
 #: Added to the variance before the samples are divided by its root (transformers).
-_VARIANCE_FLOOR = 1e-7
+_VARIANCE_FLOOR: Final = 1e-7
 
 
 def make_input(samples: NDArray[np.float32], anatomy: Anatomy) -> tuple[NDArray[np.float32], int]:

@@ -69,11 +69,14 @@ def examine_onnx(path: Path, wanted: str | None, default: str | None, convention
     """
     model = _load(path)
     source = _find_input(model, path)
+    wanted = _replace_names(model, wanted)
     probe = _Probe(model, path, source, wanted)
     layers = choose_layers(wanted, probe.list_valid(), default)
     states = [probe.shapes[_find_output(model, layer)] for layer in layers]
     if len(set(states)) > 1:
-        widths = ", ".join(f"{layer}: {size[1]} values x {size[0]} frames" for layer, size in zip(layers, states, strict=True))
+        widths = ", ".join(
+            f"{layer}: {size[1]} values x {size[0]} frames" for layer, size in zip(layers, states, strict=True)
+        )
         raise EncoderError(f"these hidden states differ in shape ({widths})", field="layer", value=wanted)
     frames, width = states[0]
     if probe.window is not None:
@@ -109,7 +112,9 @@ class _Probe:
         self._results = [each.name for each in model.graph.output]
         computed = {name for node in model.graph.node for name in node.output}
         named = [each.strip() for each in (wanted or "").split(",")]
-        self._outputs = list(dict.fromkeys([*self._norms, *self._results, *(each for each in named if each in computed)]))
+        self._outputs = list(
+            dict.fromkeys([*self._norms, *self._results, *(each for each in named if each in computed)])
+        )
         self._session = _start_session(model, path, source.name, self._outputs)
         self.window = source.window
         try:
@@ -142,7 +147,9 @@ class _Probe:
 def _measure_field(probe: _Probe, output: str, stride: int) -> int:
     """Return the number of samples that one frame of a graph without padding covers, at least 1."""
     most = probe.run(SAMPLE_RATE)[output][0]
-    shortest = bisect_left(range(SAMPLE_RATE - stride, SAMPLE_RATE), most, key=lambda length: probe.run(length)[output][0])
+    shortest = bisect_left(
+        range(SAMPLE_RATE - stride, SAMPLE_RATE), most, key=lambda length: probe.run(length)[output][0]
+    )
     return max(SAMPLE_RATE - stride + shortest - (most - 1) * stride, 1)
 
 
@@ -217,6 +224,16 @@ def _translate_errors(path: Path) -> Iterator[None]:
 def _list_norms(model: "ModelProto") -> list[str]:
     """Return the names of the outputs of LayerNormalization nodes, in the order of computation."""
     return [node.output[0] for node in model.graph.node if node.op_type == "LayerNormalization"]
+
+
+def _split(layers: str | None) -> list[str]:
+    return [each.strip() for each in (layers or "").split(",")]
+
+
+def _replace_names(model: "ModelProto", layers: str | None) -> str | None:
+    """Return hidden states with indices instead of names, so that one state has one name."""
+    indices = {name: str(index) for index, name in enumerate(_list_norms(model))}
+    return layers and ",".join(indices.get(each, each) for each in _split(layers))
 
 
 def _find_output(model: "ModelProto", layer: str) -> str:

@@ -4,25 +4,17 @@ Hidden states have the library's indices: 0 is the input of the first block, k t
 last chosen state are not computed.
 """
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.encoders.anatomy import (
-    MEL_HOP,
-    SAMPLE_RATE,
-    Anatomy,
-    Scaling,
-    choose_layers,
-    require_packages,
-)
+from emodna.pipeline.encoders.anatomy import MEL_HOP, SAMPLE_RATE, Anatomy, Scaling, choose_layers, require_packages
 from emodna.pipeline.errors import EncoderError
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 #: Files that describe model and input.
 CONFIG_FILES: Final = ("config.json", "preprocessor_config.json", "processor_config.json")
@@ -61,19 +53,39 @@ def examine_transformers(path: Path, wanted: str | None, default: str | None) ->
     config, extractor = _read_config(path), _read_extractor(path)
     scaling: Scaling = "zero mean, unit variance" if getattr(extractor, "do_normalize", False) else "none"
     if config.model_type == "whisper":
-        stride, width, blocks = 2 * MEL_HOP, config.d_model, config.encoder_layers
-        front_end, mels, padding = "log-mel", config.num_mel_bins, "back"
-        window, centre, shortest = config.max_source_positions * stride, 0, 400
-    else:
-        stride, width, blocks = math.prod(config.conv_stride), config.hidden_size, config.num_hidden_layers
-        field, jump = 1, 1
-        for kernel, step in zip(config.conv_kernel, config.conv_stride, strict=True):
-            field += (kernel - 1) * jump
-            jump *= step
-        front_end, mels, padding = "waveform", 0, "none"
-        window, centre, shortest = _LONGEST, field // 2, field
-    layers = choose_layers(wanted, tuple(str(index) for index in range(blocks + 1)), default)
-    return Anatomy(layers, width, front_end, mels, scaling, padding, window, stride, centre, shortest)
+        stride = 2 * MEL_HOP
+        return Anatomy(
+            layers=_choose(wanted, config.encoder_layers, default),
+            width=config.d_model,
+            front_end="log-mel",
+            mels=config.num_mel_bins,
+            scaling=scaling,
+            padding="back",
+            window=config.max_source_positions * stride,
+            stride=stride,
+            centre=0,
+            shortest=400,
+        )
+    field, stride = 1, 1
+    for kernel, step in zip(config.conv_kernel, config.conv_stride, strict=True):
+        field += (kernel - 1) * stride
+        stride *= step
+    return Anatomy(
+        layers=_choose(wanted, config.num_hidden_layers, default),
+        width=config.hidden_size,
+        front_end="waveform",
+        mels=0,
+        scaling=scaling,
+        padding="none",
+        window=_LONGEST,
+        stride=stride,
+        centre=field // 2,
+        shortest=field,
+    )
+
+
+def _choose(wanted: str | None, blocks: int, default: str | None) -> tuple[str, ...]:
+    return choose_layers(wanted, tuple(str(index) for index in range(blocks + 1)), default)
 
 
 def _read_config(path: Path) -> Any:
@@ -115,7 +127,11 @@ def _load_model(path: Path) -> tuple[Any, bool]:
     logging.disable_progress_bar()
     try:
         model, report = AutoModel.from_pretrained(
-            path, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+            path,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
             dtype="float32",
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:

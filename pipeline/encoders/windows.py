@@ -1,6 +1,7 @@
 """Hidden states of audio of any length, at a fixed frame rate."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ def _encode_each(
     """Yield the frames that come from each window."""
     windows = plan_windows(len(samples), anatomy.window, overlap)
     centres = [(start + stop) / 2 for start, stop in windows]
-    borders = [(before + after) / 2 for before, after in zip(centres, centres[1:], strict=False)]
+    borders = [(before + after) / 2 for before, after in pairwise(centres)]
     first = 0
     for number, (start, stop) in enumerate(windows):
         inputs, front = make_input(samples[start:stop], anatomy)

@@ -6,8 +6,9 @@ from dataclasses import fields, replace
 from typing import Any, Final, Literal
 
 from emodna.pipeline.audio.provenance import remove_provenance
-from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.errors import EmodnaError, Remedy
 from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
+from emodna.pipeline.features.encoder import EncoderSet, describe_encoder
 from emodna.pipeline.features.logmel import LogMelSet
 from emodna.pipeline.features.mfcc import MfccSet
 from emodna.pipeline.features.wave import WaveSet
@@ -16,6 +17,7 @@ __all__ = [
     "DEFAULT_FEATURE_SET",
     "FEATURE_SETS",
     "SILENCE_DB",
+    "EncoderSet",
     "FeatureSet",
     "LogMelSet",
     "MfccSet",
@@ -33,17 +35,37 @@ FEATURE_SETS: Final[Mapping[str, FeatureSet]] = {
 """Name -> default configuration."""
 DEFAULT_FEATURE_SET: Final = "mfcc40"
 
+#: Further feature sets, which have no default configuration. Stores and models hold them.
+_UNNAMED: Final[tuple[FeatureSet, ...]] = (EncoderSet(),)
+
 
 def make_feature_set(
-    name: str, *, fixed_samples: int | None = None, trim_db: float | Literal["default"] | None = "default"
+    name: str,
+    *,
+    fixed_samples: int | None = None,
+    trim_db: float | Literal["default"] | None = "default",
+    encoder: str | None = None,
+    layer: str | None = None,
 ) -> FeatureSet:
     """Return the feature set of this name with these options; raise an `EmodnaError` if there is none.
 
-    `trim_db` is that of the set by default, and None to cut no silence.
+    `trim_db` is that of the set by default, and None to cut no silence. `encoder` and `layer` are those of
+    `describe_encoder`, for the set "encoder" alone.
     """
-    if name not in FEATURE_SETS:
-        raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=FEATURE_SETS)
-    default = FEATURE_SETS[name]
+    if name == EncoderSet.kind:
+        if encoder is None:
+            remedy = "give its name, an ONNX file, a folder, or REPOSITORY@COMMIT on the Hugging Face hub"
+            raise EmodnaError("needs an encoder", field="feature_set", value=name, remedy=remedy)
+        default: FeatureSet = describe_encoder(encoder, layer)
+    else:
+        for field, value in (("encoder", encoder), ("layer", layer)):
+            if value is not None:
+                advice = Remedy(f"use {{feature_set={EncoderSet.kind}}}")
+                raise EmodnaError("needs features of an encoder", field=field, value=value, remedy=advice)
+        if name not in FEATURE_SETS:
+            valid = (*FEATURE_SETS, EncoderSet.kind)
+            raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=valid)
+        default = FEATURE_SETS[name]
     trim_db = default.trim_db if trim_db == "default" else trim_db
     if trim_db is not None and not 0 < trim_db < math.inf:
         raise EmodnaError("must be above 0 dB", field="trim", value=f"{trim_db:g}")
@@ -56,7 +78,7 @@ def rebuild_feature_set(parameters: Mapping[str, Any], location: str | None = No
     `location` is that of the weights, if it is known. Raises `EmodnaError`: this version has no such set.
     """
     parameters = remove_provenance(parameters)
-    for default in FEATURE_SETS.values():
+    for default in (*FEATURE_SETS.values(), *_UNNAMED):
         names = [each.name for each in fields(default) if each.compare and each.name in parameters]
         values = {"trim_db": None} | {name: parameters[name] for name in names}
         if all(_is_valid(value, getattr(default, name)) for name, value in values.items()):
