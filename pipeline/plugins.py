@@ -30,8 +30,11 @@ def find_entry_points(group: str) -> Mapping[str, EntryPoint]:
     return dict(sorted(entries.items()))
 
 
-def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
-    """Import and check the subclass of `base` that an entry point names. Raises `PluginError`."""
+def load(entry: EntryPoint, base: type[Kind], *, name_attribute: str = "name") -> type[Kind]:
+    """Import and check the subclass of `base` that an entry point names. Raises `PluginError`.
+
+    Its class attribute `name_attribute` must equal the name of the entry point.
+    """
     if not is_valid_name(entry.name):
         raise make_plugin_error(entry, f"not a valid name: must consist of {NAME_RULE}")
     try:
@@ -43,8 +46,9 @@ def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
     if inspect.isabstract(kind):
         missing = ", ".join(sorted(getattr(kind, "__abstractmethods__", ())))
         raise make_plugin_error(entry, f"{entry.value} does not define {missing}")
-    if (name := getattr(kind, "name", None)) != entry.name:
-        raise make_plugin_error(entry, f"{entry.value} has the name {name!r}, but its entry point {entry.name!r}")
+    if (name := getattr(kind, name_attribute, None)) != entry.name:
+        reason = f"{entry.value} has the {name_attribute} {name!r}, but its entry point {entry.name!r}"
+        raise make_plugin_error(entry, reason)
     return kind
 
 
