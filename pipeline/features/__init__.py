@@ -15,13 +15,7 @@ from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
 from emodna.pipeline.features.imported import ImportedSet
 from emodna.pipeline.features.logmel import LogMelSet
 from emodna.pipeline.features.mfcc import MfccSet
-from emodna.pipeline.features.plugin import (
-    ENTRY_POINTS,
-    find_entry,
-    load_plugin,
-    make_missing_error,
-    rebuild_plugin,
-)
+from emodna.pipeline.features.plugin import ENTRY_POINTS, find_entry, load_plugin, make_missing_error, rebuild_plugin
 from emodna.pipeline.features.wave import WaveSet
 
 __all__ = [

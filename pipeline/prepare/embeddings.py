@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from emodna.pipeline.errors import EmodnaError, explain_os_error
+from emodna.pipeline.errors import EmodnaError, explain_os_error, format_count
 from emodna.pipeline.features.imported import ImportedSet
+from emodna.pipeline.tables import iterate_values
 
 #: Columns of a Parquet table: the ids, the embeddings, and the values per frame if a list holds all frames.
 _ID, _FEATURES, _DIM = "id", "features", "dim"
@@ -86,6 +87,27 @@ class EmbeddingFile:
             raise _make_error(self.path, f"{id!r} has values that are not finite as float32")
         return features
 
+    def check_ids(self, utterances: pa.ChunkedArray, corpus: str) -> None:
+        """Raise an `EmodnaError` if the file has none of the utterances of a corpus, given by their ids."""
+        if all(id not in self for id in iterate_values(utterances)):
+            problem = f"none of its {format_count(len(self.ids), 'id')}, such as {self.ids[0]!r}, is in {corpus}"
+            remedy = f"name each array or row by the id of its utterance, such as {utterances[0].as_py()!r}"
+            raise _make_error(self.path, problem, remedy=remedy)
+
+    def describe_mismatch(self, utterances: pa.ChunkedArray) -> list[str]:
+        """Return a line on rows without an utterance, and one on utterances without a row, given by their ids."""
+        known = set(iterate_values(utterances))
+        rows = [id for id in self.ids if id not in known]
+        absent = [id for id in iterate_values(utterances) if id not in self]
+        lines = []
+        if rows:
+            count = format_count(len(rows), "row")
+            lines.append(f"{count} of {self.path.name} without a recording, not used (the first: {rows[0]})")
+        if absent:
+            count = format_count(len(absent), "utterance")
+            lines.append(f"{count} without a row in {self.path.name}, rejected (the first: {absent[0]})")
+        return lines
+
 
 class _Rows(ABC):
     """Access to the arrays of a file by id."""
@@ -115,7 +137,7 @@ class _ArchiveRows(_Rows):
     def read(self, id: str) -> NDArray[Any]:
         values = self._archive[id]
         if not isinstance(values, np.ndarray):  # NumPy returns the bytes of other files
-            raise ValueError("not a NumPy array")
+            raise ValueError("not a NumPy array")  # noqa: TRY004 - one kind of error for all contents
         return values
 
 
@@ -187,5 +209,5 @@ def _explain(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _make_error(path: Path, problem: str, *, valid: Sequence[str] = ()) -> EmodnaError:
-    return EmodnaError(problem, field="features_from", value=path, valid=valid)
+def _make_error(path: Path, problem: str, *, valid: Sequence[str] = (), remedy: str | None = None) -> EmodnaError:
+    return EmodnaError(problem, field="features_from", value=path, valid=valid, remedy=remedy)
