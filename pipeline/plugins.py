@@ -40,7 +40,7 @@ def load(entry: EntryPoint, base: type[Kind], *, name_attribute: str = "name") -
     try:
         kind = entry.load()
     except (Exception, SystemExit) as error:  # an imported module may raise anything
-        raise make_plugin_error(entry, f"cannot import {entry.value}: {_describe_error(error)}") from error
+        raise make_plugin_error(entry, f"cannot import {entry.value}: {describe_error(error)}") from error
     if not (isinstance(kind, type) and issubclass(kind, base)):
         raise make_plugin_error(entry, f"{entry.value} is not a subclass of {base.__name__}")
     if inspect.isabstract(kind):
@@ -60,7 +60,7 @@ def wrap_plugin_errors(entry: EntryPoint, call: str) -> Iterator[None]:
     except EmodnaError:
         raise
     except Exception as error:
-        raise make_plugin_error(entry, f"{call} fails: {_describe_error(error)}") from error
+        raise make_plugin_error(entry, f"{call} fails: {describe_error(error)}") from error
 
 
 def make_plugin_error(entry: EntryPoint, reason: str) -> PluginError:
@@ -69,5 +69,6 @@ def make_plugin_error(entry: EntryPoint, reason: str) -> PluginError:
     return PluginError(f"plug-in{package} cannot be used: {reason}", where=entry.name)
 
 
-def _describe_error(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
+    """Return kind and text of an exception in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

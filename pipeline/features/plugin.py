@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 from typing import Any, Final
 
 from emodna.pipeline import plugins
-from emodna.pipeline.errors import PluginError
+from emodna.pipeline.errors import EmodnaError, PluginError, is_system_error
 from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
 
 ENTRY_POINTS: Final = "emodna.features"
@@ -48,6 +48,18 @@ def rebuild_plugin(entry: EntryPoint, parameters: Mapping[str, Any]) -> FeatureS
         return _rebuild(default, parameters)
 
 
+def explain_error(kind: str, error: Exception) -> PluginError | None:
+    """Return the error for an exception of an extraction, which names the package of the features.
+
+    None for features of this package, failures of the system, and errors that explain themselves.
+    """
+    entry = find_entry(kind)
+    if entry is None or isinstance(error, EmodnaError | MemoryError) or is_system_error(error):
+        return None
+    reason = f"{entry.value}.transform() fails: {plugins.describe_error(error)}"
+    return plugins.make_plugin_error(entry, reason)
+
+
 def make_missing_error(kind: object) -> PluginError:
     """Return the error for features that no feature set of this installation has."""
     remedy = "install the package that has this entry point, or a version of emodna that has these features"
@@ -71,8 +83,9 @@ def _find_problem(features: FeatureSet) -> str | None:
     for name, parameter in parameters.items():
         if not (parameter is None or isinstance(parameter, str | int | float | bool)):
             return f"parameter {name} must be a str, int, float, bool or None, not {type(parameter).__name__}"
-    if _rebuild(features, json.loads(json.dumps(parameters))) != features:
-        return "parameters() must contain each field under its own name"
+    absent = [each.name for each in fields(features) if each.compare and each.name not in (*parameters, "trim_db")]
+    if absent or _rebuild(features, json.loads(json.dumps(parameters))) != features:
+        return "parameters() must have each field under its own name" + "".join(f", also {name}" for name in absent)
     return None
 
 
