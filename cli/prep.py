@@ -42,7 +42,7 @@ _COMPANIONS: Final = {
     "--folder": ("--name", "--segment"),
 }
 #: Options that imported features exclude.
-_EXTRACTION: Final = ("feature_set", "fixed_samples", "bandwidth", "segment")
+_EXTRACTION: Final = ("feature_set", "fixed_samples", "trim", "bandwidth", "segment")
 _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejected", "audio_seconds", "wall_seconds")
 
 
@@ -223,7 +223,7 @@ def _open_embeddings(path: Path) -> "EmbeddingFile":
     """Read a file of embeddings. Raise a UsageError if an option is given that would compute features."""
     context = click.get_current_context()
     for name in _EXTRACTION:
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        if context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT):
             raise click.UsageError(f"--features-from and --{name.replace('_', '-')} exclude each other")
     from emodna.pipeline.prepare.embeddings import EmbeddingFile
 

@@ -136,7 +136,9 @@ class FeatureSet(ABC):
         """Raise a `TypeError` unless features are a float32 array (frames, dim) with at least one frame."""
         is_array = isinstance(features, np.ndarray) and features.dtype == np.float32 and features.ndim == 2
         if not is_array or not len(features) or features.shape[1] != self.dim:
-            found = f"{features.dtype} {features.shape}" if isinstance(features, np.ndarray) else type(features).__name__
+            found = (
+                f"{features.dtype} {features.shape}" if isinstance(features, np.ndarray) else type(features).__name__
+            )
             raise TypeError(f"transform() must return float32 (frames, {self.dim}), not {found}")
 
     def _round(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Embeddings that another program computed, as a feature set: one vector, or a matrix of frames, per utterance."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -52,9 +52,7 @@ class ImportedSet(FeatureSet):
 
     def parameters(self) -> dict[str, Parameter]:
         """Return the parameters of the embeddings; they do not depend on how the audio is read."""
-        own = {each.name for each in fields(self)} - {each.name for each in fields(FeatureSet)}
-        names = [each.name for each in fields(self) if each.name in own]
-        return {"features": self.kind, "sample_rate": self.sample_rate} | {name: getattr(self, name) for name in names}
+        return {"features": self.kind, "sample_rate": self.sample_rate, **self.details()}
 
     def check_requirements(self) -> None:
         """Raise an `EmodnaError`: no audio gives these features."""

@@ -41,11 +41,13 @@ def load_plugin(entry: EntryPoint) -> FeatureSet:
     return default
 
 
-def rebuild_plugin(entry: EntryPoint, parameters: Mapping[str, Any]) -> FeatureSet | None:
-    """Return the feature set of an entry point with these parameters; None if it has no such configuration."""
+def rebuild_plugin(entry: EntryPoint, parameters: Mapping[str, Any]) -> FeatureSet:
+    """Return the feature set of an entry point with these parameters. Raises `PluginError`: it has no such one."""
     default = load_plugin(entry)
     with plugins.wrap_plugin_errors(entry, entry.value):
-        return _rebuild(default, parameters)
+        if (rebuilt := _rebuild(default, parameters)) is not None:
+            return rebuilt
+    raise plugins.make_plugin_error(entry, "it has no features with these parameters; install the version that had")
 
 
 def explain_error(kind: str, error: Exception) -> PluginError | None:
