@@ -65,8 +65,8 @@ def compute_statistics(
             return [Statistics.of_corpora([each]) for each in labelled], Statistics.of_corpora([all_of_target])
         case "per-speaker":
             whole = [(store, np.arange(len(store))) for store in (*(each for each, _ in sources), target)]
-            *of_sources, of_target = (Statistics.of_corpora([each]) for each in whole)
-            return of_sources, of_target
+            found = [Statistics.of_corpora([each]) for each in whole]
+            return [*found[:-1]], found[-1]
         case "source":
             statistics = Statistics.of_corpora(labelled)
             return [statistics] * len(sources), statistics

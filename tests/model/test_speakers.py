@@ -175,8 +175,7 @@ def test_a_corpus_without_speakers_has_its_own_statistics_and_one_line_says_so(
         assert adapted.framer.statistics is not None
         expected = Statistics.of_corpora([(anonymous, np.arange(len(anonymous)))])
         assert np.array_equal(adapted.framer.statistics.mean, expected.mean)
-    assert [message for message in caplog.messages if "speaker" in message] == [
-        "normalisation by speaker of own: no utterance has a speaker; all are normalised by the statistics of the corpus"
-    ]
+    (warning,) = [message for message in caplog.messages if "speaker" in message]
+    assert "own: no utterance has a speaker" in warning
     remark = evaluate_run(FinishedRun.load(run[0], torch.device("cpu")), anonymous, FEW)[0]["speakers"]
     assert (remark["speakers"], remark["unknown"]) == (0, len(anonymous))
