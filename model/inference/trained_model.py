@@ -147,6 +147,8 @@ class TrainedModel:
         }
         if self.per_speaker:
             metadata["per_speaker"] = True
+        if self.features.location is not None:
+            metadata["location"] = self.features.location
         if self.domain is not None:
             tensors |= checkpoint.add_prefix("domain", self.domain.to_tensors())
             metadata["domain"] = self.domain.to_metadata()
@@ -159,7 +161,7 @@ class TrainedModel:
             path = RunFolder(path).find_model()
         tensors, metadata = checkpoint.load_tensors(path)
         try:
-            features = rebuild_feature_set(metadata["features"])
+            features = rebuild_feature_set(metadata["features"], metadata.get("location"))
             framer = _rebuild_framer(metadata, tensors, features)
             domain = None
             if "domain" in metadata:
