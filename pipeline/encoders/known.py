@@ -17,7 +17,7 @@ Exposure = Literal["yes", "no", "unknown"]
 
 
 class Sighting(NamedTuple):
-    """Whether an encoder has seen a corpus, and the document that says so."""
+    """Answer to the question whether an encoder has seen a corpus, and the document that gives it."""
 
     exposure: Exposure
     citation: str
