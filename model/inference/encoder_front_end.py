@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodna.model.inference.front_ends import SILENCE, ExtractedFeatures, PowerSpectrum
+from emodna.pipeline.audio.mel import mel_filters
 from emodna.pipeline.encoders.anatomy import MEL_HOP, SAMPLE_RATE, Anatomy
 from emodna.pipeline.encoders.front_end import N_FFT, POWER_FLOOR, VARIANCE_FLOOR
-from emodna.pipeline.audio.mel import mel_filters
 
 #: Operator of the placeholder. Its inputs are those of the encoder (n, mels, frames) or (n, samples), and their own
 #: lengths (n,) in frames or samples. Its outputs are hidden states (n, frames, dim) and their lengths (n,) in frames.

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from emodna.pipeline.audio.mel import mel_filters
 from emodna.pipeline.features import SILENCE_DB, LogMelSet, MfccSet
-from emodna.pipeline.features.logmel import POWER_FLOOR, mel_filters
+from emodna.pipeline.features.logmel import POWER_FLOOR
 from emodna.pipeline.features.mfcc import dct_matrix
 
 #: Peak amplitude that counts as digital silence.

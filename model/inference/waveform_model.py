@@ -45,7 +45,7 @@ class FrontEnd(nn.Module):
         self.parts: nn.Module = _make_transform(features)
         if features.fixed_samples is not None:
             self.parts = _CentreFit(features.fixed_samples, self.parts)
-        if getattr(features, "trim_db", None) is not None:
+        if features.trim_db is not None:
             self.parts = _Trim(features.trim_db, features.min_samples, self.parts)
 
     def forward(self, waveform: Tensor) -> ExtractedFeatures:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.segment import get_recording_ids, get_segment_starts
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.emotions import AROUSAL, EMOTIONS, VALENCE
+from emodna.pipeline.features import find_packages
 from emodna.pipeline.files import flush_folder, write_atomically
 from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.prepare.history import History
@@ -61,8 +62,10 @@ def commit(
         files.append(write_table(store, "rejected", table))
     earlier = history.snapshot
     libraries = dict(extraction.read_all_versions())
-    if earlier is not None and "ffmpeg" in earlier.libraries:  # it may have decoded the reused recordings
-        libraries.setdefault("ffmpeg", earlier.libraries["ffmpeg"])
+    earlier_libraries = {} if earlier is None else earlier.libraries
+    for name in ("ffmpeg", *find_packages(extraction.features)):
+        if name in earlier_libraries:  # it may have decoded or extracted the reused recordings
+            libraries.setdefault(name, earlier_libraries[name])
     snapshot = Snapshot(
         corpus=corpus.name,
         feature_set=extraction.features.name,
@@ -81,10 +84,13 @@ def commit(
         files=files,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         segmentation=extraction.segmentation,
+        location=extraction.features.location,
     )
     flush_folder(store)  # file names from a killed preparation may not be on the disk yet
     if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
         content = asdict(snapshot) | {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
+        if snapshot.location is None:  # earlier versions refuse an unknown key
+            del content["location"]
         content["checksum"] = compute_checksum(content)
         # The commit: it renames store.json into place.
         write_atomically(store / layout.STORE_JSON, encode_document(content))

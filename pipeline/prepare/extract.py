@@ -7,8 +7,9 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
 from io import BytesIO
 from typing import Final, NamedTuple
@@ -30,11 +31,11 @@ from emodna.pipeline.errors import (
     is_read_error,
     is_system_error,
 )
-from emodna.pipeline.features import FeatureSet
-from emodna.pipeline.features.base import Parameter
+from emodna.pipeline.features import FeatureSet, ImportedSet, find_packages
+from emodna.pipeline.features.base import Parameter, measure_peak_db
 from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.spans import WHOLE, Span
-from emodna.pipeline.store.shards import compute_feature_crc
+from emodna.pipeline.store.shards import StoredFeatures, compute_feature_crc
 
 #: Age in ns below which a file may change again without a new modification time.
 _RACY_NS: Final = 2_000_000_000
@@ -98,6 +99,8 @@ class Job:
     """Id and span of each segment that the corpus gives; empty if it gives whole recordings."""
     known: tuple[UtteranceInfo, ...] = ()
     """Utterances from an earlier preparation; valid if the hash of the audio is unchanged."""
+    embeddings: tuple[tuple[str, NDArray[np.float32]], ...] = field(default=(), compare=False)
+    """Id and imported features (frames, dim) of its utterances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,8 @@ class ExtractionResult:
     job: Job
     """The job, with the path of the copy that was used."""
     utterances: tuple[UtteranceInfo, ...] = ()
-    features: tuple[NDArray[np.float32], ...] = ()
-    """Features [frames, dim] of the first utterances, which are new. The other utterances are reused."""
+    features: tuple[StoredFeatures, ...] = ()
+    """Features [frames, dim] of the first utterances, which are new, as stored. The other utterances are reused."""
     rejection: str | None = None
     """Reason for rejecting the recording."""
     segment_rejections: tuple[str, ...] = ()
@@ -196,17 +199,28 @@ class ExtractionConfig:
     def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
-        return read_feature_versions(ffmpeg=self.ffmpeg) | {name: read_versions()[name] for name in segmentation}
+        versions = read_feature_versions(ffmpeg=self.ffmpeg) | {name: read_versions()[name] for name in segmentation}
+        return versions | read_package_versions(find_packages(self.features))
 
     def read_all_versions(self) -> Mapping[str, str]:
         """Return the versions that store.json records: libraries, machine and, if used, ffmpeg."""
-        return {**read_versions(), "ffmpeg": read_ffmpeg_version()} if self.ffmpeg else read_versions()
+        versions = {**read_versions(), **read_package_versions(find_packages(self.features))}
+        return versions | ({"ffmpeg": read_ffmpeg_version()} if self.ffmpeg else {})
 
 
 def read_feature_versions(*, ffmpeg: bool) -> dict[str, str]:
     """Return the versions of libraries, machine and, if used, ffmpeg that affect the features."""
     names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine")
     return {name: read_versions()[name] for name in names} | ({"ffmpeg": read_ffmpeg_version()} if ffmpeg else {})
+
+
+def read_package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of these packages that are installed."""
+    versions = {}
+    for name in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 @cache
@@ -262,6 +276,8 @@ def _examine_copy(job: Job, tree: Tree, extraction: ExtractionConfig) -> Extract
 
 
 def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
+    if isinstance(extraction.features, ImportedSet) and not job.embeddings:
+        raise _make_absent_error(job.id)  # before decoding
     now, stamp = time.time_ns(), tree.read_stamp(job.path)
     with tree.open(job.path) as opened:
         stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _MAX_IN_MEMORY else opened
@@ -288,7 +304,7 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         if id in reused:
             continue
         try:
-            info, array = _extract(id, span, recording, samples, sha256, extraction)
+            info, array = _extract(id, span, recording, samples, sha256, extraction, dict(job.embeddings))
         except AudioError as error:
             if not job.given:
                 raise
@@ -306,6 +322,21 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
     )
 
 
+def _take_embeddings(
+    id: str, embeddings: Mapping[str, NDArray[np.float32]], samples: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], float]:
+    """Return the imported features (frames, dim) of an utterance, and the peak in dB of its (n,) samples."""
+    if id not in embeddings:
+        raise _make_absent_error(id)
+    if not len(samples):
+        raise AudioError("too short: no samples")
+    return embeddings[id], measure_peak_db(samples)
+
+
+def _make_absent_error(id: str) -> AudioError:
+    return AudioError(f"no embeddings with the id {id!r}")
+
+
 def _is_reusable(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -> bool:
     """Return True if the same audio would give these utterances again."""
     return bool(known) and all(each.duration <= extraction.max_seconds for each in known)
@@ -321,9 +352,18 @@ def _list_spans(job: Job, recording: Recording, extraction: ExtractionConfig) ->
 
 
 def _extract(
-    id: str, span: Span, recording: Recording, samples: NDArray[np.float32], sha256: str, extraction: ExtractionConfig
-) -> tuple[UtteranceInfo, NDArray[np.float32]]:
-    """Return info and features of one utterance; `samples` (n,) are those of the recording, at the features' rate."""
+    id: str,
+    span: Span,
+    recording: Recording,
+    samples: NDArray[np.float32],
+    sha256: str,
+    extraction: ExtractionConfig,
+    embeddings: Mapping[str, NDArray[np.float32]],
+) -> tuple[UtteranceInfo, StoredFeatures]:
+    """Return info and features, as stored, of one utterance.
+
+    `samples` (n,) are those of the recording, at the features' rate.
+    """
     start, end = span.fit(recording.duration)
     # Resampling may round the length up.
     is_last = extraction.segmenter is None and end == recording.duration
@@ -331,7 +371,11 @@ def _extract(
         signal[time_to_sample(start, hertz) : None if is_last else time_to_sample(end, hertz)]
         for signal, hertz in ((samples, extraction.features.sample_rate), (recording.samples, recording.sample_rate))
     )
-    features, peak_db = extraction.features.extract(segment)
+    if isinstance(extraction.features, ImportedSet):
+        extracted, peak_db = _take_embeddings(id, embeddings, segment)
+    else:
+        extracted, peak_db = extraction.features.extract(segment)
+    features: StoredFeatures = extracted.astype(extraction.features.storage, copy=False)
     quality = measure_quality(native, recording.sample_rate)
     info = UtteranceInfo(
         id=id,
