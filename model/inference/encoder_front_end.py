@@ -15,6 +15,7 @@ from emodna.model.inference.front_ends import SILENCE, ExtractedFeatures, PowerS
 from emodna.pipeline.audio.mel import mel_filters
 from emodna.pipeline.encoders.anatomy import MEL_HOP, SAMPLE_RATE, Anatomy
 from emodna.pipeline.encoders.front_end import N_FFT, POWER_FLOOR, VARIANCE_FLOOR
+from emodna.pipeline.features import EncoderSet
 
 #: Operator of the placeholder. Its inputs are those of the encoder (n, mels, frames) or (n, samples), and their own
 #: lengths (n,) in frames or samples. Its outputs are hidden states (n, frames, dim) and their lengths (n,) in frames.
@@ -22,33 +23,26 @@ PLACEHOLDER: Final = "emodna::Encoder"
 
 
 class EncoderFrontEnd(nn.Module):
-    """`EncoderSet`, without trimming.
+    """`EncoderSet.transform`.
 
     Parameters
     ----------
-    anatomy
-        Anatomy of the encoder.
-    dim
-        Values per frame of the hidden states.
+    features
+        The feature set.
     hidden_frames
-        Frames of a hidden state of a whole window.
-    overlap, hop
-        Overlap of two windows, and distance between two frames of the features, in samples.
-    storage
-        Type to which the features are rounded.
+        Frames of the hidden states of a whole window, if the encoder takes a batch of such windows. None if it runs
+        once per window: the placeholder's hidden states have one frame more than whole strides then.
     """
 
     filters: Tensor
 
-    def __init__(
-        self, anatomy: Anatomy, *, dim: int, hidden_frames: int, overlap: int, hop: int, storage: torch.dtype
-    ) -> None:
+    def __init__(self, features: EncoderSet, hidden_frames: int | None) -> None:
         super().__init__()
-        self._anatomy, self._dim, self._hidden_frames = anatomy, dim, hidden_frames
-        self._overlap, self._hop, self._storage = overlap, hop, storage
-        if anatomy.front_end == "log-mel":
+        self._anatomy, self._dim, self._hidden_frames = features.anatomy, features.dim, hidden_frames
+        self._overlap, self._hop = features.overlap, features.hop_length
+        if self._anatomy.front_end == "log-mel":
             self.power = PowerSpectrum(N_FFT, MEL_HOP)
-            filters = mel_filters(sample_rate=SAMPLE_RATE, n_fft=N_FFT, n_mels=anatomy.mels)
+            filters = mel_filters(sample_rate=SAMPLE_RATE, n_fft=N_FFT, n_mels=self._anatomy.mels)
             self.register_buffer("filters", self.power.arrange_filters(filters))
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> ExtractedFeatures:
@@ -87,7 +81,7 @@ class EncoderFrontEnd(nn.Module):
 
         `starts` and `own` (batch, windows) are the first sample and the length of each window.
         """
-        batch, samples = waveform.shape
+        samples = waveform.shape[1]
         anatomy, unit = self._anatomy, MEL_HOP if self._anatomy.front_end == "log-mel" else 1
         if anatomy.padding == "none":
             # Whole frames, as in `emodna.pipeline.encoders.front_end.pad`.
@@ -131,9 +125,8 @@ class EncoderFrontEnd(nn.Module):
     def _encode(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the hidden states (n, frames, dim) of inputs, and their lengths (n,), as the placeholder's outputs."""
         frames = self._hidden_frames
-        if self._anatomy.padding == "none":
-            unit = MEL_HOP if self._anatomy.front_end == "log-mel" else 1
-            frames = inputs.shape[-1] * unit // self._anatomy.stride + 1
+        if frames is None:
+            frames = inputs.shape[-1] // find_hop(self._anatomy) + 1
         hidden, hidden_lengths = torch.onnx.ops.symbolic_multi_out(
             PLACEHOLDER,
             (inputs, lengths),
@@ -171,7 +164,12 @@ class EncoderFrontEnd(nn.Module):
             chosen = (base + torch.minimum(begin + place, end - 1)).flatten()
             value = rows.index_select(0, chosen).reshape(batch, -1, self._dim)
             total = total + torch.where((place < count)[:, :, None], value, 0.0)
-        return (total / count[:, :, None]).to(self._storage).to(torch.float32)
+        return total / count[:, :, None]
+
+
+def find_hop(anatomy: Anatomy) -> int:
+    """Return the step between two frames of the hidden states, in frames or samples of the encoder's input."""
+    return anatomy.stride // (MEL_HOP if anatomy.front_end == "log-mel" else 1)
 
 
 def _divide_up(value: Tensor, divisor: int) -> Tensor:

@@ -5,9 +5,16 @@ loop that cuts each input to its own length.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from emodna.model.inference.encoder_front_end import PLACEHOLDER
+import numpy as np
+
+from emodna.model.inference.encoder_front_end import PLACEHOLDER, find_hop
+from emodna.pipeline.encoders.anatomy import MEL_HOP
+from emodna.pipeline.encoders.onnx_graph import load_part
+from emodna.pipeline.errors import ExportError
+from emodna.pipeline.features import EncoderSet
 
 if TYPE_CHECKING:
     import onnx
@@ -16,28 +23,53 @@ if TYPE_CHECKING:
 _PREFIX: Final = "encoder/"
 
 
-def insert_encoder(model: "onnx.ModelProto", encoder: "onnx.ModelProto", *, hop: int | None) -> None:
-    """Replace the placeholder in a model by an encoder, in place.
+@dataclass(frozen=True, slots=True)
+class EncoderGraph:
+    """The part of an encoder that computes the chosen hidden states."""
 
-    Parameters
-    ----------
-    model
-        Model with one node of the operator `PLACEHOLDER`, and the opset of the encoder.
-    encoder
-        Graph with one input, and one output (n, frames, width) per hidden state.
-    hop
-        Step of the input between two frames of the hidden states, if the graph takes inputs of any length, or one input
-        at a time. The placeholder's hidden states have one frame more than whole steps. None if the graph takes a batch
-        of inputs of one length.
+    model: "onnx.ModelProto"
+    """Graph with one input, and one output (n, frames, width) per hidden state."""
+    hidden_frames: int | None
+    """Frames of the hidden states of a whole window, if the graph takes a batch of them; None: one window per run."""
+    hop: int
+    """Step between two frames of the hidden states, in frames or samples of the input."""
+
+    @property
+    def opset(self) -> int:
+        """Version of ONNX's own operators."""
+        return int(max(each.version for each in self.model.opset_import if each.domain in ("", "ai.onnx")))
+
+
+def load_encoder_graph(features: EncoderSet) -> EncoderGraph:
+    """Return the graph of the encoder of a feature set.
+
+    Raises EncoderError if the encoder is missing, and ExportError if it is no ONNX file.
     """
+    path = features.find_weights()
+    if path.is_dir():
+        problem = "only an encoder in an ONNX file can be part of an ONNX model; this one is a folder of transformers"
+        raise ExportError(problem, where=path)
+    model, anatomy = load_part(path, features.anatomy.layers), features.anatomy
+    takes_batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value != 1
+    hidden_frames = None
+    if takes_batch and anatomy.padding != "none":
+        is_mel = anatomy.front_end == "log-mel"
+        shape = (anatomy.mels, anatomy.window // MEL_HOP) if is_mel else (anatomy.window,)
+        hidden_frames = features.load().encode(np.zeros((1, *shape), np.float32)).shape[1]
+    return EncoderGraph(model, hidden_frames, find_hop(anatomy))
+
+
+def insert_encoder(model: "onnx.ModelProto", encoder: EncoderGraph) -> None:
+    """Replace the node of the operator `PLACEHOLDER` in a model by the encoder, in place."""
     import onnx
     from onnx.compose import add_prefix
 
     domain, operator = PLACEHOLDER.split("::")
     at = next(at for at, node in enumerate(model.graph.node) if (node.domain, node.op_type) == (domain, operator))
     placeholder, rest = model.graph.node[at], list(model.graph.node)
-    part = add_prefix(encoder, _PREFIX)
-    nodes = _build_batch(part, placeholder) if hop is None else _build_loop(part, placeholder, hop)
+    part = add_prefix(encoder.model, _PREFIX)
+    is_batch = encoder.hidden_frames is not None
+    nodes = _build_batch(part, placeholder) if is_batch else _build_loop(part, placeholder, encoder.hop)
     del model.graph.node[:]
     model.graph.node.extend([*rest[:at], *nodes, *rest[at + 1 :]])
     model.graph.initializer.extend(part.graph.initializer)

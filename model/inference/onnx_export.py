@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emodna.model.inference.encoder_graph import insert_encoder
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.waveform_model import WaveformModel
 from emodna.model.provenance import RunCorpus, read_corpora
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import ExportError
+from emodna.pipeline.features import EncoderSet
 from emodna.pipeline.files import replace_atomically
 
 if TYPE_CHECKING:
@@ -122,25 +124,35 @@ def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
 
 
 def _translate(model: TrainedModel) -> "onnx.ModelProto":
-    example = torch.zeros(3, 2 * model.features.min_samples + 7)  # sizes that no code can take for constants
+    module = WaveformModel(model)
+    encoder, features = module.front_end.encoder, model.features
+    opset = _OPSET
+    # Sizes that no code can take for constants: three waveforms, of more than one window of an encoder.
+    longest = features.min_samples
+    if isinstance(features, EncoderSet) and encoder is not None:
+        longest, opset = features.window, max(opset, encoder.opset)
+    example = torch.zeros(3, 2 * longest + 7)
     sizes = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
     try:
         with _silence_torch(), torch.no_grad():
             # torch.onnx.export alone would silently make a size constant if it cannot be dynamic.
-            traced = torch.export.export(WaveformModel(model), (example,), dynamic_shapes=(sizes,), strict=False)
+            traced = torch.export.export(module, (example,), dynamic_shapes=(sizes,), strict=False)
             program = torch.onnx.export(
                 traced,
                 input_names=["waveform"],
                 output_names=["probability", "logits"],
                 dynamic_shapes=({0: "batch", 1: "samples"},),
-                opset_version=_OPSET,
+                opset_version=opset,
                 dynamo=True,
                 verbose=False,
             )
     except Exception as error:  # torch's errors have no common class
         problem = f"cannot be exported as ONNX: {_get_first_line(error)}"
         raise ExportError(problem, where=f"method {model.method.name}") from error
-    return program.model_proto  # type: ignore[union-attr]  # a program, because no file is given
+    translated: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]  # a program, because no file is given
+    if encoder is not None:
+        insert_encoder(translated, encoder)
+    return translated
 
 
 @contextmanager

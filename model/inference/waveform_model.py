@@ -5,12 +5,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodna.model.data.normalisation import MIN_STD
+from emodna.model.inference.encoder_front_end import EncoderFrontEnd
+from emodna.model.inference.encoder_graph import EncoderGraph, load_encoder_graph
 from emodna.model.inference.front_ends import ExtractedFeatures, LogMelFrontEnd, MfccFrontEnd, WaveFrontEnd
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.base import Method
 from emodna.pipeline.audio import trim
 from emodna.pipeline.errors import ExportError
-from emodna.pipeline.features import FeatureSet, LogMelSet, MfccSet, WaveSet
+from emodna.pipeline.features import EncoderSet, FeatureSet, LogMelSet, MfccSet, WaveSet
 
 
 class WaveformModel(nn.Module):
@@ -41,8 +43,11 @@ class FrontEnd(nn.Module):
 
     def __init__(self, features: FeatureSet) -> None:
         super().__init__()
+        self._storage = features.storage
         # Each part gets waveforms (batch, samples) and their lengths (batch,); zeros follow a shorter waveform.
-        self.parts: nn.Module = _make_transform(features)
+        self.encoder: EncoderGraph | None = load_encoder_graph(features) if isinstance(features, EncoderSet) else None
+        """Graph that replaces the placeholder in the exported model."""
+        self.parts: nn.Module = self._make_transform(features)
         if features.fixed_samples is not None:
             self.parts = _CentreFit(features.fixed_samples, self.parts)
         if features.trim_db is not None:
@@ -51,18 +56,23 @@ class FrontEnd(nn.Module):
     def forward(self, waveform: Tensor) -> ExtractedFeatures:
         """Return the features of waveforms (batch, samples)."""
         extracted: ExtractedFeatures = self.parts(waveform, _count_rows(waveform).expand(waveform.shape[0]))
-        return extracted
+        if self._storage == "float32":
+            return extracted
+        rounded = extracted.features.half().float()
+        return extracted._replace(features=rounded, audible=extracted.audible & rounded.isfinite().all(2).all(1))
 
-
-def _make_transform(features: FeatureSet) -> nn.Module:
-    match features:
-        case MfccSet():
-            return MfccFrontEnd(features)
-        case LogMelSet():
-            return LogMelFrontEnd(features)
-        case WaveSet():
-            return WaveFrontEnd()
-    raise ExportError("this feature set cannot be exported", where=features.name)
+    def _make_transform(self, features: FeatureSet) -> nn.Module:
+        match features:
+            case MfccSet():
+                return MfccFrontEnd(features)
+            case LogMelSet():
+                return LogMelFrontEnd(features)
+            case WaveSet():
+                return WaveFrontEnd()
+            case EncoderSet() if self.encoder is not None:
+                return EncoderFrontEnd(features, self.encoder.hidden_frames)
+        valid = ["mfcc40", "mfcc39", "logmel", "wave16k", "encoder"]
+        raise ExportError("features of this kind cannot be exported", value=features.title, valid=valid)
 
 
 class _CentreFit(nn.Module):

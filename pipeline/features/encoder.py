@@ -4,6 +4,7 @@ import re
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import ClassVar, Final, Literal, cast
 
 import numpy as np
@@ -103,6 +104,10 @@ class EncoderSet(FeatureSet):
         """Raise an `EncoderError` if the weights or a package are not on this machine."""
         self.load()
 
+    def find_weights(self) -> Path:
+        """Return the file or folder of the weights; raise an `EncoderError` if they are not on this machine."""
+        return find_weights(self.encoder, self.encoder_sha256, self.config_sha256, self.location)
+
     def load(self) -> Encoder:
         """Return the encoder, which is loaded once per process."""
         with _loading:  # threads would each load it
@@ -111,8 +116,7 @@ class EncoderSet(FeatureSet):
 
 @lru_cache(maxsize=2)
 def _load(features: EncoderSet) -> Encoder:
-    path = find_weights(features.encoder, features.encoder_sha256, features.config_sha256, features.location)
-    return open_encoder(path, features.anatomy.layers)
+    return open_encoder(features.find_weights(), features.anatomy.layers)
 
 
 def describe_encoder(encoder: str, layers: str | None = None) -> EncoderSet:
