@@ -1,5 +1,6 @@
 """Save, load and apply a trained model; its file contains everything that prediction needs."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, starmap
@@ -15,6 +16,7 @@ from emodna.model import checkpoint
 from emodna.model.config import PADDINGS, build_config
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics
+from emodna.model.data.pooling import pool_over_time
 from emodna.model.data.windows import Framer, compute_window_seconds
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
@@ -43,15 +45,18 @@ class TrainedModel:
     method_config: Mapping[str, Any]
     task: Task
     dim: int
+    """Values per frame of the network's input."""
     framer: Framer
     features: FeatureSet
     domain: TrainingDomain | None = None
     """Ranges of the training audio; None for a model of an earlier version."""
+    reads_statistics: bool = False
+    """True if the network reads statistics over all frames of an utterance, which the framer takes as one frame."""
 
     @property
     def seconds(self) -> float:
-        """Length of the network's window in s."""
-        return compute_window_seconds(self.framer.frames, self.features)
+        """Length of the network's window in s; infinite for statistics over the whole utterance."""
+        return math.inf if self.reads_statistics else compute_window_seconds(self.framer.frames, self.features)
 
     def probabilities(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 (high / positive) for features (frames, dim) with their peak in dB."""
@@ -59,9 +64,13 @@ class TrainedModel:
         return np.concatenate(parts) if parts else np.empty(0)
 
     def window(self, features: NDArray[np.float32], peak_db: float) -> Window:
-        """Crop or pad an utterance's features (n, dim) with a peak in dB, and normalise them."""
+        """Crop, pad or pool an utterance's features (n, dim) with a peak in dB, and normalise them."""
         window = np.empty((self.framer.frames, self.dim), np.float32)
-        return window, self.framer(features, peak_db, window)
+        return window, self.framer(self.represent(features), peak_db, window)
+
+    def represent(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the framer normalises: features (n, dim) as they are, or their statistics (1, 2 dim)."""
+        return pool_over_time(features) if self.reads_statistics else features
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
@@ -120,6 +129,7 @@ class TrainedModel:
             "padding": self.framer.padding,
             "per_utterance": self.framer.statistics is None,
             "features": self.features.parameters(),
+            "reads_statistics": self.reads_statistics,
         }
         if self.domain is not None:
             tensors |= checkpoint.add_prefix("domain", self.domain.to_tensors())
@@ -134,17 +144,27 @@ class TrainedModel:
         tensors, metadata = checkpoint.load_tensors(path)
         try:
             features = rebuild_feature_set(metadata["features"])
-            framer = _rebuild_framer(metadata, tensors, features)
+            reads_statistics = bool(metadata.get("reads_statistics", False))  # missing in earlier versions
+            framer = _rebuild_framer(metadata, tensors, features, reads_statistics=reads_statistics)
             domain = None
             if "domain" in metadata:
                 arrays = checkpoint.strip_prefix("domain", tensors)
-                domain = TrainingDomain.rebuild(metadata["domain"], arrays, metadata["dim"])
+                domain = TrainingDomain.rebuild(metadata["domain"], arrays, features.dim)
             kind = load_method_of_run(path, metadata["method"], metadata.get("package"))
             # On the meta device: no memory is allocated before the file's tensors are known to fit.
             with torch.device("meta"), wrap_plugin_errors(kind.name, "()"):
                 method = kind(metadata["dim"], build_config(kind.defaults, metadata["method_config"]), 0)
             settings = metadata["method_config"]
-            model = cls(method, settings, metadata["task"], metadata["dim"], framer, features, domain)
+            model = cls(
+                method,
+                settings,
+                metadata["task"],
+                metadata["dim"],
+                framer,
+                features,
+                domain,
+                reads_statistics=reads_statistics,
+            )
         except RunError:
             raise
         except PluginError as error:
@@ -157,12 +177,15 @@ class TrainedModel:
         return model
 
 
-def _rebuild_framer(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet) -> Framer:
+def _rebuild_framer(
+    metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet, *, reads_statistics: bool
+) -> Framer:
     if metadata["task"] not in TASKS or metadata["padding"] not in PADDINGS:
         raise ValueError("its task or its padding is unknown")
-    if type(metadata["frames"]) is not int or not _MIN_FRAMES <= metadata["frames"] <= _MAX_FRAMES:
+    shortest, longest, values = (1, 1, 2) if reads_statistics else (_MIN_FRAMES, _MAX_FRAMES, 1)
+    if type(metadata["frames"]) is not int or not shortest <= metadata["frames"] <= longest:
         raise ValueError("its window is invalid")
-    if metadata["dim"] != features.dim:
+    if metadata["dim"] != values * features.dim:
         raise ValueError("its network does not fit its features")
     statistics = None
     if not metadata["per_utterance"]:
