@@ -13,7 +13,7 @@ from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics, compute_statistics
 from emodna.model.data.pooling import PooledStore
 from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, Stream, TargetStream
-from emodna.model.data.windows import Framer
+from emodna.model.data.windows import Framer, get_silence
 from emodna.model.errors import RunError
 from emodna.model.evaluation.criteria import LAST
 from emodna.model.evaluation.evaluate import evaluate
@@ -142,7 +142,7 @@ def make_streams(plan: FitPlan) -> Streams:
     source_statistics, target_statistics = compute_statistics(train.normalisation, sources, target)
 
     def make_windows(store: FeatureStore | PooledStore, statistics: Statistics | None) -> CorpusWindows:
-        framer = Framer(train.frames, train.padding, statistics, plan.features.silence)
+        framer = Framer(train.frames, train.padding, statistics, get_silence(plan.features))
         return CorpusWindows(store, framer, plan.data.languages)
 
     windows = [make_windows(store, own) for (store, _), own in zip(sources, source_statistics, strict=True)]

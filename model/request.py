@@ -166,6 +166,7 @@ class FitPlan:
                 "method_config": as_settings(usual_method),
             },
             "stores": {corpus: str(store.path) for corpus, store in stores.items()},
+            **({} if self.features.location is None else {"location": self.features.location}),
             "remarks": list(self.resolved.remarks),
             "shared_audio": _count_shared_audio(request),
             "left_out": {each.snapshot.corpus: int((each.labels(request.task) < 0).sum()) for each in request.sources},
@@ -206,7 +207,7 @@ def resolve_request(request: FitRequest) -> FitPlan:
     pooled = kind.reads_statistics(method_config)
     train = _resolve_window(train, request.settings, features, reads_statistics=pooled)
     if not pooled:
-        _check_window(train.frames, features)
+        _check_window(train, features)
     for source in request.sources:
         _check_labels(source, request.task)
     splits = [split(source, request.task, train.validation, request.seed) for source in request.sources]
@@ -295,7 +296,7 @@ def _resolve_features(request: FitRequest) -> FeatureSet:
         if source.snapshot.feature_parameters != target.snapshot.feature_parameters:
             problem = f"its features have other parameters than those of {target.path}"
             raise ConfigError(problem, where=source.path, remedy=Remedy("use one {feature_set} for all corpora"))
-    return rebuild_feature_set(target.snapshot.parameters)
+    return rebuild_feature_set(target.snapshot.parameters, target.snapshot.location)
 
 
 def _resolve_window(
@@ -310,8 +311,12 @@ def _resolve_window(
     return replace(config, frames=max(round(seconds * features.sample_rate / features.hop_length), _MIN_FRAMES))
 
 
-def _check_window(frames: int, features: FeatureSet) -> None:
-    """Raise a ConfigError for a window that is too short, such as the default number of frames of a wave set."""
+def _check_window(config: TrainConfig, features: FeatureSet) -> None:
+    """Raise a ConfigError for an unknown padding, or a window that is too short, such as 188 frames of a wave set."""
+    if config.padding == "silence" and not features.has_silence:
+        problem, valid = f"the features of digital silence are unknown for {features.name}", ("zero", "mask")
+        raise ConfigError(problem, field="padding", value=config.padding, valid=valid)
+    frames = config.frames
     frames_per_second = features.sample_rate / features.hop_length
     if frames < _MIN_SECONDS * frames_per_second:
         seconds, usual = frames / frames_per_second, round(_USUAL_SECONDS * frames_per_second)

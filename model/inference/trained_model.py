@@ -17,7 +17,7 @@ from emodna.model.config import PADDINGS, build_config
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.pooling import pool_over_time
-from emodna.model.data.windows import Framer, compute_window_seconds
+from emodna.model.data.windows import Framer, compute_window_seconds, get_silence
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
 from emodna.model.methods.base import CLASSES, Method
@@ -131,6 +131,8 @@ class TrainedModel:
             "features": self.features.parameters(),
             "reads_statistics": self.reads_statistics,
         }
+        if self.features.location is not None:
+            metadata["location"] = self.features.location
         if self.domain is not None:
             tensors |= checkpoint.add_prefix("domain", self.domain.to_tensors())
             metadata["domain"] = self.domain.to_metadata()
@@ -143,7 +145,7 @@ class TrainedModel:
             path = RunFolder(path).find_model()
         tensors, metadata = checkpoint.load_tensors(path)
         try:
-            features = rebuild_feature_set(metadata["features"])
+            features = rebuild_feature_set(metadata["features"], metadata.get("location"))
             reads_statistics = bool(metadata.get("reads_statistics", False))  # missing in earlier versions
             framer = _rebuild_framer(metadata, tensors, features, reads_statistics=reads_statistics)
             domain = None
@@ -193,4 +195,4 @@ def _rebuild_framer(
         if mean.shape != (metadata["dim"],) or std.shape != mean.shape:
             raise ValueError("its statistics do not fit its features")
         statistics = Statistics(mean.numpy(), std.numpy())
-    return Framer(metadata["frames"], metadata["padding"], statistics, features.silence)
+    return Framer(metadata["frames"], metadata["padding"], statistics, get_silence(features))
