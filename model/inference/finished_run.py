@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from emodna.model.data.normalisation import Statistics
-from emodna.model.data.pooling import PooledStore
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import SOURCE_SUPERVISION, read_label
@@ -74,15 +73,15 @@ class FinishedRun:
         return seen
 
     def adapt_model(self, store: FeatureStore) -> TrainedModel:
-        """Return the model with the normalisation for a corpus: `per-corpus` uses statistics of all its utterances.
+        """Return the model with the normalisation for a corpus.
 
-        Raises EvaluationError as `check_features`.
+        `per-corpus` uses statistics of all its utterances, `per-speaker` those of its speakers. Raises EvaluationError
+        as `check_features`.
         """
         self.check_features(store)
         if self.description["normalisation"] != "per-corpus":
-            return self.model
-        view = PooledStore(store) if self.model.reads_statistics else store
-        statistics = Statistics.of_corpora([(view, np.arange(len(store)))])
+            return self.model.adapt_to_speakers(store)
+        statistics = Statistics.of_corpora([(self.model.view(store), np.arange(len(store)))])
         return replace(self.model, framer=replace(self.model.framer, statistics=statistics))
 
     def check_features(self, store: FeatureStore) -> None:

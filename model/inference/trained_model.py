@@ -1,11 +1,13 @@
 """Save, load and apply a trained model; its file contains everything that prediction needs."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, starmap
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -16,8 +18,9 @@ from emodna.model import checkpoint
 from emodna.model.config import PADDINGS, build_config
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics
-from emodna.model.data.pooling import pool_over_time
-from emodna.model.data.windows import Framer, compute_window_seconds, get_silence
+from emodna.model.data.pooling import PooledStore, pool_over_time, view_utterances
+from emodna.model.data.speakers import SpeakerStatistics
+from emodna.model.data.windows import Framer, Utterance, compute_window_seconds, get_silence
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
 from emodna.model.methods.base import CLASSES, Method
@@ -27,12 +30,17 @@ from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 
+if TYPE_CHECKING:  # prediction needs no store
+    from emodna.pipeline.store import FeatureStore
+
 #: Windows per batch; larger batches are not faster per window.
 BATCH: Final = 64
 #: Limits of a window in frames: that of `TrainConfig.frames`, and more than an hour of samples at 16 kHz.
 _MIN_FRAMES: Final = 8
 _MAX_FRAMES: Final = 2**26
 
+Extracted = tuple[NDArray[np.float32], float]
+"""Features (frames, dim) and their peak in dB."""
 Window = tuple[NDArray[np.float32], int]
 """Normalised features (frames, dim) and their length in frames."""
 
@@ -50,6 +58,11 @@ class TrainedModel:
     features: FeatureSet
     domain: TrainingDomain | None = None
     """Ranges of the training audio; None for a model of an earlier version."""
+    per_speaker: bool = False
+    """True if the statistics of the speaker normalise an utterance. Those of the framer, of the whole target, are for
+    utterances whose speaker is unknown or has few utterances."""
+    speakers: SpeakerStatistics | None = None
+    """Statistics of the speakers of a store, see `adapt_to_speakers`."""
     reads_statistics: bool = False
     """True if the network reads statistics over all frames of an utterance, which the framer takes as one frame."""
 
@@ -58,19 +71,35 @@ class TrainedModel:
         """Length of the network's window in s; infinite for statistics over the whole utterance."""
         return math.inf if self.reads_statistics else compute_window_seconds(self.framer.frames, self.features)
 
-    def probabilities(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float64]:
-        """Return the probability (n,) of class 1 (high / positive) for features (frames, dim) with their peak in dB."""
+    def adapt_to_speakers(self, store: FeatureStore) -> TrainedModel:
+        """Return the model with the statistics of a store's corpus and speakers; itself unless it is `per_speaker`."""
+        if not self.per_speaker or (self.speakers is not None and self.speakers.fingerprint == store.fingerprint):
+            return self
+        view = self.view(store)
+        shared = Statistics.of_corpora([(view, np.arange(len(store)))])
+        speakers = SpeakerStatistics.of_corpus(view, shared)
+        return replace(self, framer=replace(self.framer, statistics=shared), speakers=speakers)
+
+    def probabilities(self, utterances: Iterable[Utterance | Extracted]) -> NDArray[np.float64]:
+        """Return the probability (n,) of class 1 (high / positive) of utterances."""
         parts = [self.classify(windows) for windows in self._batches(utterances)]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def window(self, features: NDArray[np.float32], peak_db: float) -> Window:
-        """Crop, pad or pool an utterance's features (n, dim) with a peak in dB, and normalise them."""
+    def window(self, features: NDArray[np.float32], peak_db: float, statistics: Statistics | None = None) -> Window:
+        """Crop, pad or pool an utterance's features (n, dim) with a peak in dB, and normalise them.
+
+        Given `statistics`, such as those of its speaker, replace those of the framer.
+        """
         window = np.empty((self.framer.frames, self.dim), np.float32)
-        return window, self.framer(self.represent(features), peak_db, window)
+        return window, self.framer(self.represent(features), peak_db, window, statistics)
 
     def represent(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the framer normalises: features (n, dim) as they are, or their statistics (1, 2 dim)."""
         return pool_over_time(features) if self.reads_statistics else features
+
+    def view(self, store: FeatureStore) -> FeatureStore | PooledStore:
+        """Return a store whose utterances are what the framer normalises, see `represent`."""
+        return view_utterances(store, pooled=self.reads_statistics)
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
@@ -80,7 +109,7 @@ class TrainedModel:
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
         return probabilities
 
-    def embeddings(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32] | None:
+    def embeddings(self, utterances: Iterable[Utterance | Extracted]) -> NDArray[np.float32] | None:
         """Return the emotion features (n, width), None if there are none; raise a TrainingError if not finite."""
         parts = []
         for windows in self._batches(utterances):
@@ -90,7 +119,7 @@ class TrainedModel:
             parts.append(features.float().cpu().numpy())
         return np.concatenate(parts) if parts else None
 
-    def _batches(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> Iterable[list[Window]]:
+    def _batches(self, utterances: Iterable[Utterance | Extracted]) -> Iterable[list[Window]]:
         windows = starmap(self.window, utterances)
         return iter(lambda: list(islice(windows, BATCH)), [])
 
@@ -131,6 +160,8 @@ class TrainedModel:
             "features": self.features.parameters(),
             "reads_statistics": self.reads_statistics,
         }
+        if self.per_speaker:
+            metadata["per_speaker"] = True
         if self.features.location is not None:
             metadata["location"] = self.features.location
         if self.domain is not None:
@@ -139,7 +170,7 @@ class TrainedModel:
         checkpoint.save_tensors(path, tensors, metadata)
 
     @classmethod
-    def load(cls, path: Path, device: torch.device | str = "cpu") -> "TrainedModel":
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> TrainedModel:
         """Load a model from its file or its run's folder; raise a RunError if it is missing or damaged."""
         if path.suffix != ".safetensors":
             path = RunFolder(path).find_model()
@@ -157,6 +188,7 @@ class TrainedModel:
             with torch.device("meta"), wrap_plugin_errors(kind.name, "()"):
                 method = kind(metadata["dim"], build_config(kind.defaults, metadata["method_config"]), 0)
             settings = metadata["method_config"]
+            per_speaker = metadata.get("per_speaker", False) is True
             model = cls(
                 method,
                 settings,
@@ -165,6 +197,7 @@ class TrainedModel:
                 framer,
                 features,
                 domain,
+                per_speaker,
                 reads_statistics=reads_statistics,
             )
         except RunError:

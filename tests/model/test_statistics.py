@@ -24,6 +24,9 @@ from tests.model.small import InterruptAt, Interruption, Stores, assert_same_ten
 #: Methods that the shared encoder serves.
 SERVED = [name for name, kind in METHODS.items() if isinstance(kind.defaults, EncoderConfig)]
 STATISTICS = {"network": "statistics", "batch_size": "8", "channels": "8", "log_every": "1"}
+#: Served methods of the quick suite: one with all parts of Emo-DNA, one with several networks.
+QUICK: Mapping[str, Any] = {"emo-dna": (), "upper-bound": ()}
+VALUES = st.floats(-1e4, 1e4, width=32)
 ENCODER = "encoder-any-25hz-00000000"
 
 
