@@ -52,11 +52,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
     groups={
         "Data": "names root subset download accept_licence manifest folder name segment channel bandwidth ffmpeg "
         "max_seconds rehash cache",
-<<<<<<< HEAD
-        "Feature": "feature_set encoder layer fixed_samples",
-=======
-        "Feature": "feature_set fixed_samples features_from",
->>>>>>> main
+        "Feature": "feature_set encoder layer fixed_samples features_from",
         "Worker": "workers scheduler no_wait",
         "Output": "strict",
     },
@@ -146,11 +142,9 @@ def prep(
 
     embeddings = None if features_from is None else _open_embeddings(features_from)
     extraction = ExtractionConfig(
-<<<<<<< HEAD
-        features.make_feature_set(feature_set, fixed_samples=fixed_samples, encoder=encoder, layer=layer),
-=======
-        embeddings.features if embeddings else features.make_feature_set(feature_set, fixed_samples=fixed_samples),
->>>>>>> main
+        embeddings.features
+        if embeddings
+        else features.make_feature_set(feature_set, fixed_samples=fixed_samples, encoder=encoder, layer=layer),
         max_seconds,
         find_segmenter(segment),
         channel,

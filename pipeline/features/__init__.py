@@ -12,11 +12,8 @@ from emodna.pipeline import plugins
 from emodna.pipeline.audio.provenance import remove_provenance
 from emodna.pipeline.errors import EmodnaError, Remedy
 from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
-<<<<<<< HEAD
 from emodna.pipeline.features.encoder import EncoderSet, describe_encoder
-=======
 from emodna.pipeline.features.imported import ImportedSet
->>>>>>> main
 from emodna.pipeline.features.logmel import LogMelSet
 from emodna.pipeline.features.mfcc import MfccSet
 from emodna.pipeline.features.plugin import ENTRY_POINTS, find_entry, load_plugin, make_missing_error, rebuild_plugin
@@ -49,10 +46,7 @@ FEATURE_SETS: Final[Mapping[str, FeatureSet]] = {
 DEFAULT_FEATURE_SET: Final = "mfcc40"
 
 #: Further feature sets, which have no default configuration. Stores and models hold them.
-<<<<<<< HEAD
-_UNNAMED: Final[tuple[FeatureSet, ...]] = (EncoderSet(),)
-=======
-_UNNAMED: Final[tuple[FeatureSet, ...]] = (ImportedSet(),)
+_UNNAMED: Final[tuple[FeatureSet, ...]] = (EncoderSet(), ImportedSet())
 #: Kinds of this package. A plug-in cannot replace one.
 _OWN_KINDS: Final = frozenset(each.kind for each in (*FEATURE_SETS.values(), *_UNNAMED))
 
@@ -70,8 +64,8 @@ def load_feature_set(name: str) -> FeatureSet:
     """
     if name in FEATURE_SETS:
         return FEATURE_SETS[name]
-    if name not in (valid := list_feature_set_names()):
-        raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=valid)
+    if name not in (names := list_feature_set_names()):
+        raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=[*names, EncoderSet.kind])
     return load_plugin(plugins.find_entry_points(ENTRY_POINTS)[name])
 
 
@@ -79,7 +73,6 @@ def find_packages(features: FeatureSet) -> tuple[str, ...]:
     """Return the further packages whose versions affect the features, such as the one that a plug-in comes from."""
     entry = None if features.kind in _OWN_KINDS else find_entry(features.kind)
     return tuple(dict.fromkeys([*([entry.dist.name] if entry and entry.dist else []), *features.packages]))
->>>>>>> main
 
 
 def make_feature_set(
@@ -95,7 +88,6 @@ def make_feature_set(
     `trim_db` is that of the set by default, and None to cut no silence. `encoder` and `layer` are those of
     `describe_encoder`, for the set "encoder" alone.
     """
-<<<<<<< HEAD
     if name == EncoderSet.kind:
         if encoder is None:
             remedy = "give its name, an ONNX file, a folder, or REPOSITORY@COMMIT on the Hugging Face hub"
@@ -106,13 +98,7 @@ def make_feature_set(
             if value is not None:
                 advice = Remedy(f"use {{feature_set={EncoderSet.kind}}}")
                 raise EmodnaError("needs features of an encoder", field=field, value=value, remedy=advice)
-        if name not in FEATURE_SETS:
-            valid = (*FEATURE_SETS, EncoderSet.kind)
-            raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=valid)
-        default = FEATURE_SETS[name]
-=======
-    default = load_feature_set(name)
->>>>>>> main
+        default = load_feature_set(name)
     trim_db = default.trim_db if trim_db == "default" else trim_db
     if trim_db is not None and not 0 < trim_db < math.inf:
         raise EmodnaError("must be above 0 dB", field="trim", value=f"{trim_db:g}")
