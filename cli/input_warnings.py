@@ -10,7 +10,7 @@ from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
     from emodna.model.data.domain import Deviation, Measure, TrainingDomain
-    from emodna.model.inference.predict import Prediction
+    from emodna.model.inference.prediction import Prediction
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.pipeline.store import FeatureStore
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from emodna.model.inference.inputs import Input
-    from emodna.model.inference.predict import Prediction
+    from emodna.model.inference.prediction import Prediction
     from emodna.model.inference.rows import AddRow
 
 

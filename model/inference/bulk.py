@@ -17,7 +17,7 @@ from emodna.model.errors import PredictionError
 from emodna.model.inference.bulk_folder import RECORDINGS, BulkFolder
 from emodna.model.inference.bulk_workers import Reply, WorkerFactory, WorkerSetup, hash_model, predict_with_survivors
 from emodna.model.inference.inputs import Input
-from emodna.model.inference.predict import Prediction
+from emodna.model.inference.prediction import Prediction
 from emodna.model.inference.rows import RowFormat, make_encodable
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.prepare.extract import read_feature_versions

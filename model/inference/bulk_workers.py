@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from emodna.model.errors import RunError
 from emodna.model.inference.inputs import Input
-from emodna.model.inference.predict import Prediction, predict
+from emodna.model.inference.predict import predict
+from emodna.model.inference.prediction import Prediction
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import CorpusError, DeadWorkerError, EmodnaError, WorkerError

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emodna.model.inference.front_ends import SILENCE, ExtractedFeatures, PowerSpectrum
+from emodna.model.inference.front_ends import SILENCE, ExtractedFeatures, PowerSpectrum, divide_down
 from emodna.pipeline.audio.mel import mel_filters
 from emodna.pipeline.encoders.anatomy import MEL_HOP, SAMPLE_RATE, Anatomy
 from emodna.pipeline.encoders.front_end import N_FFT, POWER_FLOOR, VARIANCE_FLOOR
@@ -64,7 +64,7 @@ class EncoderFrontEnd(nn.Module):
         # Frames (batch,) of the features, and the frame before which the next window takes over.
         last = _divide_up(beyond, step)  # (batch, 1): number of the last window
         last_centre = ((end - 1) * self._anatomy.stride + offset).gather(1, last)
-        frames = _divide_down(last_centre, self._hop)[:, 0] + 1
+        frames = divide_down(last_centre, self._hop)[:, 0] + 1
         next_starts = torch.minimum((windows + 1) * step, beyond)
         next_stops = torch.minimum(next_starts + self._anatomy.window, lengths[:, None])
         border = _divide_up(starts + stops + next_starts + next_stops - 2 * self._hop, 4 * self._hop)
@@ -105,7 +105,7 @@ class EncoderFrontEnd(nn.Module):
             signal = centred / (variance + VARIANCE_FLOOR).sqrt()
         if anatomy.front_end == "log-mel":
             signal = self._compute_log_mel(signal, padded)
-        return signal, _divide_down(padded, unit), front
+        return signal, divide_down(padded, unit), front
 
     def _compute_log_mel(self, signal: Tensor, lengths: Tensor) -> Tensor:
         """Return Whisper's log-mel spectrogram (n, mels, frames) of (n, samples) with their own lengths (n,)."""
@@ -118,7 +118,7 @@ class EncoderFrontEnd(nn.Module):
         else:
             reflected = F.pad(signal[:, None], (N_FFT // 2, N_FFT // 2), mode="reflect")[:, 0]
         log_mel = (self.power(reflected, size // MEL_HOP) @ self.filters).clamp_min(POWER_FLOOR).log10()
-        is_own = torch.arange(size // MEL_HOP) < _divide_down(lengths, MEL_HOP)[:, None]
+        is_own = torch.arange(size // MEL_HOP) < divide_down(lengths, MEL_HOP)[:, None]
         peak = torch.where(is_own[:, :, None], log_mel, -torch.inf).amax((1, 2), keepdim=True)
         return ((torch.maximum(log_mel, peak - 8.0) + 4.0) / 4.0).transpose(1, 2)
 
@@ -174,10 +174,4 @@ def find_hop(anatomy: Anatomy) -> int:
 
 def _divide_up(value: Tensor, divisor: int) -> Tensor:
     """Return integers divided by a positive one, rounded up."""
-    # In float64: the exporter would translate a division of integers by float32, which is exact up to 2**24 only.
-    return (value.double() / divisor).ceil().long()
-
-
-def _divide_down(value: Tensor, divisor: int) -> Tensor:
-    """Return integers divided by a positive one, rounded down."""
-    return (value.double() / divisor).floor().long()
+    return -divide_down(-value, divisor)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Beginning of the names of an encoder's values, which differ from those of the rest of the graph.
 _PREFIX: Final = "encoder/"
+#: The same for the values around it.
+_GLUE: Final = "window/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,9 @@ def _build_batch(encoder: "onnx.ModelProto", placeholder: "onnx.NodeProto") -> "
         make_node("Identity", [inputs], [encoder.graph.input[0].name]),
         *encoder.graph.node,
         _join_states(encoder, hidden),
-        make_node("Shape", [hidden], [f"{_PREFIX}frames"], start=1, end=2),
-        make_node("Shape", [inputs], [f"{_PREFIX}count"], start=0, end=1),
-        make_node("Expand", [f"{_PREFIX}frames", f"{_PREFIX}count"], [lengths]),
+        make_node("Shape", [hidden], [f"{_GLUE}frames"], start=1, end=2),
+        make_node("Shape", [inputs], [f"{_GLUE}count"], start=0, end=1),
+        make_node("Expand", [f"{_GLUE}frames", f"{_GLUE}count"], [lengths]),
     ]
 
 
@@ -107,27 +109,25 @@ def _build_loop(encoder: "onnx.ModelProto", placeholder: "onnx.NodeProto", hop: 
 
     inputs, lengths = placeholder.input
     kinds = {"at": onnx.TensorProto.INT64, "go": onnx.TensorProto.BOOL, "on": onnx.TensorProto.BOOL}
-    values = {name: make_tensor_value_info(_PREFIX + name, kind, []) for name, kind in kinds.items()}
-    values["padded"] = make_tensor_value_info(f"{_PREFIX}padded", onnx.TensorProto.FLOAT, [None, None])
-    values["frames"] = make_tensor_value_info(f"{_PREFIX}frames", onnx.TensorProto.INT64, [])
+    values = {name: make_tensor_value_info(_GLUE + name, kind, []) for name, kind in kinds.items()}
+    values["padded"] = make_tensor_value_info(f"{_GLUE}padded", onnx.TensorProto.FLOAT, [None, None])
+    values["frames"] = make_tensor_value_info(f"{_GLUE}frames", onnx.TensorProto.INT64, [])
     body = make_graph(
         [
-            make_node("Identity", [f"{_PREFIX}go"], [f"{_PREFIX}on"]),
-            make_node("Gather", [inputs, f"{_PREFIX}at"], [f"{_PREFIX}whole"], axis=0),
-            make_node("Gather", [lengths, f"{_PREFIX}at"], [f"{_PREFIX}own"], axis=0),
-            make_node("Unsqueeze", [f"{_PREFIX}own", f"{_PREFIX}zero"], [f"{_PREFIX}stop"]),
-            make_node(
-                "Slice", [f"{_PREFIX}whole", f"{_PREFIX}zero", f"{_PREFIX}stop", f"{_PREFIX}last"], [f"{_PREFIX}cut"]
-            ),
-            make_node("Unsqueeze", [f"{_PREFIX}cut", f"{_PREFIX}zero"], [encoder.graph.input[0].name]),
+            make_node("Identity", [f"{_GLUE}go"], [f"{_GLUE}on"]),
+            make_node("Gather", [inputs, f"{_GLUE}at"], [f"{_GLUE}whole"], axis=0),
+            make_node("Gather", [lengths, f"{_GLUE}at"], [f"{_GLUE}own"], axis=0),
+            make_node("Unsqueeze", [f"{_GLUE}own", f"{_GLUE}zero"], [f"{_GLUE}stop"]),
+            make_node("Slice", [f"{_GLUE}whole", f"{_GLUE}zero", f"{_GLUE}stop", f"{_GLUE}last"], [f"{_GLUE}cut"]),
+            make_node("Unsqueeze", [f"{_GLUE}cut", f"{_GLUE}zero"], [encoder.graph.input[0].name]),
             *encoder.graph.node,
-            _join_states(encoder, f"{_PREFIX}joined"),
-            make_node("Squeeze", [f"{_PREFIX}joined", f"{_PREFIX}zero"], [f"{_PREFIX}state"]),
-            make_node("Shape", [f"{_PREFIX}state"], [f"{_PREFIX}length"], start=0, end=1),
-            make_node("Squeeze", [f"{_PREFIX}length"], [f"{_PREFIX}frames"]),
-            make_node("Sub", [f"{_PREFIX}most", f"{_PREFIX}length"], [f"{_PREFIX}missing"]),
-            make_node("Concat", [f"{_PREFIX}none", f"{_PREFIX}missing", f"{_PREFIX}zero"], [f"{_PREFIX}pads"], axis=0),
-            make_node("Pad", [f"{_PREFIX}state", f"{_PREFIX}pads"], [f"{_PREFIX}padded"]),
+            _join_states(encoder, f"{_GLUE}joined"),
+            make_node("Squeeze", [f"{_GLUE}joined", f"{_GLUE}zero"], [f"{_GLUE}state"]),
+            make_node("Shape", [f"{_GLUE}state"], [f"{_GLUE}length"], start=0, end=1),
+            make_node("Squeeze", [f"{_GLUE}length"], [f"{_GLUE}frames"]),
+            make_node("Sub", [f"{_GLUE}most", f"{_GLUE}length"], [f"{_GLUE}missing"]),
+            make_node("Concat", [f"{_GLUE}none", f"{_GLUE}missing", f"{_GLUE}zero"], [f"{_GLUE}pads"], axis=0),
+            make_node("Pad", [f"{_GLUE}state", f"{_GLUE}pads"], [f"{_GLUE}padded"]),
         ],
         "window",
         [values["at"], values["go"]],
@@ -139,11 +139,11 @@ def _build_loop(encoder: "onnx.ModelProto", placeholder: "onnx.NodeProto", hop: 
         _make_constant("last", [-1]),
         _make_constant("one", [1]),
         _make_constant("hop", [hop]),
-        make_node("Shape", [inputs], [f"{_PREFIX}count"], start=0, end=1),
-        make_node("Shape", [inputs], [f"{_PREFIX}size"], start=-1),
-        make_node("Div", [f"{_PREFIX}size", f"{_PREFIX}hop"], [f"{_PREFIX}steps"]),
-        make_node("Add", [f"{_PREFIX}steps", f"{_PREFIX}one"], [f"{_PREFIX}most"]),
-        make_node("Loop", [f"{_PREFIX}count", ""], list(placeholder.output), body=body),
+        make_node("Shape", [inputs], [f"{_GLUE}count"], start=0, end=1),
+        make_node("Shape", [inputs], [f"{_GLUE}size"], start=-1),
+        make_node("Div", [f"{_GLUE}size", f"{_GLUE}hop"], [f"{_GLUE}steps"]),
+        make_node("Add", [f"{_GLUE}steps", f"{_GLUE}one"], [f"{_GLUE}most"]),
+        make_node("Loop", [f"{_GLUE}count", ""], list(placeholder.output), body=body),
     ]
 
 
@@ -157,4 +157,4 @@ def _join_states(encoder: "onnx.ModelProto", joined: str) -> "onnx.NodeProto":
 def _make_constant(name: str, values: Sequence[int]) -> "onnx.NodeProto":
     from onnx.helper import make_node
 
-    return make_node("Constant", [], [_PREFIX + name], value_ints=list(values))
+    return make_node("Constant", [], [_GLUE + name], value_ints=list(values))

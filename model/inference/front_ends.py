@@ -117,7 +117,7 @@ class LogMelFrontEnd(nn.Module):
         padded = F.pad(waveform, (self._n_fft // 2, self._n_fft // 2))
         mel = self.power(padded, 1 + waveform.shape[1] // self._hop) @ self.filters  # (batch, frames, n_mels)
         decibels = mel.clamp_min(POWER_FLOOR).log10() * 10.0
-        frames = torch.div(lengths, self._hop, rounding_mode="floor") + 1
+        frames = divide_down(lengths, self._hop) + 1
         own = torch.arange(mel.shape[1]) < frames[:, None]
         peak = torch.where(own[:, :, None], decibels, SILENCE_DB).amax((1, 2), keepdim=True)
         floor = (peak - self._top_db).clamp_min(SILENCE_DB)
@@ -154,3 +154,9 @@ class WaveFrontEnd(nn.Module):
         """Return the features."""
         audible = waveform.isfinite().all(1) & (waveform.abs().amax(1) > SILENCE)
         return ExtractedFeatures(waveform.unsqueeze(2), lengths, torch.zeros_like(waveform[:, :1]), audible)
+
+
+def divide_down(value: Tensor, divisor: int) -> Tensor:
+    """Return integers divided by a positive one, rounded down."""
+    # In float64: the exporter would translate a division of integers by float32, which is exact up to 2**24 only.
+    return (value.double() / divisor).floor().long()

@@ -5,9 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodna.model.data.normalisation import MIN_STD
+from emodna.model.data.windows import Framer
 from emodna.model.inference.encoder_front_end import EncoderFrontEnd
 from emodna.model.inference.encoder_graph import EncoderGraph, load_encoder_graph
-from emodna.model.inference.front_ends import ExtractedFeatures, LogMelFrontEnd, MfccFrontEnd, WaveFrontEnd
+from emodna.model.inference.front_ends import ExtractedFeatures, LogMelFrontEnd, MfccFrontEnd, WaveFrontEnd, divide_down
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.base import Method
 from emodna.pipeline.audio import trim
@@ -21,7 +22,7 @@ class WaveformModel(nn.Module):
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
         self.front_end = FrontEnd(model.features)
-        self.window = _Window(model)
+        self.window = _Statistics(model.framer) if model.reads_statistics else _Window(model.framer)
         self.method: Method = model.method
         self.eval()
 
@@ -72,7 +73,7 @@ class FrontEnd(nn.Module):
             case EncoderSet() if self.encoder is not None:
                 return EncoderFrontEnd(features, self.encoder.hidden_frames)
         valid = ["mfcc40", "mfcc39", "logmel", "wave16k", "encoder"]
-        raise ExportError("features of this kind cannot be exported", value=features.title, valid=valid)
+        raise ExportError("features of this kind cannot be exported", where=features.name, valid=valid)
 
 
 class _CentreFit(nn.Module):
@@ -106,7 +107,7 @@ class _Trim(nn.Module):
         first, last = is_loud.argmax(1), is_loud.shape[1] - 1 - is_loud.flip(1).argmax(1)
         start, end = first * trim.HOP, torch.minimum((last + 1) * trim.HOP, lengths)
         too_short = end - start < self._min_samples
-        spare = torch.div(self._min_samples - (end - start), 2, rounding_mode="floor")
+        spare = divide_down(self._min_samples - (end - start), 2)
         widened = torch.minimum((start - spare).clamp_min(0), lengths - self._min_samples)
         start = torch.where(too_short, widened, start)
         lengths = torch.where(too_short, self._min_samples, end - start)
@@ -131,9 +132,9 @@ class _Window(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: TrainedModel) -> None:
+    def __init__(self, framer: Framer) -> None:
         super().__init__()
-        framer = model.framer
+        self._knows_silence = framer.silence is not None
         self._frames, self._padding = framer.frames, framer.padding
         self._per_utterance = framer.statistics is None
         if framer.statistics is not None:
@@ -151,23 +152,41 @@ class _Window(nn.Module):
         window = torch.where(inside[:, :, None], speech, filling[:, None])
         if self._per_utterance:
             mean, std = _measure_frames(features, n)
-            window = (window - mean[:, None]) / std[:, None]
+            window = (window - mean[:, None]) / std.clamp_min(MIN_STD)[:, None]
         else:
             window = (window - self.mean) / self.std
+        if self._padding != "zero" and not self._knows_silence:
+            window = torch.where(inside[:, :, None], window, 0.0)  # padded with the mean
         length = n.clamp_max(self._frames) if self._padding == "mask" else torch.full_like(n, self._frames)
         return window.transpose(1, 2), length
 
 
-def _measure_frames(features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (batch, dim) of the first `lengths` (batch,) frames of (batch, frames, dim).
+class _Statistics(nn.Module):
+    """`pool_over_time` and `Framer` for its result: (batch, n, dim) to (batch, 2 dim, 1) with lengths (batch,)."""
 
-    They are those of `Statistics.of_frames`.
-    """
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, framer: Framer) -> None:
+        super().__init__()
+        statistics = framer.statistics
+        if statistics is None:
+            raise ExportError("statistics over the utterance cannot be normalised by themselves")
+        self.register_buffer("mean", torch.from_numpy(statistics.mean))
+        self.register_buffer("std", torch.from_numpy(statistics.std))
+
+    def forward(self, extracted: ExtractedFeatures) -> tuple[Tensor, Tensor]:
+        pooled = torch.cat(_measure_frames(extracted.features.double(), extracted.lengths), 1).float()
+        return ((pooled - self.mean) / self.std)[:, :, None], torch.ones_like(extracted.lengths)
+
+
+def _measure_frames(features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation (batch, dim) of the first `lengths` (batch,) frames of (batch, frames, dim)."""
     own = (torch.arange(features.shape[1]) < lengths[:, None])[:, :, None]
     count = lengths[:, None]
     mean = torch.where(own, features, 0.0).sum(1) / count
     variance = torch.where(own, features - mean[:, None], 0.0).square().sum(1) / count
-    return mean, variance.sqrt().clamp_min(MIN_STD)
+    return mean, variance.sqrt()
 
 
 def _count_rows(rows: Tensor) -> Tensor:
@@ -177,7 +196,8 @@ def _count_rows(rows: Tensor) -> Tensor:
 
 def _centre(length: Tensor, window: int) -> Tensor:
     """Return the start of a window in the middle of `length` (batch,) values; negative if the window is longer."""
-    return torch.div(length - window, 2, rounding_mode="trunc")
+    # In float64: the exporter would translate a division of integers by float32.
+    return ((length - window).double() / 2).trunc().long()
 
 
 def _select_positions(start: Tensor, length: Tensor, window: int) -> tuple[Tensor, Tensor]:

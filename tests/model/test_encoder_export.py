@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-onnxruntime = pytest.importorskip("onnxruntime")
 
 from emodna.model.inference import onnx_export
 from emodna.model.inference.encoder_front_end import EncoderFrontEnd
@@ -103,8 +102,9 @@ def test_the_encoder_takes_its_place_in_the_graph(
         traced = torch.export.export(module, (example,), dynamic_shapes=(sizes,), strict=False)
         program: Any = torch.onnx.export(traced, input_names=["waveform"], opset_version=18, dynamo=True, verbose=False)
     assert module.front_end.encoder is not None
-    insert_encoder(program.model_proto, module.front_end.encoder)
-    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
+    graph = program.model_proto
+    insert_encoder(graph, module.front_end.encoder)
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
     check_features(features, lambda waveforms: session.run(None, {"waveform": waveforms}))
 
 
