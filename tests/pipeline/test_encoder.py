@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emodna.pipeline.encoders.anatomy import Anatomy
@@ -78,6 +78,8 @@ def test_windows_cover_the_audio_and_overlap(length: int, window: int, share: fl
 
 
 @given(bins=st.lists(st.integers(0, 12), min_size=1, max_size=40), first=st.integers(0, 12), count=st.integers(1, 6))
+@example(bins=[0, 0], first=0, count=2)
+@example(bins=[3, 5], first=0, count=9)
 def test_averages_equal_those_of_a_loop(bins: list[int], first: int, count: int) -> None:
     bins.sort()
     hidden = np.random.default_rng(0).standard_normal((len(bins), 3)).astype(np.float32)
