@@ -23,6 +23,7 @@ from emodna.model.inference.trained_model import BATCH, Extracted, TrainedModel
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import Recording, RecordingReader, decode, resample, resample_blocks, time_to_sample
 from emodna.pipeline.audio.quality import AudioQuality, measure_quality
+from emodna.pipeline.audio.trim import find_speech
 from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, check_list, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.spans import WHOLE
@@ -335,7 +336,7 @@ def _make_pending(
         # An error of the only window is an error of the file.
         start, end = span if span and part.is_window else (None, None)
         return PendingPrediction(recording, replace(prediction, start=start, end=end, error=str(features)))
-    start, end = span or _locate_middle(model, duration, len(features[0]))
+    start, end = span or _locate_middle(model, part, len(features[0]))
     deviations = None
     if model.domain is not None:
         length = duration if span is None else end - start
@@ -346,12 +347,18 @@ def _make_pending(
     return PendingPrediction(recording, prediction, model.window(*features))
 
 
-def _locate_middle(model: TrainedModel, duration: float, frames: int) -> Span:
-    """Return the span in the middle of a recording that fits into a model's window."""
-    features, length = model.features, duration
-    if frames > model.framer.frames:
+def _locate_middle(model: TrainedModel, part: _Part, frames: int) -> Span:
+    """Return the span in the middle of a recording, after cutting silence, that fits into a model's window."""
+    features, offset, length = model.features, 0.0, part.duration
+    is_cropped = not model.reads_statistics and frames > model.framer.frames
+    if features.trim_db is not None and (is_cropped or features.fixed_samples is not None):
+        samples = part.samples[features.sample_rate]
+        first, stop = find_speech(samples, features.trim_db, features.min_samples)
+        offset, length = first / features.sample_rate, (stop - first) / features.sample_rate
+    speech = length
+    if is_cropped:
         length = min(length, model.seconds)
     if features.fixed_samples is not None:
         length = min(length, features.fixed_samples / features.sample_rate)
-    start = (duration - length) / 2
+    start = offset + (speech - length) / 2
     return start, start + length

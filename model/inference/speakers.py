@@ -52,7 +52,8 @@ def normalise_by_speaker(
 ) -> Iterator[PendingPrediction]:
     """Yield the pending predictions for the inputs in the same order, with their windows.
 
-    The utterances of a speaker are all recordings, segments or windows that a model predicts for, in one channel. Fewer than `MIN_UTTERANCES` are normalised by the statistics that the model holds, those of its target.
+    The utterances of a speaker are all recordings, segments or windows that a model predicts for, in one channel. If
+    there are fewer than `MIN_UTTERANCES`, the statistics that the model holds normalise them: those of its target.
     """
     counts = Counter(map(find_speaker, inputs))
     speakers: dict[Hashable, _Speaker] = {}

@@ -22,10 +22,16 @@ def trim_silence(samples: NDArray[np.float32], trim_db: float, min_samples: int)
     that no utterance gets lost: a click has the same features with or without the silence around it. As in librosa,
     samples that are all zeros are not cut.
     """
+    start, end = find_speech(samples, trim_db, min_samples)
+    return samples[start:end]
+
+
+def find_speech(samples: NDArray[np.float32], trim_db: float, min_samples: int) -> tuple[int, int]:
+    """Return the first sample and the end of the part that `trim_silence` keeps."""
     power = _measure_power(samples)
     loudest = power.max()
     if not np.isfinite(loudest):  # the features raise the error
-        return samples
+        return 0, len(samples)
     is_loud = np.maximum(power, POWER_FLOOR) > max(loudest, POWER_FLOOR) * 10 ** (-trim_db / 10)
     loud = np.flatnonzero(is_loud)
     start, end = int(loud[0]) * HOP, min(int(loud[-1] + 1) * HOP, len(samples))
@@ -33,7 +39,7 @@ def trim_silence(samples: NDArray[np.float32], trim_db: float, min_samples: int)
     if spare > 0:
         start = min(max(start - spare // 2, 0), len(samples) - min_samples)
         end = start + min_samples
-    return samples[start:end]
+    return start, end
 
 
 def _measure_power(samples: NDArray[np.float32]) -> NDArray[np.float64]:
