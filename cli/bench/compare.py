@@ -10,7 +10,8 @@ import click
 from emodna.cli import common
 from emodna.cli.bench import format_count, out_option
 from emodna.cli.options import Command, common_options
-from emodna.model.bench.spec import Experiment, MethodSpec, Pair, list_shared_recordings, note_shared_recordings
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.spec import Experiment, Pair, list_shared_recordings, note_shared_recordings
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task

@@ -11,7 +11,8 @@ from emodna.cli import common
 from emodna.cli.bench import out_option, task_option
 from emodna.cli.options import FOLDER, Command, common_options, config_option
 from emodna.cli.wording import word_error
-from emodna.model.bench.spec import Experiment, MethodSpec
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.spec import Experiment
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically
 

@@ -15,8 +15,9 @@ from emodna.cli.bench.execution import BenchDisplay, describe_run, format_comman
 from emodna.cli.options import Command, common_options
 from emodna.cli.progress import format_duration
 from emodna.model.bench.leftovers import Leftover, LeftoverKind, find_leftovers
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import UPPER_BOUND
-from emodna.model.bench.spec import Experiment, MethodSpec
+from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 from emodna.pipeline.errors import explain_os_error
 

@@ -18,8 +18,9 @@ from emodna.cli.options import (
     device_option,
     parse_settings,
 )
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, UPPER_BOUND
-from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec, note_shared_recordings
+from emodna.model.bench.spec import Conditions, Experiment, RunSpec, note_shared_recordings
 from emodna.model.config import DEFAULT_STEPS, apply_shared_settings
 from emodna.model.errors import BenchError
 from emodna.pipeline.emotions import TASKS, Task

@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import Scenario, Scores
-from emodna.model.bench.spec import Experiment, MethodSpec
+from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 from emodna.model.evaluation.intervals import LEVEL, Resampling
 

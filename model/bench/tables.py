@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.model.bench import paper
+from emodna.model.bench.method_spec import MethodInfo, MethodSpec
 from emodna.model.bench.paper import (
     AVERAGE,
     BASELINES,
@@ -26,7 +27,7 @@ from emodna.model.bench.paper import (
     PaperScoreKey,
 )
 from emodna.model.bench.results import CLASS_1_SHARE, CONSTANTS, Gap, collect_results, find_gaps, select_scores
-from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec, Pair
+from emodna.model.bench.spec import Experiment, Pair
 from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 

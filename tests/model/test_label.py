@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from emodna.model.bench.grid import describe_method, plan_experiment, update_labels
+from emodna.model.bench.method_spec import MethodInfo, MethodSpec
 from emodna.model.bench.paper import SENSITIVITY_METHODS
-from emodna.model.bench.spec import Conditions, MethodInfo, MethodSpec
+from emodna.model.bench.spec import Conditions
 from emodna.model.config import RecordConfig, TrainConfig, as_settings
 from emodna.model.errors import BenchError
 from emodna.model.request import FitRequest, resolve_request

@@ -18,8 +18,9 @@ from emodna.model.bench.figures.selection import (
     raise_no_data,
     select_finished_runs,
 )
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import read_run_result
-from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec, shorten_list
+from emodna.model.bench.spec import Experiment, RunSpec, shorten_list
 from emodna.model.errors import TrainingError
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import Remedy

@@ -28,8 +28,9 @@ from emodna.model.bench.figures.selection import (
     select_methods,
     select_results,
 )
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import Scores
-from emodna.model.bench.spec import Experiment, MethodSpec, Pair
+from emodna.model.bench.spec import Experiment, Pair
 from emodna.model.errors import RunError
 from emodna.model.evaluation.intervals import Resampling
 from emodna.model.runs.listing import flatten, open_run
