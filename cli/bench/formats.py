@@ -18,7 +18,7 @@ from emodna.cli.bench import format_count
 from emodna.cli.bench.notes import format_caption, format_gaps, format_notes
 from emodna.model.bench import paper
 from emodna.model.bench.paper import AVERAGE
-from emodna.model.bench.tables import DIFFERENCE, Block, Cell, CellPosition, Column, Table, TableRow
+from emodna.model.bench.table_data import DIFFERENCE, Block, Cell, CellPosition, Column, Table, TableRow
 from emodna.pipeline.emotions import Task
 
 #: Characters per line of a file; no table is wider.

@@ -9,7 +9,7 @@ from emodna.model.bench import paper
 from emodna.model.bench.paper import PAPER_TABLES
 from emodna.model.bench.results import GAP_REASONS, RUNNABLE_REASONS, Gap
 from emodna.model.bench.spec import MAX_NAMES, note_shared_recordings, shorten_list
-from emodna.model.bench.tables import Cell, Table
+from emodna.model.bench.table_data import Cell, Table
 from emodna.model.config import DEFAULT_STEPS
 from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS

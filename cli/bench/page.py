@@ -33,7 +33,8 @@ from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, Pan
 from emodna.model.bench.paper import PAPER_TABLES
 from emodna.model.bench.results import CONSTANTS, RunResult, Scores, collect_results, read_run_results, select_scores
 from emodna.model.bench.spec import Experiment, note_shared_recordings
-from emodna.model.bench.tables import DIFFERENCE, TABLE_NAMES, Block, Cell, CellPosition, Table, make_table
+from emodna.model.bench.table_data import DIFFERENCE, Block, Cell, CellPosition, Table
+from emodna.model.bench.tables import TABLE_NAMES, make_table
 from emodna.model.errors import BenchError, RunError
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json

@@ -17,7 +17,7 @@ from emodna.pipeline.errors import EmodnaError, Remedy
 from emodna.pipeline.files import write_atomically
 
 if TYPE_CHECKING:
-    from emodna.model.bench.tables import Cell, Column, Table, TableRow
+    from emodna.model.bench.table_data import Cell, Column, Table, TableRow
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 _FORMATS: Final = ("text", "markdown", "latex", "csv", "json")

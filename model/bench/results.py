@@ -169,6 +169,13 @@ def select_scores(table: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(list(found.values()), schema=SCHEMA)
 
 
+def select_feature_set(table: pa.Table, name: str) -> pa.Table:
+    """Return the rows of a feature set, by its short name, with specs as in `Experiment.select_feature_set`."""
+    rows = table.filter(pc.equal(table["feature_set"], name))
+    specs = [str(MethodSpec.parse_unchecked(spec).on(None)) for spec in rows["spec"].to_pylist()]
+    return rows.set_column(rows.schema.get_field_index("spec"), SCHEMA.field("spec"), pa.array(specs, pa.string()))
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Scores of one metric as an array."""

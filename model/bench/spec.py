@@ -334,6 +334,17 @@ class Experiment:
         }
 
 
+def find_uneven_corpora(experiment: Experiment) -> list[str]:
+    """Return the corpora whose stores of several feature sets have other numbers of utterances or classes."""
+    return [
+        name
+        for name, corpus in experiment.corpora.items()
+        if any(
+            (each.utterances, each.classes) != (corpus.utterances, corpus.classes) for each in corpus.others.values()
+        )
+    ]
+
+
 def check_distinct(methods: Mapping[MethodSpec, MethodInfo]) -> Mapping[MethodSpec, MethodInfo]:
     """Return the methods; raise a BenchError if two have the same label, such as `dan` and one that sets a default."""
     known: dict[str, MethodSpec] = {}
