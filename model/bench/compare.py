@@ -25,6 +25,12 @@ EMO_DNA: Final = MethodSpec("emo-dna")
 SOURCE_ONLY: Final = MethodSpec("source-only")
 """The method without adaptation, the reference of gains."""
 
+
+def find_source_only(method: MethodSpec) -> MethodSpec:
+    """Return Source Only on the feature set of a method: gains are over the same features."""
+    return SOURCE_ONLY.on(method.feature_set)
+
+
 ALPHA: Final = 1 - LEVEL / 100
 """Significance level."""
 MIN_SCENARIOS: Final = 6

@@ -200,7 +200,7 @@ class Experiment:
             methods=check_distinct({**self.methods, **other.methods}),
             runs=tuple(dict.fromkeys([*self.runs, *runs])),
             shared_recordings={**kept, **other.shared_recordings},
-            feature_sets={**other.feature_sets, **self.feature_sets},  # runs keep the default steps of their start
+            feature_sets={**self.feature_sets, **other.feature_sets},
         )
 
     def drop(self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None) -> "Experiment":
