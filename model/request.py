@@ -148,6 +148,7 @@ class FitPlan:
             "folds": None if self.folds is None else self.folds.speakers,
             "defaults": {"train": as_settings(TrainConfig()), "method_config": as_settings(defaults)},
             "stores": {corpus: str(store.path) for corpus, store in stores.items()},
+            **({} if self.features.location is None else {"location": self.features.location}),
             "remarks": list(self.resolved.remarks),
             "shared_audio": _count_shared_audio(request),
             "left_out": {each.snapshot.corpus: int((each.labels(request.task) < 0).sum()) for each in request.sources},
@@ -267,7 +268,7 @@ def _resolve_features(request: FitRequest) -> FeatureSet:
         if source.snapshot.feature_parameters != target.snapshot.feature_parameters:
             problem = f"its features have other parameters than those of {target.path}"
             raise ConfigError(problem, where=source.path, remedy=Remedy("use one {feature_set} for all corpora"))
-    return rebuild_feature_set(target.snapshot.parameters)
+    return rebuild_feature_set(target.snapshot.parameters, target.snapshot.location)
 
 
 def _check_window(frames: int, features: FeatureSet) -> None:

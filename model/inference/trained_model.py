@@ -121,6 +121,8 @@ class TrainedModel:
             "per_utterance": self.framer.statistics is None,
             "features": self.features.parameters(),
         }
+        if self.features.location is not None:
+            metadata["location"] = self.features.location
         if self.domain is not None:
             tensors |= checkpoint.add_prefix("domain", self.domain.to_tensors())
             metadata["domain"] = self.domain.to_metadata()
@@ -133,7 +135,7 @@ class TrainedModel:
             path = RunFolder(path).find_model()
         tensors, metadata = checkpoint.load_tensors(path)
         try:
-            features = rebuild_feature_set(metadata["features"])
+            features = rebuild_feature_set(metadata["features"], metadata.get("location"))
             framer = _rebuild_framer(metadata, tensors, features)
             domain = None
             if "domain" in metadata:

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
-from typing import ClassVar, Final
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.pipeline.audio.trim import trim_silence
 from emodna.pipeline.errors import AudioError
 
 #: Peak of digital silence in dB: the floor of every logarithm (librosa's `amin`, 1e-10).
@@ -22,14 +23,18 @@ Parameter = str | int | float | bool | None
 class FeatureSet(ABC):
     """A complete configuration of features, with the code that extracts them; hashable and picklable.
 
-    A feature set is a frozen dataclass whose fields are its parameters. It implements `transform`, `silence` and the
-    properties below. Other modules treat features as arrays without a meaning.
+    A feature set is a frozen dataclass whose fields are its parameters. It implements `transform`, the properties
+    below, and either `silence` or `dim`. Other modules treat features as arrays without a meaning.
     """
 
     fixed_samples: int | None = None
     """Length in samples to which both ends are cropped or zero-padded first; None: unchanged (the authors: 96 000)."""
     sample_rate: int = 22050
     """Sample rate in Hz of the audio for `extract`."""
+    trim_db: float | None = None
+    """dB below the loudest part of an utterance from which both its ends are cut as silence; None: no cut."""
+    location: str | None = field(default=None, compare=False)
+    """Place of the weights that the features need, such as a path; affects no value and no name."""
 
     #: Kind of features, the same for all parameters.
     kind: ClassVar[str]
@@ -39,6 +44,12 @@ class FeatureSet(ABC):
     unit: ClassVar[str] = ""
     #: True if all values of a frame have the same scale, as in a spectrum.
     has_one_scale: ClassVar[bool] = True
+    #: Type of the values in a store. Extracted values are rounded to it.
+    storage: ClassVar[Literal["float32", "float16"]] = "float32"
+    #: True if the features of digital silence are known, so that `silence` can pad a window with them.
+    has_silence: ClassVar[bool] = True
+    #: Further packages whose versions affect the features.
+    packages: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod
@@ -59,9 +70,12 @@ class FeatureSet(ABC):
     def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Return the features (frames, dim) of (n,) samples, and their peak in dB, at least `SILENCE_DB`."""
 
-    @abstractmethod
     def silence(self, peak_db: float) -> NDArray[np.float32]:
-        """Return one frame (dim,) of digital silence in an utterance with this peak in dB."""
+        """Return one frame (dim,) of digital silence in an utterance with this peak in dB; only if `has_silence`."""
+        raise NotImplementedError(f"{self.kind} features of digital silence at a peak of {peak_db} dB are unknown")
+
+    def check_requirements(self) -> None:  # noqa: B027 - most sets need nothing
+        """Raise an `EmodnaError` if packages or files that the extraction needs are missing here."""
 
     @property
     def name(self) -> str:
@@ -72,7 +86,7 @@ class FeatureSet(ABC):
 
     @property
     def dim(self) -> int:
-        """Values per frame."""
+        """Values per frame. Feature sets without `silence` define it."""
         return len(self.silence(SILENCE_DB))
 
     def parameters(self) -> dict[str, Parameter]:
@@ -82,6 +96,9 @@ class FeatureSet(ABC):
             "sample_rate": self.sample_rate,
             "resampler": "soxr HQ",
             "fixed_samples": self.fixed_samples,
+            # Not in the parameters of earlier versions, whose names stay the same.
+            **({} if self.trim_db is None else {"trim_db": float(self.trim_db)}),
+            **({} if self.storage == "float32" else {"storage": self.storage}),
             **self.details(),
         }
 
@@ -91,16 +108,37 @@ class FeatureSet(ABC):
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in shared}
 
     def extract(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        """Return float32 features (frames, dim) of (n,) samples and their peak in dB, or raise an `AudioError`."""
+        """Return float32 features (frames, dim) of (n,) samples and their peak in dB, or raise an `AudioError`.
+
+        Silence is cut first, then the length is fixed. The values are those that a store holds.
+        """
         if len(samples) < self.min_samples:
             length = f"{len(samples)} samples at {self.sample_rate} Hz"
             raise AudioError(f"too short: {length}, at least {self.min_samples} needed")
+        if self.trim_db is not None:
+            samples = trim_silence(samples, self.trim_db, self.min_samples)
         if self.fixed_samples is not None:
             samples = crop_or_pad(samples, self.fixed_samples)
         features, peak_db = self.transform(samples)
         if not np.isfinite(features).all():
             raise AudioError("samples too large: their power is not finite")
-        return features, peak_db
+        return self._round(features), peak_db
+
+    def _round(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return features as a store holds them; raise an `AudioError` if its type cannot."""
+        if self.storage == "float32":
+            return features
+        with np.errstate(over="ignore"):
+            rounded = features.astype(self.storage).astype(np.float32)
+        if not np.isfinite(rounded).all():
+            raise AudioError(f"features too large for {self.storage}: {float(np.abs(features).max()):g}")
+        return rounded
+
+
+def measure_peak_db(samples: NDArray[np.float32]) -> float:
+    """Return the peak of (n,) samples in dB relative to full scale, at least `SILENCE_DB`."""
+    peak = float(np.abs(samples).max())
+    return float(max(20 * np.log10(peak), SILENCE_DB)) if peak > 0 else SILENCE_DB
 
 
 def crop_or_pad(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:

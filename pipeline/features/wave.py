@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
+from emodna.pipeline.features.base import FeatureSet, measure_peak_db
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,7 @@ class WaveSet(FeatureSet):
 
     def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Return (n,) samples as (n, 1), and their peak in dB relative to full scale."""
-        peak = float(np.abs(samples).max())
-        peak_db = max(20 * np.log10(peak), SILENCE_DB) if peak > 0 else SILENCE_DB
-        return np.ascontiguousarray(samples[:, None]), float(peak_db)
+        return np.ascontiguousarray(samples[:, None]), measure_peak_db(samples)
 
     def silence(self, peak_db: float) -> NDArray[np.float32]:  # noqa: ARG002 - the same for any peak
         """Return a frame with the sample 0."""

@@ -26,7 +26,15 @@ from emodna.pipeline.archives import Tree
 from emodna.pipeline.audio.ffmpeg import read_ffmpeg_version
 from emodna.pipeline.errors import CorpusError, DeadWorkerError, EmodnaError, WorkerError, explain_os_error
 from emodna.pipeline.prepare.executors import RESUME, Executor, ExecutorFactory
-from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult, Job, examine, examine_all, read_versions
+from emodna.pipeline.prepare.extract import (
+    ExtractionConfig,
+    ExtractionResult,
+    Job,
+    examine,
+    examine_all,
+    read_package_versions,
+    read_versions,
+)
 from emodna.pipeline.threads import limit_to_one_thread
 
 if TYPE_CHECKING:
@@ -356,7 +364,7 @@ def limit_worker_thread() -> None:
 
 def check_versions(expected: Mapping[str, str]) -> None:
     """Raise a WorkerError if versions on this worker differ from those of the sender."""
-    found = dict(read_versions())
+    found = {**read_package_versions(expected), **read_versions()}
     if "ffmpeg" in expected:
         with suppress(EmodnaError):
             found["ffmpeg"] = read_ffmpeg_version()

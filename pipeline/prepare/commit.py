@@ -61,8 +61,10 @@ def commit(
         files.append(write_table(store, "rejected", table))
     earlier = history.snapshot
     libraries = dict(extraction.read_all_versions())
-    if earlier is not None and "ffmpeg" in earlier.libraries:  # it may have decoded the reused recordings
-        libraries.setdefault("ffmpeg", earlier.libraries["ffmpeg"])
+    earlier_libraries = {} if earlier is None else earlier.libraries
+    for name in ("ffmpeg", *extraction.features.packages):
+        if name in earlier_libraries:  # it may have decoded or extracted the reused recordings
+            libraries.setdefault(name, earlier_libraries[name])
     snapshot = Snapshot(
         corpus=corpus.name,
         feature_set=extraction.features.name,
@@ -81,10 +83,13 @@ def commit(
         files=files,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         segmentation=extraction.segmentation,
+        location=extraction.features.location,
     )
     flush_folder(store)  # file names from a killed preparation may not be on the disk yet
     if earlier is None or replace(snapshot, created=earlier.created, libraries=earlier.libraries) != earlier:
         content = asdict(snapshot) | {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
+        if snapshot.location is None:  # earlier versions refuse an unknown key
+            del content["location"]
         content["checksum"] = compute_checksum(content)
         # The commit: it renames store.json into place.
         write_atomically(store / layout.STORE_JSON, encode_document(content))

@@ -7,7 +7,8 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
@@ -34,7 +35,7 @@ from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.features.base import Parameter
 from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.spans import WHOLE, Span
-from emodna.pipeline.store.shards import compute_feature_crc
+from emodna.pipeline.store.shards import StoredFeatures, compute_feature_crc
 
 #: Age in ns below which a file may change again without a new modification time.
 _RACY_NS: Final = 2_000_000_000
@@ -107,8 +108,8 @@ class ExtractionResult:
     job: Job
     """The job, with the path of the copy that was used."""
     utterances: tuple[UtteranceInfo, ...] = ()
-    features: tuple[NDArray[np.float32], ...] = ()
-    """Features [frames, dim] of the first utterances, which are new. The other utterances are reused."""
+    features: tuple[StoredFeatures, ...] = ()
+    """Features [frames, dim] of the first utterances, which are new, as stored. The other utterances are reused."""
     rejection: str | None = None
     """Reason for rejecting the recording."""
     segment_rejections: tuple[str, ...] = ()
@@ -196,17 +197,28 @@ class ExtractionConfig:
     def get_versions(self) -> dict[str, str]:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
-        return read_feature_versions(ffmpeg=self.ffmpeg) | {name: read_versions()[name] for name in segmentation}
+        versions = read_feature_versions(ffmpeg=self.ffmpeg) | {name: read_versions()[name] for name in segmentation}
+        return versions | read_package_versions(self.features.packages)
 
     def read_all_versions(self) -> Mapping[str, str]:
         """Return the versions that store.json records: libraries, machine and, if used, ffmpeg."""
-        return {**read_versions(), "ffmpeg": read_ffmpeg_version()} if self.ffmpeg else read_versions()
+        versions = {**read_versions(), **read_package_versions(self.features.packages)}
+        return versions | ({"ffmpeg": read_ffmpeg_version()} if self.ffmpeg else {})
 
 
 def read_feature_versions(*, ffmpeg: bool) -> dict[str, str]:
     """Return the versions of libraries, machine and, if used, ffmpeg that affect the features."""
     names = (*_FEATURE_PACKAGES, "libsndfile", "libsoxr", "machine")
     return {name: read_versions()[name] for name in names} | ({"ffmpeg": read_ffmpeg_version()} if ffmpeg else {})
+
+
+def read_package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of these packages that are installed."""
+    versions = {}
+    for name in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 @cache
@@ -322,8 +334,11 @@ def _list_spans(job: Job, recording: Recording, extraction: ExtractionConfig) ->
 
 def _extract(
     id: str, span: Span, recording: Recording, samples: NDArray[np.float32], sha256: str, extraction: ExtractionConfig
-) -> tuple[UtteranceInfo, NDArray[np.float32]]:
-    """Return info and features of one utterance; `samples` (n,) are those of the recording, at the features' rate."""
+) -> tuple[UtteranceInfo, StoredFeatures]:
+    """Return info and features, as stored, of one utterance.
+
+    `samples` (n,) are those of the recording, at the features' rate.
+    """
     start, end = span.fit(recording.duration)
     # Resampling may round the length up.
     is_last = extraction.segmenter is None and end == recording.duration
@@ -331,7 +346,8 @@ def _extract(
         signal[time_to_sample(start, hertz) : None if is_last else time_to_sample(end, hertz)]
         for signal, hertz in ((samples, extraction.features.sample_rate), (recording.samples, recording.sample_rate))
     )
-    features, peak_db = extraction.features.extract(segment)
+    extracted, peak_db = extraction.features.extract(segment)
+    features: StoredFeatures = extracted.astype(extraction.features.storage, copy=False)
     quality = measure_quality(native, recording.sample_rate)
     info = UtteranceInfo(
         id=id,

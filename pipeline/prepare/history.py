@@ -17,7 +17,7 @@ from emodna.pipeline.prepare.extract import ExtractionConfig, UtteranceInfo
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed, write_checksummed
 from emodna.pipeline.store.layout import StoredFile
-from emodna.pipeline.store.shards import compute_feature_crc
+from emodna.pipeline.store.shards import StoredFeatures, compute_feature_crc
 from emodna.pipeline.store.snapshot import Snapshot, has_content, hash_file, read_snapshot
 
 #: Keys of the segmentation and the provenance of the audio in the metadata of a journal file.
@@ -166,8 +166,11 @@ def write_journal(store: Path, name: str, utterances: pa.Table, extraction: Extr
     write_checksummed(store / layout.JOURNAL / f"{name}{layout.CHECKSUMMED_SUFFIX}", table)
 
 
-def read_features(shard: NDArray[np.float32], info: UtteranceInfo) -> NDArray[np.float32]:
-    """Return the features [frames, dim] of one utterance in a shard; raise a `StoreError` if they are damaged."""
+def read_features(shard: StoredFeatures, info: UtteranceInfo) -> StoredFeatures:
+    """Return the features [frames, dim] of one utterance in a shard, as stored.
+
+    Raises `StoreError`: they are damaged.
+    """
     features = shard[info.offset : info.offset + info.frames]
     if compute_feature_crc(features) != info.feature_crc:
         raise StoreError(f"damaged: the features of {info.id!r} do not match their checksum", where=info.file)

@@ -111,6 +111,8 @@ def prepare(
         extraction = replace(extraction, has_given_segments=scan.is_segmented, needs_quality=rehash)
         history = History(store, corpus.name, extraction, tree.root, rehash=rehash)
         plan = PreparationPlan(scan, tree, history, extraction)
+        if plan.unexamined_count:
+            extraction.features.check_requirements()
         callback.on_plan(plan.unexamined_count)
         progress = _Progress([plan.known[shard.known] for shard in plan.shards])
         if not all(shard.is_up_to_date for shard in plan.shards):

@@ -21,7 +21,7 @@ from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError, check_list, find_similar, format_count
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed
-from emodna.pipeline.store.shards import compute_feature_crc, map_shard
+from emodna.pipeline.store.shards import StoredFeatures, compute_feature_crc, map_shard, to_float32
 from emodna.pipeline.store.snapshot import Snapshot, encode_document, make_damage_error, read_snapshot, verify_file
 
 #: Maximum number of ids to compare with an unknown id. The comparison takes a second.
@@ -32,9 +32,9 @@ class FeatureStore:
     """A snapshot of one corpus's features and labels, at the path <cache>/<corpus>/<feature-set>.
 
     `len(store)` is the number of utterances. `store[i]` returns the features of utterance i, float32 [frames, dim],
-    read-only and memory-mapped. `store.table` is the index as a pyarrow table, one row per utterance. The snapshot
-    stays readable while later preparations commit new ones. A forked process can use it; a pickled store opens the
-    same snapshot.
+    read-only: a view of a memory map, or a copy if the store holds float16. `store.table` is the index as a pyarrow
+    table, one row per utterance. The snapshot stays readable while later preparations commit new ones. A forked process
+    can use it; a pickled store opens the same snapshot.
 
     Raises `StoreError`: missing or damaged store. `store[i]` raises it if features do not match their checksum.
 
@@ -70,7 +70,7 @@ class FeatureStore:
         self._labels: dict[str, NDArray[np.int8]] = {task: numeric[task] for task in TASKS}
         self._shard, self._offset, self._crc = numeric["shard"], numeric["offset"], numeric["feature_crc"]
         self._shards = self.snapshot.shards
-        self._maps: dict[int, NDArray[np.float32]] = {}
+        self._maps: dict[int, StoredFeatures] = {}
         self._checked_rows = np.zeros(len(self.frames), dtype=bool)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class FeatureStore:
         if not self._checked_rows[row]:
             self._check(row, features)
             self._checked_rows[row] = True
-        return features
+        return to_float32(features)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (self[row] for row in range(len(self)))
@@ -103,7 +103,7 @@ class FeatureStore:
             self[row]  # also maps its shard
         starts = self._offset[rows]
         spans = zip(self._shard[rows].tolist(), starts.tolist(), (starts + self.frames[rows]).tolist(), strict=True)
-        return [self._maps[shard][start:end] for shard, start, end in spans]
+        return [to_float32(self._maps[shard][start:end]) for shard, start, end in spans]
 
     def labels(self, task: str) -> NDArray[np.int8]:
         """Return the labels (n,) of a task: 1 high / positive, 0 low / negative, -1 unlabelled."""
@@ -155,7 +155,7 @@ class FeatureStore:
                 rows = slice(first, first + max(fitting, 1))
                 for row in range(rows.start, rows.stop):
                     self._check(row, shard[self._offset[row] : ends[row]])
-                yield rows, shard[self._offset[first] : ends[rows.stop - 1]]
+                yield rows, to_float32(shard[self._offset[first] : ends[rows.stop - 1]])
                 first = rows.stop
 
     def find_row(self, utterance_id: str) -> int:
@@ -216,15 +216,15 @@ class FeatureStore:
         problem = "damaged: its checksum does not match"
         return [*problems, *(StoreError(problem, where=path, remedy=remedy) for path in damaged)]
 
-    def _read(self, row: int) -> NDArray[np.float32]:
-        """Return the features of a row, a view of the memory map of its shard."""
+    def _read(self, row: int) -> StoredFeatures:
+        """Return the stored features of a row, a view of the memory map of its shard."""
         shard, offset = int(self._shard[row]), int(self._offset[row])
         if shard not in self._maps:
             self._maps[shard] = map_shard(self.path / self._shards[shard].name)
         return self._maps[shard][offset : offset + int(self.frames[row])]
 
-    def _check(self, row: int, features: NDArray[np.float32]) -> None:
-        """Raise a `StoreError` if features do not match the checksum of their row."""
+    def _check(self, row: int, features: StoredFeatures) -> None:
+        """Raise a `StoreError` if stored features do not match the checksum of their row."""
         if len(features) != self.frames[row] or compute_feature_crc(features) != self._crc[row]:
             file = self.path / self._shards[int(self._shard[row])].name
             reason = f"the features of {self.ids[row]!r} do not match their checksum"

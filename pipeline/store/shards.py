@@ -23,6 +23,9 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.layout import StoredFile
 from emodna.pipeline.store.snapshot import has_content, make_damage_error, make_read_error
 
+#: Features as a shard holds them: little-endian float32 or float16.
+StoredFeatures = NDArray[np.float32] | NDArray[np.float16]
+
 _numbers_in_memory = itertools.count()
 
 _POLL_SECONDS: Final = 0.05
@@ -90,9 +93,12 @@ def try_to_lock(descriptor: int) -> bool:
 
 
 def write_shard(
-    store: Path, number: int, parameters: Mapping[str, Any], ids: Sequence[str], features: Sequence[NDArray[np.float32]]
+    store: Path, number: int, parameters: Mapping[str, Any], ids: Sequence[str], features: Sequence[StoredFeatures]
 ) -> StoredFile:
-    """Write one memory-mappable shard: features [frames, dim] in order of `ids`, `parameters` as attributes."""
+    """Write one memory-mappable shard: features [frames, dim] in order of `ids`, `parameters` as attributes.
+
+    Features of type float16 are written as such, others as float32.
+    """
     offsets = np.cumsum([0, *(len(each) for each in features)], dtype=np.int64)
     # HDF5 identifies files in memory by name, and several threads write shards at the same time.
     name = f"shard in memory {next(_numbers_in_memory)}"
@@ -102,22 +108,32 @@ def write_shard(
         for parameter, value in parameters.items():
             file.attrs[parameter] = "none" if value is None else value
         # One contiguous dataset without times, so that the same content gives the same bytes.
-        file.create_dataset("features", data=np.concatenate(features), dtype="<f4", track_times=False)
+        content = np.concatenate(features)
+        dtype = "<f2" if content.dtype == np.float16 else "<f4"
+        file.create_dataset("features", data=content, dtype=dtype, track_times=False)
         file.create_dataset("offsets", data=offsets, dtype="<i8", track_times=False)
         encoded = [id.encode("utf-8", "surrogateescape") for id in ids]
         text = h5py.string_dtype("utf-8", max(map(len, encoded)))
         file.create_dataset("ids", data=np.array(encoded, dtype=text), track_times=False)
         file.flush()
-        content: bytes = file.id.get_file_image()
-    return _write_named_by_content(store, "shard", layout.SHARD_SUFFIX, content, number)
+        image: bytes = file.id.get_file_image()
+    return _write_named_by_content(store, "shard", layout.SHARD_SUFFIX, image, number)
 
 
-def compute_feature_crc(features: NDArray[np.float32]) -> int:
+def compute_feature_crc(features: StoredFeatures) -> int:
     """Return the CRC-32 of the features of one utterance, as stored in the shard."""
     return zlib.crc32(np.ascontiguousarray(features).data)
 
 
-def map_shard(path: Path) -> NDArray[np.float32]:
+def to_float32(features: StoredFeatures) -> NDArray[np.float32]:
+    """Return stored features as float32, read-only: themselves if they are float32, else a copy."""
+    converted = features.astype(np.float32, copy=False)
+    if converted is not features:
+        converted.flags.writeable = False
+    return converted
+
+
+def map_shard(path: Path) -> StoredFeatures:
     """Memory-map the features [frames, dim] of one shard, read-only; raise a `StoreError` if it is damaged."""
     try:
         with h5py.File(path, "r") as file:
@@ -127,10 +143,10 @@ def map_shard(path: Path) -> NDArray[np.float32]:
             raise make_read_error(path, OSError(error.errno, os.strerror(error.errno))) from error
         raise make_damage_error(path, str(error), reread=True) from error
     if place is None:
-        raise make_damage_error(path, "no contiguous float32 dataset 'features'", reread=True)
-    offset, shape = place
+        raise make_damage_error(path, "no contiguous float32 or float16 dataset 'features'", reread=True)
+    offset, shape, dtype = place
     try:
-        if offset + 4 * shape[0] * shape[1] > path.stat().st_size:
+        if offset + dtype.itemsize * shape[0] * shape[1] > path.stat().st_size:
             raise make_damage_error(path, "shorter than its dataset", reread=True)
         # Arrow's map outlives its file descriptor. np.memmap keeps one open per shard, but a large store has more
         # shards than a process may have open files.
@@ -138,16 +154,16 @@ def map_shard(path: Path) -> NDArray[np.float32]:
             content = mapped.read_buffer()
     except OSError as error:
         raise make_read_error(path, error) from error
-    return np.frombuffer(content, "<f4", shape[0] * shape[1], offset).reshape(shape)
+    return np.frombuffer(content, dtype, shape[0] * shape[1], offset).reshape(shape)
 
 
-def _locate_features(shard: h5py.File) -> tuple[int, tuple[int, int]] | None:
-    """Return the offset and shape of the features [frames, dim] in a shard; None if they cannot be mapped."""
+def _locate_features(shard: h5py.File) -> tuple[int, tuple[int, int], np.dtype[Any]] | None:
+    """Return the offset, shape and type of the features [frames, dim] in a shard; None if they cannot be mapped."""
     dataset = shard["features"]
     is_contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
     offset, shape = dataset.id.get_offset(), dataset.shape
-    is_mappable = is_contiguous and dataset.dtype == np.dtype("<f4") and offset is not None
-    return (offset, shape) if is_mappable and len(shape) == 2 and min(shape) > 0 else None
+    is_mappable = is_contiguous and dataset.dtype in (np.dtype("<f4"), np.dtype("<f2")) and offset is not None
+    return (offset, shape, dataset.dtype) if is_mappable and len(shape) == 2 and min(shape) > 0 else None
 
 
 def write_table(store: Path, kind: str, table: pa.Table) -> StoredFile:

@@ -41,6 +41,8 @@ class Snapshot:
     created: str
     segmentation: Mapping[str, Any] | None = None
     """Parameters of the rule that cut recordings into utterances; None if each recording is one utterance."""
+    location: str | None = None
+    """Place of the weights at the last extraction; None if the features need none."""
 
     @property
     def feature_parameters(self) -> dict[str, Any]:

@@ -30,6 +30,7 @@ every_set = pytest.mark.parametrize("features", FEATURE_SETS.values(), ids=FEATU
 OTHER_VALUES: dict[str, Any] = {
     "fixed_samples": 96_000,
     "sample_rate": 24_000,
+    "trim_db": 35.0,
     "n_mfcc": 38,
     "n_fft": 1024,
     "hop_length": 256,
@@ -50,7 +51,8 @@ def test_names_are_stable_between_versions() -> None:
 
 
 def test_every_parameter_changes_the_name() -> None:
-    assert {each.name for default in FEATURE_SETS.values() for each in fields(default)} == set(OTHER_VALUES)
+    compared = {each.name for default in FEATURE_SETS.values() for each in fields(default) if each.compare}
+    assert compared == set(OTHER_VALUES)
     names = []
     for default in FEATURE_SETS.values():
         changes = [{key: value} for key, value in OTHER_VALUES.items() if hasattr(default, key)]
@@ -80,12 +82,27 @@ def test_any_feature_set_can_be_rebuilt_from_its_parameters(data: st.DataObject)
         "fixed_samples": st.none() | st.integers(2048, 10**7),
         "sample_rate": st.integers(8000, 192_000),
         "top_db": st.floats(1, 200),
+        "trim_db": st.none() | st.integers(1, 100) | st.floats(1, 100),
     }
-    names = data.draw(st.sets(st.sampled_from([each.name for each in fields(default)])))
+    names = data.draw(st.sets(st.sampled_from([each.name for each in fields(default) if each.compare])))
     original = replace(default, **{name: data.draw(kinds.get(name, st.integers(1, 4096))) for name in sorted(names)})
     rebuilt = rebuild_feature_set(json.loads(json.dumps(original.parameters())))
     assert rebuilt == original
     assert (type(rebuilt), rebuilt.name) == (type(original), original.name)
+
+
+@every_set
+def test_the_place_of_the_weights_is_no_parameter(features: FeatureSet) -> None:
+    moved = rebuild_feature_set(features.parameters(), "/weights")
+    assert moved.location == "/weights"
+    assert (moved, hash(moved), moved.name) == (features, hash(features), features.name)
+
+
+@pytest.mark.parametrize("trim_db", [0.0, -30.0, float("inf"), float("nan")])
+def test_silence_needs_a_level(trim_db: float) -> None:
+    with pytest.raises(EmodnaError) as caught:
+        make_feature_set("mfcc40", trim_db=trim_db)
+    assert caught.value.field == "trim"
 
 
 @every_set
