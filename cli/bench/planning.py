@@ -183,14 +183,12 @@ def merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
 
     Raise BenchError if the one in the folder has other conditions and at least one run.
     """
-    if not Experiment.exists(new.out):
+    earlier = Earlier.read(new.out)
+    old = earlier.experiment
+    if old is None or (old.conditions != new.conditions and not earlier.has_runs):
         return new, list(new.runs)
     from emodna.model.bench.grid import update_labels
 
-    old = Experiment.read(new.out)
-    has_runs = Earlier.read(new.out).has_runs
-    if old.conditions != new.conditions and not has_runs:
-        return new, list(new.runs)
     if changes_no_steps(old, new.conditions.steps):
         old = replace(old, conditions=replace(old.conditions, steps=new.conditions.steps))
     old.check_conditions(new.conditions)

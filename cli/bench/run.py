@@ -12,7 +12,6 @@ from emodna.cli.bench.planning import SENSITIVITY, Earlier, find_grid, group_met
 from emodna.cli.options import (
     TEXT_PATH,
     Command,
-    FeatureSetOption,
     cache_option,
     common_options,
     config_option,
@@ -28,11 +27,8 @@ from emodna.pipeline.errors import EmodnaError, Remedy
 
 #: Key that --set refuses -> remedy.
 _REFUSED: Final = {
-    "feature_set": "use {feature_set}",
-    "steps": "use {steps}",
+    **{key: f"use {{{key}}}" for key in ("feature_set", "steps", "seeds", "threads")},
     "seed": "use {seeds}",
-    "seeds": "use {seeds}",
-    "threads": "use {threads}",
 }
 
 _workers_option = click.option(
@@ -83,9 +79,9 @@ _scheduler_option = click.option(
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of all runs; repeatable.")
 @click.option(
     "--feature-set",
-    cls=FeatureSetOption,
     multiple=True,
-    help="{names}, or the folder of a store or its beginning; repeatable.  [default: the first of --out, else mfcc40]",
+    metavar="NAME",
+    help="Feature set of the methods; repeatable.  [default: the first of --out, else mfcc40]",
 )
 @cache_option
 @out_option

@@ -237,11 +237,9 @@ class Experiment:
         `name` is a short name, a folder or a beginning of one. Runs keep their names. Raises BenchError if the
         experiment has no such feature set.
         """
-        short_name = find_short_name(self.feature_sets, name)
-        if short_name is None:
-            raise BenchError("not in the experiment", field="feature_set", value=name, valid=self.feature_sets)
+        specs = {spec: spec.on(None) for spec in self.list_specs(name)}
+        short_name = self._find_short_name(name)
         chosen = self.feature_sets[short_name]
-        specs = {spec: spec.on(None) for spec in self.methods if self.find_feature_set(spec) == chosen}
         corpora = {
             each: self.find_corpus(each, chosen.folder) for each in self.corpora if self.has(each, chosen.folder)
         }
@@ -253,6 +251,17 @@ class Experiment:
             runs=tuple(replace(run, method=specs[run.method]) for run in self.runs if run.method in specs),
             feature_sets={short_name: chosen},
         )
+
+    def list_specs(self, feature_set: str) -> list[MethodSpec]:
+        """Return the method specs on a feature set; the name and errors are those of `select_feature_set`."""
+        chosen = self.feature_sets[self._find_short_name(feature_set)]
+        return [spec for spec in self.methods if self.find_feature_set(spec) == chosen]
+
+    def _find_short_name(self, name: str) -> str:
+        short_name = find_short_name(self.feature_sets, name)
+        if short_name is None:
+            raise BenchError("not in the experiment", field="feature_set", value=name, valid=self.feature_sets)
+        return short_name
 
     def resolve_spec(self, spec: MethodSpec) -> MethodSpec:
         """Return a method spec with the short name of its feature set, or without the default one.
