@@ -9,7 +9,14 @@ from emodna.model.bench import paper
 from emodna.model.bench.feature_sets import FeatureSetSummary
 from emodna.model.bench.paper import PAPER_TABLES
 from emodna.model.bench.results import GAP_REASONS, RUNNABLE_REASONS, Gap
-from emodna.model.bench.spec import MAX_NAMES, Conditions, find_uneven_corpora, note_shared_recordings, shorten_list
+from emodna.model.bench.spec import (
+    MAX_NAMES,
+    Conditions,
+    Experiment,
+    find_uneven_corpora,
+    note_shared_recordings,
+    shorten_list,
+)
 from emodna.model.bench.table_data import Cell, Table
 from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS
@@ -52,7 +59,7 @@ def _describe_conditions(table: Table) -> str:
     feature_sets = {name: table.experiment.feature_sets[name] for name in table.feature_sets}
     count = f" (paper: {paper.SEEDS} runs)" if table.name in PAPER_TABLES else ""
     parts = [
-        _describe_steps(conditions, feature_sets),
+        describe_steps(conditions, feature_sets),
         f"{_format_seeds(seeds)}{count}",
         "features " + ", ".join([*feature_sets] if len(feature_sets) > 1 else [conditions.feature_set]),
         f"device {conditions.device}",
@@ -62,7 +69,8 @@ def _describe_conditions(table: Table) -> str:
     return f"Ours: {'; '.join(parts)}."
 
 
-def _describe_steps(conditions: Conditions, feature_sets: Mapping[str, FeatureSetSummary]) -> str:
+def describe_steps(conditions: Conditions, feature_sets: Mapping[str, FeatureSetSummary]) -> str:
+    """Return the training steps of an experiment, with the defaults of its feature sets if they differ."""
     defaults = {name: each.steps for name, each in feature_sets.items()}
     by_name = ", ".join(f"{name} {steps}" for name, steps in defaults.items())
     is_uniform = len(set(defaults.values())) == 1
@@ -71,6 +79,14 @@ def _describe_steps(conditions: Conditions, feature_sets: Mapping[str, FeatureSe
     if set(defaults.values()) == {conditions.steps}:
         return f"{conditions.steps} steps"
     return f"{conditions.steps} steps (default: {next(iter(defaults.values())) if is_uniform else by_name})"
+
+
+def describe_names(experiment: Experiment) -> Iterator[str]:
+    """Yield the short and the full name of each feature set, or the full name of the only one."""
+    feature_sets = experiment.feature_sets
+    yield from (
+        f"{name} ({each.folder})" if len(feature_sets) > 1 else each.folder for name, each in feature_sets.items()
+    )
 
 
 def _describe_feature_sets(table: Table) -> Iterator[str]:

@@ -194,8 +194,8 @@ class _TableBuilder:
             self._scores.setdefault(key, {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
         for row in self._results.to_pylist():
             if row["majority"] is not None:
-                key = (row["feature_set"], row["task"], row["tgt"], row["metric"])
-                self._constants[key] = {name: row[name] for name in CONSTANTS}
+                place = (row["feature_set"], row["task"], row["tgt"], row["metric"])
+                self._constants[place] = {name: row[name] for name in CONSTANTS}
 
     def make_blocks(self, *scores: str) -> list[Block]:
         return [Block(task, ((task, column),), scores) for task, column in self.columns]
