@@ -138,13 +138,12 @@ def find_grid(
 
 def _find_stores(cache: Path, corpora: tuple[str, ...], feature_sets: Sequence[str]) -> dict[str, list[Path]]:
     """Return the stores of the corpora by feature set, by default of all corpora with one of the feature sets."""
-    from emodna.pipeline.catalogue import find_store, list_stores, resolve_folder_name
+    from emodna.pipeline.catalogue import find_all_stores, find_stores, resolve_folder_name
 
     feature_sets = list(dict.fromkeys(feature_sets))
     found = sorted(corpora)
     if not corpora:
-        folders = set(map(resolve_folder_name, feature_sets))
-        found = sorted({path.parent.name for path in list_stores(cache) if path.name in folders})
+        found = sorted({path.parent.name for name in feature_sets for path in find_all_stores(cache, name)})
     if len(found) < 2:
         if corpora:
             raise EmodnaError("only one corpus", field="corpora", value=corpora[0], remedy="give at least two")
@@ -153,7 +152,7 @@ def _find_stores(cache: Path, corpora: tuple[str, ...], feature_sets: Sequence[s
         problem = f"needs at least two corpora with the feature set {sets}, {found_text}"
         remedy = Remedy("prepare more", PrepareCorpus(None, cache, feature_sets[0]))
         raise EmodnaError(problem, field="cache", value=cache, remedy=remedy)
-    return {name: [find_store(cache, corpus, name) for corpus in found] for name in feature_sets}
+    return {name: find_stores(cache, found, name) for name in feature_sets}
 
 
 def plan_experiment(out: Path, grid: Grid, seeds: int, conditions: Conditions) -> Experiment:

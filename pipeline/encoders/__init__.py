@@ -1,0 +1,1 @@
+"""Pretrained speech encoders: finding their weights, front ends, windows, and the hidden states of one window."""
