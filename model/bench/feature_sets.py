@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from emodna.model.config import DEFAULT_STEPS
 from emodna.model.errors import BenchError
+from emodna.model.feature_defaults import find_feature_defaults
 from emodna.pipeline.features import FEATURE_SETS
 
 
@@ -17,8 +17,14 @@ class FeatureSetSummary:
     """Full name, as in the stores' folders."""
     steps: int = DEFAULT_STEPS
     """Training steps of a run if neither the experiment nor the method spec sets them."""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Settings whose defaults differ from the usual ones, with their defaults on this feature set."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Settings whose defaults differ from the usual ones, with their defaults on this feature set, as text."""
+
+    @classmethod
+    def of(cls, folder: str) -> "FeatureSetSummary":
+        """Return a feature set, by its full name, with the defaults of this version."""
+        defaults = find_feature_defaults(folder)
+        return cls(folder, defaults.steps, dict(defaults.settings))
 
 
 def make_short_name(folder: str, taken: Collection[str] = ()) -> str:

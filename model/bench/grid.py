@@ -15,8 +15,8 @@ from emodna.model.bench.feature_sets import FeatureSetSummary, name_folders
 from emodna.model.bench.method_spec import MethodInfo, MethodSpec
 from emodna.model.bench.paper import is_upper_bound
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, Pair, RunSpec, check_distinct
-from emodna.model.config import RecordConfig, TrainConfig, apply_settings
 from emodna.model.errors import BenchError, ConfigError, RunExperiment
+from emodna.model.feature_defaults import apply_run_settings
 from emodna.model.label import make_label
 from emodna.model.methods import get_method, wrap_plugin_errors
 from emodna.model.request import find_non_defaults
@@ -67,13 +67,11 @@ def summarise_feature_sets(
 ) -> dict[str, FeatureSetSummary]:
     """Return the feature sets of stores by short name, the default one (by its full name) first.
 
-    `known` are those of an experiment; they keep their short names and default steps.
+    `known` are those of an experiment, which keep their short names.
     """
-    known = known or {}
-    stores_by_folder = {store.snapshot.feature_set: store for store in stores}
-    folders = sorted(stores_by_folder, key=lambda folder: folder != default)
-    names = name_folders(folders, known)
-    return {names[folder]: known.get(names[folder]) or FeatureSetSummary(folder) for folder in folders}
+    folders = sorted(dict.fromkeys(store.snapshot.feature_set for store in stores), key=lambda name: name != default)
+    names = name_folders(folders, known or {})
+    return {names[folder]: FeatureSetSummary.of(folder) for folder in folders}
 
 
 def summarise_corpus(store: FeatureStore) -> CorpusSummary:
@@ -118,15 +116,15 @@ def describe_method(
     `feature_set` is the short name of the feature set in labels. Raises ConfigError or PluginError for an unknown
     method or setting.
     """
-    features = features or FeatureSetSummary(conditions.feature_set)
+    features = features or FeatureSetSummary.of(conditions.feature_set)
     method, settings = get_method(spec.name), {**conditions.settings, **spec.overrides}
     try:
-        shared = apply_settings(conditions.settings, TrainConfig(), method.defaults, RecordConfig())
+        apply_run_settings(conditions.settings, method, features.folder)
     except ConfigError as error:
         error.where = f"method {spec.name}"
         raise
     try:
-        train, config, _ = apply_settings(settings, *shared)
+        train, config, _ = apply_run_settings(settings, method, features.folder)
     except ConfigError as error:
         if error.field == "settings":
             error.field, error.problem = None, f"unknown setting {error.value}"

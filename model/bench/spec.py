@@ -116,7 +116,7 @@ class Experiment:
         default = self.conditions.feature_set
         if default not in (each.folder for each in self.feature_sets.values()):
             name = make_short_name(default, self.feature_sets)
-            object.__setattr__(self, "feature_sets", {name: FeatureSetSummary(default), **self.feature_sets})
+            object.__setattr__(self, "feature_sets", {name: FeatureSetSummary.of(default), **self.feature_sets})
 
     @classmethod
     def read(cls, out: Path) -> "Experiment":
@@ -338,8 +338,9 @@ class Experiment:
             "device": self.conditions.device,
             "feature_set": features.folder,
             "fingerprints": [self.find_corpus(name, features.folder).fingerprint for name in run.pair],
-            # Omitted for 1 thread, so that the names of older runs stay valid.
+            # Omitted for 1 thread and for the usual defaults, so that the names of older runs stay valid.
             **({} if self.conditions.threads == 1 else {"threads": self.conditions.threads}),
+            **({"defaults": dict(features.defaults)} if features.defaults else {}),
         }
 
 
