@@ -37,6 +37,12 @@ class EncoderGraph:
     """Step between two frames of the hidden states, in frames or samples of the input."""
 
     @property
+    def is_quantised(self) -> bool:
+        """True if activations are rounded to 8 bits."""
+        operators = {node.op_type for node in self.model.graph.node}
+        return bool(operators & {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearMatMul", "QLinearConv"})
+
+    @property
     def opset(self) -> int:
         """Version of ONNX's own operators."""
         return int(max(each.version for each in self.model.opset_import if each.domain in ("", "ai.onnx")))
