@@ -1,6 +1,6 @@
 """Draw endless batches from feature stores. Each is a pure function of the step, so a resume needs no saved state."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Generic, Self, TypeVar
@@ -10,9 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from emodna.model.config import ClassWeights
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.pooling import PooledStore
 from emodna.model.data.speakers import SpeakerStatistics
-from emodna.model.data.windows import Framer, Utterance
+from emodna.model.data.windows import Framer
 from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
@@ -51,7 +54,11 @@ class CorpusWindows:
     """
 
     def __init__(
-        self, store: FeatureStore, framer: Framer, languages: Sequence[str], speakers: SpeakerStatistics | None = None
+        self,
+        store: FeatureStore | PooledStore,
+        framer: Framer,
+        languages: Sequence[str],
+        speakers: SpeakerStatistics | None = None,
     ) -> None:
         self.store, self.framer, self.dim, self.speakers = store, framer, store.dim, speakers
         self._gender = _encode(store, "gender", ("f", "m"))
@@ -61,17 +68,17 @@ class CorpusWindows:
         """Write the utterances in some rows (n,) of the store to places (n,) in a batch."""
         framer = self.framer
         windows = batch.features.numpy().transpose(0, 2, 1)  # (batch, frames, dim)
-        utterances = zip(self.read(rows), places.tolist(), strict=True)
+        peaks, own = self.store.peak_db[rows].tolist(), self.select_statistics(rows)
+        utterances = zip(self.store.gather(rows), peaks, places.tolist(), own, strict=True)
         batch.lengths.numpy()[places] = [
-            framer(features, peak_db, windows[place], own) for (features, peak_db, own), place in utterances
+            framer(features, peak_db, windows[place], statistics) for features, peak_db, place, statistics in utterances
         ]
         batch.gender.numpy()[places] = self._gender[rows]
         batch.language.numpy()[places] = self._language[rows]
 
-    def read(self, rows: NDArray[np.int64]) -> Iterator[Utterance]:
-        """Return the features of the utterances in some rows (n,), their peaks in dB, and their own statistics."""
-        own = repeat(None, len(rows)) if self.speakers is None else self.speakers.select(rows)
-        return zip(self.store.gather(rows), self.store.peak_db[rows].tolist(), own, strict=True)
+    def select_statistics(self, rows: NDArray[np.int64]) -> Iterable[Statistics | None]:
+        """Return the statistics that normalise the utterances in some rows (n,); None means those of the framer."""
+        return repeat(None, len(rows)) if self.speakers is None else self.speakers.select(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,12 @@ class CorpusSubset:
     def of_labelled(cls, windows: CorpusWindows, labels: Labels) -> Self:
         """Return the utterances whose label is not -1, given the labels (n,) of all utterances of the store."""
         rows = np.flatnonzero(labels >= 0)
+        return cls(windows, rows, labels[rows])
+
+    @classmethod
+    def of_class(cls, windows: CorpusWindows, labels: Labels, label: int) -> Self:
+        """Return the utterances of a class, given the labels (n,) of all utterances of the store."""
+        rows = np.flatnonzero(labels == label)
         return cls(windows, rows, labels[rows])
 
 
@@ -191,29 +204,63 @@ class FoldStream(Stream[LabelledBatch]):
     """Batches of labelled utterances of the target, for an oracle with one network per fold.
 
     Rows k, k + networks, k + 2 * networks, ... of a batch are the `batch_size` utterances of network k. Each network
-    has its own labels (n,); -1 excludes an utterance from its training.
+    has its own labels (n,); -1 excludes an utterance from its training. With `balanced` weights, the batches of a
+    network alternate between the classes.
     """
 
     batch_type = LabelledBatch
     _corpus = TARGET
 
-    def __init__(self, windows: CorpusWindows, labels: Sequence[Labels], *, batch_size: int, seed: int) -> None:
-        seeds = [derive_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
-        super().__init__([CorpusSubset.of_labelled(windows, each) for each in labels], seeds, len(labels) * batch_size)
+    def __init__(
+        self,
+        windows: CorpusWindows,
+        labels: Sequence[Labels],
+        *,
+        batch_size: int,
+        seed: int,
+        class_weights: ClassWeights = "none",
+    ) -> None:
+        folds = [(windows, each, f"fold sampler/{fold}") for fold, each in enumerate(labels)]
+        super().__init__(*_divide(folds, class_weights, seed), len(labels) * batch_size)
 
 
 class SourceStream(Stream[LabelledBatch]):
-    """Batches of the labelled utterances of source corpora; the label -1 in (n,) excludes an utterance."""
+    """Batches of the labelled utterances of source corpora; the label -1 in (n,) excludes an utterance.
+
+    With `balanced` weights, both classes of each corpus take turns, too.
+    """
 
     batch_type = LabelledBatch
     _corpus = SOURCE
 
-    def __init__(self, corpora: Sequence[tuple[CorpusWindows, Labels]], *, batch_size: int, seed: int) -> None:
-        seeds = [derive_seed(seed, f"source sampler/{each.store.snapshot.corpus}") for each, _ in corpora]
-        super().__init__([CorpusSubset.of_labelled(windows, labels) for windows, labels in corpora], seeds, batch_size)
+    def __init__(
+        self,
+        corpora: Sequence[tuple[CorpusWindows, Labels]],
+        *,
+        batch_size: int,
+        seed: int,
+        class_weights: ClassWeights = "none",
+    ) -> None:
+        named = [(each, labels, f"source sampler/{each.store.snapshot.corpus}") for each, labels in corpora]
+        super().__init__(*_divide(named, class_weights, seed), batch_size)
 
 
-def _encode(store: FeatureStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
+def _divide(
+    corpora: Sequence[tuple[CorpusWindows, Labels, str]], class_weights: ClassWeights, seed: int
+) -> tuple[list[CorpusSubset], list[int]]:
+    """Return the subsets that take turns in a stream and their seeds: corpora with their labels and samplers' names.
+
+    With `balanced` weights, each class is a subset: those of class 0 of all corpora, then those of class 1.
+    """
+    if class_weights == "none":
+        subsets = [CorpusSubset.of_labelled(windows, labels) for windows, labels, _ in corpora]
+        return subsets, [derive_seed(seed, name) for _, _, name in corpora]
+    classes = [(label, *each) for label in (0, 1) for each in corpora]
+    subsets = [CorpusSubset.of_class(windows, labels, label) for label, windows, labels, _ in classes]
+    return subsets, [derive_seed(seed, f"{name}/class {label}") for label, _, _, name in classes]
+
+
+def _encode(store: FeatureStore | PooledStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
     """Return the index (n,) of each utterance's value in a vocabulary; -1 for other values."""
     values = store.columns([column])[column]
     codes: NDArray[np.int32] = pc.fill_null(pc.index_in(values, pa.array(vocabulary, pa.string())), -1).to_numpy()

@@ -58,5 +58,6 @@ def _predict_split(
     model: TrainedModel, split: Split, windows: CorpusWindows
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return labels and predictions of the held-out utterances, normalised as in training."""
-    probabilities = replace(model, framer=windows.framer).probabilities(windows.read(split.held_out))
-    return split.truth, assign_labels(probabilities)
+    rows, store = split.held_out, split.store
+    utterances = zip(store.gather(rows), store.peak_db[rows].tolist(), windows.select_statistics(rows), strict=True)
+    return split.truth, assign_labels(replace(model, framer=windows.framer).probabilities(utterances))

@@ -29,7 +29,9 @@ def fit_directly(
     callback.on_start(0)
     start = time.perf_counter()
     values = dict(method.fit(source.gather(np.arange(len(source))), source.weights))
-    if not all(bool(each.isfinite().all()) for each in method.parameters()) or not all(map(math.isfinite, values.values())):
+    if not all(bool(each.isfinite().all()) for each in method.parameters()) or not all(
+        map(math.isfinite, values.values())
+    ):
         raise TrainingError("the weights are not finite", where=f"method {method.name}")
     log.write(_STEP, values)
     callback.on_log(_STEP, values)
