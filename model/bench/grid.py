@@ -25,6 +25,7 @@ from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.feature_defaults import apply_run_settings
 from emodna.model.label import make_label
 from emodna.model.methods import get_method, wrap_plugin_errors
+from emodna.model.methods.base import DirectMethod
 from emodna.model.request import find_non_defaults
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import PluginError, Remedy
@@ -95,7 +96,7 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
         if error.field == "settings":
             error.field, error.problem = None, f"unknown setting {error.value}"
         raise ConfigError(str(error), field="methods", value=spec) from error
-    if train.frames < method.min_frames:
+    if train.frames < method.min_frames and "frames" not in method.unused_settings:
         problem = f"must be at least {method.min_frames} for {spec.name}"
         if "frames" in spec.overrides:
             raise ConfigError(f"frames {problem}", field="methods", value=spec)
@@ -104,6 +105,12 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     changed = find_non_defaults(method, settings, spec.steps or conditions.steps, conditions.feature_set)
     if spec.steps is not None:  # also if it is the default, as in the sensitivity study
         changed["steps"] = spec.steps
+    if issubclass(method, DirectMethod):
+        for key, value in spec.settings:
+            if key in ("steps", *method.unused_settings):
+                raise ConfigError(
+                    f"{key}={value} has no effect, as {spec.name} is fitted at once", field="methods", value=spec
+                )
     # The settings of the spec come first, as they tell the rows of a table apart.
     changed = dict(sorted(changed.items(), key=lambda setting: setting[1] == usual.get(setting[0])))
     # Supervision depends on the configuration, so this builds the method, without memory for its weights.

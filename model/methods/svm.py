@@ -25,20 +25,21 @@ _MAX_ITERATIONS: Final = 1000
 class SvmConfig:
     """Settings of the support vector machine."""
 
-    C: Positive = 1e-3
-    """Weight of the hinge loss of an utterance, against |w|^2 / 2."""
+    C: Positive = 1.0
+    """Weight of the loss against |w|^2 / 2, for one value of an utterance: that of LinearSVC is C / dim."""
 
 
 class Svm(DirectMethod):
     """Linear SVM on mean and standard deviation over the frames of an utterance. The target is not used.
 
-    It minimises |w|^2 / 2 + C sum_i v_i max(0, 1 - y_i (w x_i + b))^2 over all labelled source utterances, with y_i = 1
-    for class 1 and -1 for class 0, by scikit-learn's LinearSVC (liblinear, in the primal, without random numbers). |w|
-    includes b. The weights v_i have the mean 1, and give each source, and with `class_weights=balanced` each class of
-    it, the same total.
+    It minimises |w|^2 / 2 + C / dim sum_i v_i max(0, 1 - y_i (w x_i + b))^2 over all labelled source utterances, with
+    y_i = 1 for class 1 and -1 for class 0, by scikit-learn's LinearSVC (liblinear, in the primal, without random
+    numbers). |w| includes b. The weights v_i have the mean 1, and give each source, and with `class_weights=balanced`
+    each class of it, the same total. The number of values `dim` makes one C fit all features, as their inner products
+    grow with it.
 
-    The logits are 0 and w x + b, so the probability is the logistic function of the decision. It is not calibrated: only
-    its order and its side of 1/2 have a meaning.
+    The logits are 0 and w x + b, so the probability is the logistic function of the decision. It is not calibrated:
+    only its order and its side of 1/2 have a meaning.
     """
 
     name = "svm"
@@ -59,13 +60,14 @@ class Svm(DirectMethod):
         return True
 
     def fit(self, source: LabelledBatch, weights: NDArray[np.float64]) -> Mapping[str, float]:
-        """Solve the problem of the class's docstring, with v_i = weights (batch,); return the terms of the objective."""
+        """Solve the problem of the class, with v_i in `weights` (batch,); return the terms of the objective."""
         from sklearn.exceptions import ConvergenceWarning  # takes a second to load
         from sklearn.svm import LinearSVC
 
         inputs = source.features.flatten(1).cpu().numpy().astype(np.float64)
         labels = source.labels.cpu().numpy()
-        machine = LinearSVC(C=self.config.C, dual=False, tol=1e-4, max_iter=_MAX_ITERATIONS)
+        cost = self.config.C / inputs.shape[1]
+        machine = LinearSVC(C=cost, dual=False, tol=1e-4, max_iter=_MAX_ITERATIONS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             machine.fit(inputs, labels, sample_weight=weights)
@@ -78,7 +80,7 @@ class Svm(DirectMethod):
                 parameter[0] = 0.0
                 parameter[1] = torch.as_tensor(values)
         slack = np.maximum(1 - (2 * labels - 1) * machine.decision_function(inputs), 0)
-        hinge, norm = float(self.config.C * (weights * slack**2).sum()), float((weight @ weight + bias**2) / 2)
+        hinge, norm = float(cost * (weights * slack**2).sum()), float((weight @ weight + bias**2) / 2)
         return {"hinge": hinge, "norm": norm, "total": hinge + norm}
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
