@@ -194,15 +194,15 @@ def resolve_request(request: FitRequest) -> FitPlan:
     for name, value, least in (("steps", request.steps, 1), ("seed", request.seed, 0)):
         if value is not None and value < least:
             raise ConfigError(f"must be at least {least}", field=name, value=value)
+    kind = methods.get_method(request.method)
+    if issubclass(kind, DirectMethod):
+        _check_direct_request(request)
     if request.cuda_graph and request.device.type != "cuda":
         problem = f"needs a CUDA device, this one is {request.device}"
         raise ConfigError(problem, field="cuda_graph", remedy=Remedy("leave it out, or choose {device=cuda}"))
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    kind = methods.get_method(request.method)
     _check_addition(request, kind)
-    if issubclass(kind, DirectMethod):
-        _check_direct_request(request)
     features = _resolve_features(request)
     steps = request.steps or find_feature_defaults(features.name).steps
     if issubclass(kind, DirectMethod):
