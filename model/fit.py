@@ -11,7 +11,7 @@ from emodna.model.config import as_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics, compute_statistics
-from emodna.model.data.pooling import PooledStore
+from emodna.model.data.pooling import PooledStore, view_utterances
 from emodna.model.data.speakers import SpeakerStatistics, count_speakers
 from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, Stream, TargetStream
 from emodna.model.data.windows import Framer, get_silence
@@ -127,9 +127,9 @@ def _train(
         windows.framer,
         plan.features,
         domain,
-        reads_statistics=plan.reads_statistics,
         per_speaker=plan.train.normalisation == "per-speaker",
         speakers=windows.speakers,
+        reads_statistics=plan.reads_statistics,
     )
     return model, list(zip(plan.splits, streams.source_windows, strict=True)), timing
 
@@ -147,8 +147,9 @@ class Streams(NamedTuple):
 def make_streams(plan: FitPlan) -> Streams:
     """Make the streams of a run. This is the only place where an oracle gets the target's labels."""
     request, train = plan.request, plan.train
-    view = PooledStore if plan.reads_statistics else _keep_frames
-    target, sources = view(request.target), [(view(each.store), each.labels) for each in plan.splits]
+    pooled = plan.reads_statistics
+    target = view_utterances(request.target, pooled=pooled)
+    sources = [(view_utterances(each.store, pooled=pooled), each.labels) for each in plan.splits]
     source_statistics, target_statistics = compute_statistics(train.normalisation, sources, target)
 
     def make_windows(store: FeatureStore | PooledStore, statistics: Statistics | None) -> CorpusWindows:
@@ -170,14 +171,6 @@ def make_streams(plan: FitPlan) -> Streams:
         labels_of_folds = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
         source_stream = FoldStream(target_windows, labels_of_folds, **batches, class_weights=train.class_weights)
     return Streams(source_stream, target_stream, windows, target_windows)
-
-
-def _keep_frames(store: FeatureStore) -> FeatureStore:
-    return store
-
-
-def _keep_frames(store: FeatureStore) -> FeatureStore:
-    return store
 
 
 def _warn(plan: FitPlan) -> None:

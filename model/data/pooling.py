@@ -29,6 +29,11 @@ def pool_over_time(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([mean, deviation], dtype=np.float32)[None]
 
 
+def view_utterances(store: FeatureStore, *, pooled: bool) -> FeatureStore | PooledStore:
+    """Return a store as it is, or with pooled utterances."""
+    return PooledStore(store) if pooled else store
+
+
 class PooledStore:
     """A store whose utterances have one frame, their statistics over time. It reads and pools each utterance once.
 

@@ -1,6 +1,6 @@
 """Draw endless batches from feature stores. Each is a pure function of the step, so a resume needs no saved state."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Generic, Self, TypeVar
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from emodna.model.config import ClassWeights
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
-from emodna.model.data.normalisation import Statistics
 from emodna.model.data.pooling import PooledStore
 from emodna.model.data.speakers import SpeakerStatistics
-from emodna.model.data.windows import Framer
+from emodna.model.data.windows import Framer, Utterance
 from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
@@ -68,17 +67,17 @@ class CorpusWindows:
         """Write the utterances in some rows (n,) of the store to places (n,) in a batch."""
         framer = self.framer
         windows = batch.features.numpy().transpose(0, 2, 1)  # (batch, frames, dim)
-        peaks, own = self.store.peak_db[rows].tolist(), self.select_statistics(rows)
-        utterances = zip(self.store.gather(rows), peaks, places.tolist(), own, strict=True)
+        utterances = zip(self.read(rows), places.tolist(), strict=True)
         batch.lengths.numpy()[places] = [
-            framer(features, peak_db, windows[place], statistics) for features, peak_db, place, statistics in utterances
+            framer(features, peak_db, windows[place], own) for (features, peak_db, own), place in utterances
         ]
         batch.gender.numpy()[places] = self._gender[rows]
         batch.language.numpy()[places] = self._language[rows]
 
-    def select_statistics(self, rows: NDArray[np.int64]) -> Iterable[Statistics | None]:
-        """Return the statistics that normalise the utterances in some rows (n,); None means those of the framer."""
-        return repeat(None, len(rows)) if self.speakers is None else self.speakers.select(rows)
+    def read(self, rows: NDArray[np.int64]) -> Iterator[Utterance]:
+        """Return the features of the utterances in some rows (n,), their peaks in dB, and their own statistics."""
+        own = repeat(None, len(rows)) if self.speakers is None else self.speakers.select(rows)
+        return zip(self.store.gather(rows), self.store.peak_db[rows].tolist(), own, strict=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def _predict_split(
     model: TrainedModel, split: Split, windows: CorpusWindows
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return labels and predictions of the held-out utterances, normalised as in training."""
-    rows, store = split.held_out, split.store
-    utterances = zip(store.gather(rows), store.peak_db[rows].tolist(), windows.select_statistics(rows), strict=True)
-    return split.truth, assign_labels(replace(model, framer=windows.framer).probabilities(utterances))
+    # The windows have pooled their utterances if the model reads statistics.
+    own_model = replace(model, framer=windows.framer, reads_statistics=False)
+    probabilities = own_model.probabilities(windows.read(split.held_out))
+    return split.truth, assign_labels(probabilities)

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from emodna.model.data.normalisation import Statistics
-from emodna.model.data.pooling import PooledStore
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import SOURCE_SUPERVISION, read_label
@@ -82,8 +81,7 @@ class FinishedRun:
         self.check_features(store)
         if self.description["normalisation"] != "per-corpus":
             return self.model.adapt_to_speakers(store)
-        view = PooledStore(store) if self.model.reads_statistics else store
-        statistics = Statistics.of_corpora([(view, np.arange(len(view)))])
+        statistics = Statistics.of_corpora([(self.model.view(store), np.arange(len(store)))])
         return replace(self.model, framer=replace(self.model.framer, statistics=statistics))
 
     def check_features(self, store: FeatureStore) -> None:

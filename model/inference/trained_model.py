@@ -18,7 +18,7 @@ from emodna.model import checkpoint
 from emodna.model.config import PADDINGS, build_config
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics
-from emodna.model.data.pooling import PooledStore, pool_over_time
+from emodna.model.data.pooling import PooledStore, pool_over_time, view_utterances
 from emodna.model.data.speakers import SpeakerStatistics
 from emodna.model.data.windows import Framer, Utterance, compute_window_seconds, get_silence
 from emodna.model.errors import RunError, TrainingError
@@ -58,13 +58,13 @@ class TrainedModel:
     features: FeatureSet
     domain: TrainingDomain | None = None
     """Ranges of the training audio; None for a model of an earlier version."""
-    reads_statistics: bool = False
-    """True if the network reads statistics over all frames of an utterance, which the framer takes as one frame."""
     per_speaker: bool = False
     """True if the statistics of the speaker normalise an utterance. Those of the framer, of the whole target, are for
     utterances whose speaker is unknown or has few utterances."""
     speakers: SpeakerStatistics | None = None
     """Statistics of the speakers of a store, see `adapt_to_speakers`."""
+    reads_statistics: bool = False
+    """True if the network reads statistics over all frames of an utterance, which the framer takes as one frame."""
 
     @property
     def seconds(self) -> float:
@@ -75,8 +75,8 @@ class TrainedModel:
         """Return the model with the statistics of a store's corpus and speakers; itself unless it is `per_speaker`."""
         if not self.per_speaker or (self.speakers is not None and self.speakers.fingerprint == store.fingerprint):
             return self
-        view = PooledStore(store) if self.reads_statistics else store
-        shared = Statistics.of_corpora([(view, np.arange(len(view)))])
+        view = self.view(store)
+        shared = Statistics.of_corpora([(view, np.arange(len(store)))])
         speakers = SpeakerStatistics.of_corpus(view, shared)
         return replace(self, framer=replace(self.framer, statistics=shared), speakers=speakers)
 
@@ -96,6 +96,10 @@ class TrainedModel:
     def represent(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the framer normalises: features (n, dim) as they are, or their statistics (1, 2 dim)."""
         return pool_over_time(features) if self.reads_statistics else features
+
+    def view(self, store: FeatureStore) -> FeatureStore | PooledStore:
+        """Return a store whose utterances are what the framer normalises, see `represent`."""
+        return view_utterances(store, pooled=self.reads_statistics)
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
@@ -184,6 +188,7 @@ class TrainedModel:
             with torch.device("meta"), wrap_plugin_errors(kind.name, "()"):
                 method = kind(metadata["dim"], build_config(kind.defaults, metadata["method_config"]), 0)
             settings = metadata["method_config"]
+            per_speaker = metadata.get("per_speaker", False) is True
             model = cls(
                 method,
                 settings,
@@ -192,8 +197,8 @@ class TrainedModel:
                 framer,
                 features,
                 domain,
+                per_speaker,
                 reads_statistics=reads_statistics,
-                per_speaker=metadata.get("per_speaker", False) is True,
             )
         except RunError:
             raise

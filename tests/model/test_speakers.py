@@ -71,9 +71,8 @@ def make_windows(memory: MemoryStore) -> CorpusWindows:
 
 def normalise(windows: CorpusWindows) -> Float32:
     out = np.empty((len(windows.store), FRAMES, DIM), np.float32)
-    rows = np.arange(len(windows.store))
-    for each, features, own in zip(out, windows.store.gather(rows), windows.select_statistics(rows), strict=True):
-        windows.framer(features, 0.0, each, own)
+    for each, (features, peak_db, own) in zip(out, windows.read(np.arange(len(windows.store))), strict=True):
+        windows.framer(features, peak_db, each, own)
     return out
 
 
@@ -151,9 +150,7 @@ def test_predictions_of_fit_evaluation_and_oracle_analysis_are_equal(run: tuple[
     assert json.loads((folder / "oracle.json").read_text())["oracle"]["last"]["uar"] == result["uar"]
     # Held-out utterances of the source have the statistics of their speakers, as in an evaluation on the source.
     ((split, windows),) = sources
-    rows, store = split.held_out, split.store
-    utterances = zip(store.gather(rows), store.peak_db[rows], windows.select_statistics(rows), strict=True)
-    held_out = finished.model.probabilities(utterances)
+    held_out = finished.model.probabilities(windows.read(split.held_out))
     assert held_out.tolist() == pytest.approx(evaluate_run(finished, pair[0], FEW)[1][split.held_out].tolist())
 
 
