@@ -1,6 +1,7 @@
 """The network of pooled statistics: pooling, training, resume, target labels, saved models; and balanced classes."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from hypothesis.extra.numpy import arrays
 from emodna.model.checkpoint import load_tensors
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.pooling import PooledStore, pool_over_time
+from emodna.model.fit import fit
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import EncoderConfig
 from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import InterruptAt, Interruption, Stores, assert_same_tensors
+from tests.model.small import InterruptAt, Interruption, SilentCallback, Stores, assert_same_tensors
 
 #: Methods that the shared encoder serves.
 SERVED = [name for name, kind in METHODS.items() if isinstance(kind.defaults, EncoderConfig)]
@@ -27,16 +29,12 @@ STATISTICS = {"network": "statistics", "batch_size": "8", "channels": "8", "log_
 #: Served methods of the quick suite: one with all parts of Emo-DNA, one with several networks.
 QUICK: Mapping[str, Any] = {"emo-dna": (), "upper-bound": ()}
 VALUES = st.floats(-1e4, 1e4, width=32)
-ENCODER = "encoder-any-25hz-00000000"
 
 
 def fit_pooled(pair: Stores, out: Path, method: str = "emo-dna", /, **changes: Any) -> Path:
     """Train a small network of statistics for a few steps; return the run."""
     settings = {**STATISTICS, **changes.pop("settings", {})}
     callback = changes.pop("callback", None)
-    from emodna.model.fit import fit
-    from tests.model.small import SilentCallback
-
     request = FitRequest([pair[0]], pair[1], method=method, out=out, settings=settings, **{"steps": 4, **changes})
     fit(request, callback or SilentCallback())
     return out
