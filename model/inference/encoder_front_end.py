@@ -50,7 +50,8 @@ class EncoderFrontEnd(nn.Module):
         batch, samples = waveform.shape
         step = self._anatomy.window - self._overlap
         beyond = (lengths - self._anatomy.window).clamp_min(0)[:, None]
-        windows = torch.arange(1 + (torch.sym_max(samples - self._anatomy.window, 0) + step - 1) // step)
+        longer: int = torch.sym_max(samples - self._anatomy.window, 0)  # type: ignore[no-untyped-call]
+        windows = torch.arange(1 + (longer + step - 1) // step)
         starts = torch.minimum(windows * step, beyond)  # (batch, windows)
         stops = torch.minimum(starts + self._anatomy.window, lengths[:, None])
         own = stops - starts
@@ -86,7 +87,8 @@ class EncoderFrontEnd(nn.Module):
         if anatomy.padding == "none":
             # Whole frames, as in `emodna.pipeline.encoders.front_end.pad`.
             block = anatomy.stride if anatomy.front_end == "log-mel" else 1
-            size = (torch.sym_min(samples, anatomy.window) + block - 1) // block * block
+            size: int = torch.sym_min(samples, anatomy.window)  # type: ignore[no-untyped-call]
+            size = (size + block - 1) // block * block
             padded = (_divide_up(own, block) * block).flatten()
             front = torch.zeros_like(own)
         else:

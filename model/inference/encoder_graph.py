@@ -97,7 +97,8 @@ def _build_batch(encoder: "onnx.ModelProto", placeholder: "onnx.NodeProto") -> "
     """Return the nodes that encode all inputs at once."""
     from onnx.helper import make_node
 
-    inputs, hidden, lengths = placeholder.input[0], *placeholder.output
+    inputs = placeholder.input[0]
+    hidden, lengths = placeholder.output
     return [
         make_node("Identity", [inputs], [encoder.graph.input[0].name]),
         *encoder.graph.node,

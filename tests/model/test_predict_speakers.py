@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emodna.model.data.normalisation import MIN_STD, Statistics
 from emodna.model.data.pooling import pool_over_time
-from emodna.model.inference import bulk
+from emodna.model.inference import bulk, speakers
 from emodna.model.inference.inputs import Input, find_inputs
 from emodna.model.inference.predict import predict
 from emodna.model.inference.speakers import group_by_speaker, split_by_speaker
@@ -25,8 +25,15 @@ from tests.model.bulk import ThreadWorkers, make_request, predict_at_once, predi
 from tests.model.test_waveform_model import make_model
 
 RATE = 22050
+#: Fewest utterances of a speaker with statistics of its own, in these tests.
+ENOUGH = 8
 #: Speakers of the recordings: a has 9, b 9, c 2; one is unknown.
 SPEAKERS = (*("abac" * 2), *("ab" * 4), None, *("bbba"))
+
+
+@pytest.fixture(autouse=True)
+def _few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speakers, "MIN_UTTERANCES", ENOUGH)
 
 
 def make_speaker_model(*, pooled: bool) -> TrainedModel:
@@ -66,7 +73,7 @@ def inputs(folder: Path) -> list[Input]:
 def predict_naively(model: TrainedModel, utterances: list[tuple[NDArray[np.float32], float]]) -> list[float]:
     """Return the probabilities of the utterances of one speaker, normalised by the statistics of all their frames."""
     given = None
-    if len(utterances) >= 8:
+    if len(utterances) >= ENOUGH:
         frames = [pool_over_time(each) if model.reads_statistics else each for each, _ in utterances]
         every = np.concatenate(frames, dtype=np.float64)
         given = Statistics(every.mean(0).astype(np.float32), np.maximum(every.std(0), MIN_STD).astype(np.float32))
@@ -110,8 +117,8 @@ def test_each_recording_is_a_speaker_without_a_table(folder: Path, tmp_path: Pat
 def test_parts_do_not_split_speakers(inputs: list[Input]) -> None:
     starts = split_by_speaker(inputs, 1)
     parts = np.split(np.arange(len(inputs)), starts[1:])
-    speakers = [{inputs[row].speaker for row in part.tolist()} - {None} for part in parts]
-    assert sum(map(len, speakers)) == 3
+    of_parts = [{inputs[row].speaker for row in part.tolist()} - {None} for part in parts]
+    assert sum(map(len, of_parts)) == 3
     assert [row for part in parts for row in part.tolist()] == list(range(len(inputs)))
     by_name = sorted(inputs, key=lambda each: each.speaker or "z")
     assert split_by_speaker(by_name, 4) == [0, 9, 18]
