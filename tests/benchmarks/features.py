@@ -100,9 +100,16 @@ def main(
     specs = [f"{method}:normalisation={each}" for method in methods for each in normalisations]
     command = make_command(
         {
-            "--corpora": corpora, "--tasks": tasks, "--feature-set": feature_sets, "--methods": specs,
-            "--seeds": [seeds], "--steps": [] if steps is None else [steps], "--device": ["cpu"],
-            "--workers": [] if workers is None else [workers], "--cache": [cache], "--out": [out],
+            "--corpora": corpora,
+            "--tasks": tasks,
+            "--feature-set": feature_sets,
+            "--methods": specs,
+            "--seeds": [seeds],
+            "--steps": [] if steps is None else [steps],
+            "--device": ["cpu"],
+            "--workers": [] if workers is None else [workers],
+            "--cache": [cache],
+            "--out": [out],
         }
     )
     summary = run_json(command)
