@@ -21,7 +21,7 @@ from emodna.model.evaluation.oracle import write_oracle_analysis
 from emodna.model.evaluation.selection import Sources, select
 from emodna.model.inference.predictions import predict_store, write_predictions
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.label import ORACLE, is_oracle
+from emodna.model.label import ORACLE, is_oracle, note_exposure
 from emodna.model.metrics import assign_labels
 from emodna.model.reproducibility import force_float32, use_deterministic_algorithms
 from emodna.model.request import FitPlan, FitRequest, resolve_request
@@ -60,11 +60,13 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
             model.save(run.model)
             folds = plan.folds
             probabilities = predict_store(model, target) if folds is None else predict_folds(model, target, folds)
-            write_predictions(run.predictions, target, probabilities, plan.supervision)
+            exposure = plan.exposure[target.snapshot.corpus]
+            write_predictions(run.predictions, target, probabilities, plan.supervision, exposure)
             result = {
                 **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
                 "supervision": plan.supervision,
                 "label": plan.label,
+                "exposure": plan.exposure,
                 "select": request.select,
                 "selected_step": step,
                 **evaluate(assign_labels(probabilities), target, request.task),
@@ -153,6 +155,8 @@ def _warn(plan: FitPlan) -> None:
     if is_oracle(plan.supervision):
         _LOG.warning("%s: %s learns from the target's labels: its result is a bound for methods", ORACLE, method)
     target = plan.request.target
+    if plan.exposure[target.snapshot.corpus] == "yes":
+        _LOG.warning("%s", note_exposure({target.snapshot.corpus: "yes"})[0])
     if len(target) < plan.train.batch_size:
         few = format_count(len(target), "utterance")
         text = "%s has only %s; each batch of %d repeats them, so adaptation may not work"

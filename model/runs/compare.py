@@ -53,7 +53,12 @@ def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     Runs of several methods: a method setting is compared only if all have it or runs of one method differ in it.
     """
     found = [
-        {**flatten(run.decisive), "supervision": run.supervision, **flatten({"versions": run.config.get("versions")})}
+        {
+            **flatten(run.decisive),
+            "supervision": run.supervision,
+            "exposure": run.target_exposure,
+            **flatten({"versions": run.config.get("versions")}),
+        }
         for run in runs
     ]
     keys = dict.fromkeys(key for each in found for key in each)

@@ -42,6 +42,8 @@ class FeatureSet(ABC):
     value: ClassVar[str]
     #: Unit of the values; empty if there is none.
     unit: ClassVar[str] = ""
+    #: True if a model that was trained on recordings computes the values, so that results are marked by exposure.
+    is_trained: ClassVar[bool] = True
     #: True if all values of a frame have the same scale, as in a spectrum.
     has_one_scale: ClassVar[bool] = True
     #: Type of the values in a store. Extracted values are rounded to it.
