@@ -74,6 +74,12 @@ def combine_exposures(exposures: Iterable["Exposure"]) -> "Exposure":
     return max(exposures, key=_EXPOSURES.index, default="no")
 
 
+def merge_exposures(exposures: Iterable[Mapping[str, "Exposure"]]) -> dict[str, "Exposure"]:
+    """Return the exposure of each corpus over several mappings, sorted by corpus."""
+    found = list(exposures)
+    return {name: combine_exposures(each.get(name, "no") for each in found) for name in sorted(set().union(*found))}
+
+
 def read_exposure(document: Mapping[str, Any], corpus: str) -> "Exposure":
     """Return the exposure of a corpus in a config.json or result.json; "no" if absent, as in earlier versions."""
     exposures = document.get("exposure")

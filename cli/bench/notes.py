@@ -1,8 +1,9 @@
 """Caption, notes and gaps of a table of an experiment, as plain text that each format escapes."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from emodna.cli.bench import format_count
 from emodna.model.bench import paper
@@ -11,8 +12,12 @@ from emodna.model.bench.results import GAP_REASONS, RUNNABLE_REASONS, Gap
 from emodna.model.bench.spec import MAX_NAMES, note_shared_recordings, shorten_list
 from emodna.model.bench.tables import Cell, Table
 from emodna.model.config import DEFAULT_STEPS
-from emodna.model.label import ORACLE, OUR_READING
+from emodna.model.label import ORACLE, OUR_READING, note_exposure
 from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.encoders.known import Exposure
+
+#: Sign of a score by its exposure.
+EXPOSURE_SIGNS: Final[Mapping[Exposure, str]] = {"yes": "*", "unknown": "?"}
 
 
 def format_caption(table: Table) -> str:
@@ -81,6 +86,9 @@ def _explain_signs(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
         always = next(row.label for row in table.select_rows("constant"))
         yield f"{', '.join(shares)}: share of the target predicted as this class; its true share: WAR of {always}."
     labels = [row.label for row in table.rows]
+    for exposure, sign in EXPOSURE_SIGNS.items():
+        marked = {corpus: each for corpus, each in table.exposures.items() if each == exposure}
+        yield from (f"{sign}: {note}." for note in note_exposure(marked))
     if any(f"({ORACLE})" in label for label in labels):
         yield f"({ORACLE}): uses target labels."
     if any(f"({OUR_READING})" in label for label in labels):

@@ -35,9 +35,11 @@ from emodna.model.bench.results import CONSTANTS, RunResult, Scores, collect_res
 from emodna.model.bench.spec import Experiment, note_shared_recordings
 from emodna.model.bench.tables import DIFFERENCE, TABLE_NAMES, Block, Cell, CellPosition, Table, make_table
 from emodna.model.errors import BenchError, RunError
+from emodna.model.label import combine_exposures, merge_exposures, note_exposure, read_exposure
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
+from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.errors import EmodnaError
 
 MISSING: Final = "–"  # noqa: RUF001 - a dash as wide as a digit
@@ -195,7 +197,9 @@ def build_overview(experiment: Experiment, results: Sequence[RunResult], tasks: 
     }
     shared_recordings = {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
     tables = [_tabulate_corpora(experiment, tasks), _tabulate_methods(experiment, results)]
-    notes = [f"{note}." for note in note_shared_recordings(shared_recordings)]
+    done = [result for result in results if result.result is not None]
+    exposures = merge_exposures({each.run.tgt: read_exposure(each.result or {}, each.run.tgt)} for each in done)
+    notes = [f"{note}." for note in (*note_shared_recordings(shared_recordings), *note_exposure(exposures))]
     return Section("about", "Overview", facts=list(facts.items()), tables=tables, notes=notes)
 
 
@@ -215,15 +219,22 @@ def _tabulate_corpora(experiment: Experiment, tasks: Sequence[Task]) -> PageTabl
 
 
 def _tabulate_methods(experiment: Experiment, results: Sequence[RunResult]) -> PageTable:
-    columns = ["method", "method spec", "uses target labels", "our reading", "runs done", "runs", "seconds per run"]
+    names = ["method", "method spec", "uses target labels", "exposure", "our reading"]
+    columns = [*names, "runs done", "runs", "seconds per run"]
     rows = []
     for method, info in experiment.methods.items():
         method_results = [result for result in results if result.run.method == method]
         seconds = [result.seconds or 0.0 for result in method_results if result.state == "done"]
         oracle = PageCell("yes", css_class="bad") if info.oracle else "no"
-        row = [info.label, str(method), oracle, "yes" if info.our_reading else "no", len(seconds), len(method_results)]
+        exposures = [read_exposure(each.result, each.run.tgt) for each in method_results if each.result is not None]
+        row = [info.label, str(method), oracle, _make_exposure_cell(combine_exposures(exposures))]
+        row += ["yes" if info.our_reading else "no", len(seconds), len(method_results)]
         rows.append(list(map(make_cell, [*row, sum(seconds) / len(seconds) if seconds else None])))
     return PageTable("methods", "Methods", columns, rows)
+
+
+def _make_exposure_cell(exposure: Exposure | None) -> PageCell:
+    return PageCell(exposure or MISSING, css_class="" if exposure in (None, "no") else "bad")
 
 
 def _format_duration(seconds: float) -> str:
@@ -377,6 +388,7 @@ def _build_runs(scores: pa.Table) -> Section:
     run_columns = ["source", "target", "task", "method", "seed", "state"]
     run_rows, unfinished_rows = [], []
     key = itemgetter("src", "tgt", "task", "label", "seed", "state")
+    last_columns = ["best constant WAR", "best constant F1", "seconds", "exposure"]
     for (*names, state), rows in itertools.groupby(scores.to_pylist(), key):
         by_metric: dict[str, dict[str, Any]] = {row["metric"]: row for row in rows}
         first = [*map(make_cell, names), PageCell(state, css_class=_CSS_CLASSES.get(state, "muted"))]
@@ -385,10 +397,10 @@ def _build_runs(scores: pa.Table) -> Section:
             constants = [by_metric[metric][name] for name in CONSTANTS]
             values.append(max(constants) if None not in constants else None)
         uar = by_metric[_METRIC]
-        run_rows.append([*first, *map(make_cell, [*values, uar["seconds"]])])
+        run_rows.append([*first, *map(make_cell, [*values, uar["seconds"], _make_exposure_cell(uar["exposure"])])])
         if state != "done":
             unfinished_rows.append([*first, PageCell(uar["error"] or MISSING, css_class="prose")])
-    columns = [*run_columns, *SCORE_NAMES.values(), "best constant WAR", "best constant F1", "seconds"]
+    columns = [*run_columns, *SCORE_NAMES.values(), *last_columns]
     tables = [PageTable("all-runs", "All runs", columns, run_rows, filter_columns=run_columns)]
     if unfinished_rows:
         columns = [*run_columns, "error"]

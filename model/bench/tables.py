@@ -25,10 +25,20 @@ from emodna.model.bench.paper import (
     PaperScore,
     PaperScoreKey,
 )
-from emodna.model.bench.results import CLASS_1_SHARE, CONSTANTS, Gap, collect_results, find_gaps, select_scores
+from emodna.model.bench.results import (
+    CLASS_1_SHARE,
+    CONSTANTS,
+    Gap,
+    collect_results,
+    find_exposures,
+    find_gaps,
+    select_scores,
+)
 from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec, Pair
+from emodna.model.label import combine_exposures, merge_exposures
 from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
+from emodna.pipeline.encoders.known import Exposure
 
 RowKind = Literal["entry", "floor", "ceiling", "constant"]
 """entry: a method. floor: a baseline. ceiling: an oracle. constant: a constant predictor."""
@@ -79,6 +89,8 @@ class Cell:
     """True for the best method of the column, if all methods have the same pairs."""
     paper_best: bool = False
     """True for the best method of the column in the paper."""
+    exposure: Exposure = "no"
+    """Exposure of the features to the targets of the mean."""
 
     @property
     def mark(self) -> Literal["same", "below"] | None:
@@ -148,6 +160,8 @@ class Table:
     """Corpora of the paper outside the experiment."""
     not_shown: tuple[MethodSpec, ...]
     """Methods of the experiment with finished runs in these tasks, but without a row."""
+    exposures: Mapping[str, Exposure]
+    """Exposure of each target whose scores are marked, over all rows."""
 
     @property
     def shared_recordings(self) -> Mapping[Pair, int]:
@@ -275,7 +289,9 @@ class _TableBuilder:
         self._results = results.filter(pc.field("task").isin(self.tasks))
         self._scores: dict[tuple[str, Task, str], dict[Pair, dict[int, float]]] = {}
         self._constants: dict[tuple[Task, str, str], dict[str, float]] = {}
-        for row in select_scores(self._results).to_pylist():
+        rows = select_scores(self._results).to_pylist()
+        self._exposures = {task: find_exposures(row for row in rows if row["task"] == task) for task in self.tasks}
+        for row in rows:
             key = (row["spec"], row["task"], row["metric"])
             self._scores.setdefault(key, {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
         for row in self._results.to_pylist():
@@ -304,7 +320,8 @@ class _TableBuilder:
             uar, difference = cells[task, column, "uar"], Cell()
             if gains:
                 std = _compute_std(gains.values())
-                difference = Cell(fmean(gains.values()), std, tuple(gains), uar.pairs, uar.complete)
+                mean = fmean(gains.values())
+                difference = Cell(mean, std, tuple(gains), uar.pairs, uar.complete, exposure=uar.exposure)
             cells[task, column, DIFFERENCE] = difference
         info = self.experiment.methods.get(spec)
         paper_name = paper_row.paper_name if paper_row else None
@@ -325,7 +342,13 @@ class _TableBuilder:
             find_gaps(self.experiment, self._results, self.tasks, methods, pairs),
             tuple(name for name in paper.CORPORA if name not in corpora and any(each.in_paper for each in columns)),
             tuple(spec for spec in self.experiment.methods if str(spec) in done - {row.name for row in rows}),
+            self._find_exposures({row.name for row in rows}),
         )
+
+    def _find_exposures(self, names: Collection[str]) -> dict[str, Exposure]:
+        """Return the exposure of each target over the methods with these names and all tasks of the table."""
+        every = (item for each in self._exposures.values() for item in each.items())
+        return merge_exposures(exposures for spec, exposures in every if str(spec) in names)
 
     def _compute_means(self, spec: MethodSpec, task: Task, column: Column, score: str) -> tuple[Pairs, _BySeed]:
         """Return the pairs of a mean, and the mean by seed; both are empty without scores."""
@@ -341,7 +364,10 @@ class _TableBuilder:
         if means:
             constant = max(self._compute_constant_means(task, pairs, score).values(), default=None)
             complete = len(pairs) == len(column.pairs)
-            cell = Cell(fmean(means.values()), _compute_std(means.values()), tuple(means), pairs, complete, constant)
+            targets = self._exposures[task].get(spec, {})
+            exposure = combine_exposures(targets.get(target, "no") for _, target in pairs)
+            mean, std = fmean(means.values()), _compute_std(means.values())
+            cell = Cell(mean, std, tuple(means), pairs, complete, constant, exposure=exposure)
         if paper_row is None:
             return cell
         key = PaperScoreKey(self.name, task, paper_row.paper_name, column.name, score)

@@ -54,6 +54,16 @@ class FeatureSet(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
 
     @property
+    def licence(self) -> str | None:
+        """Licence of the model or the program that computes the features; None if it sets no terms for results."""
+        return None
+
+    @property
+    def citation(self) -> str | None:
+        """Publication of that model or program; None if there is none to cite."""
+        return None
+
+    @property
     @abstractmethod
     def title(self) -> str:
         """Readable beginning of the name."""
