@@ -227,9 +227,9 @@ def _tabulate_methods(experiment: Experiment, results: Sequence[RunResult]) -> P
         seconds = [result.seconds or 0.0 for result in method_results if result.state == "done"]
         oracle = PageCell("yes", css_class="bad") if info.oracle else "no"
         exposures = [read_exposure(each.result, each.run.tgt) for each in method_results if each.result is not None]
-        row = [info.label, str(method), oracle, _make_exposure_cell(combine_exposures(exposures))]
-        row += ["yes" if info.our_reading else "no", len(seconds), len(method_results)]
-        rows.append(list(map(make_cell, [*row, sum(seconds) / len(seconds) if seconds else None])))
+        marks = [oracle, _make_exposure_cell(combine_exposures(exposures)), "yes" if info.our_reading else "no"]
+        numbers = [len(seconds), len(method_results), sum(seconds) / len(seconds) if seconds else None]
+        rows.append(list(map(make_cell, [info.label, str(method), *marks, *numbers])))
     return PageTable("methods", "Methods", columns, rows)
 
 

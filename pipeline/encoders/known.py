@@ -17,7 +17,7 @@ Exposure = Literal["yes", "no", "unknown"]
 
 
 class Sighting(NamedTuple):
-    """Whether an encoder has seen a corpus, and the document that says so."""
+    """An answer for one encoder and one corpus, and the document that supports it."""
 
     exposure: Exposure
     citation: str
@@ -41,7 +41,7 @@ class KnownEncoder:
     citation: str
     """Publication of the encoder."""
     seen: Mapping[str, Sighting]
-    """Corpus -> whether the training contained it."""
+    """Corpus -> answer to the question whether the training contained it."""
     padding: Literal["front", "back"] = "back"
     """End at which short audio is filled with zeros, if the encoder reads a fixed length."""
     scaling: Literal["none", "zero mean, unit variance"] = "none"
