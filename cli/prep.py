@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
 from emodna.cli.options import (
+    FILE,
     PATH,
     TEXT_PATH,
     Command,
@@ -30,6 +31,7 @@ from emodna.pipeline.left_out import make_left_out_error
 
 if TYPE_CHECKING:
     from emodna.pipeline.prepare import PrepareReport
+    from emodna.pipeline.prepare.embeddings import EmbeddingFile
     from emodna.pipeline.prepare.executors import ExecutorFactory
     from emodna.pipeline.prepare.extract import ExtractionResult
 
@@ -39,6 +41,8 @@ _COMPANIONS: Final = {
     "--manifest": ("--root", "--name", "--segment"),
     "--folder": ("--name", "--segment"),
 }
+#: Options that imported features exclude.
+_EXTRACTION: Final = ("feature_set", "fixed_samples", "trim", "bandwidth", "segment")
 _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejected", "audio_seconds", "wall_seconds")
 
 
@@ -48,7 +52,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
     groups={
         "Data": "names root subset download accept_licence manifest folder name segment channel bandwidth ffmpeg "
         "max_seconds rehash cache",
-        "Feature": "feature_set fixed_samples",
+        "Feature": "feature_set encoder layer fixed_samples features_from",
         "Worker": "workers scheduler no_wait",
         "Output": "strict",
     },
@@ -67,10 +71,13 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 @click.option("--segment", default="none", metavar="none|energy", help="energy: split own recordings at pauses.")
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", metavar="NAME", help="One of {names}.")
+@click.option("--encoder", metavar="NAME|PATH", help="For encoder: a name, ONNX file, folder or REPOSITORY@COMMIT.")
+@click.option("--layer", metavar="L[,L...]", help="Hidden states of the encoder.  [default: those that carry emotion]")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
 @click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
 @ffmpeg_option
 @click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
+@click.option("--features-from", type=FILE, help="Import embeddings by utterance id: .npz or .parquet.")
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject recordings longer than this, in s.")
 @click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local processes.")
 @click.option("--scheduler", type=TEXT_PATH, metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
@@ -91,10 +98,13 @@ def prep(
     segment: str,
     cache: Path,
     feature_set: str,
+    encoder: str | None,
+    layer: str | None,
     channel: int,
     bandwidth: int | None,
     ffmpeg: bool,
     fixed_samples: int | None,
+    features_from: Path | None,
     max_seconds: float,
     workers: int | None,
     scheduler: str | None,
@@ -130,8 +140,11 @@ def prep(
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
+    embeddings = None if features_from is None else _open_embeddings(features_from)
     extraction = ExtractionConfig(
-        features.make_feature_set(feature_set, fixed_samples=fixed_samples),
+        embeddings.features
+        if embeddings
+        else features.make_feature_set(feature_set, fixed_samples=fixed_samples, encoder=encoder, layer=layer),
         max_seconds,
         find_segmenter(segment),
         channel,
@@ -156,7 +169,15 @@ def prep(
                 with count_progress(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
                     display = PrepareDisplay(counter)
                     report = prepare(
-                        corpus, path, cache, extraction, display, workers=start, rehash=rehash, wait=not no_wait
+                        corpus,
+                        path,
+                        cache,
+                        extraction,
+                        display,
+                        workers=start,
+                        rehash=rehash,
+                        wait=not no_wait,
+                        embeddings=embeddings,
                     )
             except EmodnaError as error:  # continue with the other corpora
                 common.print_error(error)
@@ -202,6 +223,17 @@ class PrepareDisplay:
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         audio = f"{self._seconds / 3600:.2f} h of audio, {rate:.0f} x real time"
         self._counter.reach(self._done, f"{audio}, {self._rejected} rejected")
+
+
+def _open_embeddings(path: Path) -> "EmbeddingFile":
+    """Read a file of embeddings. Raise a UsageError if an option is given that would compute features."""
+    context = click.get_current_context()
+    for name in _EXTRACTION:
+        if context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT):
+            raise click.UsageError(f"--features-from and --{name.replace('_', '-')} exclude each other")
+    from emodna.pipeline.prepare.embeddings import EmbeddingFile
+
+    return EmbeddingFile(path)
 
 
 def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractContextManager[ExecutorFactory]":
