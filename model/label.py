@@ -1,6 +1,7 @@
 """Labels of methods and names of scores in tables and charts. Needs no numpy."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -55,8 +56,14 @@ def read_label(config: Mapping[str, Any]) -> str | None:
 
 
 def mark_exposure(label: object, exposure: "Exposure") -> str:
-    """Return the label of a result, marked if the training of its features contained the scored corpus, or may have."""
-    return str(label) if exposure == "no" else f"{label} ({EXPOSURE_MARKS[exposure]})"
+    """Return the label of a result, marked if the training of its features contained the scored corpus, or may have.
+
+    The mark stands before the settings, which a narrow table may cut off.
+    """
+    if exposure == "no":
+        return str(label)
+    name, settings = re.fullmatch(r"(.*?)( \(\w+=.*\))?", str(label), re.DOTALL).groups("")  # type: ignore[union-attr]
+    return f"{name} ({EXPOSURE_MARKS[exposure]}){settings}"
 
 
 def note_exposure(exposures: Mapping[str, "Exposure"]) -> list[str]:

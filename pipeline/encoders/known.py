@@ -174,7 +174,6 @@ _ENCODERS: Final = (
         citation=_AUDEERING,
         seen=_mark_all("unknown", f"{_AUDEERING}: MSP-Podcast has audio from the web"),
         scaling=_NORMALISED,
-        remark="Trained on emotion labels of another corpus, MSP-Podcast.",
     ),
     KnownEncoder(
         "wav2vec2-ravdess",
@@ -192,7 +191,6 @@ _ENCODERS: Final = (
             ravdess=Sighting("yes", "model card: fine-tuned on the 1440 recordings of RAVDESS"),
         ),
         scaling=_NORMALISED,
-        remark="Trained on the emotion labels of RAVDESS.",
     ),
     KnownEncoder(
         "wav2vec2-superb-er",
