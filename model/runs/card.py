@@ -126,7 +126,8 @@ def _collect_variables(
         "encoder": find_encoder_of(features),
         "exposures": exposures,
         "exposure_notes": note_exposure({target.name: exposure}),
-        "seconds": compute_window_seconds(decisive["train"]["frames"], features),
+        # Statistics over a whole utterance are one frame.
+        "seconds": compute_window_seconds(frames, features) if (frames := decisive["train"]["frames"]) > 1 else None,
         "metrics": _METRICS,
         "score_names": SCORE_NAMES,
         "scored": {method: result, **result["constant"]},
