@@ -20,8 +20,8 @@ from tests.cli.running import Command
 from tests.model.bench.builders import write_experiment, write_run
 
 CORPORA = ("emodb", "ravdess", "savee")
-#: Method with features of an encoder, whose training contained ravdess, and savee perhaps.
-TRAINED = "dan:feature_set=encoder"
+#: Method whose runs say that the training of their features contained ravdess, and savee perhaps.
+TRAINED = "dan:add=scl"
 SEEN = {"emodb": "no", "ravdess": "yes", "savee": "unknown"}
 SIGNS = {"no": "", "yes": "*", "unknown": "?"}
 NOTES = {"yes": "exposed: the features were trained on ravdess", "unknown": "exposure unknown: the features may"}
