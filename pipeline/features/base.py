@@ -40,6 +40,8 @@ class FeatureSet(ABC):
     kind: ClassVar[str]
     #: Name of one value of a frame, for the axis of a figure.
     value: ClassVar[str]
+    #: Names of the values of a frame; empty if they have only numbers.
+    value_names: ClassVar[tuple[str, ...]] = ()
     #: Unit of the values; empty if there is none.
     unit: ClassVar[str] = ""
     #: True if all values of a frame have the same scale, as in a spectrum.
