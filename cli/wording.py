@@ -142,7 +142,8 @@ def _word_features(features: "FeatureSet") -> list[str] | None:
             return None if features.location is None else ["--features-from", shlex.quote(features.location)]
         case EncoderSet():
             encoder = features.location or features.encoder
-            words = ["--feature-set", features.kind, "--encoder", shlex.quote(encoder), "--layer", shlex.quote(features.layers)]
+            words = ["--feature-set", features.kind, "--encoder", shlex.quote(encoder)]
+            words += ["--layer", shlex.quote(features.layers)]
             default: FeatureSet = EncoderSet()
         case _:
             own = [name for name in list_feature_set_names() if name in (features.kind, *FEATURE_SETS)]
