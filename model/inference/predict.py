@@ -89,10 +89,10 @@ def predict(
     Raises ConfigError: invalid `channel`. A file without that channel gives a prediction with an error. Raises
     EmodnaError if a file or a package that the features of a model need is missing, before any input is opened.
     """
-    for model in models:
-        model.features.check_requirements()
     if channel != ALL and not (type(channel) is int and channel >= 0):
         raise ConfigError(f"must be a number from 0, or {ALL}", field="channel", value=channel)
+    for model in models:
+        model.features.check_requirements()
     with open_extraction_threads(threads) as pool:
         try:
             if any(model.per_speaker for model in models):
