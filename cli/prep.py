@@ -72,7 +72,9 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", metavar="NAME", help="One of {names}.")
 @click.option("--encoder", metavar="NAME|PATH", help="For encoder: a name, ONNX file, folder or REPOSITORY@COMMIT.")
-@click.option("--layer", metavar="L[,L...]", help="Its hidden states.  [default: those of a known encoder, else at 2/3 of its depth]")
+@click.option(
+    "--layer", metavar="L[,L...]", help="Its hidden states.  [default: as measured, else at 2/3 of its depth]"
+)
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
 @click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
 @ffmpeg_option
