@@ -199,6 +199,25 @@ class Channel(click.IntRange):
         return super().convert(value, param, ctx)
 
 
+class Decibels(click.FloatRange):
+    """A positive, finite level in dB, or `none`."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as a float, or the word none; fail on anything else."""
+        if value == "none":
+            return value
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a level in dB nor none.", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a level in dB.", param, ctx)
+        return super().convert(number, param, ctx)
+
+
 class FeatureSetOption(click.Option):
     """An option whose help lists the feature sets in place of {names}. They are imported only for the help."""
 
@@ -259,6 +278,8 @@ def _check_type(path: Path, option: click.Option, value: object) -> object:
     match option.type:
         case click.types.IntParamType():
             valid, name = [int], "a whole number"
+        case Decibels():
+            valid, name = [int, float, str], 'a number or "none"'
         case click.types.FloatParamType():
             valid, name = [int, float], "a number"
         case click.types.BoolParamType():

@@ -15,6 +15,7 @@ from emodna.cli.options import (
     PATH,
     TEXT_PATH,
     Command,
+    Decibels,
     FeatureSetOption,
     Seconds,
     cache_option,
@@ -39,7 +40,10 @@ _COMPANIONS: Final = {
     "--manifest": ("--root", "--name", "--segment"),
     "--folder": ("--name", "--segment"),
 }
-_KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejected", "audio_seconds", "wall_seconds")
+_KEYS: Final = (
+    *("corpus", "store", "utterances", "reused", "extracted", "rejected"),
+    *("audio_seconds", "silence_seconds", "wall_seconds"),
+)
 
 
 @click.command(
@@ -48,7 +52,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
     groups={
         "Data": "names root subset download accept_licence manifest folder name segment channel bandwidth ffmpeg "
         "max_seconds rehash cache",
-        "Feature": "feature_set fixed_samples",
+        "Feature": "feature_set trim fixed_samples",
         "Worker": "workers scheduler no_wait",
         "Output": "strict",
     },
@@ -70,6 +74,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
 @click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
 @ffmpeg_option
+@click.option("--trim", type=Decibels(), metavar="DB|none", help="Cut silence at both ends: DB below the loudest part.")
 @click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject recordings longer than this, in s.")
 @click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local processes.")
@@ -94,6 +99,7 @@ def prep(
     channel: int,
     bandwidth: int | None,
     ffmpeg: bool,
+    trim: float | str | None,
     fixed_samples: int | None,
     max_seconds: float,
     workers: int | None,
@@ -130,14 +136,11 @@ def prep(
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
-    extraction = ExtractionConfig(
-        features.make_feature_set(feature_set, fixed_samples=fixed_samples),
-        max_seconds,
-        find_segmenter(segment),
-        channel,
-        bandwidth,
-        ffmpeg=ffmpeg,
-    )
+    trim_db = "default" if trim is None else None if isinstance(trim, str) else trim
+    chosen = features.make_feature_set(feature_set, fixed_samples=fixed_samples, trim_db=trim_db)
+    if chosen.licence is not None:
+        common.note(f"{feature_set}: {common.escape(chosen.licence)}")
+    extraction = ExtractionConfig(chosen, max_seconds, find_segmenter(segment), channel, bandwidth, ffmpeg=ffmpeg)
     suffix = extraction.provenance.suffix
     selected = sources.find_own(manifest, folder, name, root, suffix)
     selected = selected or sources.find_registered(names, subset, root, suffix, must_exist=not download)
@@ -249,6 +252,8 @@ def _print_notes(report: "PrepareReport", *, is_table: bool, verbose: bool) -> N
 def _print_summary(report: "PrepareReport") -> None:
     size = f"{format_count(report.utterances, 'utterance')} ({report.audio_seconds / 3600:.2f} h)"
     audio = f"[bold]{report.corpus}[/bold]: {size}"
+    if report.silence_seconds is not None:
+        audio += f", {100 * report.silence_seconds / report.audio_seconds:.0f} % of it silence that was cut"
     counts = f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected"
     common.out.print(f"{audio}; {counts}; {report.wall_seconds:.1f} s\n{common.escape(report.store)}")
 

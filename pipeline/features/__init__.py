@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from emodna.pipeline.audio.provenance import remove_provenance
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
+from emodna.pipeline.features.egemaps import EgemapsSet
 from emodna.pipeline.features.logmel import LogMelSet
 from emodna.pipeline.features.mfcc import MfccSet
 from emodna.pipeline.features.wave import WaveSet
@@ -16,6 +17,7 @@ __all__ = [
     "DEFAULT_FEATURE_SET",
     "FEATURE_SETS",
     "SILENCE_DB",
+    "EgemapsSet",
     "FeatureSet",
     "LogMelSet",
     "MfccSet",
@@ -29,6 +31,7 @@ FEATURE_SETS: Final[Mapping[str, FeatureSet]] = {
     "mfcc39": MfccSet(n_mfcc=39),
     "logmel": LogMelSet(),
     "wave16k": WaveSet(),
+    "egemaps": EgemapsSet(),
 }
 """Name -> default configuration."""
 DEFAULT_FEATURE_SET: Final = "mfcc40"

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class FeatureSet(ABC):
     kind: ClassVar[str]
     #: Name of one value of a frame, for the axis of a figure.
     value: ClassVar[str]
+    #: Names of the values of a frame; empty if they have only numbers.
+    value_names: ClassVar[tuple[str, ...]] = ()
     #: Unit of the values; empty if there is none.
     unit: ClassVar[str] = ""
     #: True if all values of a frame have the same scale, as in a spectrum.
@@ -89,6 +91,11 @@ class FeatureSet(ABC):
         """Values per frame. Feature sets without `silence` define it."""
         return len(self.silence(SILENCE_DB))
 
+    @property
+    def licence(self) -> str | None:
+        """Terms that restrict the use of the features, and of models on them; None if there are none."""
+        return None
+
     def parameters(self) -> dict[str, Parameter]:
         """Return every parameter that affects the features of given audio, as hashed for the name."""
         return {
@@ -123,6 +130,17 @@ class FeatureSet(ABC):
         if not np.isfinite(features).all():
             raise AudioError("samples too large: their power is not finite")
         return self._round(features), peak_db
+
+    def estimate_kept_seconds(
+        self, durations: NDArray[np.float64], frames: NDArray[np.integer[Any]]
+    ) -> NDArray[np.float64] | None:
+        """Return how much of each utterance (n,) in s remains without the silence, by its number of frames.
+
+        Accurate to a frame. Returns None if no silence is cut, or if the frames do not tell.
+        """
+        if self.trim_db is None or self.fixed_samples is not None:
+            return None
+        return np.minimum(durations, frames * self.hop_length / self.sample_rate)
 
     def _round(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return features as a store holds them; raise an `AudioError` if its type cannot."""

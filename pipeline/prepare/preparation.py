@@ -56,6 +56,8 @@ class PrepareReport:
     rejections: Sequence[tuple[str, str]]
     """Path and reason."""
     warnings: Sequence[str]
+    silence_seconds: float | None = None
+    """Silence in s that was cut from the audio, by the number of frames; None if none is to be cut."""
     remarks: Sequence[tuple[str, str]] = ()
     """Path and remark on a new recording: bytes that are not read, or a wrong length in its header."""
 
@@ -154,6 +156,7 @@ def prepare(
         left_out=scan.left_out,
         rejections=rejections,
         warnings=_list_warnings(corpus, history, scan, plan, utterances, progress),
+        silence_seconds=_sum_silence(utterances, extraction),
         remarks=sorted(progress.remarks),
     )
 
@@ -262,6 +265,13 @@ def _write_shard_file(
     table = pa.Table.from_pylist(records, layout.JOURNAL_SCHEMA)
     write_journal(store, file.name, table, extraction)
     return table
+
+
+def _sum_silence(utterances: pa.Table, extraction: ExtractionConfig) -> float | None:
+    """Return how much silence in s was cut from all utterances; None if none is to be cut."""
+    durations, frames = (utterances[name].to_numpy() for name in ("duration", "frames"))
+    kept = extraction.features.estimate_kept_seconds(durations, frames)
+    return None if kept is None else math.fsum(durations - kept)
 
 
 def _list_warnings(
