@@ -127,12 +127,12 @@ def fit(
     from emodna.model.config import apply_shared_settings
     from emodna.model.methods import check_method_name
     from emodna.model.run_folder import JOIN, RunFolder, read_json
-    from emodna.pipeline.catalogue import find_store
+    from emodna.pipeline.catalogue import find_stores
     from emodna.pipeline.store import FeatureStore
 
     check_method_name(fields["method"])
     apply_shared_settings(parsed)
-    stores = [FeatureStore(find_store(cache, corpus, feature_set)) for corpus in (*sources, target)]
+    stores = [FeatureStore(path) for path in find_stores(cache, (*sources, target), feature_set)]
     if fields["out"] is not None:
         RunFolder(fields["out"]).check_free(resume=fields["resume"])
     fields["threads"] = fields["threads"] or _choose_threads(fields["out"] if fields["resume"] else None)

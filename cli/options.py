@@ -223,10 +223,10 @@ class FeatureSetOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Return the option and its help."""
-        from emodna.pipeline.features import FEATURE_SETS
+        from emodna.pipeline.features import list_feature_set_names
 
         record = super().get_help_record(ctx)
-        return record and (record[0], record[1].replace("{names}", ", ".join(FEATURE_SETS)))
+        return record and (record[0], record[1].replace("{names}", ", ".join(list_feature_set_names())))
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:

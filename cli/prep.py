@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from emodna.cli import common, sources
 from emodna.cli.options import (
+    FILE,
     PATH,
     TEXT_PATH,
     Command,
@@ -31,6 +32,7 @@ from emodna.pipeline.left_out import make_left_out_error
 
 if TYPE_CHECKING:
     from emodna.pipeline.prepare import PrepareReport
+    from emodna.pipeline.prepare.embeddings import EmbeddingFile
     from emodna.pipeline.prepare.executors import ExecutorFactory
     from emodna.pipeline.prepare.extract import ExtractionResult
 
@@ -40,6 +42,8 @@ _COMPANIONS: Final = {
     "--manifest": ("--root", "--name", "--segment"),
     "--folder": ("--name", "--segment"),
 }
+#: Options that imported features exclude.
+_EXTRACTION: Final = ("feature_set", "fixed_samples", "trim", "bandwidth", "segment")
 _KEYS: Final = (
     *("corpus", "store", "utterances", "reused", "extracted", "rejected"),
     *("audio_seconds", "silence_seconds", "wall_seconds"),
@@ -52,7 +56,7 @@ _KEYS: Final = (
     groups={
         "Data": "names root subset download accept_licence manifest folder name segment channel bandwidth ffmpeg "
         "max_seconds rehash cache",
-        "Feature": "feature_set trim fixed_samples",
+        "Feature": "feature_set trim fixed_samples features_from",
         "Worker": "workers scheduler no_wait",
         "Output": "strict",
     },
@@ -74,8 +78,15 @@ _KEYS: Final = (
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
 @click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
 @ffmpeg_option
-@click.option("--trim", type=Decibels(), metavar="DB|none", help="Cut silence at both ends: DB below the loudest part.")
+@click.option(
+    "--trim",
+    type=Decibels(),
+    metavar="DB|none",
+    show_default="30 for encoder, else none",
+    help="Cut silence at both ends: parts this many dB below the loudest.",
+)
 @click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
+@click.option("--features-from", type=FILE, help="Import embeddings by utterance id: .npz or .parquet.")
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject recordings longer than this, in s.")
 @click.option("--workers", type=click.IntRange(min=1), show_default="all cores", help="Number of local processes.")
 @click.option("--scheduler", type=TEXT_PATH, metavar="ADDRESS|FILE", help="Use the Dask cluster of this scheduler.")
@@ -101,6 +112,7 @@ def prep(
     ffmpeg: bool,
     trim: float | str | None,
     fixed_samples: int | None,
+    features_from: Path | None,
     max_seconds: float,
     workers: int | None,
     scheduler: str | None,
@@ -136,8 +148,12 @@ def prep(
     from emodna.pipeline.prepare import prepare
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
-    trim_db = "default" if trim is None else None if isinstance(trim, str) else trim
-    chosen = features.make_feature_set(feature_set, fixed_samples=fixed_samples, trim_db=trim_db)
+    embeddings = None if features_from is None else _open_embeddings(features_from)
+    if embeddings is None:
+        trim_db = "default" if trim is None else None if isinstance(trim, str) else trim
+        chosen = features.make_feature_set(feature_set, fixed_samples=fixed_samples, trim_db=trim_db)
+    else:
+        chosen = embeddings.features
     if chosen.licence is not None:
         common.note(f"{feature_set}: {common.escape(chosen.licence)}")
     extraction = ExtractionConfig(chosen, max_seconds, find_segmenter(segment), channel, bandwidth, ffmpeg=ffmpeg)
@@ -159,7 +175,15 @@ def prep(
                 with count_progress(corpus.name, MofNCompleteColumn(), TextColumn("{task.fields[tally]}")) as counter:
                     display = PrepareDisplay(counter)
                     report = prepare(
-                        corpus, path, cache, extraction, display, workers=start, rehash=rehash, wait=not no_wait
+                        corpus,
+                        path,
+                        cache,
+                        extraction,
+                        display,
+                        workers=start,
+                        rehash=rehash,
+                        wait=not no_wait,
+                        embeddings=embeddings,
                     )
             except EmodnaError as error:  # continue with the other corpora
                 common.print_error(error)
@@ -205,6 +229,17 @@ class PrepareDisplay:
         rate = self._seconds / max(time.monotonic() - self._began, 1e-3)
         audio = f"{self._seconds / 3600:.2f} h of audio, {rate:.0f} x real time"
         self._counter.reach(self._done, f"{audio}, {self._rejected} rejected")
+
+
+def _open_embeddings(path: Path) -> "EmbeddingFile":
+    """Read a file of embeddings. Raise a UsageError if an option is given that would compute features."""
+    context = click.get_current_context()
+    for name in _EXTRACTION:
+        if context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT):
+            raise click.UsageError(f"--features-from and --{name.replace('_', '-')} exclude each other")
+    from emodna.pipeline.prepare.embeddings import EmbeddingFile
+
+    return EmbeddingFile(path)
 
 
 def _open_executor(workers: int | None, scheduler: str | None) -> "AbstractContextManager[ExecutorFactory]":

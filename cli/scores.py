@@ -58,8 +58,15 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
     run = f"{document['src']} -> {document['tgt']}, {document['task']}, {document['label']}, seed {document['seed']}"
     scored = count_scored(labelled, count)
     common.out.print(f"[bold]{common.escape(corpus)}[/bold], {scored}, by {common.escape(run)}")
+    from emodna.model.data.speakers import SpeakerCounts
+
     if document["normalisation"] == "per-corpus":
         common.out.print("normalised by its own statistics, like the corpora of the run")
+    elif document["speakers"] is not None:
+        remark = SpeakerCounts(**document["speakers"]).remark
+        common.out.print("each speaker normalised by its own statistics, like those of the run")
+        if remark is not None:
+            common.out.print(f"  {remark}")
     if labelled:
         _print_scores(document)
         if document["seen"] == "partly":

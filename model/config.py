@@ -14,7 +14,7 @@ DEFAULT_STEPS: Final = 1000
 
 Padding = Literal["silence", "zero", "mask"]
 PADDINGS: Final[tuple[Padding, ...]] = typing.get_args(Padding)
-Normalisation = Literal["source", "none", "per-corpus", "per-utterance"]
+Normalisation = Literal["source", "none", "per-corpus", "per-speaker", "per-utterance"]
 NORMALISATIONS: Final[tuple[Normalisation, ...]] = typing.get_args(Normalisation)
 
 

@@ -11,6 +11,7 @@ from emodna.model.config import as_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics, compute_statistics
+from emodna.model.data.speakers import SpeakerStatistics, count_speakers
 from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, Stream, TargetStream
 from emodna.model.data.windows import Framer
 from emodna.model.errors import RunError
@@ -110,18 +111,21 @@ def _train(
     if unknown := domain.list_unknown_measures():
         text = "a corpus was prepared by an earlier version, so these ranges of its audio are not recorded: %s"
         _LOG.warning(text, ", ".join(unknown))
-    model = TrainedModel(method.eval(), settings, request.task, dim, streams.target_framer, plan.features, domain)
-    return model, list(zip(plan.splits, streams.source_framers, strict=True)), timing
+    windows, per_speaker = streams.target_windows, plan.train.normalisation == "per-speaker"
+    model = TrainedModel(
+        method.eval(), settings, request.task, dim, windows.framer, plan.features, domain, per_speaker, windows.speakers
+    )
+    return model, list(zip(plan.splits, streams.source_windows, strict=True)), timing
 
 
 class Streams(NamedTuple):
-    """The streams of a run and their framers."""
+    """The streams of a run and the windows of its corpora."""
 
     source: Stream[LabelledBatch]
     """Stream of the sources, or of the target for a cross-validated oracle."""
     target: Stream[Batch]
-    source_framers: list[Framer]
-    target_framer: Framer
+    source_windows: list[CorpusWindows]
+    target_windows: CorpusWindows
 
 
 def make_streams(plan: FitPlan) -> Streams:
@@ -132,7 +136,10 @@ def make_streams(plan: FitPlan) -> Streams:
 
     def make_windows(store: FeatureStore, statistics: Statistics | None) -> CorpusWindows:
         framer = Framer(train.frames, train.padding, statistics, plan.features.silence)
-        return CorpusWindows(store, framer, plan.data.languages)
+        speakers = None
+        if train.normalisation == "per-speaker" and statistics is not None:
+            speakers = SpeakerStatistics.of_corpus(store, statistics)
+        return CorpusWindows(store, framer, plan.data.languages, speakers)
 
     windows = [make_windows(store, own) for (store, _), own in zip(sources, source_statistics, strict=True)]
     target_windows = make_windows(target, target_statistics)
@@ -145,7 +152,7 @@ def make_streams(plan: FitPlan) -> Streams:
     elif plan.folds is not None:
         labels_of_folds = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
         source_stream = FoldStream(target_windows, labels_of_folds, **batches)
-    return Streams(source_stream, target_stream, [each.framer for each in windows], target_windows.framer)
+    return Streams(source_stream, target_stream, windows, target_windows)
 
 
 def _warn(plan: FitPlan) -> None:
@@ -157,6 +164,9 @@ def _warn(plan: FitPlan) -> None:
         few = format_count(len(target), "utterance")
         text = "%s has only %s; each batch of %d repeats them, so adaptation may not work"
         _LOG.warning(text, target.snapshot.corpus, few, plan.train.batch_size)
+    for store in (*plan.request.sources, target) if plan.train.normalisation == "per-speaker" else ():
+        if (remark := count_speakers(store).remark) is not None:
+            _LOG.warning("normalisation by speaker of %s: %s", store.snapshot.corpus, remark)
     for corpus, count in plan.config["shared_audio"].items():
         if count:
             shared = format_count(count, "utterance")

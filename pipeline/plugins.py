@@ -30,21 +30,25 @@ def find_entry_points(group: str) -> Mapping[str, EntryPoint]:
     return dict(sorted(entries.items()))
 
 
-def load(entry: EntryPoint, base: type[Kind]) -> type[Kind]:
-    """Import and check the subclass of `base` that an entry point names. Raises `PluginError`."""
+def load(entry: EntryPoint, base: type[Kind], *, name_attribute: str = "name") -> type[Kind]:
+    """Import and check the subclass of `base` that an entry point names. Raises `PluginError`.
+
+    Its class attribute `name_attribute` must equal the name of the entry point.
+    """
     if not is_valid_name(entry.name):
         raise make_plugin_error(entry, f"not a valid name: must consist of {NAME_RULE}")
     try:
         kind = entry.load()
     except (Exception, SystemExit) as error:  # an imported module may raise anything
-        raise make_plugin_error(entry, f"cannot import {entry.value}: {_describe_error(error)}") from error
+        raise make_plugin_error(entry, f"cannot import {entry.value}: {describe_error(error)}") from error
     if not (isinstance(kind, type) and issubclass(kind, base)):
         raise make_plugin_error(entry, f"{entry.value} is not a subclass of {base.__name__}")
     if inspect.isabstract(kind):
         missing = ", ".join(sorted(getattr(kind, "__abstractmethods__", ())))
         raise make_plugin_error(entry, f"{entry.value} does not define {missing}")
-    if (name := getattr(kind, "name", None)) != entry.name:
-        raise make_plugin_error(entry, f"{entry.value} has the name {name!r}, but its entry point {entry.name!r}")
+    if (name := getattr(kind, name_attribute, None)) != entry.name:
+        reason = f"{entry.value} has the {name_attribute} {name!r}, but its entry point {entry.name!r}"
+        raise make_plugin_error(entry, reason)
     return kind
 
 
@@ -56,7 +60,7 @@ def wrap_plugin_errors(entry: EntryPoint, call: str) -> Iterator[None]:
     except EmodnaError:
         raise
     except Exception as error:
-        raise make_plugin_error(entry, f"{call} fails: {_describe_error(error)}") from error
+        raise make_plugin_error(entry, f"{call} fails: {describe_error(error)}") from error
 
 
 def make_plugin_error(entry: EntryPoint, reason: str) -> PluginError:
@@ -65,5 +69,6 @@ def make_plugin_error(entry: EntryPoint, reason: str) -> PluginError:
     return PluginError(f"plug-in{package} cannot be used: {reason}", where=entry.name)
 
 
-def _describe_error(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
+    """Return kind and text of an exception in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -120,7 +120,6 @@ def run(
             raise EmodnaError("not a setting of an experiment", field="settings", value=key, remedy=Remedy(remedy))
     # Checks that need no torch come first: they report mistakes at once.
     from emodna.model.bench.runner import lock_experiment
-    from emodna.pipeline.catalogue import resolve_folder_name
     from emodna.pipeline.store import FeatureStore
 
     apply_shared_settings(parsed_settings)
@@ -130,7 +129,7 @@ def run(
     stores = [FeatureStore(path) for path in _find_stores(cache, corpora, feature_set)]
     resources = execution.resolve_resources(workers, scheduler, threads, device)
     decisive_threads = threads if resources.kind == "cpu" else 1  # irrelevant on CUDA
-    conditions = Conditions(steps, resolve_folder_name(feature_set), parsed_settings, resources.kind, decisive_threads)
+    conditions = Conditions(steps, stores[0].path.name, parsed_settings, resources.kind, decisive_threads)
     new_experiment = _plan_experiment(out, stores, method_groups, seeds, conditions)
     with lock_experiment(out):
         experiment, runs = _merge_experiments(new_experiment)
@@ -185,12 +184,10 @@ def _group_methods(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: t
 
 
 def _find_stores(cache: Path, corpora: tuple[str, ...], feature_set: str | None) -> list[Path]:
-    from emodna.pipeline.catalogue import find_store, list_stores, resolve_folder_name
+    from emodna.pipeline.catalogue import find_all_stores, find_stores, resolve_folder_name
 
-    if corpora:
-        found = {corpus: find_store(cache, corpus, feature_set) for corpus in sorted(corpora)}
-    else:
-        found = {path.parent.name: path for path in list_stores(cache) if path.name == resolve_folder_name(feature_set)}
+    stores = find_stores(cache, sorted(corpora), feature_set) if corpora else find_all_stores(cache, feature_set)
+    found = {path.parent.name: path for path in stores}
     if len(found) < 2:
         if corpora:
             raise EmodnaError("only one corpus", field="corpora", value=corpora[0], remedy="give at least two")

@@ -12,7 +12,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -24,7 +24,7 @@ from emodna.model.bench.grid import open_store
 from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import BenchError, RunError, TrainingError
 from emodna.model.inference.finished_run import FinishedRun
-from emodna.model.inference.predictions import read_utterances
+from emodna.model.inference.predictions import embed_store, read_utterances
 from emodna.model.losses.mmd import mk_mmd
 from emodna.model.run_folder import read_json, write_json
 from emodna.pipeline.store import FeatureStore
@@ -55,7 +55,6 @@ _DISTANCE_KEY: Final = {
 }
 
 _T = TypeVar("_T")
-Utterances = Iterable[tuple[NDArray[np.float32], float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +86,18 @@ def extract_features(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatur
     device = torch.device(experiment.conditions.device if torch.cuda.is_available() else "cpu")
     finished = FinishedRun.load(experiment.run_folder(run).path, device)
     with limit_torch_to_one_thread():
-        return _collect_features(experiment, run, lambda store, read: finished.adapt_model(store).embeddings(read))
+        return _collect_features(
+            experiment, run, lambda store, rows: embed_store(finished.adapt_model(store), store, rows=rows)
+        )
 
 
 def compute_input_means(experiment: Experiment, run: RunSpec) -> tuple[CorpusFeatures, CorpusFeatures]:
     """Compute the mean over time of each utterance's stored features, for source and target of a run."""
-    sides = _collect_features(experiment, run, lambda _, read: np.stack([each.mean(axis=0) for each, _ in read]))
+
+    def compute_means(store: FeatureStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.stack([features.mean(axis=0) for features, _, _ in read_utterances(store, rows=rows)])
+
+    sides = _collect_features(experiment, run, compute_means)
     assert sides is not None  # noqa: S101 - means always exist
     return sides
 
@@ -100,14 +105,14 @@ def compute_input_means(experiment: Experiment, run: RunSpec) -> tuple[CorpusFea
 def _collect_features(
     experiment: Experiment,
     run: RunSpec,
-    compute_features: Callable[[FeatureStore, Utterances], NDArray[np.float32] | None],
+    compute_features: Callable[[FeatureStore, NDArray[np.int64]], NDArray[np.float32] | None],
 ) -> tuple[CorpusFeatures, CorpusFeatures] | None:
     sides = []
     for corpus in run.pair:
         store = open_store(experiment, corpus)
         labels = store.labels(run.task)
         rows = sample_rows(labels)
-        values = compute_features(store, read_utterances(store, rows=rows))
+        values = compute_features(store, rows)
         if values is None:
             return None
         sides.append(CorpusFeatures(corpus, [store.ids[row] for row in rows], labels[rows], values))

@@ -50,7 +50,8 @@ def compute_statistics(
 ) -> tuple[list[Statistics | None], Statistics | None]:
     """Return the statistics for each source, of its labelled utterances, and for the target.
 
-    None stands for the normalisation of each utterance by its own statistics.
+    None stands for the normalisation of each utterance by its own statistics. `per-speaker` uses all utterances of each
+    corpus, for those without statistics of their speaker (see `SpeakerStatistics`).
     """
     labelled = [(store, np.flatnonzero(labels >= 0)) for store, labels in sources]
     match normalisation:
@@ -62,6 +63,10 @@ def compute_statistics(
         case "per-corpus":
             all_of_target = (target, np.arange(len(target)))
             return [Statistics.of_corpora([each]) for each in labelled], Statistics.of_corpora([all_of_target])
+        case "per-speaker":
+            whole = [(store, np.arange(len(store))) for store in (*(each for each, _ in sources), target)]
+            found = [Statistics.of_corpora([each]) for each in whole]
+            return [*found[:-1]], found[-1]
         case "source":
             statistics = Statistics.of_corpora(labelled)
             return [statistics] * len(sources), statistics

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Generic, Self, TypeVar
 
 import numpy as np
@@ -10,7 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
-from emodna.model.data.windows import Framer
+from emodna.model.data.speakers import SpeakerStatistics
+from emodna.model.data.windows import Framer, Utterance
 from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.store import FeatureStore
 
@@ -43,10 +45,15 @@ class Sampler:
 
 
 class CorpusWindows:
-    """Windows of a store's utterances by row, with gender and language but without emotions."""
+    """Windows of a store's utterances by row, with gender and language but without emotions.
 
-    def __init__(self, store: FeatureStore, framer: Framer, languages: Sequence[str]) -> None:
-        self.store, self.framer, self.dim = store, framer, store.dim
+    `speakers` has the statistics that normalise each utterance, in place of the framer's.
+    """
+
+    def __init__(
+        self, store: FeatureStore, framer: Framer, languages: Sequence[str], speakers: SpeakerStatistics | None = None
+    ) -> None:
+        self.store, self.framer, self.dim, self.speakers = store, framer, store.dim, speakers
         self._gender = _encode(store, "gender", ("f", "m"))
         self._language = _encode(store, "language", languages)
 
@@ -54,11 +61,17 @@ class CorpusWindows:
         """Write the utterances in some rows (n,) of the store to places (n,) in a batch."""
         framer = self.framer
         windows = batch.features.numpy().transpose(0, 2, 1)  # (batch, frames, dim)
-        peaks = self.store.peak_db[rows].tolist()
-        features = zip(self.store.gather(rows), peaks, places.tolist(), strict=True)
-        batch.lengths.numpy()[places] = [framer(each, peak_db, windows[place]) for each, peak_db, place in features]
+        utterances = zip(self.read(rows), places.tolist(), strict=True)
+        batch.lengths.numpy()[places] = [
+            framer(features, peak_db, windows[place], own) for (features, peak_db, own), place in utterances
+        ]
         batch.gender.numpy()[places] = self._gender[rows]
         batch.language.numpy()[places] = self._language[rows]
+
+    def read(self, rows: NDArray[np.int64]) -> Iterator[Utterance]:
+        """Return the features of the utterances in some rows (n,), their peaks in dB, and their own statistics."""
+        own = repeat(None, len(rows)) if self.speakers is None else self.speakers.select(rows)
+        return zip(self.store.gather(rows), self.store.peak_db[rows].tolist(), own, strict=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from emodna.model.config import Padding
 from emodna.model.data.normalisation import Statistics
 from emodna.pipeline.features import FeatureSet
 
+Utterance = tuple[NDArray[np.float32], float, Statistics | None]
+"""Features (frames, dim), their peak in dB, and statistics to normalise them by; None means those of the framer."""
+
 
 @dataclass(frozen=True)
 class Framer:
@@ -28,12 +31,24 @@ class Framer:
     silence: Callable[[float], NDArray[np.float32]]
     """`FeatureSet.silence`: a frame (dim,) of digital silence in an utterance with this peak (dB)."""
 
-    def __call__(self, features: NDArray[np.float32], peak_db: float, out: NDArray[np.float32]) -> int:
-        """Write the window of an utterance (n, dim) to `out` (frames, dim) of any layout; return its length."""
+    def __call__(
+        self,
+        features: NDArray[np.float32],
+        peak_db: float,
+        out: NDArray[np.float32],
+        statistics: Statistics | None = None,
+    ) -> int:
+        """Write the window of an utterance (n, dim) to `out` (frames, dim) of any layout; return its length.
+
+        Given `statistics`, such as those of its speaker, replace those of the framer.
+        """
         length = min(len(features), self.frames)
         first = (len(features) - length) // 2
         before = 0 if self.padding == "mask" else (self.frames - length) // 2
-        mean, std = self._statistics_per_frame or self._compute_own_statistics(features)
+        if statistics is None and self._statistics_per_frame is not None:
+            mean, std = self._statistics_per_frame
+        else:
+            mean, std = self._repeat(statistics or Statistics.of_frames(features))
         # One transposing copy of cached values is faster than strided arithmetic.
         window = out if out.flags.c_contiguous else np.empty_like(out, order="C")
         speech = window[before : before + length]
@@ -54,9 +69,9 @@ class Framer:
         mean, std = (np.tile(values, (self.frames, 1)) for values in (self.statistics.mean, self.statistics.std))
         return mean, std
 
-    def _compute_own_statistics(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        own, shape = Statistics.of_frames(features), (self.frames, features.shape[1])
-        return np.broadcast_to(own.mean, shape), np.broadcast_to(own.std, shape)
+    def _repeat(self, statistics: Statistics) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        shape = self.frames, len(statistics.mean)
+        return np.broadcast_to(statistics.mean, shape), np.broadcast_to(statistics.std, shape)
 
 
 def compute_window_seconds(frames: int, features: FeatureSet) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.data.domain import MEASURES, Deviation, Measure
+from emodna.model.data.speakers import count_speakers
 from emodna.model.evaluation import intervals
 from emodna.model.evaluation.calibration import compute_calibration
 from emodna.model.evaluation.intervals import Resampling
@@ -73,6 +74,7 @@ def evaluate_run(
     evaluation = {
         "run": str(run.path.absolute()),
         **run.description,
+        "speakers": asdict(count_speakers(store)) if run.model.per_speaker else None,
         "corpus": store.snapshot.corpus,
         "store": str(store.path),
         "seen": _summarise_seen(seen, scored.rows if any_labels else np.arange(len(store))),

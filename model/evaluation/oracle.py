@@ -21,7 +21,7 @@ def write_oracle_analysis(run: RunFolder, model: TrainedModel, snapshots: Snapsh
 
     The model ends in the state of the last snapshot. Raise a RunError if a snapshot is damaged.
     """
-    labels = target.labels(model.task).astype(np.int64)
+    model, labels = model.adapt_to_speakers(target), target.labels(model.task).astype(np.int64)
     rows = np.flatnonzero(labels >= 0)
     analysis: dict[str, Any] = {"note": _NOTE, "labelled": len(rows), "best_step": None, "best": None}
     if len(rows):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.data.stream import CorpusWindows
 from emodna.model.data.validation import Split
-from emodna.model.data.windows import Framer
 from emodna.model.evaluation.criteria import CRITERIA, Evidence
 from emodna.model.inference.predictions import predict_store
 from emodna.model.inference.trained_model import TrainedModel
@@ -16,7 +16,7 @@ from emodna.model.metrics import assign_labels
 from emodna.model.training.snapshots import Snapshots
 from emodna.pipeline.store import FeatureStore
 
-Sources = Sequence[tuple[Split, Framer]]
+Sources = Sequence[tuple[Split, CorpusWindows]]
 
 
 def select(
@@ -32,7 +32,7 @@ def select(
         snapshots.restore(model.method, step)
         of_target.append(predict_store(model, target))
         total += of_target[-1]
-        of_sources.append([_predict_split(model, split, framer) for split, framer in sources if split.by is not None])
+        of_sources.append([_predict_split(model, *each) for each in sources if each[0].by is not None])
     pseudo_labels = assign_labels(total / len(of_target))
     table = []
     for step, of_class_1, held_out in zip(snapshots.steps, of_target, of_sources, strict=True):
@@ -54,8 +54,9 @@ def find_best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_be
     return int(max(table, key=lambda row: (sign * row[key], row["step"]))["step"])
 
 
-def _predict_split(model: TrainedModel, split: Split, framer: Framer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _predict_split(
+    model: TrainedModel, split: Split, windows: CorpusWindows
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return labels and predictions of the held-out utterances, normalised as in training."""
-    store = split.store
-    utterances = ((store[row], float(store.peak_db[row])) for row in split.held_out.tolist())
-    return split.truth, assign_labels(replace(model, framer=framer).probabilities(utterances))
+    probabilities = replace(model, framer=windows.framer).probabilities(windows.read(split.held_out))
+    return split.truth, assign_labels(probabilities)

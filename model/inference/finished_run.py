@@ -73,13 +73,14 @@ class FinishedRun:
         return seen
 
     def adapt_model(self, store: FeatureStore) -> TrainedModel:
-        """Return the model with the normalisation for a corpus: `per-corpus` uses statistics of all its utterances.
+        """Return the model with the normalisation for a corpus.
 
-        Raises EvaluationError as `check_features`.
+        `per-corpus` uses statistics of all its utterances, `per-speaker` those of its speakers. Raises EvaluationError
+        as `check_features`.
         """
         self.check_features(store)
         if self.description["normalisation"] != "per-corpus":
-            return self.model
+            return self.model.adapt_to_speakers(store)
         statistics = Statistics.of_corpora([(store, np.arange(len(store)))])
         return replace(self.model, framer=replace(self.model.framer, statistics=statistics))
 

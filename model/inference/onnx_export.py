@@ -83,7 +83,7 @@ def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict
             "frames": model.framer.frames,
             "hop_length": features.hop_length,
             "padding": model.framer.padding,
-            "normalisation": "per-utterance" if model.framer.statistics is None else "statistics of the training",
+            "normalisation": _describe_normalisation(model),
         },
         "features": features.parameters(),
         "method": model.method.name,
@@ -95,6 +95,12 @@ def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict
         "citations": {corpus.name: corpus.citation for corpus in corpora},
     }
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
+
+
+def _describe_normalisation(model: TrainedModel) -> str:
+    if model.per_speaker:
+        return "statistics of the target; in training, those of each speaker"
+    return "per-utterance" if model.framer.statistics is None else "statistics of the training"
 
 
 def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:

@@ -1,7 +1,7 @@
 """Predict for a store, and write predictions.parquet with the metadata of the utterances."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import compress
+from itertools import compress, repeat
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from emodna.model.data.speakers import SpeakerStatistics
+from emodna.model.data.windows import Utterance
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import assign_labels
 from emodna.pipeline.files import write_atomically
@@ -35,21 +37,34 @@ def predict_store(
 ) -> NDArray[np.float64]:
     """Return the probability (n,) of class 1 for some rows (n,) of a store (None: all), in the store's order.
 
-    Reads block by block; calls `on_progress` with the number of utterances read since the last call.
+    A model that is normalised by speaker uses the statistics of the store's speakers. Reads block by block; calls
+    `on_progress` with the number of utterances read since the last call.
     """
-    return model.probabilities(read_utterances(store, on_progress, rows=rows))
+    adapted = model.adapt_to_speakers(store)
+    return adapted.probabilities(read_utterances(store, on_progress, rows=rows, speakers=adapted.speakers))
+
+
+def embed_store(model: TrainedModel, store: FeatureStore, *, rows: _Rows = None) -> NDArray[np.float32] | None:
+    """Return the emotion features (n, width) of the utterances of `predict_store`; None if the model has none."""
+    adapted = model.adapt_to_speakers(store)
+    return adapted.embeddings(read_utterances(store, rows=rows, speakers=adapted.speakers))
 
 
 def read_utterances(
-    store: FeatureStore, on_progress: _OnProgress = lambda _more: None, *, rows: _Rows = None
-) -> Iterator[tuple[NDArray[np.float32], float]]:
-    """Yield the features (frames, dim) and the peak in dB of the utterances of `predict_store`."""
+    store: FeatureStore,
+    on_progress: _OnProgress = lambda _more: None,
+    *,
+    rows: _Rows = None,
+    speakers: SpeakerStatistics | None = None,
+) -> Iterator[Utterance]:
+    """Yield the utterances of `predict_store`, with their statistics in `speakers`."""
     wanted = np.full(len(store), rows is None)
     if rows is not None:
         wanted[rows] = True
     for block, features in store.iterate_blocks(_CHUNK_VALUES):
         ends = np.cumsum(store.frames[block])
-        utterances = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), strict=True)
+        own = repeat(None, len(ends)) if speakers is None else speakers.select(np.arange(block.start, block.stop))
+        utterances = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), own, strict=True)
         yield from compress(utterances, wanted[block])
         on_progress(len(ends))
 

@@ -1,10 +1,12 @@
 """Save, load and apply a trained model; its file contains everything that prediction needs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, starmap
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -15,7 +17,8 @@ from emodna.model import checkpoint
 from emodna.model.config import PADDINGS, build_config
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics
-from emodna.model.data.windows import Framer, compute_window_seconds
+from emodna.model.data.speakers import SpeakerStatistics
+from emodna.model.data.windows import Framer, Utterance, compute_window_seconds
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
 from emodna.model.methods.base import CLASSES, Method
@@ -25,12 +28,17 @@ from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 
+if TYPE_CHECKING:  # prediction needs no store
+    from emodna.pipeline.store import FeatureStore
+
 #: Windows per batch; larger batches are not faster per window.
 BATCH: Final = 64
 #: Limits of a window in frames: that of `TrainConfig.frames`, and more than an hour of samples at 16 kHz.
 _MIN_FRAMES: Final = 8
 _MAX_FRAMES: Final = 2**26
 
+Extracted = tuple[NDArray[np.float32], float]
+"""Features (frames, dim) and their peak in dB."""
 Window = tuple[NDArray[np.float32], int]
 """Normalised features (frames, dim) and their length in frames."""
 
@@ -47,21 +55,37 @@ class TrainedModel:
     features: FeatureSet
     domain: TrainingDomain | None = None
     """Ranges of the training audio; None for a model of an earlier version."""
+    per_speaker: bool = False
+    """True if the statistics of the speaker normalise an utterance. Those of the framer, of the whole target, are for
+    utterances whose speaker is unknown or has few utterances."""
+    speakers: SpeakerStatistics | None = None
+    """Statistics of the speakers of a store, see `adapt_to_speakers`."""
 
     @property
     def seconds(self) -> float:
         """Length of the network's window in s."""
         return compute_window_seconds(self.framer.frames, self.features)
 
-    def probabilities(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float64]:
-        """Return the probability (n,) of class 1 (high / positive) for features (frames, dim) with their peak in dB."""
+    def adapt_to_speakers(self, store: FeatureStore) -> TrainedModel:
+        """Return the model with the statistics of a store's corpus and speakers; itself unless it is `per_speaker`."""
+        if not self.per_speaker or (self.speakers is not None and self.speakers.fingerprint == store.fingerprint):
+            return self
+        shared = Statistics.of_corpora([(store, np.arange(len(store)))])
+        speakers = SpeakerStatistics.of_corpus(store, shared)
+        return replace(self, framer=replace(self.framer, statistics=shared), speakers=speakers)
+
+    def probabilities(self, utterances: Iterable[Utterance | Extracted]) -> NDArray[np.float64]:
+        """Return the probability (n,) of class 1 (high / positive) of utterances."""
         parts = [self.classify(windows) for windows in self._batches(utterances)]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def window(self, features: NDArray[np.float32], peak_db: float) -> Window:
-        """Crop or pad an utterance's features (n, dim) with a peak in dB, and normalise them."""
+    def window(self, features: NDArray[np.float32], peak_db: float, statistics: Statistics | None = None) -> Window:
+        """Crop or pad an utterance's features (n, dim) with a peak in dB, and normalise them.
+
+        Given `statistics`, such as those of its speaker, replace those of the framer.
+        """
         window = np.empty((self.framer.frames, self.dim), np.float32)
-        return window, self.framer(features, peak_db, window)
+        return window, self.framer(features, peak_db, window, statistics)
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
@@ -71,7 +95,7 @@ class TrainedModel:
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
         return probabilities
 
-    def embeddings(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32] | None:
+    def embeddings(self, utterances: Iterable[Utterance | Extracted]) -> NDArray[np.float32] | None:
         """Return the emotion features (n, width), None if there are none; raise a TrainingError if not finite."""
         parts = []
         for windows in self._batches(utterances):
@@ -81,7 +105,7 @@ class TrainedModel:
             parts.append(features.float().cpu().numpy())
         return np.concatenate(parts) if parts else None
 
-    def _batches(self, utterances: Iterable[tuple[NDArray[np.float32], float]]) -> Iterable[list[Window]]:
+    def _batches(self, utterances: Iterable[Utterance | Extracted]) -> Iterable[list[Window]]:
         windows = starmap(self.window, utterances)
         return iter(lambda: list(islice(windows, BATCH)), [])
 
@@ -121,6 +145,8 @@ class TrainedModel:
             "per_utterance": self.framer.statistics is None,
             "features": self.features.parameters(),
         }
+        if self.per_speaker:
+            metadata["per_speaker"] = True
         if self.features.location is not None:
             metadata["location"] = self.features.location
         if self.domain is not None:
@@ -129,7 +155,7 @@ class TrainedModel:
         checkpoint.save_tensors(path, tensors, metadata)
 
     @classmethod
-    def load(cls, path: Path, device: torch.device | str = "cpu") -> "TrainedModel":
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> TrainedModel:
         """Load a model from its file or its run's folder; raise a RunError if it is missing or damaged."""
         if path.suffix != ".safetensors":
             path = RunFolder(path).find_model()
@@ -146,7 +172,8 @@ class TrainedModel:
             with torch.device("meta"), wrap_plugin_errors(kind.name, "()"):
                 method = kind(metadata["dim"], build_config(kind.defaults, metadata["method_config"]), 0)
             settings = metadata["method_config"]
-            model = cls(method, settings, metadata["task"], metadata["dim"], framer, features, domain)
+            per_speaker = metadata.get("per_speaker", False) is True
+            model = cls(method, settings, metadata["task"], metadata["dim"], framer, features, domain, per_speaker)
         except RunError:
             raise
         except PluginError as error:

@@ -126,9 +126,17 @@ class FeatureSet(ABC):
             samples = trim_silence(samples, self.trim_db, self.min_samples)
         if self.fixed_samples is not None:
             samples = crop_or_pad(samples, self.fixed_samples)
-        features, peak_db = self.transform(samples)
+        try:
+            features, peak_db = self.transform(samples)
+            self._check_shape(features)
+        except Exception as error:
+            from emodna.pipeline.features.plugin import explain_error  # it imports this module
+
+            if (explained := explain_error(self.kind, error)) is None:
+                raise
+            raise explained from error
         if not np.isfinite(features).all():
-            raise AudioError("samples too large: their power is not finite")
+            raise AudioError("features not finite; the samples may be too large")
         return self._round(features), peak_db
 
     def estimate_kept_seconds(
@@ -141,6 +149,15 @@ class FeatureSet(ABC):
         if self.trim_db is None or self.fixed_samples is not None:
             return None
         return np.minimum(durations, frames * self.hop_length / self.sample_rate)
+
+    def _check_shape(self, features: NDArray[np.float32]) -> None:
+        """Raise a `TypeError` unless features are a float32 array (frames, dim) with at least one frame."""
+        is_array = isinstance(features, np.ndarray) and features.dtype == np.float32 and features.ndim == 2
+        if not is_array or not len(features) or features.shape[1] != self.dim:
+            found = (
+                f"{features.dtype} {features.shape}" if isinstance(features, np.ndarray) else type(features).__name__
+            )
+            raise TypeError(f"transform() must return float32 (frames, {self.dim}), not {found}")
 
     def _round(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return features as a store holds them; raise an `AudioError` if its type cannot."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.segment import get_recording_ids, get_segment_starts
 from emodna.pipeline.corpora.base import Corpus, Scan
 from emodna.pipeline.emotions import AROUSAL, EMOTIONS, VALENCE
+from emodna.pipeline.features import find_packages
 from emodna.pipeline.files import flush_folder, write_atomically
 from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.prepare.history import History
@@ -62,7 +63,7 @@ def commit(
     earlier = history.snapshot
     libraries = dict(extraction.read_all_versions())
     earlier_libraries = {} if earlier is None else earlier.libraries
-    for name in ("ffmpeg", *extraction.features.packages):
+    for name in ("ffmpeg", *find_packages(extraction.features)):
         if name in earlier_libraries:  # it may have decoded or extracted the reused recordings
             libraries.setdefault(name, earlier_libraries[name])
     snapshot = Snapshot(

@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from io import BytesIO
 from typing import Final, NamedTuple
@@ -31,8 +31,8 @@ from emodna.pipeline.errors import (
     is_read_error,
     is_system_error,
 )
-from emodna.pipeline.features import FeatureSet
-from emodna.pipeline.features.base import Parameter
+from emodna.pipeline.features import FeatureSet, ImportedSet, find_packages
+from emodna.pipeline.features.base import Parameter, measure_peak_db
 from emodna.pipeline.files import name_in_errors
 from emodna.pipeline.spans import WHOLE, Span
 from emodna.pipeline.store.shards import StoredFeatures, compute_feature_crc
@@ -99,6 +99,8 @@ class Job:
     """Id and span of each segment that the corpus gives; empty if it gives whole recordings."""
     known: tuple[UtteranceInfo, ...] = ()
     """Utterances from an earlier preparation; valid if the hash of the audio is unchanged."""
+    embeddings: tuple[tuple[str, NDArray[np.float32]], ...] = field(default=(), compare=False)
+    """Id and imported features (frames, dim) of its utterances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +200,11 @@ class ExtractionConfig:
         """Return the versions that affect the features. Machines with equal versions can work on one store."""
         segmentation = _SEGMENTATION_PACKAGES if self.segmenter else ()
         versions = read_feature_versions(ffmpeg=self.ffmpeg) | {name: read_versions()[name] for name in segmentation}
-        return versions | read_package_versions(self.features.packages)
+        return versions | read_package_versions(find_packages(self.features))
 
     def read_all_versions(self) -> Mapping[str, str]:
         """Return the versions that store.json records: libraries, machine and, if used, ffmpeg."""
-        versions = {**read_versions(), **read_package_versions(self.features.packages)}
+        versions = {**read_versions(), **read_package_versions(find_packages(self.features))}
         return versions | ({"ffmpeg": read_ffmpeg_version()} if self.ffmpeg else {})
 
 
@@ -274,6 +276,8 @@ def _examine_copy(job: Job, tree: Tree, extraction: ExtractionConfig) -> Extract
 
 
 def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionResult:
+    if isinstance(extraction.features, ImportedSet) and not job.embeddings:
+        raise _make_absent_error(job.id)  # before decoding
     now, stamp = time.time_ns(), tree.read_stamp(job.path)
     with tree.open(job.path) as opened:
         stream = BytesIO(opened.read()) if stamp is not None and stamp.size <= _MAX_IN_MEMORY else opened
@@ -300,7 +304,7 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
         if id in reused:
             continue
         try:
-            info, array = _extract(id, span, recording, samples, sha256, extraction)
+            info, array = _extract(id, span, recording, samples, sha256, extraction, dict(job.embeddings))
         except AudioError as error:
             if not job.given:
                 raise
@@ -318,6 +322,21 @@ def _examine(job: Job, tree: Tree, extraction: ExtractionConfig) -> ExtractionRe
     )
 
 
+def _take_embeddings(
+    id: str, embeddings: Mapping[str, NDArray[np.float32]], samples: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], float]:
+    """Return the imported features (frames, dim) of an utterance, and the peak in dB of its (n,) samples."""
+    if id not in embeddings:
+        raise _make_absent_error(id)
+    if not len(samples):
+        raise AudioError("too short: no samples")
+    return embeddings[id], measure_peak_db(samples)
+
+
+def _make_absent_error(id: str) -> AudioError:
+    return AudioError(f"no embeddings with the id {id!r}")
+
+
 def _is_reusable(known: Sequence[UtteranceInfo], extraction: ExtractionConfig) -> bool:
     """Return True if the same audio would give these utterances again."""
     return bool(known) and all(each.duration <= extraction.max_seconds for each in known)
@@ -333,7 +352,13 @@ def _list_spans(job: Job, recording: Recording, extraction: ExtractionConfig) ->
 
 
 def _extract(
-    id: str, span: Span, recording: Recording, samples: NDArray[np.float32], sha256: str, extraction: ExtractionConfig
+    id: str,
+    span: Span,
+    recording: Recording,
+    samples: NDArray[np.float32],
+    sha256: str,
+    extraction: ExtractionConfig,
+    embeddings: Mapping[str, NDArray[np.float32]],
 ) -> tuple[UtteranceInfo, StoredFeatures]:
     """Return info and features, as stored, of one utterance.
 
@@ -346,7 +371,10 @@ def _extract(
         signal[time_to_sample(start, hertz) : None if is_last else time_to_sample(end, hertz)]
         for signal, hertz in ((samples, extraction.features.sample_rate), (recording.samples, recording.sample_rate))
     )
-    extracted, peak_db = extraction.features.extract(segment)
+    if isinstance(extraction.features, ImportedSet):
+        extracted, peak_db = _take_embeddings(id, embeddings, segment)
+    else:
+        extracted, peak_db = extraction.features.extract(segment)
     features: StoredFeatures = extracted.astype(extraction.features.storage, copy=False)
     quality = measure_quality(native, recording.sample_rate)
     info = UtteranceInfo(

@@ -4,7 +4,7 @@ The plan consists of arrays with a row per recording or utterance, not of object
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.corpora.base import Scan
+from emodna.pipeline.prepare.embeddings import EmbeddingFile
 from emodna.pipeline.prepare.extract import ExtractionConfig, Job, UtteranceInfo
 from emodna.pipeline.prepare.history import History
 from emodna.pipeline.spans import Span
@@ -44,8 +45,16 @@ class ShardPlan:
 class PreparationPlan:
     """Plan for a store: the recordings of a scan, compared with the history of the store."""
 
-    def __init__(self, scan: Scan, tree: Tree, history: History, extraction: ExtractionConfig) -> None:
+    def __init__(
+        self,
+        scan: Scan,
+        tree: Tree,
+        history: History,
+        extraction: ExtractionConfig,
+        embeddings: EmbeddingFile | None = None,
+    ) -> None:
         self.extraction = extraction
+        self._embeddings = embeddings
         self._copies = scan.copies
         self._segments = scan.table.select(["id", *layout.SPAN_COLUMNS])
         ids, paths, recording = _list_recordings(scan, extraction)
@@ -93,6 +102,16 @@ class PreparationPlan:
                 tuple(known[at] for at in np.flatnonzero(owner == recording)),
             )
             for recording, id, path, segments in zip(recordings, ids, paths, given, strict=True)
+        ]
+
+    def add_embeddings(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return the jobs with the imported features of their utterances, so that no worker reads the file of these."""
+        if self._embeddings is None:
+            return list(jobs)
+        found = ([id for id in _list_ids(job) if id in self._embeddings] for job in jobs)
+        return [
+            replace(job, embeddings=tuple((id, self._embeddings[id]) for id in ids))
+            for job, ids in zip(jobs, found, strict=True)
         ]
 
     def _list_given(self, recordings: NDArray[np.int64]) -> list[tuple[tuple[str, Span], ...]]:
@@ -149,6 +168,10 @@ class PreparationPlan:
                 and size[file[start]] == stop - start
             )
             yield ShardPlan(int(number), rows, rows[is_unexamined[rows]], slice(start, stop), bool(is_complete))
+
+
+def _list_ids(job: Job) -> list[str]:
+    return [id for id, _ in job.given] or [job.id]
 
 
 def _list_recordings(

@@ -24,6 +24,7 @@ from emodna.pipeline.errors import CorpusError, StoreError, format_count
 from emodna.pipeline.features import SILENCE_DB
 from emodna.pipeline.left_out import make_left_out_error
 from emodna.pipeline.prepare.commit import commit
+from emodna.pipeline.prepare.embeddings import EmbeddingFile
 from emodna.pipeline.prepare.executors import Executor, ExecutorFactory
 from emodna.pipeline.prepare.extract import AudioState, ExtractionConfig, ExtractionResult
 from emodna.pipeline.prepare.history import History, read_features, write_journal
@@ -56,10 +57,10 @@ class PrepareReport:
     rejections: Sequence[tuple[str, str]]
     """Path and reason."""
     warnings: Sequence[str]
-    silence_seconds: float | None = None
-    """Silence in s that was cut from the audio, by the number of frames; None if none is to be cut."""
     remarks: Sequence[tuple[str, str]] = ()
     """Path and remark on a new recording: bytes that are not read, or a wrong length in its header."""
+    silence_seconds: float | None = None
+    """Silence in s that was cut from the audio, by the number of frames; None if none is to be cut."""
 
 
 class PrepareCallback(Protocol):
@@ -85,12 +86,13 @@ def prepare(
     workers: ExecutorFactory,
     rehash: bool = False,
     wait: bool = True,
+    embeddings: EmbeddingFile | None = None,
 ) -> PrepareReport:
     """Bring a corpus's store up to date with its root.
 
     The store is <cache>/<corpus>/<feature set>. `workers` starts the executor unless the store is up to date. `rehash`
     ignores all earlier hashes, and extracts the utterances again whose quality was not measured. `wait` waits while
-    another process writes the same store.
+    another process writes the same store. `embeddings` has the features, if those of `extraction` are imported.
 
     Raises `CorpusError`: the root has no usable recording; an existing store is unchanged. `StoreError`: another
     process writes the store and `wait` is false, or the folder holds another store. `WorkerError`: the workers died or
@@ -112,8 +114,10 @@ def prepare(
             raise CorpusError(problem, field="segment", value=value, remedy="leave it out, or rename these columns")
         extraction = replace(extraction, has_given_segments=scan.is_segmented, needs_quality=rehash)
         history = History(store, corpus.name, extraction, tree.root, rehash=rehash)
-        plan = PreparationPlan(scan, tree, history, extraction)
-        if plan.unexamined_count:
+        if embeddings is not None:
+            embeddings.check_ids(scan.table["id"], corpus.name)
+        plan = PreparationPlan(scan, tree, history, extraction, embeddings)
+        if plan.unexamined_count and embeddings is None:
             extraction.features.check_requirements()
         callback.on_plan(plan.unexamined_count)
         progress = _Progress([plan.known[shard.known] for shard in plan.shards])
@@ -155,7 +159,10 @@ def prepare(
         skipped={**scan.skipped, **tree.skip_counts},
         left_out=scan.left_out,
         rejections=rejections,
-        warnings=_list_warnings(corpus, history, scan, plan, utterances, progress),
+        warnings=[
+            *([] if embeddings is None else embeddings.describe_mismatch(scan.table["id"])),
+            *_list_warnings(corpus, history, scan, plan, utterances, progress),
+        ],
         silence_seconds=_sum_silence(utterances, extraction),
         remarks=sorted(progress.remarks),
     )
@@ -218,7 +225,7 @@ def _examine_shards(
         for start in range(0, len(shard.unexamined), size):
             while len(pending) >= executor.max_pending:
                 yield from collect()
-            batch = plan.make_jobs(shard, shard.unexamined[start : start + size])
+            batch = plan.add_embeddings(plan.make_jobs(shard, shard.unexamined[start : start + size]))
             pending[executor.pool.submit(executor.examine, batch)] = at
     while pending:
         yield from collect()
@@ -243,7 +250,7 @@ def _finish_shard(
                 features = tuple(read_features(mapped(store / each.file), each) for each in reused)
                 result = replace(result, features=result.features + features)
             except StoreError:  # damaged: extract them again
-                (result,) = executor.examine([replace(job, known=())])
+                (result,) = executor.examine(plan.add_embeddings([replace(job, known=())]))
                 opened[job.id] = result
         results.append(result)
     return _write_shard_file(store, shard.number, plan.extraction, results), list(opened.values())

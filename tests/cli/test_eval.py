@@ -25,9 +25,9 @@ from tests.model.small import SETTINGS, CommandResult, SilentCallback, assert_on
 from tests.pipeline.making import prepare_corpus
 
 KEYS = [
-    "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation", "corpus",
-    "store", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant", "intervals", "confusion",
-    "calibration", "audio", "breakdown", "wall_seconds", "outside", "predictions",
+    "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation",
+    "speakers", "corpus", "store", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant",
+    "intervals", "confusion", "calibration", "audio", "breakdown", "wall_seconds", "outside", "predictions",
 ]  # fmt: skip
 
 

@@ -65,7 +65,7 @@ class TestTypes:
         ("key", "valid"),
         [
             ("padding", ("silence", "zero", "mask")),
-            ("normalisation", ("source", "none", "per-corpus", "per-utterance")),
+            ("normalisation", ("source", "none", "per-corpus", "per-speaker", "per-utterance")),
         ],
     )
     @pytest.mark.parametrize("text", ["reflect", "1", "true", "[]"])

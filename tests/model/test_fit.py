@@ -90,7 +90,11 @@ def relabel(emotions: dict[str, str], kind: str) -> dict[str, str]:
 def targets(pair: Stores, roots: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, FeatureStore]:
     folder, emotions = tmp_path_factory.mktemp("targets"), read_emotions(pair[1])
     kinds = ("right", "permuted", "noise", "absent")
-    return {kind: make_manifest_store(roots["emodb"], relabel(emotions, kind), folder / kind) for kind in kinds}
+    speakers = dict(zip(emotions, pair[1].column("speaker"), strict=True))
+    return {
+        kind: make_manifest_store(roots["emodb"], relabel(emotions, kind), folder / kind, speaker=speakers)
+        for kind in kinds
+    }
 
 
 class TestTargetLabels:
@@ -102,6 +106,7 @@ class TestTargetLabels:
                 for name in quick_if_representative(name for name in METHODS if get_supervision(name) == "source")
             ),
             pytest.param("emo-dna", "per-corpus", marks=pytest.mark.slow),  # the same code for all methods
+            ("source-only", "per-speaker"),
         ],
     )
     def test_target_labels_do_not_change_the_model(

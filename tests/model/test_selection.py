@@ -15,6 +15,7 @@ import torch
 
 from emodna.model import checkpoint
 from emodna.model.data.normalisation import Statistics
+from emodna.model.data.stream import CorpusWindows
 from emodna.model.data.validation import split
 from emodna.model.errors import ConfigError
 from emodna.model.evaluation import selection
@@ -113,7 +114,7 @@ class TestSelection:
     def test_each_criterion_selects_its_best_snapshot(self, selected_run: Path, pair: Stores) -> None:
         model = TrainedModel.load(selected_run / "model.safetensors", torch.device("cpu"))
         snapshots, steps = Snapshots(selected_run / "snapshots", 2, STEPS), set()
-        sources = [(split(pair[0], "arousal", 0.25, 0), model.framer)]
+        sources = [(split(pair[0], "arousal", 0.25, 0), CorpusWindows(pair[0], model.framer, []))]
         for name, criterion in CRITERIA.items():
             chosen = select(name, model, snapshots, pair[1], sources, 0)
             step, table = chosen["selected_step"], chosen["snapshots"]
@@ -272,7 +273,8 @@ class TestValidation:
         fit_small(stores, pair[1], run, settings=settings, **request)
         model = TrainedModel.load(run / "model.safetensors", torch.device("cpu"))
         found = []
-        for store, (_, framer) in zip(stores, spy.call_args.args[4], strict=True):
+        for store, (_, windows) in zip(stores, spy.call_args.args[4], strict=True):
+            framer = windows.framer
             part = split(store, "arousal", 0.5, 0)
             own = Statistics.of_corpora([(store, np.flatnonzero(part.labels >= 0))])
             np.testing.assert_array_equal(framer.statistics.mean, own.mean)
