@@ -89,7 +89,7 @@ class EgemapsSet(FeatureSet):
             raise EmodnaError(problem, field="feature_set", value=self.kind, remedy=remedy)
 
     def transform(self, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        """Return the descriptors (1 + (n - 640) // 160 at 16 kHz, 25) of (n,) samples, and the samples' peak in dB."""
+        """Return the descriptors (1 + (n - 800) // 160 at 16 kHz, 25) of (n,) samples, and the samples' peak in dB."""
         peak_db = measure_peak_db(samples)
         if not np.isfinite(peak_db):
             raise AudioError("samples too large: their power is not finite")

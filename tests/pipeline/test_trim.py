@@ -8,7 +8,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from emodna.pipeline.audio.trim import trim_silence
@@ -26,6 +26,7 @@ def make_utterance(quiet_before: int, loud: int, quiet_after: int, level: float,
     return samples
 
 
+@settings(max_examples=30)
 @given(
     lengths=st.tuples(*[st.integers(0, 9000)] * 3),
     level=st.sampled_from([0.0, 1e-7, 1e-4, 2e-3, 0.02, 0.1]),
