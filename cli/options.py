@@ -223,10 +223,11 @@ class FeatureSetOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Return the option and its help."""
-        from emodna.pipeline.features import list_feature_set_names
+        from emodna.pipeline.features import EncoderSet, list_feature_set_names
 
+        names = ", ".join([*list_feature_set_names(), EncoderSet.kind])
         record = super().get_help_record(ctx)
-        return record and (record[0], record[1].replace("{names}", ", ".join(list_feature_set_names())))
+        return record and (record[0], record[1].replace("{names}", names))
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:

@@ -56,7 +56,7 @@ _KEYS: Final = (
     groups={
         "Data": "names root subset download accept_licence manifest folder name segment channel bandwidth ffmpeg "
         "max_seconds rehash cache",
-        "Feature": "feature_set trim fixed_samples features_from",
+        "Feature": "feature_set encoder layer trim fixed_samples features_from",
         "Worker": "workers scheduler no_wait",
         "Output": "strict",
     },
@@ -75,6 +75,8 @@ _KEYS: Final = (
 @click.option("--segment", default="none", metavar="none|energy", help="energy: split own recordings at pauses.")
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", metavar="NAME", help="One of {names}.")
+@click.option("--encoder", metavar="NAME|PATH", help="For encoder: a name, ONNX file, folder or REPOSITORY@COMMIT.")
+@click.option("--layer", metavar="L[,L...]", help="Hidden states of the encoder.  [default: those that carry emotion]")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
 @click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
 @ffmpeg_option
@@ -107,6 +109,8 @@ def prep(
     segment: str,
     cache: Path,
     feature_set: str,
+    encoder: str | None,
+    layer: str | None,
     channel: int,
     bandwidth: int | None,
     ffmpeg: bool,
@@ -151,7 +155,9 @@ def prep(
     embeddings = None if features_from is None else _open_embeddings(features_from)
     if embeddings is None:
         trim_db = "default" if trim is None else None if isinstance(trim, str) else trim
-        chosen = features.make_feature_set(feature_set, fixed_samples=fixed_samples, trim_db=trim_db)
+        chosen = features.make_feature_set(
+            feature_set, fixed_samples=fixed_samples, trim_db=trim_db, encoder=encoder, layer=layer
+        )
     else:
         chosen = embeddings.features
     if chosen.licence is not None:

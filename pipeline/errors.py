@@ -205,6 +205,10 @@ class PluginError(EmodnaError):
     """An unusable plug-in of another package. The error names the package."""
 
 
+class EncoderError(EmodnaError):
+    """A missing or unusable speech encoder, or a hidden state that it does not have."""
+
+
 class DownloadError(EmodnaError):
     """A failed download of a published corpus."""
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from emodna.model.data.normalisation import MIN_STD
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.base import Method
+from emodna.pipeline.audio.mel import mel_filters
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import SILENCE_DB, FeatureSet, LogMelSet, MfccSet, WaveSet
-from emodna.pipeline.features.logmel import POWER_FLOOR, mel_filters
+from emodna.pipeline.features.logmel import POWER_FLOOR
 from emodna.pipeline.features.mfcc import dct_matrix
 
 #: Peak amplitude that counts as digital silence.

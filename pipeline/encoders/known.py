@@ -17,7 +17,7 @@ Exposure = Literal["yes", "no", "unknown"]
 
 
 class Sighting(NamedTuple):
-    """Whether an encoder has seen a corpus, and the document that says so."""
+    """Answer to the question whether an encoder has seen a corpus, and the document that gives it."""
 
     exposure: Exposure
     citation: str
@@ -46,6 +46,8 @@ class KnownEncoder:
     """End at which short audio is filled with zeros, if the encoder reads a fixed length."""
     scaling: Literal["none", "zero mean, unit variance"] = "none"
     """Scaling of the samples of a window, with their padding."""
+    layers: str | None = None
+    """Hidden states that carry emotion best; None: not measured."""
     safetensors_ref: str | None = None
     """Branch of the repository that has the weights as safetensors, if the main branch has none."""
     remark: str = ""
@@ -87,6 +89,7 @@ _ENCODERS: Final = (
         seen=_mark_all("unknown", f"{_WHISPER}, section 2.1; https://huggingface.co/pipecat-ai/smart-turn-v3"),
         padding="front",
         scaling=_NORMALISED,
+        layers="4,6",
     ),
     KnownEncoder(
         "whisper-tiny",

@@ -10,9 +10,10 @@ from typing import Any, Final, Literal
 
 from emodna.pipeline import plugins
 from emodna.pipeline.audio.provenance import remove_provenance
-from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.errors import EmodnaError, Remedy
 from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
 from emodna.pipeline.features.egemaps import EgemapsSet
+from emodna.pipeline.features.encoder import EncoderSet, describe_encoder
 from emodna.pipeline.features.imported import ImportedSet
 from emodna.pipeline.features.logmel import LogMelSet
 from emodna.pipeline.features.mfcc import MfccSet
@@ -24,6 +25,7 @@ __all__ = [
     "FEATURE_SETS",
     "SILENCE_DB",
     "EgemapsSet",
+    "EncoderSet",
     "FeatureSet",
     "ImportedSet",
     "LogMelSet",
@@ -47,7 +49,7 @@ FEATURE_SETS: Final[Mapping[str, FeatureSet]] = {
 DEFAULT_FEATURE_SET: Final = "mfcc40"
 
 #: Further feature sets, which have no default configuration. Stores and models hold them.
-_UNNAMED: Final[tuple[FeatureSet, ...]] = (ImportedSet(),)
+_UNNAMED: Final[tuple[FeatureSet, ...]] = (EncoderSet(), ImportedSet())
 #: Kinds of this package. A plug-in cannot replace one.
 _OWN_KINDS: Final = frozenset(each.kind for each in (*FEATURE_SETS.values(), *_UNNAMED))
 
@@ -65,8 +67,8 @@ def load_feature_set(name: str) -> FeatureSet:
     """
     if name in FEATURE_SETS:
         return FEATURE_SETS[name]
-    if name not in (valid := list_feature_set_names()):
-        raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=valid)
+    if name not in (names := list_feature_set_names()):
+        raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=[*names, EncoderSet.kind])
     return load_plugin(plugins.find_entry_points(ENTRY_POINTS)[name])
 
 
@@ -77,13 +79,29 @@ def find_packages(features: FeatureSet) -> tuple[str, ...]:
 
 
 def make_feature_set(
-    name: str, *, fixed_samples: int | None = None, trim_db: float | Literal["default"] | None = "default"
+    name: str,
+    *,
+    fixed_samples: int | None = None,
+    trim_db: float | Literal["default"] | None = "default",
+    encoder: str | None = None,
+    layer: str | None = None,
 ) -> FeatureSet:
     """Return the feature set of this name with these options; raise an `EmodnaError` if there is none.
 
-    `trim_db` is that of the set by default, and None to cut no silence.
+    `trim_db` is that of the set by default, and None to cut no silence. `encoder` and `layer` are those of
+    `describe_encoder`, for the set "encoder" alone.
     """
-    default = load_feature_set(name)
+    if name == EncoderSet.kind:
+        if encoder is None:
+            remedy = "give its name, an ONNX file, a folder, or REPOSITORY@COMMIT on the Hugging Face hub"
+            raise EmodnaError("needs an encoder", field="feature_set", value=name, remedy=remedy)
+        default: FeatureSet = describe_encoder(encoder, layer)
+    else:
+        for field, value in (("encoder", encoder), ("layer", layer)):
+            if value is not None:
+                advice = Remedy(f"use {{feature_set={EncoderSet.kind}}}")
+                raise EmodnaError("needs features of an encoder", field=field, value=value, remedy=advice)
+        default = load_feature_set(name)
     trim_db = default.trim_db if trim_db == "default" else trim_db
     if trim_db is not None and not 0 < trim_db < math.inf:
         raise EmodnaError("must be above 0 dB", field="trim", value=f"{trim_db:g}")

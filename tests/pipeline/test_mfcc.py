@@ -17,8 +17,8 @@ import pytest
 import soundfile
 
 from emodna.pipeline.audio.decode import decode, resample
+from emodna.pipeline.audio.mel import mel_filters
 from emodna.pipeline.features import LogMelSet, MfccSet
-from emodna.pipeline.features.logmel import mel_filters
 from tests.pipeline.making import Float32, noise
 
 RATE = 22050

@@ -1,0 +1,241 @@
+"""Encoders in ONNX files, run by onnxruntime on the part of the graph that the chosen hidden states need.
+
+Hidden states are outputs of nodes. An index counts the outputs of LayerNormalization nodes, from 0.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emodna.pipeline.encoders.anatomy import (
+    MEL_HOP,
+    SAMPLE_RATE,
+    Anatomy,
+    Conventions,
+    FrontEnd,
+    choose_layers,
+    require_packages,
+)
+from emodna.pipeline.errors import EncoderError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from onnxruntime import InferenceSession
+
+#: Length in samples of the longest input if the graph reads any length: Whisper's window, and a little more than
+#: wav2vec 2.0's longest example in training. Attention takes memory with the square of it.
+_LONGEST: Final[dict[FrontEnd, int]] = {"log-mel": 30 * SAMPLE_RATE, "waveform": 16 * SAMPLE_RATE}
+#: Samples that the first frame of a log-mel spectrogram reads.
+_SHORTEST: Final = 400
+#: Bands of the spectrogram if the graph does not declare them (all sizes of Whisper but large-v3).
+_MELS: Final = 80
+
+
+class _Input(NamedTuple):
+    """The input of a graph that takes audio."""
+
+    name: str
+    front_end: FrontEnd
+    mels: int
+    window: int | None
+    """Length in samples; None if the graph reads any length."""
+
+
+class OnnxEncoder:
+    """The part of an ONNX graph that computes the chosen hidden states, on one thread."""
+
+    def __init__(self, path: Path, layers: tuple[str, ...]) -> None:
+        model = _load(path)
+        self._input = _find_input(model, path).name
+        self._outputs = [_find_output(model, layer) for layer in layers]
+        self._session = _start_session(model, path, self._input, self._outputs)
+
+    def encode(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the hidden states (n, frames, dim), side by side."""
+        states: list[NDArray[np.float32]] = self._session.run(self._outputs, {self._input: inputs})
+        return states[0] if len(states) == 1 else np.concatenate(states, axis=2)
+
+
+def examine_onnx(path: Path, wanted: str | None, default: str | None, conventions: Conventions) -> Anatomy:
+    """Return the anatomy of an ONNX file with these hidden states.
+
+    Raises `EncoderError`: not an ONNX file, no usable input, no such hidden state.
+    """
+    model = _load(path)
+    source = _find_input(model, path)
+    wanted = _replace_names(model, wanted)
+    probe = _Probe(model, path, source, wanted)
+    layers = choose_layers(wanted, probe.list_valid(), default)
+    states = [probe.shapes[_find_output(model, layer)] for layer in layers]
+    if len(set(states)) > 1:
+        widths = ", ".join(
+            f"{layer}: {size[1]} values x {size[0]} frames" for layer, size in zip(layers, states, strict=True)
+        )
+        raise EncoderError(f"these hidden states differ in shape ({widths})", field="layer", value=wanted)
+    frames, width = states[0]
+    if probe.window is not None:
+        stride = probe.window // frames
+        centre, shortest = (0, _SHORTEST) if source.front_end == "log-mel" else (stride // 2, stride)
+    else:
+        output = _find_output(model, layers[0])
+        stride = SAMPLE_RATE // (probe.run(2 * SAMPLE_RATE)[output][0] - frames)
+        centre, shortest = 0, _SHORTEST
+        if source.front_end == "waveform":
+            field = _measure_field(probe, output, stride)
+            centre, shortest = field // 2, max(field, stride)
+    return Anatomy(
+        layers=layers,
+        width=width,
+        front_end=source.front_end,
+        mels=source.mels,
+        scaling=conventions.scaling,
+        padding="none" if probe.window is None else conventions.padding,
+        window=probe.window or _LONGEST[source.front_end],
+        stride=stride,
+        centre=centre,
+        shortest=shortest,
+    )
+
+
+class _Probe:
+    """Runs of a whole graph on silence, which show the shapes of its hidden states."""
+
+    def __init__(self, model: "ModelProto", path: Path, source: _Input, wanted: str | None) -> None:
+        self._source, self._model, self._path = source, model, path
+        self._norms = _list_norms(model)
+        self._results = [each.name for each in model.graph.output]
+        computed = {name for node in model.graph.node for name in node.output}
+        named = [each.strip() for each in (wanted or "").split(",")]
+        self._outputs = list(
+            dict.fromkeys([*self._norms, *self._results, *(each for each in named if each in computed)])
+        )
+        self._session = _start_session(model, path, source.name, self._outputs)
+        self.window = source.window
+        try:
+            self.shapes = self.run(source.window or SAMPLE_RATE)
+        except EncoderError:
+            if source.window is not None or source.front_end != "log-mel":
+                raise
+            # The axis has no declared length, but the positions that the graph adds have one: Whisper's.
+            self.window = _LONGEST["log-mel"]
+            self.shapes = self.run(self.window)
+
+    def run(self, length: int) -> dict[str, tuple[int, int]]:
+        """Return frames and width of each output that is a sequence (1, frames, width), for a length in samples."""
+        shape = (length,) if self._source.front_end == "waveform" else (self._source.mels, length // MEL_HOP)
+        inputs = {self._source.name: np.zeros((1, *shape), np.float32)}
+        with _translate_errors(self._path):
+            values = self._session.run(self._outputs, inputs)
+        shapes = {name: value.shape for name, value in zip(self._outputs, values, strict=True)}
+        return {name: shape[1:] for name, shape in shapes.items() if len(shape) == 3 and shape[0] == 1 and shape[1] > 1}
+
+    def list_valid(self) -> tuple[str, ...]:
+        """Return the indices and names of hidden states."""
+        indices = [str(at) for at, name in enumerate(self._norms) if name in self.shapes]
+        valid = (*indices, *(name for name in self._outputs if name in self.shapes and name not in self._norms))
+        if not valid:
+            raise EncoderError("has no hidden states [n, frames, width]", where=self._path)
+        return valid
+
+
+def _measure_field(probe: _Probe, output: str, stride: int) -> int:
+    """Return the number of samples that one frame of a graph without padding covers, at least 1."""
+    most = probe.run(SAMPLE_RATE)[output][0]
+    shortest = bisect_left(
+        range(SAMPLE_RATE - stride, SAMPLE_RATE), most, key=lambda length: probe.run(length)[output][0]
+    )
+    return max(SAMPLE_RATE - stride + shortest - (most - 1) * stride, 1)
+
+
+def _load(path: Path) -> "ModelProto":
+    require_packages("onnx", "onnxruntime")
+    import onnx
+    from google.protobuf.message import DecodeError
+    from onnx.external_data_helper import uses_external_data
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        raise EncoderError("not an ONNX file", where=path) from error
+    if not model.graph.node:
+        raise EncoderError("not an ONNX file", where=path)
+    if any(uses_external_data(tensor) for tensor in model.graph.initializer):
+        raise EncoderError("keeps its weights in other files", where=path, remedy="save it as one file")
+    return model
+
+
+def _find_input(model: "ModelProto", path: Path) -> _Input:
+    """Return the input for log-mel spectrograms [n, mels, frames] or waveforms [n, samples]."""
+    import onnx
+
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [each for each in model.graph.input if each.name not in constants]
+    described = []
+    for each in inputs:
+        sizes = [size.dim_value or None for size in each.type.tensor_type.shape.dim]
+        described.append(f"{each.name} [{', '.join(str(size or '?') for size in sizes)}]")
+        is_float = each.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        if len(inputs) == 1 and is_float and len(sizes) in (2, 3) and sizes[0] in (None, 1):
+            if len(sizes) == 2:
+                return _Input(each.name, "waveform", 0, sizes[1])
+            return _Input(each.name, "log-mel", sizes[1] or _MELS, sizes[2] and sizes[2] * MEL_HOP)
+    problem = f"its inputs are {', '.join(described)}, not one of float32 [n, mels, frames] or [n, samples]"
+    raise EncoderError(problem, where=path)
+
+
+def _start_session(model: "ModelProto", path: Path, source: str, outputs: list[str]) -> "InferenceSession":
+    """Return a session of one thread that computes these outputs, and nothing that they do not need."""
+    import onnx
+    import onnxruntime
+    from onnx.utils import Extractor
+
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    declared = {each.name for each in model.graph.output}
+    extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in declared)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    with _translate_errors(path):
+        part = Extractor(extended).extract_model([source], outputs)
+        return onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _translate_errors(path: Path) -> Iterator[None]:
+    """Raise an `EncoderError` if onnx or onnxruntime fail in this block."""
+    try:
+        yield
+    except (ValueError, KeyError, RuntimeError, MemoryError) as error:
+        raise EncoderError(f"cannot be run: {shorten(str(error), 200)}", where=path) from error
+    except Exception as error:
+        if not type(error).__module__.startswith(("onnx", "google.protobuf")):
+            raise
+        raise EncoderError(f"cannot be run: {shorten(str(error), 200)}", where=path) from error
+
+
+def _list_norms(model: "ModelProto") -> list[str]:
+    """Return the names of the outputs of LayerNormalization nodes, in the order of computation."""
+    return [node.output[0] for node in model.graph.node if node.op_type == "LayerNormalization"]
+
+
+def _split(layers: str | None) -> list[str]:
+    return [each.strip() for each in (layers or "").split(",")]
+
+
+def _replace_names(model: "ModelProto", layers: str | None) -> str | None:
+    """Return hidden states with indices instead of names, so that one state has one name."""
+    indices = {name: str(index) for index, name in enumerate(_list_norms(model))}
+    return layers and ",".join(indices.get(each, each) for each in _split(layers))
+
+
+def _find_output(model: "ModelProto", layer: str) -> str:
+    """Return the name of a hidden state that is given by index or by name."""
+    return _list_norms(model)[int(layer)] if layer.isdecimal() else layer
