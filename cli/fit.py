@@ -9,7 +9,6 @@ import click
 
 from emodna.cli import common, options
 from emodna.cli.options import FOLDER, Command, FeatureSetOption
-from emodna.model.config import DEFAULT_STEPS
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError, PluginError, format_count
 
@@ -56,7 +55,7 @@ _MARKS: Final = """
 @click.option("--task", type=click.Choice(TASKS), default="arousal", help="Labels to learn.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="Training method; see --list-methods.")
 @click.option("--add", type=click.Choice(["scl"]), help="Contrastive loss for methods marked [scl] in --list-methods.")
-@click.option("--steps", type=click.IntRange(min=1), default=DEFAULT_STEPS, help="Training steps.")
+@click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: of the feature set, mfcc40 1000]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of all random numbers.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: 1; with --resume, as before]")
 @options.device_option
@@ -145,7 +144,7 @@ def fit(
     common.detail(f"device {request.device}")
     plan = resolve_request(request)
     title = f"{JOIN.join(sorted(sources))} -> {target}, {request.task}, {plan.label}"
-    with show_progress(title, request.steps, utterances=plan.utterances) as display:
+    with show_progress(title, plan.steps, utterances=plan.utterances) as display:
         result = execute_plan(plan, display, common.stop_on_interrupt)
     oracle = read_json(RunFolder(Path(result["run"])).oracle) if request.oracle_analysis else {}
     if as_json:

@@ -16,6 +16,7 @@ Padding = Literal["silence", "zero", "mask"]
 PADDINGS: Final[tuple[Padding, ...]] = typing.get_args(Padding)
 Normalisation = Literal["source", "none", "per-corpus", "per-speaker", "per-utterance"]
 NORMALISATIONS: Final[tuple[Normalisation, ...]] = typing.get_args(Normalisation)
+ClassWeights = Literal["none", "balanced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class TrainConfig:
     """Frames per window; 188 frames of MFCCs are 96 000 samples at 22 050 Hz. At least 0.25 s."""
     padding: Padding = "silence"
     normalisation: Normalisation = "source"
+    class_weights: ClassWeights = "none"
+    """`balanced` draws both classes of each source equally often, whatever its numbers of utterances are."""
     learning_rate: Positive = 1e-3
     """Learning rate of RAdam."""
     beta1: Share = 0.9

@@ -11,9 +11,10 @@ from emodna.model.config import as_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics, compute_statistics
+from emodna.model.data.pooling import PooledStore, view_utterances
 from emodna.model.data.speakers import SpeakerStatistics, count_speakers
 from emodna.model.data.stream import CorpusWindows, FoldStream, LabelledTargetStream, SourceStream, Stream, TargetStream
-from emodna.model.data.windows import Framer
+from emodna.model.data.windows import Framer, get_silence
 from emodna.model.errors import RunError
 from emodna.model.evaluation.criteria import LAST
 from emodna.model.evaluation.evaluate import evaluate
@@ -46,14 +47,14 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
     """Train and evaluate a resolved request, as `fit` does; `stop_listener` as in `train`."""
     request, config, target = plan.request, plan.config, plan.request.target
     run = RunFolder(plan.folder)
-    snapshots = Snapshots(run.snapshots, plan.train.snapshot_every, request.steps)
+    snapshots = Snapshots(run.snapshots, plan.train.snapshot_every, plan.steps)
     events = record_events(callback, run.path, config, enabled=plan.record.tensorboard)
     _warn(plan)
     with run.claim(config, resume=request.resume), events as recorder:
         if not run.done.exists():
             _check_resume(request, run, config)
             model, sources, timing = _train(plan, run, recorder, stop_listener)
-            step = request.steps
+            step = plan.steps
             if request.select != LAST:
                 selection = select(request.select, model, snapshots, target, sources, request.seed)
                 write_json(run.selection, selection)
@@ -94,7 +95,7 @@ def _train(
             streams.source,
             streams.target,
             plan.train,
-            steps=request.steps,
+            steps=plan.steps,
             seed=request.seed,
             device=request.device,
             run=run,
@@ -104,16 +105,25 @@ def _train(
             compile=request.compile,
             cuda_graph=request.cuda_graph,
         )
-    settings, dim = as_settings(plan.resolved.config), request.target.dim
+    settings = as_settings(plan.resolved.config)
     training_rows = [(each.store, np.flatnonzero(each.labels >= 0)) for each in plan.splits]
     training_rows.append((request.target, np.arange(len(request.target))))
     domain = TrainingDomain.of_corpora(training_rows, plan.features.sample_rate)
     if unknown := domain.list_unknown_measures():
         text = "a corpus was prepared by an earlier version, so these ranges of its audio are not recorded: %s"
         _LOG.warning(text, ", ".join(unknown))
-    windows, per_speaker = streams.target_windows, plan.train.normalisation == "per-speaker"
+    windows = streams.target_windows
     model = TrainedModel(
-        method.eval(), settings, request.task, dim, windows.framer, plan.features, domain, per_speaker, windows.speakers
+        method.eval(),
+        settings,
+        request.task,
+        plan.data.dim,
+        windows.framer,
+        plan.features,
+        domain,
+        per_speaker=plan.train.normalisation == "per-speaker",
+        speakers=windows.speakers,
+        reads_statistics=plan.reads_statistics,
     )
     return model, list(zip(plan.splits, streams.source_windows, strict=True)), timing
 
@@ -130,12 +140,14 @@ class Streams(NamedTuple):
 
 def make_streams(plan: FitPlan) -> Streams:
     """Make the streams of a run. This is the only place where an oracle gets the target's labels."""
-    request, train, target = plan.request, plan.train, plan.request.target
-    sources = [(each.store, each.labels) for each in plan.splits]
+    request, train = plan.request, plan.train
+    pooled = plan.reads_statistics
+    target = view_utterances(request.target, pooled=pooled)
+    sources = [(view_utterances(each.store, pooled=pooled), each.labels) for each in plan.splits]
     source_statistics, target_statistics = compute_statistics(train.normalisation, sources, target)
 
-    def make_windows(store: FeatureStore, statistics: Statistics | None) -> CorpusWindows:
-        framer = Framer(train.frames, train.padding, statistics, plan.features.silence)
+    def make_windows(store: FeatureStore | PooledStore, statistics: Statistics | None) -> CorpusWindows:
+        framer = Framer(train.frames, train.padding, statistics, get_silence(plan.features))
         speakers = None
         if train.normalisation == "per-speaker" and statistics is not None:
             speakers = SpeakerStatistics.of_corpus(store, statistics)
@@ -145,13 +157,13 @@ def make_streams(plan: FitPlan) -> Streams:
     target_windows = make_windows(target, target_statistics)
     batches = {"batch_size": train.batch_size, "seed": request.seed}
     labelled = [(each, labels) for each, (_, labels) in zip(windows, sources, strict=True)]
-    source_stream: Stream[LabelledBatch] = SourceStream(labelled, **batches)
+    source_stream: Stream[LabelledBatch] = SourceStream(labelled, **batches, class_weights=train.class_weights)
     target_stream: Stream[Batch] = TargetStream(target_windows, **batches)
     if plan.supervision == "oracle-labels":
         target_stream = LabelledTargetStream(target_windows, target.labels(request.task), **batches)
     elif plan.folds is not None:
         labels_of_folds = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
-        source_stream = FoldStream(target_windows, labels_of_folds, **batches)
+        source_stream = FoldStream(target_windows, labels_of_folds, **batches, class_weights=train.class_weights)
     return Streams(source_stream, target_stream, windows, target_windows)
 
 

@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 import torch
 
 from emodna.model import methods
-from emodna.model.config import DEFAULT_STEPS, RecordConfig, TrainConfig, apply_settings, as_settings
+from emodna.model.config import RecordConfig, TrainConfig, as_settings
 from emodna.model.data.loading import Residency
 from emodna.model.data.validation import Split, split
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.evaluation.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.evaluation.folds import Folds, split_into_folds
+from emodna.model.feature_defaults import apply_run_settings, find_feature_defaults
 from emodna.model.label import make_label
 from emodna.model.methods.alignment import list_additions
 from emodna.model.methods.base import DataSummary, Method, ResolvedConfig, Supervision
@@ -34,6 +35,8 @@ from emodna.pipeline.store import FeatureStore
 _MIN_SECONDS: Final = 0.25
 #: The authors' window in s: 96 000 samples at 22 050 Hz, rounded.
 _USUAL_SECONDS: Final = 4.375
+#: Shortest default window in frames.
+_MIN_FRAMES: Final = 8
 #: Default number of model snapshots of a run that needs them.
 _SNAPSHOTS: Final = 20
 #: Default share of the source that is held out if a criterion needs it.
@@ -52,7 +55,8 @@ class FitRequest:
     target: FeatureStore
     task: Task = "arousal"
     method: str = "emo-dna"
-    steps: int = DEFAULT_STEPS
+    steps: int | None = None
+    """Training steps; None: the default of the feature set."""
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     threads: int | None = None
@@ -81,7 +85,7 @@ class FitRequest:
         for name, value, kind, text in (
             *((name, store, FeatureStore, "a FeatureStore") for name, store in stores),
             ("device", self.device, torch.device, "a torch.device"),
-            ("steps", self.steps, int, "a whole number"),
+            ("steps", self.steps, int | None, "a whole number"),
             ("seed", self.seed, int, "a whole number"),
         ):
             if not isinstance(value, kind):
@@ -94,6 +98,8 @@ class FitPlan:
     """A resolved and validated request."""
 
     request: FitRequest
+    steps: int
+    """Training steps."""
     train: TrainConfig
     record: RecordConfig
     features: FeatureSet
@@ -112,6 +118,11 @@ class FitPlan:
         return self.method.supervision
 
     @property
+    def reads_statistics(self) -> bool:
+        """True if the method reads statistics over all frames of an utterance instead of windows."""
+        return self.method.reads_statistics(self.resolved.config)
+
+    @property
     def utterances(self) -> int:
         """Number of utterances per step, of the sources and the target together."""
         return self.train.batch_size * (2 if self.folds is None else len(self.folds.speakers))
@@ -120,7 +131,7 @@ class FitPlan:
     def label(self) -> str:
         """Label of the run in tables: its method with all settings that are not defaults."""
         request, kind = self.request, type(self.method)
-        changed = find_non_defaults(kind, request.settings, request.steps, self.features.name, request.select)
+        changed = find_non_defaults(kind, request.settings, self.steps, self.features.name, request.select)
         return make_label(request.method, changed, our_reading=kind.our_reading, supervision=self.supervision)
 
     @cached_property
@@ -128,12 +139,15 @@ class FitPlan:
         """Content of config.json; the values of `decisive` determine the weights bit for bit."""
         request = self.request
         stores = {store.snapshot.corpus: store for store in (*request.sources, request.target)}
-        train, defaults = as_settings(self.train), type(self.method).defaults
+        train = as_settings(self.train)
+        usual_train, usual_method, _ = apply_run_settings({}, type(self.method), self.features.name)
+        usual_train = _resolve_window(usual_train, {}, self.features, reads_statistics=self.reads_statistics)
         return {
             "decisive": {
                 "src": JOIN.join(source.snapshot.corpus for source in request.sources),
                 "tgt": request.target.snapshot.corpus,
-                **{key: getattr(request, key) for key in ("task", "method", "seed", "steps", "select")},
+                **{key: getattr(request, key) for key in ("task", "method", "seed", "select")},
+                "steps": self.steps,
                 "train": {key: value for key, value in train.items() if key not in _NOT_DECISIVE},
                 "method_config": as_settings(self.resolved.config),
                 "features": dict(request.target.snapshot.parameters),
@@ -146,7 +160,11 @@ class FitPlan:
             "supervision": self.supervision,
             "label": self.label,
             "folds": None if self.folds is None else self.folds.speakers,
-            "defaults": {"train": as_settings(TrainConfig()), "method_config": as_settings(defaults)},
+            "defaults": {
+                "steps": find_feature_defaults(self.features.name).steps,
+                "train": as_settings(usual_train),
+                "method_config": as_settings(usual_method),
+            },
             "stores": {corpus: str(store.path) for corpus, store in stores.items()},
             **({} if self.features.location is None else {"location": self.features.location}),
             "remarks": list(self.resolved.remarks),
@@ -173,7 +191,7 @@ def resolve_request(request: FitRequest) -> FitPlan:
     """Resolve and validate a fit request, or raise an EmodnaError. Writes nothing and trains nothing."""
     start_time = time.perf_counter()
     for name, value, least in (("steps", request.steps, 1), ("seed", request.seed, 0)):
-        if value < least:
+        if value is not None and value < least:
             raise ConfigError(f"must be at least {least}", field=name, value=value)
     if request.cuda_graph and request.device.type != "cuda":
         problem = f"needs a CUDA device, this one is {request.device}"
@@ -182,40 +200,50 @@ def resolve_request(request: FitRequest) -> FitPlan:
         torch.set_num_threads(request.threads)
     kind = methods.get_method(request.method)
     _check_addition(request, kind)
-    train, method_config, record = apply_settings(request.settings, TrainConfig(), kind.defaults, RecordConfig())
-    train = _resolve_selection(request, train)
     features = _resolve_features(request)
-    _check_window(train.frames, features)
+    steps = request.steps or find_feature_defaults(features.name).steps
+    train, method_config, record = apply_run_settings(request.settings, kind, features.name)
+    train = _resolve_selection(request, train, steps)
+    pooled = kind.reads_statistics(method_config)
+    train = _resolve_window(train, request.settings, features, reads_statistics=pooled)
+    if not pooled:
+        _check_window(train, features)
     for source in request.sources:
         _check_labels(source, request.task)
     splits = [split(source, request.task, train.validation, request.seed) for source in request.sources]
     labelled = [(each.store, each.labels) for each in splits]
-    data = DataSummary.of(labelled, request.target, train.frames, train.batch_size)
-    _check_size(kind, data)
+    dim = request.target.dim * (2 if pooled else 1)
+    data = DataSummary.of(labelled, request.target, dim, train.frames, train.batch_size)
+    if not pooled:
+        _check_size(kind, data)
     resolved, method = _make_method(request, kind, method_config, data)
     if request.cuda_graph and (reason := method.graph_obstacle):
         problem = f"method {request.method} cannot be captured: {reason}"
         raise ConfigError(problem, field="cuda_graph", remedy="leave it out")
     folds = _make_folds(request, train, method)
-    return FitPlan(request, train, record, features, splits, data, resolved, method, folds, start_time)
+    return FitPlan(request, steps, train, record, features, splits, data, resolved, method, folds, start_time)
 
 
 def find_non_defaults(
-    kind: type[Method], settings: Mapping[str, str], steps: int, feature_set: str, select: str = LAST
+    kind: type[Method], settings: Mapping[str, str], steps: int | None, feature_set: str, select: str = LAST
 ) -> dict[str, Any]:
     """Return the settings of a run that are not defaults, in the order of its label: those of the method first.
 
     Leave out settings that change no result. Values that follow from the data or from other settings are defaults.
-    `feature_set` is the full name of the feature set.
+    Defaults are those of the feature set, given its full name.
     """
-    train, method_config, _ = apply_settings(settings, TrainConfig(), kind.defaults, RecordConfig())
-    changed = _find_changes(method_config, kind.defaults)
-    if steps != DEFAULT_STEPS:
+    defaults = find_feature_defaults(feature_set)
+    train, method_config, _ = apply_run_settings(settings, kind, feature_set)
+    usual_train, usual_method, _ = apply_run_settings({}, kind, feature_set)
+    changed = _find_changes(method_config, usual_method)
+    if steps not in (None, defaults.steps):
         changed["steps"] = steps
     if select != LAST:
         changed["select"] = select
     without_effect = (*_WITHOUT_EFFECT, "snapshot_every") if select == LAST else _WITHOUT_EFFECT
-    changed |= {key: value for key, value in _find_changes(train, TrainConfig()).items() if key not in without_effect}
+    changed |= {key: value for key, value in _find_changes(train, usual_train).items() if key not in without_effect}
+    if defaults.window_seconds is not None and "frames" in settings:  # its default follows from the features
+        changed["frames"] = train.frames
     if feature_set != FEATURE_SETS[DEFAULT_FEATURE_SET].name:
         short_names = {each.name: name for name, each in FEATURE_SETS.items()}
         changed["feature_set"] = short_names.get(feature_set, feature_set)
@@ -235,14 +263,14 @@ def _check_addition(request: FitRequest, kind: type[Method]) -> None:
         raise ConfigError(problem, field="add", value=request.settings["add"], remedy=remedy)
 
 
-def _resolve_selection(request: FitRequest, config: TrainConfig) -> TrainConfig:
+def _resolve_selection(request: FitRequest, config: TrainConfig, steps: int) -> TrainConfig:
     """Check the criterion; set the settings that a selection or an analysis of model snapshots needs."""
     if request.select not in (LAST, *CRITERIA):
         raise ConfigError("unknown", field="select", value=request.select, valid=(LAST, *CRITERIA))
     if (request.select != LAST or request.oracle_analysis) and not config.snapshot_every:
         if "snapshot_every" in request.settings:
             raise ConfigError("must be at least 1 to select or to analyse snapshots", field="snapshot_every", value=0)
-        config = replace(config, snapshot_every=max(request.steps // _SNAPSHOTS, 1))
+        config = replace(config, snapshot_every=max(steps // _SNAPSHOTS, 1))
     if request.select == SOURCE_ACCURACY and not config.validation:
         if "validation" in request.settings:
             problem = f"must be above 0: {SOURCE_ACCURACY} needs held-out utterances"
@@ -271,8 +299,24 @@ def _resolve_features(request: FitRequest) -> FeatureSet:
     return rebuild_feature_set(target.snapshot.parameters, target.snapshot.location)
 
 
-def _check_window(frames: int, features: FeatureSet) -> None:
-    """Raise a ConfigError for a window that is too short, such as the default number of frames of a wave set."""
+def _resolve_window(
+    config: TrainConfig, settings: Mapping[str, str], features: FeatureSet, *, reads_statistics: bool
+) -> TrainConfig:
+    """Set the frames that a method reads: one of pooled statistics, else the feature set's default if none is given."""
+    if reads_statistics:
+        return replace(config, frames=1, padding="mask")
+    seconds = find_feature_defaults(features.name).window_seconds
+    if seconds is None or "frames" in settings:
+        return config
+    return replace(config, frames=max(round(seconds * features.sample_rate / features.hop_length), _MIN_FRAMES))
+
+
+def _check_window(config: TrainConfig, features: FeatureSet) -> None:
+    """Raise a ConfigError for an unknown padding, or a window that is too short, such as 188 frames of a wave set."""
+    if config.padding == "silence" and not features.has_silence:
+        problem, valid = f"the features of digital silence are unknown for {features.name}", ("zero", "mask")
+        raise ConfigError(problem, field="padding", value=config.padding, valid=valid)
+    frames = config.frames
     frames_per_second = features.sample_rate / features.hop_length
     if frames < _MIN_SECONDS * frames_per_second:
         seconds, usual = frames / frames_per_second, round(_USUAL_SECONDS * frames_per_second)

@@ -15,6 +15,8 @@ from emodna.pipeline.audio.provenance import AudioProvenance
 from emodna.pipeline.errors import Remedy, explain_os_error
 from emodna.pipeline.files import is_temporary, write_atomically
 
+#: Settings that runs of earlier versions do not have, with the value that is the same as theirs.
+LATER_SETTINGS: Final[Mapping[str, str]] = {"train.class_weights": "none", "method_config.network": "paper"}
 #: Separator of the names of several sources.
 JOIN: Final = "+"
 _LOCK: Final = ".lock"
@@ -121,7 +123,8 @@ class RunFolder:
         earlier = read_json(self.config).get("decisive")
         if not isinstance(earlier, dict):
             raise RunError("damaged: not the configuration of a run", where=self.config)
-        if differences := describe_differences(earlier, json.loads(json.dumps(config["decisive"]))):
+        now = drop_later_settings(json.loads(json.dumps(config["decisive"])))
+        if differences := describe_differences(drop_later_settings(earlier), now):
             remedy = Remedy("use the same settings, or choose another {out}")
             raise RunError(f"started with other settings: {differences}", field="out", value=self.path, remedy=remedy)
 
@@ -143,8 +146,18 @@ def read_target_channel(run: Path) -> int:
 
 
 def hash_settings(decisive: Mapping[str, Any]) -> str:
-    """Return a hash of a decisive configuration, 8 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(dict(decisive), sort_keys=True).encode()).hexdigest()[:8]
+    """Return a hash of a decisive configuration, 8 hexadecimal digits, the same as in earlier versions."""
+    return hashlib.sha256(json.dumps(drop_later_settings(decisive), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def drop_later_settings(decisive: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a decisive configuration without the settings of `LATER_SETTINGS` that have the value given there."""
+    simplified = dict(decisive)
+    for name, value in LATER_SETTINGS.items():
+        part, _, key = name.partition(".")
+        if isinstance(settings := simplified.get(part), dict) and settings.get(key) == value:
+            simplified[part] = {other: each for other, each in settings.items() if other != key}
+    return simplified
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -90,8 +90,9 @@ def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
 def _describe_settings(run: Run) -> dict[str, str]:
     """Return a text for each changed setting, and one for all others."""
     changed = listing.find_changed_settings(run)
-    if (steps := run.identity["steps"]) not in (None, DEFAULT_STEPS):
-        changed["train.steps"] = (steps, DEFAULT_STEPS)
+    usual = run.config.get("defaults", {}).get("steps", DEFAULT_STEPS)  # missing in earlier versions
+    if (steps := run.identity["steps"]) not in (None, usual):
+        changed["train.steps"] = (steps, usual)
     used = listing.flatten({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
     machine = {key: run.decisive.get(key) for key in ("device", "threads")}
     rest = [f"{key.partition('.')[2]} {format_value(value)}" for key, value in used.items() if key not in changed]

@@ -21,8 +21,8 @@ from emodna.model.bench.spec import (
     RunSpec,
     check_distinct,
 )
-from emodna.model.config import RecordConfig, TrainConfig, apply_settings
 from emodna.model.errors import BenchError, ConfigError, RunExperiment
+from emodna.model.feature_defaults import apply_run_settings
 from emodna.model.label import make_label
 from emodna.model.methods import get_method, wrap_plugin_errors
 from emodna.model.request import find_non_defaults
@@ -85,12 +85,12 @@ def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
     """Return the info of a method spec; raise a ConfigError or PluginError for an unknown method or setting."""
     method, settings = get_method(spec.name), {**conditions.settings, **spec.overrides}
     try:
-        shared = apply_settings(conditions.settings, TrainConfig(), method.defaults, RecordConfig())
+        apply_run_settings(conditions.settings, method, conditions.feature_set)
     except ConfigError as error:
         error.where = f"method {spec.name}"
         raise
     try:
-        train, config, _ = apply_settings(settings, *shared)
+        train, config, _ = apply_run_settings(settings, method, conditions.feature_set)
     except ConfigError as error:
         if error.field == "settings":
             error.field, error.problem = None, f"unknown setting {error.value}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from emodna.model.config import Normalisation
 
 if TYPE_CHECKING:  # prediction needs no store
+    from emodna.model.data.pooling import PooledStore
     from emodna.pipeline.store import FeatureStore
 
 #: Lower bound of a standard deviation, for features that are constant.
@@ -38,7 +39,7 @@ class Statistics:
         return cls(features.mean(axis=0), np.maximum(features.std(axis=0), MIN_STD))
 
     @classmethod
-    def of_corpora(cls, corpora: Sequence[tuple[FeatureStore, NDArray[np.int64]]]) -> Statistics:
+    def of_corpora(cls, corpora: Sequence[tuple[FeatureStore | PooledStore, NDArray[np.int64]]]) -> Statistics:
         """Return the statistics of all frames of some rows (n,) of each store, with equal weight for each corpus."""
         mean, square = np.mean([_compute_moments(store, rows) for store, rows in corpora], axis=0)
         std = np.sqrt(np.maximum(square - mean**2, MIN_STD**2))
@@ -46,7 +47,9 @@ class Statistics:
 
 
 def compute_statistics(
-    normalisation: Normalisation, sources: Sequence[tuple[FeatureStore, NDArray[np.int8]]], target: FeatureStore
+    normalisation: Normalisation,
+    sources: Sequence[tuple[FeatureStore | PooledStore, NDArray[np.int8]]],
+    target: FeatureStore | PooledStore,
 ) -> tuple[list[Statistics | None], Statistics | None]:
     """Return the statistics for each source, of its labelled utterances, and for the target.
 
@@ -72,7 +75,9 @@ def compute_statistics(
             return [statistics] * len(sources), statistics
 
 
-def _compute_moments(store: FeatureStore, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _compute_moments(
+    store: FeatureStore | PooledStore, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean and the mean square over the frames of some utterances, (dim,) float64 each."""
     counts = np.cumsum(store.frames[rows], dtype=np.int64)
     frames_per_chunk = max(_CHUNK_VALUES // store.dim, 1)

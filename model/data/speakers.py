@@ -14,6 +14,7 @@ from emodna.model.data.normalisation import Statistics
 from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:  # prediction needs no store
+    from emodna.model.data.pooling import PooledStore
     from emodna.pipeline.store import FeatureStore
 
 #: Fewest utterances of a speaker that have statistics of their own.
@@ -65,7 +66,7 @@ class SpeakerStatistics:
     """Statistics of the whole corpus, then those of the groups."""
 
     @classmethod
-    def of_corpus(cls, store: FeatureStore, shared: Statistics) -> SpeakerStatistics:
+    def of_corpus(cls, store: FeatureStore | PooledStore, shared: Statistics) -> SpeakerStatistics:
         """Return the statistics of the speakers of a store; `shared` are those of all its utterances."""
         groups, counts = _group_by_speaker(store)
         is_large = counts >= MIN_UTTERANCES
@@ -88,7 +89,7 @@ def count_speakers(store: FeatureStore) -> SpeakerCounts:
     return SpeakerCounts(len(store), len(of_known), int((of_known < MIN_UTTERANCES).sum()), int(counts[-1]))
 
 
-def _group_by_speaker(store: FeatureStore) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _group_by_speaker(store: FeatureStore | PooledStore) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the group (n,) of each utterance and the size of each group; the last one has no speaker."""
     encoded = store.columns(["speaker"])["speaker"].combine_chunks().dictionary_encode()
     known = len(encoded.dictionary)

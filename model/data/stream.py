@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from emodna.model.config import ClassWeights
 from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
+from emodna.model.data.pooling import PooledStore
 from emodna.model.data.speakers import SpeakerStatistics
 from emodna.model.data.windows import Framer, Utterance
 from emodna.model.reproducibility import derive_seed
@@ -51,7 +53,11 @@ class CorpusWindows:
     """
 
     def __init__(
-        self, store: FeatureStore, framer: Framer, languages: Sequence[str], speakers: SpeakerStatistics | None = None
+        self,
+        store: FeatureStore | PooledStore,
+        framer: Framer,
+        languages: Sequence[str],
+        speakers: SpeakerStatistics | None = None,
     ) -> None:
         self.store, self.framer, self.dim, self.speakers = store, framer, store.dim, speakers
         self._gender = _encode(store, "gender", ("f", "m"))
@@ -93,6 +99,12 @@ class CorpusSubset:
     def of_labelled(cls, windows: CorpusWindows, labels: Labels) -> Self:
         """Return the utterances whose label is not -1, given the labels (n,) of all utterances of the store."""
         rows = np.flatnonzero(labels >= 0)
+        return cls(windows, rows, labels[rows])
+
+    @classmethod
+    def of_class(cls, windows: CorpusWindows, labels: Labels, label: int) -> Self:
+        """Return the utterances of a class, given the labels (n,) of all utterances of the store."""
+        rows = np.flatnonzero(labels == label)
         return cls(windows, rows, labels[rows])
 
 
@@ -191,29 +203,63 @@ class FoldStream(Stream[LabelledBatch]):
     """Batches of labelled utterances of the target, for an oracle with one network per fold.
 
     Rows k, k + networks, k + 2 * networks, ... of a batch are the `batch_size` utterances of network k. Each network
-    has its own labels (n,); -1 excludes an utterance from its training.
+    has its own labels (n,); -1 excludes an utterance from its training. With `balanced` weights, the batches of a
+    network alternate between the classes.
     """
 
     batch_type = LabelledBatch
     _corpus = TARGET
 
-    def __init__(self, windows: CorpusWindows, labels: Sequence[Labels], *, batch_size: int, seed: int) -> None:
-        seeds = [derive_seed(seed, f"fold sampler/{fold}") for fold in range(len(labels))]
-        super().__init__([CorpusSubset.of_labelled(windows, each) for each in labels], seeds, len(labels) * batch_size)
+    def __init__(
+        self,
+        windows: CorpusWindows,
+        labels: Sequence[Labels],
+        *,
+        batch_size: int,
+        seed: int,
+        class_weights: ClassWeights = "none",
+    ) -> None:
+        folds = [(windows, each, f"fold sampler/{fold}") for fold, each in enumerate(labels)]
+        super().__init__(*_divide(folds, class_weights, seed), len(labels) * batch_size)
 
 
 class SourceStream(Stream[LabelledBatch]):
-    """Batches of the labelled utterances of source corpora; the label -1 in (n,) excludes an utterance."""
+    """Batches of the labelled utterances of source corpora; the label -1 in (n,) excludes an utterance.
+
+    With `balanced` weights, both classes of each corpus take turns, too.
+    """
 
     batch_type = LabelledBatch
     _corpus = SOURCE
 
-    def __init__(self, corpora: Sequence[tuple[CorpusWindows, Labels]], *, batch_size: int, seed: int) -> None:
-        seeds = [derive_seed(seed, f"source sampler/{each.store.snapshot.corpus}") for each, _ in corpora]
-        super().__init__([CorpusSubset.of_labelled(windows, labels) for windows, labels in corpora], seeds, batch_size)
+    def __init__(
+        self,
+        corpora: Sequence[tuple[CorpusWindows, Labels]],
+        *,
+        batch_size: int,
+        seed: int,
+        class_weights: ClassWeights = "none",
+    ) -> None:
+        named = [(each, labels, f"source sampler/{each.store.snapshot.corpus}") for each, labels in corpora]
+        super().__init__(*_divide(named, class_weights, seed), batch_size)
 
 
-def _encode(store: FeatureStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
+def _divide(
+    corpora: Sequence[tuple[CorpusWindows, Labels, str]], class_weights: ClassWeights, seed: int
+) -> tuple[list[CorpusSubset], list[int]]:
+    """Return the subsets that take turns in a stream and their seeds: corpora with their labels and samplers' names.
+
+    With `balanced` weights, each class is a subset: those of class 0 of all corpora, then those of class 1.
+    """
+    if class_weights == "none":
+        subsets = [CorpusSubset.of_labelled(windows, labels) for windows, labels, _ in corpora]
+        return subsets, [derive_seed(seed, name) for _, _, name in corpora]
+    classes = [(label, *each) for label in (0, 1) for each in corpora]
+    subsets = [CorpusSubset.of_class(windows, labels, label) for label, windows, labels, _ in classes]
+    return subsets, [derive_seed(seed, f"{name}/class {label}") for label, _, _, name in classes]
+
+
+def _encode(store: FeatureStore | PooledStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:
     """Return the index (n,) of each utterance's value in a vocabulary; -1 for other values."""
     values = store.columns([column])[column]
     codes: NDArray[np.int32] = pc.fill_null(pc.index_in(values, pa.array(vocabulary, pa.string())), -1).to_numpy()

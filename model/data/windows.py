@@ -21,15 +21,15 @@ class Framer:
 
     The padding `silence` equals the features of a waveform with as many zeros at both ends, except for up to 4
     spectral frames at the edges of the speech. `zero` pads with zeros. `mask` pads with silence after the speech only,
-    and does not count it as length.
+    and does not count it as length; without known features of silence, it pads with the mean.
     """
 
     frames: int
     padding: Padding
     statistics: Statistics | None
     """Statistics to normalise by; None normalises each utterance by its own."""
-    silence: Callable[[float], NDArray[np.float32]]
-    """`FeatureSet.silence`: a frame (dim,) of digital silence in an utterance with this peak (dB)."""
+    silence: Callable[[float], NDArray[np.float32]] | None
+    """`FeatureSet.silence`: a frame (dim,) of digital silence in an utterance with this peak (dB); None: unknown."""
 
     def __call__(
         self,
@@ -55,11 +55,15 @@ class Framer:
         np.subtract(features[first : first + length], mean[:length], out=speech)
         np.divide(speech, std[:length], out=speech)
         if length < self.frames:
-            padding: NDArray[np.float32] | float = 0.0 if self.padding == "zero" else self.silence(peak_db)
-            window[:before] = window[before + length :] = (padding - mean[0]) / std[0]
+            window[:before] = window[before + length :] = (self._choose_padding(peak_db, mean[0]) - mean[0]) / std[0]
         if window is not out:
             out[:] = window
         return length if self.padding == "mask" else self.frames
+
+    def _choose_padding(self, peak_db: float, mean: NDArray[np.float32]) -> NDArray[np.float32] | float:
+        if self.padding == "zero":
+            return 0.0
+        return mean if self.silence is None else self.silence(peak_db)
 
     @cached_property
     def _statistics_per_frame(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
@@ -72,6 +76,11 @@ class Framer:
     def _repeat(self, statistics: Statistics) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         shape = self.frames, len(statistics.mean)
         return np.broadcast_to(statistics.mean, shape), np.broadcast_to(statistics.std, shape)
+
+
+def get_silence(features: FeatureSet) -> Callable[[float], NDArray[np.float32]] | None:
+    """Return the function of a feature set for `Framer.silence`; None if its features of silence are unknown."""
+    return features.silence if features.has_silence else None
 
 
 def compute_window_seconds(frames: int, features: FeatureSet) -> float:

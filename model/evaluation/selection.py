@@ -58,5 +58,7 @@ def _predict_split(
     model: TrainedModel, split: Split, windows: CorpusWindows
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return labels and predictions of the held-out utterances, normalised as in training."""
-    probabilities = replace(model, framer=windows.framer).probabilities(windows.read(split.held_out))
+    # The windows have pooled their utterances if the model reads statistics.
+    own_model = replace(model, framer=windows.framer, reads_statistics=False)
+    probabilities = own_model.probabilities(windows.read(split.held_out))
     return split.truth, assign_labels(probabilities)

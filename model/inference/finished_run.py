@@ -81,7 +81,7 @@ class FinishedRun:
         self.check_features(store)
         if self.description["normalisation"] != "per-corpus":
             return self.model.adapt_to_speakers(store)
-        statistics = Statistics.of_corpora([(store, np.arange(len(store)))])
+        statistics = Statistics.of_corpora([(self.model.view(store), np.arange(len(store)))])
         return replace(self.model, framer=replace(self.model.framer, statistics=statistics))
 
     def check_features(self, store: FeatureStore) -> None:

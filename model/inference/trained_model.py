@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, starmap
@@ -17,8 +18,9 @@ from emodna.model import checkpoint
 from emodna.model.config import PADDINGS, build_config
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.normalisation import Statistics
+from emodna.model.data.pooling import PooledStore, pool_over_time, view_utterances
 from emodna.model.data.speakers import SpeakerStatistics
-from emodna.model.data.windows import Framer, Utterance, compute_window_seconds
+from emodna.model.data.windows import Framer, Utterance, compute_window_seconds, get_silence
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
 from emodna.model.methods.base import CLASSES, Method
@@ -51,6 +53,7 @@ class TrainedModel:
     method_config: Mapping[str, Any]
     task: Task
     dim: int
+    """Values per frame of the network's input."""
     framer: Framer
     features: FeatureSet
     domain: TrainingDomain | None = None
@@ -60,18 +63,21 @@ class TrainedModel:
     utterances whose speaker is unknown or has few utterances."""
     speakers: SpeakerStatistics | None = None
     """Statistics of the speakers of a store, see `adapt_to_speakers`."""
+    reads_statistics: bool = False
+    """True if the network reads statistics over all frames of an utterance, which the framer takes as one frame."""
 
     @property
     def seconds(self) -> float:
-        """Length of the network's window in s."""
-        return compute_window_seconds(self.framer.frames, self.features)
+        """Length of the network's window in s; infinite for statistics over the whole utterance."""
+        return math.inf if self.reads_statistics else compute_window_seconds(self.framer.frames, self.features)
 
     def adapt_to_speakers(self, store: FeatureStore) -> TrainedModel:
         """Return the model with the statistics of a store's corpus and speakers; itself unless it is `per_speaker`."""
         if not self.per_speaker or (self.speakers is not None and self.speakers.fingerprint == store.fingerprint):
             return self
-        shared = Statistics.of_corpora([(store, np.arange(len(store)))])
-        speakers = SpeakerStatistics.of_corpus(store, shared)
+        view = self.view(store)
+        shared = Statistics.of_corpora([(view, np.arange(len(store)))])
+        speakers = SpeakerStatistics.of_corpus(view, shared)
         return replace(self, framer=replace(self.framer, statistics=shared), speakers=speakers)
 
     def probabilities(self, utterances: Iterable[Utterance | Extracted]) -> NDArray[np.float64]:
@@ -80,12 +86,20 @@ class TrainedModel:
         return np.concatenate(parts) if parts else np.empty(0)
 
     def window(self, features: NDArray[np.float32], peak_db: float, statistics: Statistics | None = None) -> Window:
-        """Crop or pad an utterance's features (n, dim) with a peak in dB, and normalise them.
+        """Crop, pad or pool an utterance's features (n, dim) with a peak in dB, and normalise them.
 
         Given `statistics`, such as those of its speaker, replace those of the framer.
         """
         window = np.empty((self.framer.frames, self.dim), np.float32)
-        return window, self.framer(features, peak_db, window, statistics)
+        return window, self.framer(self.represent(features), peak_db, window, statistics)
+
+    def represent(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the framer normalises: features (n, dim) as they are, or their statistics (1, 2 dim)."""
+        return pool_over_time(features) if self.reads_statistics else features
+
+    def view(self, store: FeatureStore) -> FeatureStore | PooledStore:
+        """Return a store whose utterances are what the framer normalises, see `represent`."""
+        return view_utterances(store, pooled=self.reads_statistics)
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
@@ -144,6 +158,7 @@ class TrainedModel:
             "padding": self.framer.padding,
             "per_utterance": self.framer.statistics is None,
             "features": self.features.parameters(),
+            "reads_statistics": self.reads_statistics,
         }
         if self.per_speaker:
             metadata["per_speaker"] = True
@@ -162,18 +177,29 @@ class TrainedModel:
         tensors, metadata = checkpoint.load_tensors(path)
         try:
             features = rebuild_feature_set(metadata["features"], metadata.get("location"))
-            framer = _rebuild_framer(metadata, tensors, features)
+            reads_statistics = bool(metadata.get("reads_statistics", False))  # missing in earlier versions
+            framer = _rebuild_framer(metadata, tensors, features, reads_statistics=reads_statistics)
             domain = None
             if "domain" in metadata:
                 arrays = checkpoint.strip_prefix("domain", tensors)
-                domain = TrainingDomain.rebuild(metadata["domain"], arrays, metadata["dim"])
+                domain = TrainingDomain.rebuild(metadata["domain"], arrays, features.dim)
             kind = load_method_of_run(path, metadata["method"], metadata.get("package"))
             # On the meta device: no memory is allocated before the file's tensors are known to fit.
             with torch.device("meta"), wrap_plugin_errors(kind.name, "()"):
                 method = kind(metadata["dim"], build_config(kind.defaults, metadata["method_config"]), 0)
             settings = metadata["method_config"]
             per_speaker = metadata.get("per_speaker", False) is True
-            model = cls(method, settings, metadata["task"], metadata["dim"], framer, features, domain, per_speaker)
+            model = cls(
+                method,
+                settings,
+                metadata["task"],
+                metadata["dim"],
+                framer,
+                features,
+                domain,
+                per_speaker,
+                reads_statistics=reads_statistics,
+            )
         except RunError:
             raise
         except PluginError as error:
@@ -186,12 +212,15 @@ class TrainedModel:
         return model
 
 
-def _rebuild_framer(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet) -> Framer:
+def _rebuild_framer(
+    metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet, *, reads_statistics: bool
+) -> Framer:
     if metadata["task"] not in TASKS or metadata["padding"] not in PADDINGS:
         raise ValueError("its task or its padding is unknown")
-    if type(metadata["frames"]) is not int or not _MIN_FRAMES <= metadata["frames"] <= _MAX_FRAMES:
+    shortest, longest, values = (1, 1, 2) if reads_statistics else (_MIN_FRAMES, _MAX_FRAMES, 1)
+    if type(metadata["frames"]) is not int or not shortest <= metadata["frames"] <= longest:
         raise ValueError("its window is invalid")
-    if metadata["dim"] != features.dim:
+    if metadata["dim"] != values * features.dim:
         raise ValueError("its network does not fit its features")
     statistics = None
     if not metadata["per_utterance"]:
@@ -199,4 +228,4 @@ def _rebuild_framer(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], 
         if mean.shape != (metadata["dim"],) or std.shape != mean.shape:
             raise ValueError("its statistics do not fit its features")
         statistics = Statistics(mean.numpy(), std.numpy())
-    return Framer(metadata["frames"], metadata["padding"], statistics, features.silence)
+    return Framer(metadata["frames"], metadata["padding"], statistics, get_silence(features))

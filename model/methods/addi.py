@@ -13,9 +13,9 @@ from emodna.model.losses.adversarial import dual_reward
 from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.base import (
     CLASSES,
-    AdaptationConfig,
     NetworkMethod,
     PairMethod,
+    PaperNetworkConfig,
     ParameterGroup,
     Phase,
     check_unused,
@@ -23,7 +23,7 @@ from emodna.model.methods.base import (
 )
 from emodna.model.networks.discriminators import make_code_discriminator
 from emodna.model.networks.emotion import ConvBlstmNetwork, EmotionClassifier
-from emodna.model.networks.passes import pass_both
+from emodna.model.networks.passes import BatchNormMode, pass_both
 from emodna.model.reproducibility import use_seed
 from emodna.pipeline.errors import Remedy
 
@@ -37,9 +37,10 @@ _NEEDS_TCN: Final = Remedy("it needs {encoder=shared}")
 
 
 @dataclass(frozen=True)
-class AddiConfig(AdaptationConfig):
+class AddiConfig(PaperNetworkConfig):
     """Settings of ADDi. Those of the TCN need `encoder=shared`."""
 
+    batch_norm: BatchNormMode = "concat"
     encoder: Literal["conv-blstm", "shared"] = "conv-blstm"
     """Encoder of the codes: backbone and Bi-LSTM, or the encoder that the compared methods share."""
     adversarial_weight: Weight = 0.1

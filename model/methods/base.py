@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from emodna.model.errors import ConfigError
 from emodna.model.networks.emotion import EmotionClassifier, EmotionNetwork, Pooling
 from emodna.model.networks.passes import BatchNormMode
 from emodna.model.networks.recurrent import ConvLstm
+from emodna.model.networks.statistics import StatisticsNetwork
 from emodna.model.reproducibility import use_seed
 from emodna.pipeline.errors import Remedy
 
@@ -38,14 +39,42 @@ oracle-folds
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
-    """Settings of the encoder that the compared methods share (paper section 4.1)."""
+class PaperNetworkConfig:
+    """Sizes of the paper's emotion network (section 4.1)."""
 
     channels: Count = 64
     dropout: Share = 0.1
     tcn_blocks: Blocks = 5
     tcn_kernel: Count = 2
     tcn_pooling: Pooling = "mean"
+
+
+Network = Literal["paper", "statistics"]
+"""Network of the methods with the shared encoder.
+
+paper
+    Backbone and TCN on a window of frames.
+statistics
+    One hidden layer on the mean and the standard deviation over all frames of an utterance.
+"""
+
+#: Settings of layers that a network of statistics does not have.
+OF_PAPER_NETWORK: Final = frozenset(
+    ("tcn_blocks", "tcn_kernel", "tcn_pooling", "lstm_directions", "lstm_pooling", "batch_norm", "target_bn")
+)
+
+
+@dataclass(frozen=True)
+class EncoderConfig(PaperNetworkConfig):
+    """Settings of the encoder that the compared methods share."""
+
+    network: Network = "paper"
+
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a setting of the paper's network is changed without it."""
+        if self.network != "paper":
+            unused = [field for field in fields(self) if field.name in OF_PAPER_NETWORK]
+            check_unused(self, unused, Remedy("it needs {network=paper}"))
 
 
 @dataclass(frozen=True)
@@ -63,6 +92,7 @@ class DataSummary:
     dim: int
     """Values per frame."""
     frames: int
+    """Frames of a window; 1 for pooled statistics."""
     batch_size: int
     """Utterances per step and domain."""
     source_genders: frozenset[str]
@@ -78,6 +108,7 @@ class DataSummary:
         cls,
         sources: Iterable[tuple["FeatureStore", NDArray[np.int8]]],
         target: "FeatureStore",
+        dim: int,
         frames: int,
         batch_size: int,
     ) -> Self:
@@ -90,7 +121,7 @@ class DataSummary:
             return frozenset(value for each in values for value in each) - {None}
 
         return cls(
-            target.dim,
+            dim,
             frames,
             batch_size,
             find_values("gender", of_source),
@@ -179,6 +210,11 @@ class Method(nn.Module, ABC):
         """Fill in the settings that follow from the data. Raise a ConfigError if they do not fit the data."""
         return ResolvedConfig(config)
 
+    @classmethod
+    def reads_statistics(cls, config: Any) -> bool:
+        """Return True if the method reads pooled statistics, one frame per utterance, instead of windows of frames."""
+        return isinstance(config, EncoderConfig) and config.network == "statistics"
+
     @abstractmethod
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of the objective by name, each a scalar. The trainer minimises their sum.
@@ -249,7 +285,7 @@ class NetworkMethod(Method):
 class SharedEncoder(NetworkMethod):
     """A method with the encoder that the compared methods share. It predicts phi_e(E_e(E(x)))."""
 
-    network: EmotionNetwork
+    network: EmotionClassifier
 
     def __init__(self, dim: int, config: EncoderConfig, seed: int) -> None:
         super().__init__()
@@ -257,9 +293,11 @@ class SharedEncoder(NetworkMethod):
         self.network = make_emotion_network(dim, config, seed)
 
 
-def make_emotion_network(dim: int, config: EncoderConfig, seed: int) -> EmotionNetwork:
+def make_emotion_network(dim: int, config: PaperNetworkConfig, seed: int) -> EmotionClassifier:
     """Make the shared network. Methods with the same seed begin with the same weights."""
     with use_seed(seed, "emotion network"):
+        if isinstance(config, EncoderConfig) and config.network == "statistics":
+            return StatisticsNetwork(dim, classes=CLASSES, channels=config.channels, dropout=config.dropout)
         return EmotionNetwork(
             dim,
             classes=CLASSES,

@@ -18,6 +18,7 @@ from emodna.model.methods.alignment import KernelConfig
 from emodna.model.methods.pseudo_labels import ContrastiveConfig, ContrastiveMethod, PseudoLabelContrast
 from emodna.model.networks.emotion import CorpusEncoder, Directions, Pooling, make_head
 from emodna.model.networks.passes import evaluation_mode, pass_both
+from emodna.model.networks.statistics import StatisticsEncoder
 from emodna.model.reproducibility import use_seed
 from emodna.pipeline.errors import Remedy
 
@@ -81,9 +82,7 @@ class EmoDna(ContrastiveMethod):
         super().__init__(dim, config, seed)
         if config.corpus_weight or config.decouple_weight:
             with use_seed(seed, "corpus encoder"):
-                self.corpus_encoder = CorpusEncoder(
-                    config.channels, config.channels, directions=config.lstm_directions, pooling=config.lstm_pooling
-                )
+                self.corpus_encoder = _make_corpus_encoder(dim, config)
                 if config.corpus_weight:
                     self.corpus_classifier = nn.Linear(self.corpus_encoder.width, 2)
         if config.decouple_weight or config.scl_weight:
@@ -157,3 +156,12 @@ class EmoDna(ContrastiveMethod):
     def monitor(self) -> Mapping[str, Tensor]:
         """Return the values of the pseudo-labels, and the cosines p_e^S . p_e^T, p_e^S . p_c^S and p_e^T . p_c^T."""
         return {**(self.contrast.monitor() if self.contrast else {}), **self._monitored}
+
+
+def _make_corpus_encoder(dim: int, config: EmoDnaConfig) -> CorpusEncoder | StatisticsEncoder:
+    """Make the encoder of C: the Bi-LSTM after the backbone, or a hidden layer on pooled statistics (batch, dim, 1)."""
+    if config.network == "statistics":
+        return StatisticsEncoder(dim, config.channels, config.dropout)
+    return CorpusEncoder(
+        config.channels, config.channels, directions=config.lstm_directions, pooling=config.lstm_pooling
+    )

@@ -176,6 +176,11 @@ class PseudoLabelContrast(nn.Module):
 class ContrastiveConfig(AdaptationConfig, SclConfig):
     """Settings of a method that passes both corpora through the shared encoder and can use L_SCL."""
 
+    def __post_init__(self) -> None:
+        """Raise a ConfigError if a setting has no effect."""
+        AdaptationConfig.__post_init__(self)
+        SclConfig.__post_init__(self)
+
 
 class ContrastiveMethod(PairMethod, SharedEncoder):
     """A method on the shared encoder that can use L_SCL."""

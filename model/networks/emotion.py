@@ -4,7 +4,7 @@ The paper leaves details open. We chose padding 1 and pooling by 2 in the backbo
 pooling over time in the emotion encoder, and the sum of both directions of the Bi-LSTM. Arguments offer other readings.
 """
 
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -110,10 +110,20 @@ class CorpusEncoder(nn.Module):
         return forward + backward if self.directions == "sum" else torch.cat([forward, backward], dim=1)
 
 
+class SharedLayers(Protocol):
+    """Layers before the encoders of emotion and corpus."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return hidden features (batch, channels, time) of features (batch, dim, frames)."""
+
+    def pool_lengths(self, lengths: Tensor) -> Tensor:
+        """Return the numbers of time steps (batch,) of numbers of frames (batch,)."""
+
+
 class EmotionClassifier(nn.Module):
     """Base of networks of a backbone, an encoder and a linear classifier, which the subclass makes."""
 
-    backbone: Backbone
+    backbone: SharedLayers
     encoder: nn.Module
     classifier: nn.Linear
 

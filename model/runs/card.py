@@ -109,7 +109,8 @@ def _collect_variables(
         "high": CLASS_NAMES[task][1],
         "emotions_of": [[name for name, label in _EMOTIONS[task].items() if label == each] for each in (0, 1)],
         "features": features,
-        "seconds": compute_window_seconds(decisive["train"]["frames"], features),
+        # Statistics over a whole utterance are one frame.
+        "seconds": compute_window_seconds(frames, features) if (frames := decisive["train"]["frames"]) > 1 else None,
         "metrics": _METRICS,
         "score_names": SCORE_NAMES,
         "scored": {method: result, **result["constant"]},

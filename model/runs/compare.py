@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.model.label import SCORE_NAMES
+from emodna.model.run_folder import LATER_SETTINGS, drop_later_settings
 from emodna.model.runs.listing import Run, find_training_store, flatten
 from emodna.pipeline.tables import find_positions
 
@@ -53,7 +54,11 @@ def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     Runs of several methods: a method setting is compared only if all have it or runs of one method differ in it.
     """
     found = [
-        {**flatten(run.decisive), "supervision": run.supervision, **flatten({"versions": run.config.get("versions")})}
+        {
+            **flatten(drop_later_settings(run.decisive)),
+            "supervision": run.supervision,
+            **flatten({"versions": run.config.get("versions")}),
+        }
         for run in runs
     ]
     keys = dict.fromkeys(key for each in found for key in each)
@@ -64,7 +69,7 @@ def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
             for key in keys
             if not key.startswith("method_config.") or key in shared or _differs_within_method(key, found)
         }
-    values = {key: [each.get(key) for each in found] for key in keys}
+    values = {key: [each.get(key, LATER_SETTINGS.get(key)) for each in found] for key in keys}
     return {key: each for key, each in values.items() if any(_to_json(value) != _to_json(each[0]) for value in each)}
 
 
@@ -80,7 +85,7 @@ def summarise_seeds(runs: Sequence[Run]) -> list[SeedSummary]:
     groups: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
         if run.state == "done" and None not in run.scores.values():
-            groups.setdefault(_to_json({**run.decisive, "seed": None}), []).append(index)
+            groups.setdefault(_to_json({**drop_later_settings(run.decisive), "seed": None}), []).append(index)
     found = []
     for indices in groups.values():
         if 1 < len(indices) == len({runs[index].decisive["seed"] for index in indices}):

@@ -165,7 +165,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def find_changed_settings(run: Run) -> dict[str, tuple[Any, Any]]:
     """Return value and default of the settings that differ from the defaults of the run's version."""
-    defaults, mine = flatten(run.config.get("defaults", {})), flatten(run.decisive)
+    recorded = run.config.get("defaults", {})
+    defaults = flatten({part: recorded.get(part, {}) for part in ("train", "method_config")})
+    mine = flatten(run.decisive)
     return {key: (mine[key], default) for key, default in defaults.items() if key in mine and mine[key] != default}
 
 

@@ -119,6 +119,7 @@ def _read_extractor(path: Path) -> Any:
 def _load_model(path: Path) -> tuple[Any, bool]:
     """Return a model in evaluation mode, and True if it is Whisper; raise an `EncoderError` if weights are missing."""
     config = _read_config(path)
+    from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -134,7 +135,7 @@ def _load_model(path: Path) -> tuple[Any, bool]:
             output_loading_info=True,
             dtype="float32",
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise EncoderError(f"its weights cannot be loaded: {error}".splitlines()[0], where=path) from error
     finally:
         logging.set_verbosity(verbosity)
@@ -158,6 +159,6 @@ def _cut_blocks(encoder: Any, last: int, *, has_last_norm: bool) -> None:
     import torch
 
     if last < len(encoder.layers):
-        encoder.layers = encoder.layers[:last]
+        encoder.layers = encoder.layers[: max(last, 1)]  # without any block, the library returns no states
         if has_last_norm:
             encoder.layer_norm = torch.nn.Identity()

@@ -59,7 +59,10 @@ def average(hidden: NDArray[np.float32], bins: NDArray[np.int64], first: int, la
     starts = np.searchsorted(bins, wanted)
     counts = np.searchsorted(bins, wanted, side="right") - starts
     end = max(int(np.searchsorted(bins, last)), 1)
+    frames = hidden[:end]
+    if starts[-1] >= end:  # empty bins at the end start with the copy of a frame
+        starts, frames = np.minimum(starts, end), np.concatenate([frames, frames[-1:]])
     # reduceat returns the frame at the start of an empty part.
-    sums = np.add.reduceat(hidden[:end], np.minimum(starts, end - 1), axis=0)
+    sums = np.add.reduceat(frames, starts, axis=0)
     means: NDArray[np.float32] = sums / np.maximum(counts, 1)[:, None].astype(np.float32)
     return means

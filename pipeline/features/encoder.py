@@ -57,6 +57,7 @@ class EncoderSet(FeatureSet):
     has_one_scale: ClassVar[bool] = False
     has_silence: ClassVar[bool] = False
     storage: ClassVar[Literal["float32", "float16"]] = "float16"
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "transformers")
 
     @property
     def title(self) -> str:

@@ -322,12 +322,17 @@ def examine_on_worker(versions: Mapping[str, str], setup: bytes, jobs: bytes) ->
     `setup` holds, pickled, the root, the size of its archive and, pickled again, tree and extraction. Objects of emodna
     are unpickled only after the versions are compared with those of the sender.
 
-    Raises WorkerError if the versions here differ, CorpusError if the root here is missing or differs.
+    Raises WorkerError if the versions here differ or the features need something that is missing here, CorpusError if
+    the root here is missing or differs.
     """
     check_versions(versions)
     with _open_lock:
         tree, extraction = _open_root(setup)
     limit_worker_thread()
+    try:
+        extraction.features.check_requirements()
+    except EmodnaError as error:
+        raise WorkerError(str(error), where=get_worker_name(), remedy="every worker needs it") from error
     batch: list[Job] = pickle.loads(jobs)  # noqa: S301 (anyone who can reach a Dask worker can run any code on it)
     results = examine_all(batch, tree, extraction)
     sizes = [_describe_size(tree, result.job) for result in results]

@@ -59,7 +59,9 @@ class Inputs:
         silence = rebuild_feature_set(self.source.snapshot.parameters).silence
         self.framer = Framer(config.frames, config.padding, statistics, silence)
         labels = self.source.labels("arousal")
-        summary = DataSummary.of([(self.source, labels)], self.target, config.frames, config.batch_size)
+        summary = DataSummary.of(
+            [(self.source, labels)], self.target, self.target.dim, config.frames, config.batch_size
+        )
         self.languages = summary.languages
         self.source_windows, target_windows = (
             CorpusWindows(store, self.framer, self.languages) for store in (self.source, self.target)

@@ -19,6 +19,7 @@ from emodna.pipeline.audio.segment import EnergySegmenter
 from emodna.pipeline.corpora.own import Recordings
 from emodna.pipeline.errors import CorpusError, WorkerError
 from emodna.pipeline.features import FEATURE_SETS
+from emodna.pipeline.features.encoder import describe_encoder
 from emodna.pipeline.prepare import PrepareReport
 from emodna.pipeline.prepare import cluster as cluster_module
 from emodna.pipeline.prepare.cluster import connect_cluster
@@ -38,12 +39,29 @@ from tests.pipeline.making import (
     wav,
     write_tiny_emodb,
 )
+from tests.pipeline.tiny_encoders import write_onnx
 
 NAMES = make_emodb_names(24)
 #: Statements that import the module on a worker, and that restore it after a change.
 REMOTE = "from emodna.pipeline.prepare import cluster as remote"
 RELOAD = f"import importlib; {REMOTE}; importlib.reload(remote)"
 needs_mounts = pytest.mark.skipif(not can_hide_files(), reason="needs unshare -rm, to hide files from a worker")
+
+
+def test_a_worker_without_the_encoder_ends_the_preparation(
+    shared_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its recordings are usable, so none may be rejected."""
+    encoder = write_onnx(tmp_path / "encoder.onnx")
+    features = replace(describe_encoder(str(encoder)), location=None)
+    monkeypatch.setenv("EMODNA_ENCODERS", str(tmp_path))  # of this process alone
+    write_tiny_emodb(tmp_path / "audio", NAMES[:4])
+    with (
+        connect_cluster(shared_cluster.address, notify=print) as workers,
+        pytest.raises(WorkerError, match=features.encoder_sha256) as caught,
+    ):
+        prepare_corpus(tmp_path / "audio", tmp_path / "cache", features=features, workers=workers)
+    assert str(caught.value.where).startswith("worker tcp://")
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper, save
+import pytest
 
 WIDTH = 8
 
@@ -25,6 +25,9 @@ def write_onnx(
     `frames` is the length of its input, in log-mel frames or samples; a text or None if it reads any length. Each state
     depends on the whole input, as with attention.
     """
+    onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'emodna[encoders]'")
+    from onnx import TensorProto, helper, numpy_helper
+
     rng = np.random.default_rng(seed)
 
     def make(name: str, *shape: int) -> Any:
@@ -64,15 +67,15 @@ def write_onnx(
     outputs = [helper.make_tensor_value_info("result", TensorProto.FLOAT, ["n"])]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    save(model, path)
+    onnx.save(model, path)
     return path
 
 
 def write_transformers(folder: Path, kind: str, seed: int = 0) -> Path:
     """Write a model of the types whisper, wav2vec2, hubert or wavlm with three blocks, as safetensors."""
     import torch
-    import transformers as library
 
+    library = pytest.importorskip("transformers", reason="needs transformers: pip install 'emodna[encoders]'")
     torch.manual_seed(seed)
     if kind == "whisper":
         config = library.WhisperConfig(

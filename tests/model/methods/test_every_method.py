@@ -20,7 +20,7 @@ from emodna.model.config import apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods import METHODS, get_method
 from emodna.model.methods.alignment import AlignmentConfig, list_additions
-from emodna.model.methods.base import AdaptationConfig, Method
+from emodna.model.methods.base import OF_PAPER_NETWORK, Method, PaperNetworkConfig
 from emodna.model.methods.caam import Caam
 from emodna.model.methods.difl import Difl
 from emodna.model.methods.upper_bound import UpperBound
@@ -35,7 +35,8 @@ Added = tuple[tuple[str, str], ...]
 def make_readings() -> Iterator[type[Method]]:
     """Yield subclasses of each method whose defaults together use every choice of every setting.
 
-    Reading k uses choice k, not counting the default, of each setting with at least k choices.
+    Reading k uses choice k, not counting the default, of each setting with at least k choices. A method with a choice
+    of networks has readings of each.
     """
     seen: list[type[Method]] = []
     for kind in sorted(METHODS.values(), key=lambda kind: len(kind.__mro__)):
@@ -44,6 +45,7 @@ def make_readings() -> Iterator[type[Method]]:
         seen.append(kind)
         hints = typing.get_type_hints(type(kind.defaults)).items()
         usual = {key: getattr(kind.defaults, key) for key, hint in hints if typing.get_origin(hint) is Literal}
+        has_networks = usual.pop("network", None) is not None
         others = {key: [w for w in typing.get_args(dict(hints)[key]) if w != usual[key]] for key in usual}
         # Flags are set in the second reading, in which settings of two choices have their default.
         flags = [key for key, value in dataclasses.asdict(kind.defaults).items() if value is False]
@@ -52,6 +54,10 @@ def make_readings() -> Iterator[type[Method]]:
             changed = {key: words[number] for key, words in others.items() if number < len(words)}
             defaults = dataclasses.replace(kind.defaults, **changed)
             yield type(f"{kind.name}, reading {number + 1}", (kind,), {"defaults": defaults})
+            if has_networks:
+                kept = {key: word for key, word in changed.items() if key not in OF_PAPER_NETWORK}
+                defaults = dataclasses.replace(kind.defaults, **kept, network="statistics")
+                yield type(f"{kind.name}, statistics, reading {number + 1}", (kind,), {"defaults": defaults})
 
 
 def by_method(kinds: Mapping[str, type[Method]]) -> pytest.MarkDecorator:
@@ -83,6 +89,8 @@ def dim_of(kind: type[Method]) -> int:
 def batches_for(kind: type[Method], *sizes: int, **like: Any) -> Pair:
     """Return batches of `make_batches` that are large enough for the method's networks."""
     frames = max(like.pop("frames", 32), kind.min_frames)
+    if kind.reads_statistics(kind.defaults):
+        frames = 1
     return make_batches(*sizes, dim=dim_of(kind), frames=frames, **like)
 
 
@@ -242,7 +250,8 @@ def list_adaptation_methods() -> Iterator[Any]:
     that differ from others in their weights only.
     """
     for kind in map(METHODS.__getitem__, WITH_CODE):
-        if isinstance(kind.defaults, AdaptationConfig) and len(kind.phases) == 1:
+        has_both = isinstance(kind.defaults, PaperNetworkConfig) and hasattr(kind.defaults, "batch_norm")
+        if has_both and len(kind.phases) == 1:
             yield pytest.param(kind, (), id=kind.name, marks=() if kind.name in REPRESENTATIVE else pytest.mark.slow)
             if isinstance(kind.defaults, AlignmentConfig):
                 yield pytest.param(kind, (("add", "scl"),), id=f"{kind.name} + scl", marks=pytest.mark.slow)

@@ -1,0 +1,384 @@
+"""Hidden states of encoders as features: windows, averages, ONNX graphs and models of transformers."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from emodna.pipeline.encoders.anatomy import Anatomy
+from emodna.pipeline.encoders.front_end import compute_log_mel, make_input
+from emodna.pipeline.encoders.windows import average, encode_in_windows, plan_windows
+from emodna.pipeline.errors import AudioError, EmodnaError, EncoderError
+from emodna.pipeline.features import EncoderSet, make_feature_set, rebuild_feature_set
+from emodna.pipeline.features.encoder import describe_encoder
+from emodna.pipeline.prepare.executors import make_process_factory
+from emodna.pipeline.store import FeatureStore
+from tests.pipeline.making import Float32, content, make_emodb_names, noise, prepare_corpus, write_tiny_emodb
+from tests.pipeline.tiny_encoders import WIDTH, write_onnx, write_transformers
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'emodna[encoders]'")
+transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'emodna[encoders]'")
+
+HOP = 640
+KINDS = ("whisper", "wav2vec2", "hubert", "wavlm")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return a model of each kind; `front` and `short` are ONNX files with a fixed axis, `any` and `wave` without."""
+    folder = tmp_path_factory.mktemp("encoders")
+    return {
+        "fixed": write_onnx(folder / "fixed.onnx"),
+        "any": write_onnx(folder / "any.onnx", frames="frames"),
+        "fixed wave": write_onnx(folder / "fixed-wave.onnx", "waveform", frames=16_000),
+        "wave": write_onnx(folder / "wave.onnx", "waveform", frames="samples"),
+        **{kind: write_transformers(folder / kind, kind) for kind in KINDS},
+    }
+
+
+def run_onnx(path: Path, inputs: Float32, *outputs: str) -> Float32:
+    """Return the named outputs side by side, of the whole graph."""
+    import onnx
+
+    model = onnx.load(path)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.concatenate(session.run(list(outputs), {"input": inputs[None]}), axis=2)[0]
+
+
+def average_slowly(hidden: Float32, centres: Any, length: int) -> Float32:
+    """Return the means of the frames whose centres lie in each 40 ms of `length` samples."""
+    rows: dict[int, list[Float32]] = {}
+    for row, centre in zip(hidden, centres, strict=True):
+        if 0 <= centre < length:
+            rows.setdefault(centre // HOP, []).append(row)
+    assert list(rows) == list(range(len(rows)))
+    return np.stack([np.mean(each, axis=0) for each in rows.values()])
+
+
+@given(length=st.integers(1, 5000), window=st.integers(2, 500), share=st.floats(0, 0.9))
+def test_windows_cover_the_audio_and_overlap(length: int, window: int, share: float) -> None:
+    overlap = int(share * window)
+    windows = plan_windows(length, window, overlap)
+    assert windows[0][0] == 0
+    assert windows[-1][1] == length
+    assert {stop - start for start, stop in windows} == {min(length, window)}
+    overlaps = [before - start for (_, before), (start, _) in pairwise(windows)]
+    assert all(each == overlap for each in overlaps[:-1])
+    assert all(overlap <= each < window for each in overlaps[-1:])
+
+
+@given(bins=st.lists(st.integers(0, 12), min_size=1, max_size=40), first=st.integers(0, 12), count=st.integers(1, 6))
+@example(bins=[0, 0], first=0, count=2)
+@example(bins=[3, 5], first=0, count=9)
+def test_averages_equal_those_of_a_loop(bins: list[int], first: int, count: int) -> None:
+    bins.sort()
+    hidden = np.random.default_rng(0).standard_normal((len(bins), 3)).astype(np.float32)
+    found = average(hidden, np.array(bins), first, first + count)
+    for row, number in zip(found, range(first, first + count), strict=True):
+        inside = [frame for frame, each in zip(hidden, bins, strict=True) if each == number]
+        after = [frame for frame, each in zip(hidden, bins, strict=True) if number < each < first + count]
+        expected = inside or after[:1] or [hidden[: max(np.searchsorted(bins, first + count), 1)][-1]]
+        np.testing.assert_allclose(row, np.mean(expected, axis=0), atol=1e-6)
+
+
+class _Sampler:
+    """An encoder whose frames are samples of its input."""
+
+    def __init__(self, stride: int) -> None:
+        self.stride, self.inputs = stride, 0
+
+    def encode(self, inputs: Float32) -> Float32:
+        self.inputs = max(self.inputs, len(inputs))
+        return inputs[:, :: self.stride, None]
+
+
+@pytest.mark.parametrize("length", [16_000, 16_001, 40_000, 123_457])
+def test_frames_of_long_audio_come_from_the_nearest_window(length: int) -> None:
+    """The samples are their own times, so a frame shows where it comes from."""
+    anatomy = Anatomy(("0",), 1, "waveform", 0, "none", "none", 16_000, 320, 0, 1)
+    samples = np.arange(length, dtype=np.float32)
+    found = encode_in_windows(samples, _Sampler(320), anatomy, overlap=4000, hop=HOP)
+    starts = np.array([start for start, _ in plan_windows(length, 16_000, 4000)])
+    assert len(found) in (length // HOP, length // HOP + 1)
+    for number, (value,) in enumerate(found):
+        start = starts[np.abs(starts + 8000 - (number + 0.5) * HOP).argmin()]
+        times = np.arange(start, start + 16_000, 320)
+        inside = times[(times // HOP == number) & (times < length)]
+        assert value == pytest.approx(inside.mean())
+
+
+@pytest.mark.parametrize("seconds", [2, 8])
+@pytest.mark.parametrize("mels", [80, 128])
+def test_the_log_mel_spectrogram_equals_that_of_transformers(seconds: int, mels: int) -> None:
+    extractor = transformers.WhisperFeatureExtractor(feature_size=mels, chunk_length=seconds)
+    padded = np.pad(noise(1.3), (seconds * 16_000 - 20_800, 0))
+    for scaling, is_scaled in (("none", False), ("zero mean, unit variance", True)):
+        anatomy = Anatomy(("0",), 1, "log-mel", mels, scaling, "front", len(padded), 320, 0, 400)  # type: ignore[arg-type]
+        found, front = make_input(noise(1.3), anatomy)
+        (expected,) = extractor(
+            padded, sampling_rate=16_000, do_normalize=is_scaled, return_tensors="np"
+        ).input_features
+        assert front == len(padded) - 20_800
+        assert found.shape == (mels, seconds * 100)
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.31, 1.0])
+@pytest.mark.parametrize("padding", ["front", "back"])
+def test_a_fixed_length_is_padded_and_the_padding_dropped(
+    models: dict[str, Path], seconds: float, padding: str
+) -> None:
+    features = replace(describe_encoder(str(models["fixed"]), "1,0"), padding=padding)
+    samples = noise(seconds)
+    missing = 16_000 - len(samples)
+    front = missing if padding == "front" else 0
+    log_mel = compute_log_mel(np.pad(samples, (front, missing - front)), 80)
+    hidden = run_onnx(models["fixed"], log_mel, "second", "first")
+    expected = average_slowly(hidden, np.arange(50) * 320 - front, len(samples))
+    np.testing.assert_allclose(features.transform(samples)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["any", "wave"])
+def test_a_graph_of_any_length_gets_no_padding(models: dict[str, Path], kind: str) -> None:
+    features = describe_encoder(str(models[kind]), "0")
+    assert (features.padding, features.stride) == ("none", 320)
+    samples = noise(0.61)  # 9760 samples
+    inputs = compute_log_mel(np.pad(samples, (0, 160)), 80) if kind == "any" else samples
+    hidden = run_onnx(models[kind], inputs, "first")
+    centre = {"any": 0, "wave": 200}[kind]
+    assert features.centre == centre
+    expected = average_slowly(hidden, np.arange(len(hidden)) * 320 + centre, len(samples))
+    np.testing.assert_allclose(features.transform(samples)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_states_equal_those_of_the_whole_model(models: dict[str, Path], kind: str) -> None:
+    """Blocks after the last chosen state are cut off, with the normalisation that follows them."""
+    import torch
+
+    model = transformers.AutoModel.from_pretrained(models[kind], dtype="float32").eval()
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(models[kind])
+    samples = noise(1.1)
+    with torch.inference_mode():
+        if kind == "whisper":
+            inputs, centre = extractor(samples, sampling_rate=16_000, return_tensors="pt").input_features, 0
+            states = model.encoder(inputs, output_hidden_states=True).hidden_states
+        else:
+            inputs, centre = extractor(samples, sampling_rate=16_000, return_tensors="pt").input_values, 200
+            states = model(inputs, output_hidden_states=True).hidden_states
+    for layers in ("0", "2,1", "3"):
+        features = describe_encoder(str(models[kind]), layers)
+        hidden = np.concatenate([states[int(layer)][0].numpy() for layer in layers.split(",")], axis=1)
+        expected = average_slowly(hidden, np.arange(len(hidden)) * 320 + centre, len(samples))
+        np.testing.assert_allclose(features.transform(samples)[0], expected, atol=2e-4)
+        assert features.dim == expected.shape[1] == WIDTH * len(layers.split(","))
+
+
+def test_a_state_has_the_same_name_by_index_and_by_name(models: dict[str, Path]) -> None:
+    by_index, by_name = (describe_encoder(str(models["fixed"]), layers) for layers in ("0,1", "first, second"))
+    assert by_index == by_name
+    assert by_index.name.startswith("encoder-fixed-l0.1-25hz-")
+    other = describe_encoder(str(models["fixed"]), "1, bent")
+    assert other.layers == "1,bent"
+    assert other.name != by_index.name
+
+
+@pytest.mark.parametrize("kind", ["fixed", "any", "fixed wave", "wave", *KINDS])
+def test_a_set_is_rebuilt_without_its_weights(
+    models: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = describe_encoder(str(models[kind]))
+    monkeypatch.setattr("emodna.pipeline.features.encoder.find_weights", None)
+    rebuilt = rebuild_feature_set(json.loads(json.dumps(original.parameters())))
+    assert rebuilt == original
+    assert (rebuilt.name, rebuilt.dim, rebuilt.hop_length) == (original.name, original.dim, HOP)
+
+
+def test_weights_are_found_by_their_hash(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = describe_encoder(str(models["fixed"]), "0")
+    samples = noise(0.5)
+    expected, _ = features.transform(samples)
+    other = write_onnx(tmp_path / "fixed.onnx", seed=1)
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    moved = tmp_path / "deep" / "er" / "renamed.onnx"
+    for location in (None, str(tmp_path / "gone.onnx"), str(other)):
+        elsewhere = replace(features, location=location, overlap=0)  # another set, so that it is loaded again
+        monkeypatch.setenv("EMODNA_ENCODERS", "")
+        with pytest.raises(EncoderError, match=features.encoder_sha256):
+            elsewhere.check_requirements()
+        moved.write_bytes(models["fixed"].read_bytes())
+        monkeypatch.setenv("EMODNA_ENCODERS", os.pathsep.join(["", str(tmp_path / "none"), str(tmp_path)]))
+        found, _ = elsewhere.transform(samples)
+        assert found.tobytes() == expected.tobytes()
+        moved.unlink()
+        _forget_loaded()
+
+
+def test_a_folder_is_found_only_with_the_same_description(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its JSON files say how the input is prepared."""
+    features = replace(describe_encoder(str(models["hubert"]), "1"), location=None)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for each in models["hubert"].iterdir():
+        (copy / each.name).write_bytes(each.read_bytes())
+    monkeypatch.setenv("EMODNA_ENCODERS", str(tmp_path))
+    features.check_requirements()
+    _forget_loaded()
+    file = copy / "preprocessor_config.json"
+    file.write_text(file.read_text().replace('"do_normalize": true', '"do_normalize": false'))
+    with pytest.raises(EncoderError, match=features.encoder_sha256):
+        features.check_requirements()
+    assert describe_encoder(str(copy), "1").scaling == "none"
+
+
+@pytest.mark.parametrize("kind", ["any", "wavlm"])
+@pytest.mark.parametrize(
+    "history", ["one thread", "three threads", "two steps", pytest.param("processes", marks=pytest.mark.slow)]
+)
+def test_workers_and_history_do_not_change_a_store(
+    models: dict[str, Path], tmp_path: Path, kind: str, history: str, expected_content: dict[str, dict[str, str]]
+) -> None:
+    features, names = describe_encoder(str(models[kind])), make_emodb_names(9)
+    workers: Any = {"one thread": 1, "processes": make_process_factory(2)}.get(history, 3)
+    for step in (names[::2], names) if history == "two steps" else (names,):
+        write_tiny_emodb(tmp_path, step)
+        report = prepare_corpus(tmp_path, tmp_path / "cache", features=features, workers=workers)
+    assert expected_content.setdefault(kind, content(report.store)) == content(report.store)
+    store = FeatureStore(report.store)
+    assert store.verify() == []
+    assert (store.dim, store[0].dtype) == (WIDTH, np.float32)
+    assert store.snapshot.location == str(models[kind])
+
+
+@pytest.fixture(scope="module")
+def expected_content() -> dict[str, dict[str, str]]:
+    """Return the content of the first store of each kind of encoder, which all others must have."""
+    return {}
+
+
+def _forget_loaded() -> None:
+    from emodna.pipeline.features import encoder
+
+    encoder._load.cache_clear()
+
+
+def break_encoder(folder: Path, models: dict[str, Path], how: str) -> Path:
+    """Write an encoder that cannot be used, and return its path."""
+    target = folder / "broken"
+    if how in ("text", "empty"):
+        target = folder / "broken.onnx"
+        target.write_bytes(b"text" * 100 if how == "text" else b"")
+    elif how in ("two inputs", "no states"):
+        target = write_onnx(folder / "broken.onnx", extra_input=how == "two inputs")
+    elif how == "another suffix":
+        target.write_bytes(models["fixed"].read_bytes())
+    else:
+        target.mkdir()
+        for each in models["wav2vec2"].iterdir():
+            (target / each.name).write_bytes(each.read_bytes())
+        config = target / "config.json"
+        if how == "pickle":
+            (target / "model.safetensors").rename(target / "pytorch_model.bin")
+        elif how == "no preprocessor":
+            (target / "preprocessor_config.json").unlink()
+        elif how == "another rate":
+            file = target / "preprocessor_config.json"
+            file.write_text(file.read_text().replace("16000", "8000"))
+        elif how == "another type":
+            config.write_text(json.dumps({**json.loads(config.read_text()), "model_type": "bert"}))
+        elif how == "code":
+            changed = {"auto_map": {"AutoConfig": "evil.Config"}, "model_type": "evil"}
+            config.write_text(json.dumps({**json.loads(config.read_text()), **changed}))
+        elif how == "missing weights":
+            from safetensors.numpy import load_file, save_file
+
+            weights = load_file(target / "model.safetensors")
+            del weights["encoder.layers.1.attention.k_proj.weight"]
+            save_file(weights, target / "model.safetensors", {"format": "pt"})
+        elif how == "cut weights":
+            content = (target / "model.safetensors").read_bytes()
+            (target / "model.safetensors").write_bytes(content[: len(content) // 2])
+    return target
+
+
+@pytest.mark.parametrize(
+    ("how", "problem"),
+    [
+        ("text", "not an ONNX file"),
+        ("empty", "not an ONNX file"),
+        ("two inputs", "its inputs are"),
+        ("another suffix", "not an encoder"),
+        ("pickle", "pickle"),
+        ("no preprocessor", "preprocessor_config"),
+        ("another rate", "8000 Hz"),
+        ("another type", "bert"),
+        ("code", "config.json"),
+        ("missing weights", "lacks 1 weights"),
+        ("cut weights", "cannot be loaded"),
+    ],
+)
+def test_an_unusable_encoder_is_refused_with_its_place(
+    models: dict[str, Path], tmp_path: Path, how: str, problem: str
+) -> None:
+    path = break_encoder(tmp_path, models, how)
+    with pytest.raises(EncoderError, match=problem) as caught:
+        describe_encoder(str(path)).check_requirements()
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["fixed", "whisper"])
+@pytest.mark.parametrize("layers", ["7", "-1", "", "0,0", "input", "mean", "result", "nothing"])
+def test_another_hidden_state_is_refused_with_the_valid_ones(models: dict[str, Path], kind: str, layers: str) -> None:
+    with pytest.raises(EncoderError) as caught:
+        describe_encoder(str(models[kind]), layers)
+    assert caught.value.field == "layer"
+    assert layers == "0,0" or {"0", "1"} <= set(caught.value.valid)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "valid"), [("nothing.onnx", "whisper-tiny"), ("openai/whisper-tiny", ""), ("a/b@main", "")]
+)
+def test_an_encoder_that_is_not_there_is_refused(encoder: str, valid: str) -> None:
+    with pytest.raises(EncoderError) as caught:
+        describe_encoder(encoder)
+    assert (caught.value.field, caught.value.value) == ("encoder", encoder)
+    assert not valid or valid in caught.value.valid
+
+
+def test_options_of_encoders_need_the_feature_set() -> None:
+    for options, field in (({"encoder": "x"}, "encoder"), ({"layer": "1"}, "layer")):
+        with pytest.raises(EmodnaError) as caught:
+            make_feature_set("mfcc40", **options)  # type: ignore[arg-type]
+        assert caught.value.field == field
+    with pytest.raises(EmodnaError, match="needs an encoder"):
+        make_feature_set("encoder")
+
+
+def test_missing_packages_are_named(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    for kind in ("fixed", "whisper"):
+        with pytest.raises(EncoderError, match=r"emodna\[encoders\]"):
+            describe_encoder(str(models[kind]))
+
+
+def test_audio_that_is_too_short_is_rejected(models: dict[str, Path]) -> None:
+    features = describe_encoder(str(models["wave"]))
+    assert isinstance(features, EncoderSet)
+    assert features.extract(noise(0.025))[0].shape == (1, WIDTH)
+    with pytest.raises(AudioError, match="at least 400"):
+        features.extract(noise(0.025)[:-1])
