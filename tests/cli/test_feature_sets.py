@@ -86,7 +86,7 @@ class TestFromPrepToPredict:
         assert (ran.code, ran.err) == (0, "wrote image.png\n")
         n_fields = len(FeatureStore(store).table.column_names)
         image = ran.out.splitlines()[n_fields:]
-        assert len(image) == 20
+        assert len(image) == (13 if name == "egemaps" else 20)  # two values per line
         assert len(set("".join(image))) > 1
         assert (here / "image.png").read_bytes().endswith(b"IEND\xaeB`\x82")
 
