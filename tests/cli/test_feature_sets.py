@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ from tests.cli.running import Command
 from tests.model.small import assert_one_line_error, run_command
 from tests.pipeline.making import EXTRACTABLE, prepare_corpus
 
-#: Frames of half a second: about as long as the utterances, so that some are cropped and some padded.
-FRAMES = {"mfcc40": 22, "mfcc39": 22, "logmel": 22, "wave16k": 8000, "egemaps": 50}
+#: Frames of half a second: about as long as the utterances, so that some are cropped and some padded. None: the network
+#: reads whole utterances by default.
+FRAMES = {"mfcc40": 22, "mfcc39": 22, "logmel": 22, "wave16k": 8000, "egemaps": None}
 OTHERS = [name for name in EXTRACTABLE if name != "mfcc40"]
 NAMES = ["mfcc40", pytest.param("mfcc39", marks=pytest.mark.slow), "logmel", "wave16k"]
 NAMES += ["egemaps"] if "egemaps" in EXTRACTABLE else []
@@ -66,7 +68,8 @@ class TestFromPrepToPredict:
     def test_fit_and_predict(self, name: str, caches: Path, emodb_root: Path, tmp_path: Path) -> None:
         options = ["--src", "ravdess", "--tgt", "emodb", "--cache", caches, "--feature-set", name, "--json"]
         options += ["--steps", 2, "--threads", 1, "--out", tmp_path / "run", "-q"]
-        for setting in (f"frames={FRAMES[name]}", "batch_size=4", "channels=4"):
+        frames = FRAMES[name]
+        for setting in ([] if frames is None else [f"frames={frames}"]) + ["batch_size=4", "channels=4"]:
             options += ["--set", setting]
         fitted = run_command(fit_command.main, *options)
         assert fitted.code == 0, fitted.err
@@ -74,7 +77,8 @@ class TestFromPrepToPredict:
         predicted = run_command(predict_command.main, tmp_path / "run", emodb_root / "wav" / f"{ID}.wav", "--json")
         assert predicted.code == 0, predicted.err
         (prediction,) = json.loads(predicted.out)
-        window = FRAMES[name] * FEATURE_SETS[name].hop_length / FEATURE_SETS[name].sample_rate
+        rate = FEATURE_SETS[name].sample_rate / FEATURE_SETS[name].hop_length
+        window = math.inf if frames is None else frames / rate
         assert 0 < prediction["probability"] < 1
         store = FeatureStore(find_store(caches, "emodb", name))
         duration = store.column("duration")[store.find_row(ID)]
