@@ -10,7 +10,8 @@ import click
 from emodna.cli import common
 from emodna.cli.bench import format_count, out_option
 from emodna.cli.options import Command, common_options
-from emodna.model.bench.spec import Experiment, MethodSpec, Pair, list_shared_recordings, note_shared_recordings
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.spec import Experiment, Pair, list_shared_recordings, note_shared_recordings
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
@@ -32,7 +33,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
 
 @click.command(
     cls=Command,
-    groups={"Data": "out task methods against", "Output": "metric resamples seed"},
+    groups={"Data": "out task methods feature_set against", "Output": "metric resamples seed"},
     examples=(
         "emodna-bench compare",
         "emodna-bench compare --task arousal --metric f1 --methods dann:add=scl --against dann",
@@ -43,6 +44,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
 @click.option(
     "--methods", multiple=True, metavar="SPEC", help="Method spec; repeatable.  [default: all with scores, no oracles]"
 )
+@click.option("--feature-set", metavar="NAME", help="Compare only methods on this feature set.  [default: all]")
 @click.option("--against", metavar="SPEC", help="Reference method.  [default: emo-dna, else the first method]")
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, help="Bootstrap resamples of the intervals.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap.")
@@ -52,6 +54,7 @@ def compare(
     metric: str,
     task: Task | None,
     methods: tuple[str, ...],
+    feature_set: str | None,
     against: str | None,
     resamples: int,
     seed: int,
@@ -75,10 +78,12 @@ def compare(
     from emodna.model.evaluation.intervals import Resampling
 
     experiment = Experiment.read(out)
+    if feature_set is not None:
+        experiment = experiment.select_feature_set(feature_set)
     scores = Scores.from_table(select_scores(collect_results(experiment, tasks=[task] if task else [])), metric)
-    specs = [MethodSpec.parse(text) for text in methods]
+    specs = [experiment.resolve_spec(MethodSpec.parse(text)) for text in methods]
     try:
-        reference = None if against is None else MethodSpec.parse(against)
+        reference = None if against is None else experiment.resolve_spec(MethodSpec.parse(against))
     except EmodnaError as error:
         error.field = "against"
         raise

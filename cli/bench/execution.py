@@ -247,8 +247,11 @@ def print_skipped_runs(display: BenchDisplay, unfinished_runs: Sequence[RunSpec]
     for run, state in display.states.items():
         if state == "running":
             _print_busy_run(run)
+    own_steps = [run.method for run in unfinished_runs if run.method.steps is not None]
     if specs := dict.fromkeys(
-        str(run.method) for run in unfinished_runs if run.method.steps not in (None, conditions.steps)
+        str(spec)
+        for spec in own_steps
+        if spec.steps != (conditions.steps or display.experiment.find_feature_set(spec).steps)
     ):
         common.note(f"own number of steps: {common.escape(', '.join(specs))}")
 

@@ -11,7 +11,8 @@ from emodna.cli import common
 from emodna.cli.bench import out_option, task_option
 from emodna.cli.options import FOLDER, Command, common_options, config_option
 from emodna.cli.wording import word_error
-from emodna.model.bench.spec import Experiment, MethodSpec
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.spec import Experiment
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import write_atomically
 
@@ -21,7 +22,7 @@ _FORMATS: Final = ("png", "svg", "pdf")
 
 @click.command(
     cls=Command,
-    groups={"Data": "out tasks src tgt seed methods", "Output": "format to"},
+    groups={"Data": "out tasks src tgt seed methods feature_set", "Output": "format to"},
     examples=("emodna-bench figure", "emodna-bench figure ranks languages --task arousal --format svg"),
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...|all", help="Figures to draw.  [default: list all names]")
@@ -35,6 +36,7 @@ _FORMATS: Final = ("png", "svg", "pdf")
     metavar="SPEC",
     help="Method spec to show, in this order; repeatable.  [default: chosen by the figure]",
 )
+@click.option("--feature-set", metavar="NAME", help="Show only methods on this feature set.  [default: all]")
 @click.option("--format", type=click.Choice(_FORMATS), default="png", help="File format.")
 @click.option("--to", type=FOLDER, help="Folder to write to.  [default: <out>/figures]")
 @out_option
@@ -47,6 +49,7 @@ def figure(
     tgt: str | None,
     seed: int | None,
     methods: tuple[str, ...],
+    feature_set: str | None,
     format: str,
     to: Path | None,
     out: Path,
@@ -67,12 +70,14 @@ def figure(
     for name in figure_names:
         figures.check_figure_name(name)
     experiment = Experiment.read(out)
+    if feature_set is not None:
+        experiment = experiment.select_feature_set(feature_set)
     for field, corpus in (("src", src), ("tgt", tgt)):
         if corpus not in (None, *experiment.corpora):
             raise EmodnaError("not in the experiment", field=field, value=corpus, valid=experiment.corpora)
     if src is not None and src == tgt:
         raise EmodnaError("also given as --src", field="tgt", value=tgt, remedy="choose two different corpora")
-    specs = tuple(map(MethodSpec.parse, methods)) or None
+    specs = tuple(experiment.resolve_spec(MethodSpec.parse(text)) for text in methods) or None
     tasks = tasks or tuple(experiment.tasks)
     to = to or out / "figures"
     written_files, left_out, failed = [], {}, False

@@ -18,7 +18,7 @@ from emodna.cli.bench import format_count
 from emodna.cli.bench.notes import format_caption, format_gaps, format_notes
 from emodna.model.bench import paper
 from emodna.model.bench.paper import AVERAGE
-from emodna.model.bench.tables import DIFFERENCE, Block, Cell, CellPosition, Column, Table, TableRow
+from emodna.model.bench.table_data import DIFFERENCE, Block, Cell, CellPosition, Column, Table, TableRow
 from emodna.pipeline.emotions import Task
 
 #: Characters per line of a file; no table is wider.
@@ -87,6 +87,8 @@ class FormattedRow(NamedTuple):
     below: bool = False
     """True for the paper's numbers and the differences, which follow a row of ours."""
     rule_above: bool = False
+    features: str = ""
+    """Short name of the feature set, if the table has several."""
 
 
 def count_existing_pairs(table: Table, column: Column) -> int:
@@ -158,14 +160,15 @@ def _choose_arrow(gain: float | None) -> str:
 def format_rows(table: Table, block: Block) -> Iterator[FormattedRow]:
     """Yield the rows of a block: each of ours, followed by the paper's numbers and the differences."""
     positions = [(task, column, score) for task, column in block.columns for score in block.scores]
-    group_before = None
+    several, group_before = len(table.feature_sets) > 1, None
     for row in table.rows:
-        group = "bounds" if row.kind in ("floor", "ceiling") else row.kind
+        group = (row.feature_set, "bounds" if row.kind in ("floor", "ceiling") else row.kind)
         cells = [row.cells.get(position, Cell()) for position in positions]
         yield FormattedRow(
-            row.label,
+            format_row_label(table, row),
             [format_our_number(table, row, position) for position in positions],
             rule_above=group_before not in (None, group),
+            features=row.feature_set or "" if several else "",
         )
         if any(cell.paper_score for cell in cells):
             label = f"paper: {row.paper_name}" if row.paper_name not in (None, row.name) else "paper"
@@ -175,6 +178,12 @@ def format_rows(table: Table, block: Block) -> Iterator[FormattedRow]:
             numbers = [Number() if each is None else Number(format_signed(each), _BLANK) for each in differences]
             yield FormattedRow("difference", numbers, below=True)
         group_before = group
+
+
+def format_row_label(table: Table, row: TableRow) -> str:
+    """Return the label of a row, without its feature set if the table has a column of feature sets."""
+    short_label = row.info.short_label if row.info else None
+    return short_label or row.label if len(table.feature_sets) > 1 else row.label
 
 
 def print_text(table: Table, console: Console) -> None:
@@ -217,6 +226,9 @@ def _split_block(table: Table, block: Block, console: Console) -> Iterator[Grid]
 
 def _make_grid(table: Table, block: Block) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    several = len(table.feature_sets) > 1
+    if several:
+        grid.add_column("features", overflow="fold", vertical="bottom")
     grid.add_column("", overflow="fold", min_width=_LEAST_LABEL_WIDTH)
     for task, column in block.columns:
         group = format_heading(table, block, task, column)
@@ -228,7 +240,8 @@ def _make_grid(table: Table, block: Block) -> Grid:
             grid.add_section()
         numbers = [Text(number.format(_TEXT_SIGNS), style="bold" if number.bold else "") for number in row.numbers]
         label = Text(f"{'  ' * row.below}{common.escape_controls(row.label)}")
-        grid.add_row(label, *numbers, style="dim" if row.below else "")
+        features = [Text(common.escape_controls(row.features))] * several
+        grid.add_row(*features, label, *numbers, style="dim" if row.below else "")
     return grid
 
 
@@ -279,6 +292,7 @@ def _render(template: str, table: Table, escape: Callable[[str], str], format_nu
     incomplete += [f"missing corpora: {', '.join(table.absent)}"] if table.absent else []
     return environment.get_template(template).render(
         name=table.name,
+        several=len(table.feature_sets) > 1,
         caption=format_caption(table),
         blocks=[
             {

@@ -15,8 +15,9 @@ from emodna.cli.bench.execution import BenchDisplay, describe_run, format_comman
 from emodna.cli.options import Command, common_options
 from emodna.cli.progress import format_duration
 from emodna.model.bench.leftovers import Leftover, LeftoverKind, find_leftovers
-from emodna.model.bench.paper import UPPER_BOUND
-from emodna.model.bench.spec import Experiment, MethodSpec
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.paper import is_upper_bound
+from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 from emodna.pipeline.errors import explain_os_error
 
@@ -51,6 +52,7 @@ def status(out: Path, as_json: bool) -> None:
         {
             "method": str(method),
             "label": experiment.methods[method].label,
+            "feature_set": experiment.name_feature_set(method),
             "task": task,
             "cells": states.total(),
             "done": states["done"],
@@ -89,40 +91,56 @@ def status(out: Path, as_json: bool) -> None:
 
 @click.command(
     cls=Command,
-    groups={"Data": "out methods corpora seeds"},
+    groups={"Data": "out methods feature_sets corpora seeds"},
     examples=("emodna-bench drop --methods dann:add=scl", "emodna-bench drop --corpora savee --seeds 2"),
 )
 @out_option
 @click.option("--methods", multiple=True, metavar="SPEC", help="Method spec to drop; repeatable.")
+@click.option(
+    "--feature-set",
+    "feature_sets",
+    multiple=True,
+    metavar="NAME",
+    help="Feature set to drop, with all its methods; repeatable.",
+)
 @click.option("--corpora", multiple=True, metavar="CORPUS", help="Corpus to drop, with all its pairs; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Keep only this number of seeds, counted from 0.")
 @common_options
-def drop(out: Path, methods: tuple[str, ...], corpora: tuple[str, ...], seeds: int | None, as_json: bool) -> None:
-    """Drop methods, corpora or seeds from an experiment.
+def drop(
+    out: Path,
+    methods: tuple[str, ...],
+    feature_sets: tuple[str, ...],
+    corpora: tuple[str, ...],
+    seeds: int | None,
+    as_json: bool,
+) -> None:
+    """Drop methods, feature sets, corpora or seeds from an experiment.
 
     SPEC is a method with optional settings, such as dan:add=scl. The folders of finished runs are kept: `emodna-bench
     run` adds them again without training. `emodna-bench clean --delete` deletes them.
     """
-    if not (methods or corpora or seeds):
-        raise click.UsageError("nothing to drop: set --methods, --corpora or --seeds")
+    if not (methods or feature_sets or corpora or seeds):
+        raise click.UsageError("nothing to drop: set --methods, --feature-set, --corpora or --seeds")
     from emodna.model.bench.runner import lock_experiment
 
     Experiment.read(out)  # before the lock creates the folder
     with lock_experiment(out):
         experiment = Experiment.read(out)
-        specs = [MethodSpec.parse_unchecked(text) for text in methods]  # of packages that may be uninstalled
+        # Packages of methods may be uninstalled.
+        specs = [experiment.resolve_spec(MethodSpec.parse_unchecked(text)) for text in methods]
         _check_known("methods", specs, experiment.methods)
         _check_known("corpora", corpora, experiment.corpora)
+        specs += [spec for name in feature_sets for spec in experiment.list_specs(name)]
         remainder = experiment.drop(specs, corpora, seeds)
         dropped = [run for run in experiment.runs if run not in set(remainder.runs)]
-        if not (dropped or methods or corpora):
+        if not (dropped or methods or feature_sets or corpora):
             problem = f"nothing to drop: the experiment has {format_count(experiment.seeds, 'seed')}"
             raise BenchError(problem, field="seeds", value=seeds)
         remainder.write()
     runs = sum(experiment.run_folder(run).path.exists() for run in dropped)
-    targets = {run.tgt for run in dropped if run.method == UPPER_BOUND and run.src in corpora}
+    targets = {run.tgt for run in dropped if is_upper_bound(run.method) and run.src in corpora}
     targets &= remainder.corpora.keys()
-    if targets and UPPER_BOUND not in specs:
+    if targets and not any(map(is_upper_bound, specs)):
         names = common.escape(", ".join(sorted(targets)))
         command = "emodna-bench run --methods upper-bound"
         common.note(f"dropped upper-bound of {names}: it used a dropped corpus; add it again with: {command}")

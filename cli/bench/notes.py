@@ -1,16 +1,23 @@
 """Caption, notes and gaps of a table of an experiment, as plain text that each format escapes."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from emodna.cli.bench import format_count
 from emodna.model.bench import paper
+from emodna.model.bench.feature_sets import FeatureSetSummary
 from emodna.model.bench.paper import PAPER_TABLES
 from emodna.model.bench.results import GAP_REASONS, RUNNABLE_REASONS, Gap
-from emodna.model.bench.spec import MAX_NAMES, note_shared_recordings, shorten_list
-from emodna.model.bench.tables import Cell, Table
-from emodna.model.config import DEFAULT_STEPS
+from emodna.model.bench.spec import (
+    MAX_NAMES,
+    Conditions,
+    Experiment,
+    find_uneven_corpora,
+    note_shared_recordings,
+    shorten_list,
+)
+from emodna.model.bench.table_data import Cell, Table
 from emodna.model.label import ORACLE, OUR_READING
 from emodna.pipeline.emotions import TASKS
 
@@ -28,6 +35,7 @@ def format_notes(table: Table) -> Iterator[str]:
     cells = [cell for row in table.rows for cell in row.cells.values()]
     seeds = table.experiment.seeds
     yield _describe_conditions(table)
+    yield from _describe_feature_sets(table)
     yield "WAR is accuracy. F1 is computed for class 1 (high, positive). A constant predictor has a UAR of 50."
     if table.name in PAPER_TABLES:
         yield "Averages: over the targets of each source, then over the sources."
@@ -48,17 +56,53 @@ def format_notes(table: Table) -> Iterator[str]:
 
 def _describe_conditions(table: Table) -> str:
     conditions, seeds = table.experiment.conditions, table.experiment.seeds
-    default = "" if conditions.steps == DEFAULT_STEPS else f" (default: {DEFAULT_STEPS})"
+    feature_sets = {name: table.experiment.feature_sets[name] for name in table.feature_sets}
     count = f" (paper: {paper.SEEDS} runs)" if table.name in PAPER_TABLES else ""
     parts = [
-        f"{conditions.steps} steps{default}",
+        describe_steps(conditions, feature_sets),
         f"{_format_seeds(seeds)}{count}",
-        f"features {conditions.feature_set}",
+        "features " + ", ".join([*feature_sets] if len(feature_sets) > 1 else [conditions.feature_set]),
         f"device {conditions.device}",
     ]
     if conditions.settings:
         parts.append("settings " + " ".join(f"{key}={value}" for key, value in conditions.settings.items()))
     return f"Ours: {'; '.join(parts)}."
+
+
+def describe_steps(conditions: Conditions, feature_sets: Mapping[str, FeatureSetSummary]) -> str:
+    """Return the training steps of an experiment, with the defaults of its feature sets if they differ."""
+    defaults = {name: each.steps for name, each in feature_sets.items()}
+    by_name = ", ".join(f"{name} {steps}" for name, steps in defaults.items())
+    is_uniform = len(set(defaults.values())) == 1
+    if conditions.steps is None:
+        return f"{next(iter(defaults.values()))} steps" if is_uniform else f"steps: {by_name}"
+    if set(defaults.values()) == {conditions.steps}:
+        return f"{conditions.steps} steps"
+    return f"{conditions.steps} steps (default: {next(iter(defaults.values())) if is_uniform else by_name})"
+
+
+def describe_names(experiment: Experiment) -> Iterator[str]:
+    """Yield the short and the full name of each feature set, or the full name of the only one."""
+    feature_sets = experiment.feature_sets
+    yield from (
+        f"{name} ({each.folder})" if len(feature_sets) > 1 else each.folder for name, each in feature_sets.items()
+    )
+
+
+def _describe_feature_sets(table: Table) -> Iterator[str]:
+    """Yield the full names of several feature sets, and their defaults that are not the usual ones."""
+    experiment, names = table.experiment, table.feature_sets
+    for name in names:
+        features = experiment.feature_sets[name]
+        defaults = " ".join(f"{key}={value}" for key, value in features.defaults.items())
+        defaults = f"; by default {defaults}" if defaults else ""
+        if len(names) > 1 or defaults:
+            yield f"{name}: {features.folder}{defaults}."
+    if len(names) > 1 and (uneven := find_uneven_corpora(experiment)):
+        corpora = ", ".join(uneven)
+        yield f"Not the same utterances in all feature sets: {corpora}. Constant predictors are those of {names[0]}."
+    if table.other_feature_sets:
+        yield f"Other feature sets of the experiment: {', '.join(table.other_feature_sets)}; --feature-set shows one."
 
 
 def _explain_signs(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
@@ -114,7 +158,10 @@ def make_command(table: Table) -> str | None:
         parts += _repeat_option("--tasks", [task for task in TASKS if any(task in gap.tasks for gap in gaps)])
     parts += _repeat_option("--corpora", experiment.corpora)
     parts += ["--seeds", str(len(experiment.seeds))]
-    parts += ["--steps", str(conditions.steps)] * (conditions.steps != DEFAULT_STEPS)
+    if conditions.steps is not None and any(
+        conditions.steps != each.steps for each in experiment.feature_sets.values()
+    ):
+        parts += ["--steps", str(conditions.steps)]
     parts += _repeat_option("--set", [f"{key}={value}" for key, value in conditions.settings.items()])
     parts += ["--feature-set", conditions.feature_set, "--device", conditions.device]
     parts += ["--threads", str(conditions.threads)] * (conditions.threads != 1)

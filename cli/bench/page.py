@@ -3,15 +3,13 @@
 import base64
 import hashlib
 import itertools
-import math
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,106 +23,28 @@ from emodna.cli.bench.compare import (
     format_comparison_title,
 )
 from emodna.cli.bench.draw import render_svg
-from emodna.cli.bench.notes import format_caption, format_gaps, format_notes
+from emodna.cli.bench.notes import describe_names, describe_steps, format_caption, format_gaps, format_notes
+from emodna.cli.bench.page_parts import MISSING, Page, PageCell, PageFigure, PageTable, Section, make_cell
 from emodna.cli.wording import word_error
 from emodna.model.bench import figures
 from emodna.model.bench.compare import compare, match_scores
-from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, Panel
+from emodna.model.bench.figure_data import DotMark, HeatmapMark, Panel
 from emodna.model.bench.paper import PAPER_TABLES
 from emodna.model.bench.results import CONSTANTS, RunResult, Scores, collect_results, read_run_results, select_scores
 from emodna.model.bench.spec import Experiment, note_shared_recordings
-from emodna.model.bench.tables import DIFFERENCE, TABLE_NAMES, Block, Cell, CellPosition, Table, make_table
+from emodna.model.bench.table_data import DIFFERENCE, Block, Cell, CellPosition, Table
+from emodna.model.bench.tables import TABLE_NAMES, make_table
 from emodna.model.errors import BenchError, RunError
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 from emodna.pipeline.errors import EmodnaError
 
-MISSING: Final = "–"  # noqa: RUF001 - a dash as wide as a digit
 _FOLDER: Final = Path(__file__).parent
 #: Metric of the comparison; constant predictors have 50 in it.
 _METRIC: Final = "uar"
 #: State -> CSS class of its cell; others are muted.
 _CSS_CLASSES: Final = {"done": "", "failed": "bad"}
-
-
-class PageCell(NamedTuple):
-    """A cell of a table."""
-
-    text: str
-    number: float | None = None
-    """Sort key; None sorts last."""
-    css_class: str = ""
-
-
-def make_cell(value: PageCell | str | float | None, digits: int = 1) -> PageCell:
-    """Return a cell of a text or number; integers have no decimals, missing values become a dash."""
-    match value:
-        case PageCell():
-            return value
-        case str():
-            return PageCell(value)
-        case int():
-            return PageCell(str(value), float(value))
-        case float() if math.isfinite(value):
-            return PageCell(f"{value:.{digits}f}", value)
-    return PageCell(MISSING)
-
-
-@dataclass(frozen=True, slots=True)
-class PageTable:
-    """A sortable table; its first column names the rows."""
-
-    id: str
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[PageCell]]
-    groups: Sequence[tuple[str, int]] = ()
-    """Headings above the columns, each with its column span."""
-    full_names: Sequence[str] = ()
-    """Full names of the columns, for CSV and screen readers; empty if `columns` suffices."""
-    filter_columns: Sequence[str] = ()
-    """Columns with a filter, if the table has many rows."""
-
-    @property
-    def numeric(self) -> list[bool]:
-        """Flags of the columns that hold only numbers and missing values."""
-        columns = [[row[index] for row in self.rows] for index in range(len(self.columns))]
-        return [all(each.text == MISSING or each.number is not None for each in column) for column in columns]
-
-
-class PageFigure(NamedTuple):
-    """A figure, with its numbers as tables if they are few."""
-
-    id: str
-    title: str
-    data: FigureData
-    tables: Sequence[PageTable]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page with its own heading."""
-
-    id: str
-    title: str
-    lead: str = ""
-    facts: Sequence[tuple[str, str]] = ()
-    tables: Sequence[PageTable] = ()
-    figures: Sequence[PageFigure] = ()
-    notes: Sequence[str] = ()
-    missing: Sequence[str] = ()
-    """Missing parts of the section, with reasons."""
-    parts: Sequence["Section"] = ()
-
-
-class Page(NamedTuple):
-    """The whole page."""
-
-    experiment: Experiment
-    results: Sequence[RunResult]
-    """Results of the shown runs."""
-    sections: Sequence[Section]
 
 
 def render_page(page: Page) -> str:
@@ -179,15 +99,15 @@ def _select_tasks(scores: pa.Table, tasks: Sequence[Task]) -> pa.Table:
 def build_overview(experiment: Experiment, results: Sequence[RunResult], tasks: Sequence[Task]) -> Section:
     """Return the section on corpora, methods, conditions and states."""
     conditions, pairs = experiment.conditions, {result.run.pair for result in results}
-    states = Counter(result.state for result in results)
+    states, names = Counter(result.state for result in results), experiment.feature_sets
     settings = ", ".join(f"{key}={value}" for key, value in conditions.settings.items())
     facts = {
         "tasks": ", ".join(tasks),
         "ordered pairs": str(len(pairs)),
         "seeds": ", ".join(map(str, sorted({result.run.seed for result in results}))),
-        "training steps": str(conditions.steps),
+        "training steps": describe_steps(conditions, experiment.feature_sets),
         "settings for all": settings or "the defaults",
-        "feature set": conditions.feature_set,
+        "feature set" + "s" * (len(names) > 1): ", ".join(describe_names(experiment)),
         "device": conditions.device,
         "runs": ", ".join(f"{count} {state}" for state, count in states.most_common()) or "none",
         "training time of all runs": _format_duration(sum(result.seconds or 0.0 for result in results)),
@@ -215,13 +135,16 @@ def _tabulate_corpora(experiment: Experiment, tasks: Sequence[Task]) -> PageTabl
 
 
 def _tabulate_methods(experiment: Experiment, results: Sequence[RunResult]) -> PageTable:
-    columns = ["method", "method spec", "uses target labels", "our reading", "runs done", "runs", "seconds per run"]
+    several = len(experiment.feature_sets) > 1
+    columns = ["method", "method spec", *["feature set"] * several, "uses target labels", "our reading"]
+    columns += ["runs done", "runs", "seconds per run"]
     rows = []
     for method, info in experiment.methods.items():
         method_results = [result for result in results if result.run.method == method]
         seconds = [result.seconds or 0.0 for result in method_results if result.state == "done"]
         oracle = PageCell("yes", css_class="bad") if info.oracle else "no"
-        row = [info.label, str(method), oracle, "yes" if info.our_reading else "no", len(seconds), len(method_results)]
+        names = [info.label, str(method), *[experiment.name_feature_set(method)] * several, oracle]
+        row = [*names, "yes" if info.our_reading else "no", len(seconds), len(method_results)]
         rows.append(list(map(make_cell, [*row, sum(seconds) / len(seconds) if seconds else None])))
     return PageTable("methods", "Methods", columns, rows)
 
@@ -266,8 +189,15 @@ def _build_paper_tables(experiment: Experiment, scores: pa.Table, tasks: Sequenc
 
 def _tabulate_block(identity: str, table: Table, block: Block) -> PageTable:
     """Return a table with our numbers and the paper's in separate columns, so that both can be sorted."""
-    columns, groups, full_names = ["method"], [("", 1)], [""]
-    rows = [[PageCell(row.label, css_class="" if row.kind == "entry" else "muted")] for row in table.rows]
+    columns, groups, full_names, filters = ["method"], [("", 1)], [""], []
+    classes = ["" if row.kind == "entry" else "muted" for row in table.rows]
+    labels = [formats.format_row_label(table, row) for row in table.rows]
+    rows = [[PageCell(label, css_class=css_class)] for label, css_class in zip(labels, classes, strict=True)]
+    if len(table.feature_sets) > 1:
+        columns, groups, full_names, filters = ["method", "feature set"], [("", 2)], ["", ""], ["feature set"]
+        names = [row.feature_set or MISSING for row in table.rows]
+        for row, name, css_class in zip(rows, names, classes, strict=True):
+            row.append(PageCell(name, css_class=css_class))
     for task, column in block.columns:
         if not formats.count_existing_pairs(table, column):
             continue
@@ -279,7 +209,7 @@ def _tabulate_block(identity: str, table: Table, block: Block) -> PageTable:
                 for row, cell in zip(rows, cells, strict=True):
                     row.append(cell)
         groups.append((group, len(columns) - first_column))
-    return PageTable(identity, block.title, columns, rows, groups, full_names)
+    return PageTable(identity, block.title, columns, rows, groups, full_names, filters)
 
 
 def _make_columns(table: Table, position: CellPosition, heading: str) -> Iterator[tuple[str, str, list[PageCell]]]:
@@ -374,10 +304,11 @@ def _tabulate_panel(identity: str, panel: Panel) -> PageTable | None:
 
 def _build_runs(scores: pa.Table) -> Section:
     """Return the section of all runs; unfinished and failed ones come first, with their errors."""
-    run_columns = ["source", "target", "task", "method", "seed", "state"]
+    several = pc.count_distinct(scores["feature_set"]).as_py() > 1
+    key = ["src", "tgt", "task", "label", *["feature_set"] * several, "seed", "state"]
+    run_columns = ["source", "target", "task", "method", *["feature set"] * several, "seed", "state"]
     run_rows, unfinished_rows = [], []
-    key = itemgetter("src", "tgt", "task", "label", "seed", "state")
-    for (*names, state), rows in itertools.groupby(scores.to_pylist(), key):
+    for (*names, state), rows in itertools.groupby(scores.to_pylist(), itemgetter(*key)):
         by_metric: dict[str, dict[str, Any]] = {row["metric"]: row for row in rows}
         first = [*map(make_cell, names), PageCell(state, css_class=_CSS_CLASSES.get(state, "muted"))]
         values = [by_metric[metric]["value"] for metric in SCORE_NAMES]

@@ -17,7 +17,7 @@ from emodna.pipeline.errors import EmodnaError, Remedy
 from emodna.pipeline.files import write_atomically
 
 if TYPE_CHECKING:
-    from emodna.model.bench.tables import Cell, Column, Table, TableRow
+    from emodna.model.bench.table_data import Cell, Column, Table, TableRow
 
 _NAMES: Final = ("2", "3", "4", "5", "6", "sensitivity", "pairs")
 _FORMATS: Final = ("text", "markdown", "latex", "csv", "json")
@@ -27,7 +27,7 @@ _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json":
 
 @click.command(
     cls=Command,
-    groups={"Data": "out", "Output": "form to"},
+    groups={"Data": "out feature_set", "Output": "form to"},
     examples=("emodna-bench table 2", "emodna-bench table pairs --to pairs.csv"),
 )
 @click.argument("name", metavar="TABLE", type=click.Choice(_NAMES), help=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}.")
@@ -40,9 +40,14 @@ _BY_SUFFIX: Final = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json":
     show_default=False,
 )
 @click.option("--to", type=FILE, help="File to write.  [default: print it]")
+@click.option(
+    "--feature-set",
+    metavar="NAME",
+    help="Feature set to show, of those in --out.  [default: all for pairs, else mfcc40 or the first]",
+)
 @config_option
 @common_options
-def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool) -> None:
+def table(name: str, out: Path, form: str | None, to: Path | None, feature_set: str | None, as_json: bool) -> None:
     """Show a table of the paper with the experiment's scores.
 
     Table 2 compares the methods in arousal, table 3 in valence. Table 4 is the ablation of Emo-DNA, table 5 adds its
@@ -69,7 +74,7 @@ def table(name: str, out: Path, form: str | None, to: Path | None, as_json: bool
     from emodna.cli.bench import formats
     from emodna.model.bench.tables import make_table
 
-    table = make_table(Experiment.read(out), name)
+    table = make_table(Experiment.read(out), name, feature_set=feature_set)
     if to is None and form == "text" and common.out.is_terminal:
         formats.print_text(table, common.out)
         return
@@ -106,10 +111,12 @@ def make_document(table: "Table") -> dict[str, Any]:
         "title": table.title,
         "bench": str(experiment.out.absolute()),
         "conditions": {**asdict(experiment.conditions), "seeds": experiment.seeds},
+        "feature_sets": {name: asdict(experiment.feature_sets[name]) for name in table.feature_sets},
         "columns": {name: {"pairs": column.pairs, "of_the_paper": column.in_paper} for name, column in columns.items()},
         "rows": {
             row.name: {
                 "label": row.label,
+                "feature_set": row.feature_set,
                 "kind": row.kind,
                 **_describe_method(row, "paper"),
                 "cells": group_cells(row),
@@ -153,6 +160,7 @@ def format_csv(table: "Table") -> str:
             "kind": row.kind,
             "row": row.name,
             "label": row.label,
+            "feature_set": row.feature_set or "",
             **_describe_method(row, "paper_row"),
             "column": column.name,
             "metric": score,

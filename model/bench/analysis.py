@@ -109,7 +109,7 @@ def _collect_features(
 ) -> tuple[CorpusFeatures, CorpusFeatures] | None:
     sides = []
     for corpus in run.pair:
-        store = open_store(experiment, corpus)
+        store = open_store(experiment, corpus, run.method)
         labels = store.labels(run.task)
         rows = sample_rows(labels)
         values = compute_features(store, rows)
@@ -196,8 +196,11 @@ def compute_run_distances(experiment: Experiment, run: RunSpec) -> Distances | N
 
 def compute_input_distances(experiment: Experiment, run: RunSpec) -> Distances:
     """Compute the distances of the mean input features of a run's utterances; raises as `open_store`."""
-    key = {**_DISTANCE_KEY, "stores": [experiment.corpora[name].fingerprint for name in run.pair]}
-    name = f"input-{run.src}-{run.tgt}-{run.task}"
+    folder = experiment.find_feature_set(run.method).folder
+    fingerprints = [experiment.find_corpus(name, folder).fingerprint for name in run.pair]
+    key = {**_DISTANCE_KEY, "stores": fingerprints}
+    others = "" if folder == experiment.conditions.feature_set else f"-{folder}"
+    name = f"input-{run.src}-{run.tgt}-{run.task}{others}"
     return _load_or_compute(
         experiment, name, "distances", key, lambda: compute_distances(*compute_input_means(experiment, run))
     )

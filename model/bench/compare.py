@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import Scenario, Scores
-from emodna.model.bench.spec import Experiment, MethodSpec
+from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 from emodna.model.evaluation.intervals import LEVEL, Resampling
 
@@ -23,6 +24,12 @@ EMO_DNA: Final = MethodSpec("emo-dna")
 """Default reference of a comparison."""
 SOURCE_ONLY: Final = MethodSpec("source-only")
 """The method without adaptation, the reference of gains."""
+
+
+def find_source_only(method: MethodSpec) -> MethodSpec:
+    """Return Source Only on the feature set of a method: gains are over the same features."""
+    return SOURCE_ONLY.on(method.feature_set)
+
 
 ALPHA: Final = 1 - LEVEL / 100
 """Significance level."""

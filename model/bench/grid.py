@@ -5,26 +5,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from emodna.model.bench.paper import UPPER_BOUND
-from emodna.model.bench.spec import (
-    Conditions,
-    CorpusSummary,
-    Experiment,
-    MethodInfo,
-    MethodSpec,
-    Pair,
-    RunSpec,
-    check_distinct,
-)
+from emodna.model.bench.feature_sets import FeatureSetSummary, name_folders
+from emodna.model.bench.method_spec import MethodInfo, MethodSpec
+from emodna.model.bench.paper import is_upper_bound
+from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, Pair, RunSpec, check_distinct
 from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.feature_defaults import apply_run_settings
 from emodna.model.label import make_label
 from emodna.model.methods import get_method, wrap_plugin_errors
+from emodna.model.methods.base import DirectMethod
 from emodna.model.request import find_non_defaults
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import PluginError, Remedy
@@ -35,22 +30,49 @@ MethodGroup = tuple[Sequence[Task], Sequence[MethodSpec]]
 
 
 def plan_experiment(
-    out: Path, stores: Sequence[FeatureStore], method_groups: Sequence[MethodGroup], seeds: int, conditions: Conditions
+    out: Path,
+    stores: Sequence[FeatureStore],
+    method_groups: Sequence[MethodGroup],
+    seeds: int,
+    conditions: Conditions,
+    feature_sets: Mapping[str, FeatureSetSummary] | None = None,
 ) -> Experiment:
     """Plan an experiment of all ordered pairs of some corpora, with all runs of seed 0 first.
 
-    A corpus that lacks labels of a task (see `CorpusSummary.find_missing_labels`) is only a target in that task, and
-    has no upper bound. Raises BenchError if there are fewer than two corpora, and ConfigError or PluginError for an
-    unknown method or setting.
+    Each corpus has a store of the default feature set (that of the conditions), and of each feature set that a method
+    spec names. `feature_sets` are those of the stores by short name, as `summarise_feature_sets` makes them. A corpus
+    that lacks labels of a task (see `CorpusSummary.find_missing_labels`) is only a target in that task, and has no
+    upper bound. Raises BenchError if there are fewer than two corpora, and ConfigError or PluginError for an unknown
+    method or setting.
     """
-    corpora = {store.snapshot.corpus: summarise_corpus(store) for store in stores}
+    default_stores = [store for store in stores if store.snapshot.feature_set == conditions.feature_set]
+    corpora = {store.snapshot.corpus: summarise_corpus(store) for store in default_stores}
     if len(corpora) < 2:
         raise BenchError("needs at least two corpora", field="corpora", value=" ".join(corpora))
-    specs = dict.fromkeys(spec for _, methods in method_groups for spec in methods)
-    infos = check_distinct({spec: describe_method(spec, conditions) for spec in specs})
+    for store in stores:
+        if store.snapshot.feature_set != conditions.feature_set:
+            corpus = corpora[store.snapshot.corpus]
+            others = {**corpus.others, store.snapshot.feature_set: summarise_corpus(store)}
+            corpora[corpus.name] = replace(corpus, others=others)
     runs = [run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)]
     runs_by_seed = tuple(sorted(dict.fromkeys(runs), key=lambda run: run.seed))
-    return Experiment(out, conditions, corpora, infos, runs_by_seed, count_shared_recordings(stores))
+    specs = dict.fromkeys(spec for _, methods in method_groups for spec in methods)
+    shared_recordings = count_shared_recordings(default_stores)
+    sets = summarise_feature_sets(stores, conditions.feature_set) if feature_sets is None else feature_sets
+    experiment = Experiment(out, conditions, corpora, {}, runs_by_seed, shared_recordings, sets)
+    return replace(experiment, methods=check_distinct({spec: describe_spec(experiment, spec) for spec in specs}))
+
+
+def summarise_feature_sets(
+    stores: Sequence[FeatureStore], default: str, known: Mapping[str, FeatureSetSummary] | None = None
+) -> dict[str, FeatureSetSummary]:
+    """Return the feature sets of stores by short name, the default one (by its full name) first.
+
+    `known` are those of an experiment, which keep their short names.
+    """
+    folders = sorted(dict.fromkeys(store.snapshot.feature_set for store in stores), key=lambda name: name != default)
+    names = name_folders(folders, known or {})
+    return {names[folder]: FeatureSetSummary.of(folder) for folder in folders}
 
 
 def summarise_corpus(store: FeatureStore) -> CorpusSummary:
@@ -81,36 +103,66 @@ def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
     return {pair: count for pair, count in counts.items() if count}
 
 
-def describe_method(spec: MethodSpec, conditions: Conditions) -> MethodInfo:
-    """Return the info of a method spec; raise a ConfigError or PluginError for an unknown method or setting."""
+def describe_spec(experiment: Experiment, spec: MethodSpec) -> MethodInfo:
+    """Return the info of a method spec of an experiment; raises as `describe_method`."""
+    features, name = experiment.find_feature_set(spec), experiment.name_feature_set(spec)
+    return describe_method(spec, experiment.conditions, features, name)
+
+
+def describe_method(
+    spec: MethodSpec, conditions: Conditions, features: FeatureSetSummary | None = None, feature_set: str | None = None
+) -> MethodInfo:
+    """Return the info of a method spec on a feature set, by default that of the conditions.
+
+    `feature_set` is the short name of the feature set in labels. Raises ConfigError or PluginError for an unknown
+    method or setting.
+    """
+    features = features or FeatureSetSummary.of(conditions.feature_set)
     method, settings = get_method(spec.name), {**conditions.settings, **spec.overrides}
     try:
-        apply_run_settings(conditions.settings, method, conditions.feature_set)
+        apply_run_settings(conditions.settings, method, features.folder)
     except ConfigError as error:
         error.where = f"method {spec.name}"
         raise
     try:
-        train, config, _ = apply_run_settings(settings, method, conditions.feature_set)
+        train, config, _ = apply_run_settings(settings, method, features.folder)
     except ConfigError as error:
         if error.field == "settings":
             error.field, error.problem = None, f"unknown setting {error.value}"
         raise ConfigError(str(error), field="methods", value=spec) from error
-    if train.frames < method.min_frames:
+    if train.frames < method.min_frames and "frames" not in method.unused_settings:
         problem = f"must be at least {method.min_frames} for {spec.name}"
         if "frames" in spec.overrides:
             raise ConfigError(f"frames {problem}", field="methods", value=spec)
         raise ConfigError(problem, field="frames", value=train.frames)
-    usual = find_non_defaults(method, conditions.settings, conditions.steps, conditions.feature_set)
-    changed = find_non_defaults(method, settings, spec.steps or conditions.steps, conditions.feature_set)
+    if issubclass(method, DirectMethod):
+        _check_effect(spec, method)
+    steps = conditions.steps or features.steps
+    usual = find_non_defaults(method, conditions.settings, steps, features.folder)
+    changed = find_non_defaults(method, settings, spec.steps or steps, features.folder)
     if spec.steps is not None:  # also if it is the default, as in the sensitivity study
         changed["steps"] = spec.steps
+    if "feature_set" in changed and feature_set is not None:
+        changed["feature_set"] = usual["feature_set"] = feature_set
     # The settings of the spec come first, as they tell the rows of a table apart.
     changed = dict(sorted(changed.items(), key=lambda setting: setting[1] == usual.get(setting[0])))
     # Supervision depends on the configuration, so this builds the method, without memory for its weights.
     with wrap_plugin_errors(spec.name, "()"), torch.device("meta"):
         supervision = method(method.min_dim, config, 0).supervision
-    label = make_label(spec.name, changed, our_reading=method.our_reading, supervision=supervision)
-    return MethodInfo(label, method.our_reading, supervision)
+    marks: dict[str, Any] = {"our_reading": method.our_reading, "supervision": supervision}
+    short = {**spec.overrides, **changed}
+    short.pop("feature_set", None)
+    return MethodInfo(
+        make_label(spec.name, changed, **marks), method.our_reading, supervision, make_label(spec.name, short, **marks)
+    )
+
+
+def _check_effect(spec: MethodSpec, method: type[DirectMethod]) -> None:
+    """Raise a ConfigError for a setting of a spec that has no effect on a method without training steps."""
+    for key, value in spec.settings:
+        if key in ("steps", *method.unused_settings):
+            problem = f"{key}={value} has no effect, as {spec.name} is fitted at once"
+            raise ConfigError(problem, field="methods", value=spec)
 
 
 def update_labels(experiment: Experiment) -> Experiment:
@@ -121,16 +173,16 @@ def update_labels(experiment: Experiment) -> Experiment:
     infos = dict(experiment.methods)
     for spec in infos:
         with suppress(ConfigError, PluginError):
-            infos[spec] = describe_method(spec, experiment.conditions)
+            infos[spec] = describe_spec(experiment, spec)
     return replace(experiment, methods=infos)
 
 
-def open_store(experiment: Experiment, name: str) -> FeatureStore:
-    """Open the store of a corpus of an experiment.
+def open_store(experiment: Experiment, name: str, method: MethodSpec) -> FeatureStore:
+    """Open the store of a corpus of an experiment, of the feature set of a method spec.
 
     Raises BenchError if the store has changed since the experiment was planned, and StoreError if it is missing.
     """
-    corpus = experiment.corpora[name]
+    corpus = experiment.find_corpus(name, experiment.find_feature_set(method).folder)
     store = FeatureStore(Path(corpus.store))
     if store.fingerprint != corpus.fingerprint:
         remedy = Remedy("run the experiment again", RunExperiment(experiment.out))
@@ -141,10 +193,12 @@ def open_store(experiment: Experiment, name: str) -> FeatureStore:
 def _generate_runs(
     corpora: Mapping[str, CorpusSummary], tasks: Sequence[Task], methods: Sequence[MethodSpec], seeds: int
 ) -> Iterator[RunSpec]:
-    first_source: dict[tuple[Task, str], str] = {}
+    first_source: dict[tuple[Task, MethodSpec, str], str] = {}
     for seed, task, spec in itertools.product(range(seeds), tasks, methods):
         for src, tgt in itertools.permutations(corpora, 2):
-            if any(corpora[name].find_missing_labels(task) for name in ((src, tgt) if spec == UPPER_BOUND else (src,))):
+            if any(
+                corpora[name].find_missing_labels(task) for name in ((src, tgt) if is_upper_bound(spec) else (src,))
+            ):
                 continue
-            if spec != UPPER_BOUND or first_source.setdefault((task, tgt), src) == src:
+            if not is_upper_bound(spec) or first_source.setdefault((task, spec, tgt), src) == src:
                 yield RunSpec(src, tgt, task, spec, seed)

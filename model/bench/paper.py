@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Final, Literal, NamedTuple
 
-from emodna.model.bench.spec import MethodSpec
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.pipeline.emotions import TASKS, Task
 
 CORPORA: Final = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")
@@ -91,8 +91,16 @@ class PaperTable:
 
 
 BASELINES: Final = (MethodSpec("source-only"), MethodSpec.parse("source-only:target_bn=true"))
+SVM: Final = "svm"
+"""Method that is a baseline of every table of an experiment that has it. The paper has no such row."""
 UPPER_BOUND: Final = MethodSpec("upper-bound")
 """Method trained on the target only. It has one run per target, which counts for all sources."""
+
+
+def is_upper_bound(spec: MethodSpec) -> bool:
+    """Return True for the upper bound on any feature set."""
+    return spec.on(None) == UPPER_BOUND
+
 
 _COMPARISON: Final = tuple(
     PaperRow(MethodSpec(name), name)

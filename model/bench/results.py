@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emodna.model import metrics
-from emodna.model.bench.paper import UPPER_BOUND, find_paper_score
-from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.paper import find_paper_score, is_upper_bound
+from emodna.model.bench.spec import Experiment, Pair, RunSpec
 from emodna.model.errors import RunError
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
@@ -42,6 +43,7 @@ SCHEMA: Final = pa.schema(
         ("method", pa.string()),  # name
         ("spec", pa.string()),  # text form of its method spec
         ("label", pa.string()),  # with (our reading) and (oracle)
+        ("feature_set", pa.string()),  # short name
         ("seed", pa.int64()),
         ("metric", pa.string()),  # war, f1, uar, macro_f1; optionally called_class_1
         ("value", pa.float64()),  # percent; null for unfinished runs and targets without labels
@@ -121,7 +123,8 @@ def collect_results(
             scores = dict.fromkeys(SCORE_NAMES)
         if with_class_1_share:
             scores[CLASS_1_SHARE] = compute_class_1_share(experiment, run) if scores["uar"] is not None else None
-        constants = constant_scores(experiment.corpora[run.tgt].classes[run.task]) or {}
+        feature_set, folder = experiment.name_feature_set(run.method), experiment.find_feature_set(run.method).folder
+        constants = constant_scores(experiment.find_corpus(run.tgt, folder).classes[run.task]) or {}
         common = {
             "src": run.src,
             "tgt": run.tgt,
@@ -129,6 +132,7 @@ def collect_results(
             "method": run.method.name,
             "spec": str(run.method),
             "label": info.label,
+            "feature_set": feature_set,
             "seed": run.seed,
             "state": result.state,
             "error": result.error,
@@ -154,14 +158,22 @@ def select_scores(table: pa.Table) -> pa.Table:
     rows = table.to_pylist()
     for row in rows:
         sources.setdefault((row["task"], row["tgt"]), {})[row["src"]] = None
+    upper_bounds = {spec: is_upper_bound(MethodSpec.parse_unchecked(spec)) for spec in {row["spec"] for row in rows}}
     found: dict[tuple[object, ...], dict[str, Any]] = {}
     for row in rows:
         if row["value"] is None:
             continue
-        for src in sources[row["task"], row["tgt"]] if row["spec"] == str(UPPER_BOUND) else (row["src"],):
+        for src in sources[row["task"], row["tgt"]] if upper_bounds[row["spec"]] else (row["src"],):
             key = (row["spec"], row["task"], src, row["tgt"], row["seed"], row["metric"])
             found.setdefault(key, {**row, "src": src})
     return pa.Table.from_pylist(list(found.values()), schema=SCHEMA)
+
+
+def select_feature_set(table: pa.Table, name: str) -> pa.Table:
+    """Return the rows of a feature set, by its short name, with specs as in `Experiment.select_feature_set`."""
+    rows = table.filter(pc.equal(table["feature_set"], name))
+    specs = [str(MethodSpec.parse_unchecked(spec).on(None)) for spec in rows["spec"].to_pylist()]
+    return rows.set_column(rows.schema.get_field_index("spec"), SCHEMA.field("spec"), pa.array(specs, pa.string()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,13 +300,13 @@ def _find_missing_runs(
         yield reason, error, (task,), (specs[row["spec"]],), (pair,), (row["seed"],)
 
     def make_key(task: Task, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
-        return task, spec, seed, pair[1], None if spec == UPPER_BOUND else pair[0]  # it counts for all sources
+        return task, spec, seed, pair[1], None if is_upper_bound(spec) else pair[0]  # it counts for all sources
 
     known_keys = {make_key(run.task, run.method, run.pair, run.seed) for run in experiment.runs}
     for seed, task, spec, pair in itertools.product(experiment.seeds, tasks, methods, pairs):
         key = make_key(task, spec, pair, seed)
         if key not in known_keys:
             known_keys.add(key)
-            training_corpus = corpora[pair[1] if spec == UPPER_BOUND else pair[0]]
+            training_corpus = corpora[pair[1] if is_upper_bound(spec) else pair[0]]
             reason = "unlabelled" if training_corpus.find_missing_labels(task) else "not planned"
             yield reason, None, (task,), (spec,), (pair,), (seed,)

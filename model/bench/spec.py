@@ -11,15 +11,14 @@ This module needs no torch.
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from emodna.model.errors import BenchError, ConfigError, RunExperiment
-from emodna.model.label import is_oracle
-from emodna.model.methods import check_method_name
+from emodna.model.bench.feature_sets import FeatureSetSummary, find_short_name, make_short_name
+from emodna.model.bench.method_spec import MethodInfo, MethodSpec
+from emodna.model.errors import BenchError, RunExperiment
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import Remedy
@@ -29,96 +28,18 @@ Pair = tuple[str, str]
 
 _VERSION: Final = 1
 _FILE: Final = "bench.json"
-#: Text of a valid number of training steps.
-_STEPS: Final = re.compile("0*[1-9][0-9]{0,8}")
 MAX_NAMES: Final = 6
 """Most names in a sentence; `shorten_list` counts the others."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class MethodSpec:
-    """A method with its own settings, as text `dan`, `dan:add=scl` or `emo-dna:threshold=none`.
-
-    Specs that differ only in the order of their settings are equal.
-    """
-
-    name: str
-    settings: tuple[tuple[str, str], ...] = ()
-    """Settings of a fit request, and `steps`, sorted by key."""
-
-    @classmethod
-    def parse(cls, text: str) -> "MethodSpec":
-        """Parse METHOD[:KEY=VALUE[,KEY=VALUE...]].
-
-        Raises ConfigError for another form, a repeated key, or an unknown method.
-        """
-        spec = cls.parse_unchecked(text)
-        check_method_name(spec.name, in_spec=True)
-        return spec
-
-    @classmethod
-    def parse_unchecked(cls, text: str) -> "MethodSpec":
-        """Parse a spec like `parse`, but accept methods that are not installed.
-
-        Raises ConfigError for another form, a repeated key, or an invalid number of steps.
-        """
-        name, colon, rest = text.strip().partition(":")
-        form, remedy = "must be METHOD or METHOD:KEY=VALUE,KEY=VALUE", Remedy("repeat {methods} for several methods")
-        if "," in name:
-            raise ConfigError(form, field="methods", value=text, remedy=remedy)
-        settings: dict[str, str] = {}
-        for part in rest.split(",") if colon else ():
-            key, equals, value = (each.strip() for each in part.partition("="))
-            if not (key and equals and value):
-                raise ConfigError(form, field="methods", value=text, remedy=remedy)
-            if key in settings:
-                raise ConfigError(f"contains {key} twice", field="methods", value=text)
-            settings[key] = value
-        spec, steps = cls(name, tuple(sorted(settings.items()))), settings.get("steps", "1")
-        if not _STEPS.fullmatch(steps):
-            raise ConfigError(f"steps must be a whole number from 1 to {10**9 - 1}", field="methods", value=spec)
-        return spec
-
-    def __str__(self) -> str:
-        settings = ",".join(f"{key}={value}" for key, value in self.settings)
-        return f"{self.name}:{settings}" if settings else self.name
-
-    @property
-    def steps(self) -> int | None:
-        """Training steps of this spec; None: those of the experiment."""
-        text = dict(self.settings).get("steps")
-        return None if text is None else int(text)
-
-    @property
-    def overrides(self) -> Mapping[str, str]:
-        """Settings of a fit request, without `steps`."""
-        return {key: value for key, value in self.settings if key != "steps"}
-
-
-@dataclass(frozen=True, slots=True)
-class MethodInfo:
-    """Label and supervision of a method spec, for tables and figures."""
-
-    label: str
-    """Label from `emodna.model.label.make_label`."""
-    our_reading: bool
-    """True if the method is our reading of its paper."""
-    supervision: str
-    """Labels that the method learns from, as `Method.supervision`."""
-
-    @property
-    def oracle(self) -> bool:
-        """True if the method learns from target labels."""
-        return is_oracle(self.supervision)
-
-
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Conditions that all runs of an experiment share."""
+    """Conditions that all runs of an experiment share, unless their method specs set others."""
 
-    steps: int
+    steps: int | None
+    """Training steps; None: the default of each feature set."""
     feature_set: str
-    """Full name of the feature set, as in the stores' folders."""
+    """Full name of the default feature set, as in the stores' folders."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of every run; settings of a method spec override them."""
     device: str = "cpu"
@@ -140,6 +61,15 @@ class CorpusSummary:
     utterances: int
     classes: Mapping[Task, tuple[int, int]]
     """Utterances of class 0 (low, negative) and class 1 (high, positive) by task."""
+    others: Mapping[str, "CorpusSummary"] = field(default_factory=dict)
+    """Its stores of other feature sets than the default one, by their full names."""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "CorpusSummary":
+        """Rebuild a summary from its JSON object; raises KeyError or TypeError if it is damaged."""
+        classes = {task: tuple(content["classes"][task]) for task in TASKS}
+        others = {name: cls.from_json(each) for name, each in content.get("others", {}).items()}
+        return cls(**{**content, "classes": classes, "others": others})
 
     def find_missing_labels(self, task: Task) -> str | None:
         """Describe the labels of a task that the corpus lacks as a source; None if it lacks none."""
@@ -178,6 +108,15 @@ class Experiment:
     """Runs in execution order."""
     shared_recordings: Mapping[Pair, int] = field(default_factory=dict)
     """Number of target recordings that the source contains with a label, without pairs that have none."""
+    feature_sets: Mapping[str, FeatureSetSummary] = field(default_factory=dict)
+    """Feature sets by short name, the default one first."""
+
+    def __post_init__(self) -> None:
+        """Add the default feature set, which older files do not list."""
+        default = self.conditions.feature_set
+        if default not in (each.folder for each in self.feature_sets.values()):
+            name = make_short_name(default, self.feature_sets)
+            object.__setattr__(self, "feature_sets", {name: FeatureSetSummary.of(default), **self.feature_sets})
 
     @classmethod
     def read(cls, out: Path) -> "Experiment":
@@ -192,25 +131,27 @@ class Experiment:
         try:
             if content["version"] != _VERSION:
                 raise BenchError(f"unknown format version {content['version']!r:.20}", where=path, valid=[_VERSION])
-            corpora = {
-                name: CorpusSummary(**{**summary, "classes": {task: tuple(summary["classes"][task]) for task in TASKS}})
-                for name, summary in content["corpora"].items()
-            }
+            corpora = {name: CorpusSummary.from_json(summary) for name, summary in content["corpora"].items()}
             # Results of a method stay readable after its package is uninstalled.
             specs = {text: MethodSpec.parse_unchecked(text) for text in content["rows"]}
             runs = tuple(RunSpec(src, tgt, task, specs[text], seed) for src, tgt, task, text, seed in content["cells"])
             if unknown := {name for run in runs for name in run.pair} - corpora.keys():
                 raise KeyError(*unknown)  # noqa: TRY301
-            return cls(
+            experiment = cls(
                 out,
                 Conditions(**content["conditions"]),
                 corpora,
                 {specs[text]: MethodInfo(**info) for text, info in content["rows"].items()},
                 runs,
-                {(src, tgt): int(count) for src, tgt, count in content.get("shared", [])},  # absent in older files
+                # Older files lack these keys.
+                {(src, tgt): int(count) for src, tgt, count in content.get("shared", [])},
+                {name: FeatureSetSummary(**each) for name, each in content.get("feature_sets", {}).items()},
             )
+            for run in runs:
+                experiment.arguments(run)  # raises KeyError if its feature set or a store is not listed
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BenchError(f"damaged: {error!r:.80}", where=path) from error
+        return experiment
 
     @staticmethod
     def exists(out: Path) -> bool:
@@ -229,6 +170,7 @@ class Experiment:
                 "rows": {str(spec): asdict(info) for spec, info in self.methods.items()},
                 "cells": [[run.src, run.tgt, run.task, str(run.method), run.seed] for run in self.runs],
                 "shared": [[*pair, count] for pair, count in self.shared_recordings.items()],
+                "feature_sets": {name: asdict(each) for name, each in self.feature_sets.items()},
             },
         )
 
@@ -245,14 +187,20 @@ class Experiment:
 
         Raises BenchError if two method specs have the same meaning.
         """
+
+        def merge_corpus(name: str, corpus: CorpusSummary) -> CorpusSummary:
+            earlier = self.corpora[name].others if name in self.corpora else {}
+            return replace(corpus, others={**earlier, **corpus.others})
+
         # The other experiment has the newer counts of its own corpora.
         kept = {pair: count for pair, count in self.shared_recordings.items() if not set(pair) <= other.corpora.keys()}
         return replace(
             self,
-            corpora={**self.corpora, **other.corpora},
+            corpora={**self.corpora, **{name: merge_corpus(name, corpus) for name, corpus in other.corpora.items()}},
             methods=check_distinct({**self.methods, **other.methods}),
             runs=tuple(dict.fromkeys([*self.runs, *runs])),
             shared_recordings={**kept, **other.shared_recordings},
+            feature_sets={**self.feature_sets, **other.feature_sets},
         )
 
     def drop(self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None) -> "Experiment":
@@ -269,13 +217,83 @@ class Experiment:
             raise BenchError("no run would be left", where=self.out, remedy="delete the folder instead")
         used = {name for run in runs for name in run.pair}
         specs = {run.method for run in runs}
+        folders = {self.conditions.feature_set, *(self.find_feature_set(spec).folder for spec in specs)}
         return replace(
             self,
-            corpora={name: corpus for name, corpus in self.corpora.items() if name in used},
+            corpora={
+                name: replace(corpus, others={key: each for key, each in corpus.others.items() if key in folders})
+                for name, corpus in self.corpora.items()
+                if name in used
+            },
             methods={spec: info for spec, info in self.methods.items() if spec in specs},
             runs=runs,
             shared_recordings={pair: count for pair, count in self.shared_recordings.items() if used >= set(pair)},
+            feature_sets={name: each for name, each in self.feature_sets.items() if each.folder in folders},
         )
+
+    def select_feature_set(self, name: str) -> "Experiment":
+        """Return a view of the runs on one feature set, which is the default one of the view; for reading only.
+
+        `name` is a short name, a folder or a beginning of one. Runs keep their names. Raises BenchError if the
+        experiment has no such feature set.
+        """
+        specs = {spec: spec.on(None) for spec in self.list_specs(name)}
+        short_name = self._find_short_name(name)
+        chosen = self.feature_sets[short_name]
+        corpora = {
+            each: self.find_corpus(each, chosen.folder) for each in self.corpora if self.has(each, chosen.folder)
+        }
+        return replace(
+            self,
+            conditions=replace(self.conditions, feature_set=chosen.folder),
+            corpora=corpora,
+            methods={specs[spec]: info for spec, info in self.methods.items() if spec in specs},
+            runs=tuple(replace(run, method=specs[run.method]) for run in self.runs if run.method in specs),
+            feature_sets={short_name: chosen},
+        )
+
+    def list_specs(self, feature_set: str) -> list[MethodSpec]:
+        """Return the method specs on a feature set; the name and errors are those of `select_feature_set`."""
+        chosen = self.feature_sets[self._find_short_name(feature_set)]
+        return [spec for spec in self.methods if self.find_feature_set(spec) == chosen]
+
+    def _find_short_name(self, name: str) -> str:
+        short_name = find_short_name(self.feature_sets, name)
+        if short_name is None:
+            raise BenchError("not in the experiment", field="feature_set", value=name, valid=self.feature_sets)
+        return short_name
+
+    def resolve_spec(self, spec: MethodSpec) -> MethodSpec:
+        """Return a method spec with the short name of its feature set, or without the default one.
+
+        A feature set that is not in the experiment stays as it is. Raises BenchError if a beginning of a name fits
+        several feature sets.
+        """
+        if spec.feature_set is None:
+            return spec
+        name = find_short_name(self.feature_sets, spec.feature_set)
+        is_default = name is not None and self.feature_sets[name].folder == self.conditions.feature_set
+        return spec.on(None if is_default else name or spec.feature_set)
+
+    def find_feature_set(self, spec: MethodSpec) -> FeatureSetSummary:
+        """Return the feature set of a method spec."""
+        if spec.feature_set is not None:
+            return self.feature_sets[spec.feature_set]
+        return next(each for each in self.feature_sets.values() if each.folder == self.conditions.feature_set)
+
+    def name_feature_set(self, spec: MethodSpec) -> str:
+        """Return the short name of a method spec's feature set."""
+        features = self.find_feature_set(spec)
+        return next(name for name, each in self.feature_sets.items() if each == features)
+
+    def has(self, corpus: str, folder: str) -> bool:
+        """Return True if a corpus has a store of a feature set, given by its full name."""
+        return folder in (self.conditions.feature_set, *self.corpora[corpus].others)
+
+    def find_corpus(self, name: str, folder: str) -> CorpusSummary:
+        """Return the summary of a corpus in a feature set, given by its full name."""
+        corpus = self.corpora[name]
+        return corpus if folder == self.conditions.feature_set else corpus.others[folder]
 
     @property
     def runs_folder(self) -> Path:
@@ -308,6 +326,7 @@ class Experiment:
 
     def arguments(self, run: RunSpec) -> dict[str, Any]:
         """Return all arguments that affect the weights of a run."""
+        features = self.find_feature_set(run.method)
         return {
             "src": run.src,
             "tgt": run.tgt,
@@ -315,13 +334,25 @@ class Experiment:
             "method": run.method.name,
             "settings": {**self.conditions.settings, **run.method.overrides},
             "seed": run.seed,
-            "steps": run.method.steps or self.conditions.steps,
+            "steps": run.method.steps or self.conditions.steps or features.steps,
             "device": self.conditions.device,
-            "feature_set": self.conditions.feature_set,
-            "fingerprints": [self.corpora[run.src].fingerprint, self.corpora[run.tgt].fingerprint],
-            # Omitted for 1 thread, so that the names of older runs stay valid.
+            "feature_set": features.folder,
+            "fingerprints": [self.find_corpus(name, features.folder).fingerprint for name in run.pair],
+            # Omitted for 1 thread and for the usual defaults, so that the names of older runs stay valid.
             **({} if self.conditions.threads == 1 else {"threads": self.conditions.threads}),
+            **({"defaults": dict(features.defaults)} if features.defaults else {}),
         }
+
+
+def find_uneven_corpora(experiment: Experiment) -> list[str]:
+    """Return the corpora whose stores of several feature sets have other numbers of utterances or classes."""
+    return [
+        name
+        for name, corpus in experiment.corpora.items()
+        if any(
+            (each.utterances, each.classes) != (corpus.utterances, corpus.classes) for each in corpus.others.values()
+        )
+    ]
 
 
 def check_distinct(methods: Mapping[MethodSpec, MethodInfo]) -> Mapping[MethodSpec, MethodInfo]:
@@ -335,6 +366,8 @@ def check_distinct(methods: Mapping[MethodSpec, MethodInfo]) -> Mapping[MethodSp
 
 
 def _format_condition(value: object) -> str:
+    if value is None:
+        return "the default of each feature set"
     if isinstance(value, Mapping):
         return " ".join(f"{key}={text}" for key, text in value.items()) or "none"
     return str(value)

@@ -6,168 +6,80 @@ The standard deviation is that of these means over the seeds. This module needs 
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from statistics import fmean, stdev
-from typing import Final, Literal
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.model.bench import paper
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import (
     AVERAGE,
     BASELINES,
     PAPER_TABLES,
     SENSITIVITY_METHODS,
+    SVM,
     UPPER_BOUND,
     PaperRow,
-    PaperScore,
     PaperScoreKey,
+    is_upper_bound,
 )
-from emodna.model.bench.results import CLASS_1_SHARE, CONSTANTS, Gap, collect_results, find_gaps, select_scores
-from emodna.model.bench.spec import Experiment, MethodInfo, MethodSpec, Pair
+from emodna.model.bench.results import (
+    CLASS_1_SHARE,
+    CONSTANTS,
+    collect_results,
+    find_gaps,
+    select_feature_set,
+    select_scores,
+)
+from emodna.model.bench.spec import Experiment, Pair
+from emodna.model.bench.table_data import (
+    DIFFERENCE,
+    Block,
+    Cell,
+    Column,
+    Pairs,
+    RowKind,
+    Table,
+    TableRow,
+    join_class_names,
+)
 from emodna.model.metrics import SCORE_NAMES
-from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
-
-RowKind = Literal["entry", "floor", "ceiling", "constant"]
-"""entry: a method. floor: a baseline. ceiling: an oracle. constant: a constant predictor."""
-Pairs = tuple[Pair, ...]
-_BySeed = dict[int, float]
+from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.features import DEFAULT_FEATURE_SET
 
 TABLE_NAMES: Final = (*PAPER_TABLES, "sensitivity", "pairs")
-DIFFERENCE: Final = "difference"
-"""Score of the sensitivity study: UAR minus the UAR of the first method with the same seeds."""
 
+_BySeed = dict[int, float]
 #: Rounding error of scores, in points.
 _ROUNDING_ERROR: Final = 1e-9
-#: Difference, in points, below which scores with one decimal look equal.
-_VISIBLE_DIFFERENCE: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table: a mean over pairs."""
-
-    name: str
-    """`casia` or `average`; `own ->` or `-> own` for a corpus outside the paper; `a -> b` for one pair."""
-    pairs: tuple[Pair, ...]
-    """Pairs of the mean, also those that the experiment lacks."""
-    in_paper: bool = False
-    """True if the paper has this column."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A mean in percent with its context."""
-
-    mean: float | None = None
-    """None without finished runs."""
-    std: float | None = None
-    """Sample standard deviation (n - 1) over the seeds; None for one seed and constant predictors."""
-    seeds: tuple[int, ...] = ()
-    pairs: tuple[Pair, ...] = ()
-    complete: bool = False
-    """True if `pairs` are all pairs of the column."""
-    constant: float | None = None
-    """Score of the best constant predictor on the same pairs."""
-    paper_score: PaperScore | None = None
-    gain: float | None = None
-    """Table 5: gain from L_SCL on the same pairs and seeds."""
-    paper_gain: float | None = None
-    best: bool = False
-    """True for the best method of the column, if all methods have the same pairs."""
-    paper_best: bool = False
-    """True for the best method of the column in the paper."""
-
-    @property
-    def mark(self) -> Literal["same", "below"] | None:
-        """Relation to the best constant predictor; None if visibly above it."""
-        if self.mean is None or self.constant is None or self.mean > self.constant + _VISIBLE_DIFFERENCE:
-            return None
-        return "below" if self.mean < self.constant - _VISIBLE_DIFFERENCE else "same"
-
-    @property
-    def difference(self) -> float | None:
-        """Our score minus the paper's, if both are over the same pairs."""
-        score = self.paper_score if self.complete else None
-        return None if score is None or self.mean is None else self.mean - score.mean
-
-    @property
-    def comparable(self) -> bool:
-        """True if our score and the paper's are over the same pairs."""
-        return self.difference is not None
-
-
-CellPosition = tuple[Task, Column, str]
-"""Task, column and score of a cell in its row."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """A row of a table: a method or a constant predictor."""
-
-    kind: RowKind
-    name: str
-    """Method spec as text, or name of a constant predictor."""
-    label: str
-    """Label with (our reading) and (oracle)."""
-    paper_name: str | None
-    info: MethodInfo | None
-    """None for constant predictors and methods outside the experiment."""
-    cells: Mapping[CellPosition, Cell]
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A part of a table: adjacent columns with the same scores."""
-
-    title: str
-    columns: tuple[tuple[Task, Column], ...]
-    scores: tuple[str, ...]
-
-    @property
-    def headings(self) -> tuple[str, ...]:
-        """Headings of the scores, the same in each column."""
-        share = f"% {_join_class_names((task for task, _ in self.columns), 1)}"
-        names = {**SCORE_NAMES, DIFFERENCE: "difference", CLASS_1_SHARE: share}
-        return tuple(names[score] for score in self.scores)
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table with its gaps."""
-
-    name: str
-    title: str
-    experiment: Experiment
-    blocks: tuple[Block, ...]
-    rows: tuple[TableRow, ...]
-    gaps: tuple[Gap, ...]
-    absent: tuple[str, ...]
-    """Corpora of the paper outside the experiment."""
-    not_shown: tuple[MethodSpec, ...]
-    """Methods of the experiment with finished runs in these tasks, but without a row."""
-
-    @property
-    def shared_recordings(self) -> Mapping[Pair, int]:
-        """`Experiment.shared_recordings` of the table's pairs that have runs."""
-        positions = {(task, pair) for block in self.blocks for task, column in block.columns for pair in column.pairs}
-        pairs = {run.pair for run in self.experiment.runs if (run.task, run.pair) in positions}
-        return {pair: count for pair, count in self.experiment.shared_recordings.items() if pair in pairs}
-
-    def select_rows(self, *kinds: RowKind) -> Iterator[TableRow]:
-        """Return the rows of some kinds."""
-        return (row for row in self.rows if row.kind in kinds)
-
-
-def make_table(experiment: Experiment, name: str, results: pa.Table | None = None) -> Table:
+def make_table(
+    experiment: Experiment, name: str, results: pa.Table | None = None, feature_set: str | None = None
+) -> Table:
     """Make a table of `TABLE_NAMES` from the results of all runs, by default read from their files.
 
-    Given results must have the metric `CLASS_1_SHARE` for the table `pairs`.
+    Given results must have the metric `CLASS_1_SHARE` for the table `pairs`. A table has one feature set: by default
+    MFCC-40, as in the paper, or the experiment's default one if it has no MFCC-40. By default, the table `pairs` has
+    all feature sets. Raises BenchError if the experiment lacks the feature set.
     """
     if results is None:
         results = collect_results(experiment, with_class_1_share=name == "pairs")
+    if feature_set is None and name != "pairs":
+        names = experiment.feature_sets
+        feature_set = DEFAULT_FEATURE_SET if DEFAULT_FEATURE_SET in names else experiment.conditions.feature_set
+    if feature_set is None or (len(experiment.feature_sets) == 1 and name != "pairs"):
+        return _make_table(experiment, name, results)
+    view = experiment.select_feature_set(feature_set)
+    others = tuple(each for each in experiment.feature_sets if each not in view.feature_sets)
+    return replace(_make_table(view, name, select_feature_set(results, *view.feature_sets)), other_feature_sets=others)
+
+
+def _make_table(experiment: Experiment, name: str, results: pa.Table) -> Table:
     if name in PAPER_TABLES:
         return _make_paper_table(experiment, results, name)
     if name == "sensitivity":
@@ -181,12 +93,13 @@ def _make_paper_table(experiment: Experiment, results: pa.Table, name: str) -> T
     builder = _TableBuilder(experiment, results, name, paper_table.tasks, columns)
     rows = [builder.make_row("entry", paper_row.method, paper_row=paper_row) for paper_row in paper_table.rows]
     done = {paper_row.method for paper_row in paper_table.rows}
-    rows += [builder.make_row("floor", spec) for spec in BASELINES if spec not in done]
+    machines = [spec for spec in experiment.methods if spec.name == SVM]
+    rows += [builder.make_row("floor", spec) for spec in (*BASELINES, *machines) if spec not in done]
     rows.append(builder.make_row("ceiling", UPPER_BOUND))
     tasks = " and ".join(paper_table.tasks)
     scores = {"WAR and F1": paper.SCORES, "UAR and macro-F1": ("uar", "macro_f1")}
     blocks = [Block(f"{tasks}: {title}", tuple(builder.columns), each) for title, each in scores.items()]
-    return builder.build(paper_table.title, blocks, rows, paper_table.methods)
+    return builder.build(paper_table.title, blocks, rows, [*paper_table.methods, *machines])
 
 
 def _make_sensitivity_table(experiment: Experiment, results: pa.Table) -> Table:
@@ -205,7 +118,10 @@ def _make_sensitivity_table(experiment: Experiment, results: pa.Table) -> Table:
 def _make_pairs_table(experiment: Experiment, results: pa.Table) -> Table:
     pairs = tuple(dict.fromkeys(run.pair for run in experiment.runs))
     builder = _TableBuilder(experiment, results, "pairs", experiment.tasks, _make_pair_columns(pairs))
-    specs = sorted(experiment.methods, key=lambda spec: spec == UPPER_BOUND)
+    names = list(experiment.feature_sets)
+    specs = sorted(
+        experiment.methods, key=lambda spec: (names.index(experiment.name_feature_set(spec)), is_upper_bound(spec))
+    )
     scores = (*SCORE_NAMES, CLASS_1_SHARE)
     kinds: list[RowKind] = ["ceiling" if experiment.methods[spec].oracle else "entry" for spec in specs]
     rows = [builder.make_row(kind, spec, scores=scores) for kind, spec in zip(kinds, specs, strict=True)]
@@ -274,13 +190,14 @@ class _TableBuilder:
         self.columns = [(task, column) for task in tasks for column in columns]
         self._results = results.filter(pc.field("task").isin(self.tasks))
         self._scores: dict[tuple[str, Task, str], dict[Pair, dict[int, float]]] = {}
-        self._constants: dict[tuple[Task, str, str], dict[str, float]] = {}
+        self._constants: dict[tuple[str, Task, str, str], dict[str, float]] = {}
         for row in select_scores(self._results).to_pylist():
             key = (row["spec"], row["task"], row["metric"])
             self._scores.setdefault(key, {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
         for row in self._results.to_pylist():
             if row["majority"] is not None:
-                self._constants[row["task"], row["tgt"], row["metric"]] = {name: row[name] for name in CONSTANTS}
+                place = (row["feature_set"], row["task"], row["tgt"], row["metric"])
+                self._constants[place] = {name: row[name] for name in CONSTANTS}
 
     def make_blocks(self, *scores: str) -> list[Block]:
         return [Block(task, ((task, column),), scores) for task, column in self.columns]
@@ -308,7 +225,8 @@ class _TableBuilder:
             cells[task, column, DIFFERENCE] = difference
         info = self.experiment.methods.get(spec)
         paper_name = paper_row.paper_name if paper_row else None
-        return TableRow(kind, str(spec), info.label if info else str(spec), paper_name, info, cells)
+        feature_set = self.experiment.name_feature_set(spec)
+        return TableRow(kind, str(spec), info.label if info else str(spec), paper_name, info, cells, feature_set)
 
     def build(self, title: str, blocks: Sequence[Block], rows: list[TableRow], methods: Sequence[MethodSpec]) -> Table:
         """Make the table, with the constant predictors below the methods."""
@@ -339,7 +257,8 @@ class _TableBuilder:
         cell = Cell()
         pairs, means = self._compute_means(spec, task, column, score)
         if means:
-            constant = max(self._compute_constant_means(task, pairs, score).values(), default=None)
+            feature_set = self.experiment.name_feature_set(spec)
+            constant = max(self._compute_constant_means(task, pairs, score, feature_set).values(), default=None)
             complete = len(pairs) == len(column.pairs)
             cell = Cell(fmean(means.values()), _compute_std(means.values()), tuple(means), pairs, complete, constant)
         if paper_row is None:
@@ -360,23 +279,35 @@ class _TableBuilder:
         same_pairs, others = self._compute_means(base, task, column, score)
         return {seed: ours[seed] - others[seed] for seed in ours if seed in others} if pairs == same_pairs else {}
 
-    def _compute_constant_means(self, task: Task, pairs: Sequence[Pair], score: str) -> dict[str, float]:
+    def _find_constants(self, task: Task, tgt: str, score: str, feature_set: str) -> Mapping[str, float] | None:
+        """Return the scores of the constant predictors, else those on another feature set; None without labels."""
+        names = (feature_set, *self.experiment.feature_sets)
+        return next(
+            (found for name in names if (found := self._constants.get((name, task, tgt, score))) is not None), None
+        )
+
+    def _compute_constant_means(
+        self, task: Task, pairs: Sequence[Pair], score: str, feature_set: str
+    ) -> dict[str, float]:
         """Return the mean of each constant predictor over the pairs with labelled targets."""
-        found = {pair: self._constants.get((task, pair[1], score)) for pair in pairs}
+        found = {pair: self._find_constants(task, pair[1], score, feature_set) for pair in pairs}
         names = CONSTANTS if any(found.values()) else ()
         return {name: average_by_source({pair: each[name] for pair, each in found.items() if each}) for name in names}
 
     def _make_constant_rows(self) -> Iterator[TableRow]:
         """Make the rows of the constant predictors, over the pairs of a column that have runs in the task."""
         ran = {(run.task, run.pair) for run in self.experiment.runs}
-        high, low = (f"always {_join_class_names(self.tasks, label)}" for label in (1, 0))
+        feature_set = next(iter(self.experiment.feature_sets))
+        high, low = (f"always {join_class_names(self.tasks, label)}" for label in (1, 0))
         for name, label in zip(CONSTANTS, (high, low, "target majority (oracle)"), strict=True):
             cells = {}
             for (task, column), score in itertools.product(self.columns, SCORE_NAMES):
                 pairs = tuple(
-                    pair for pair in column.pairs if (task, pair) in ran and (task, pair[1], score) in self._constants
+                    pair
+                    for pair in column.pairs
+                    if (task, pair) in ran and self._find_constants(task, pair[1], score, feature_set)
                 )
-                mean = self._compute_constant_means(task, pairs, score).get(name)
+                mean = self._compute_constant_means(task, pairs, score, feature_set).get(name)
                 complete = bool(pairs) and len(pairs) == len(column.pairs)
                 cells[task, column, score] = Cell(mean, pairs=pairs, complete=complete)
             yield TableRow("constant", name, label, None, None, cells)
@@ -388,12 +319,6 @@ def _compute_std(values: Collection[float]) -> float | None:
     The paper does not say if its deviations divide by n. With three seeds, those would be 0.82 times as large.
     """
     return stdev(values) if len(values) > 1 else None
-
-
-def _join_class_names(tasks: Iterable[Task], label: int) -> str:
-    """Return a class name: `high` for arousal, `positive` for valence, `high / positive` for both."""
-    unique_tasks = set(tasks)
-    return " / ".join(CLASS_NAMES[task][label] for task in TASKS if task in unique_tasks)
 
 
 def _mark_best(rows: Sequence[TableRow]) -> list[TableRow]:

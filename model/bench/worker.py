@@ -97,8 +97,8 @@ def train_run(
 
     arguments, folder = experiment.arguments(run), experiment.run_folder(run)
     request = FitRequest(
-        sources=[open_store(experiment, run.src)],
-        target=open_store(experiment, run.tgt),
+        sources=[open_store(experiment, run.src, run.method)],
+        target=open_store(experiment, run.tgt, run.method),
         task=run.task,
         method=arguments["method"],
         steps=arguments["steps"],
@@ -163,7 +163,8 @@ def _find_refusal(order: RunOrder) -> str | None:
     if hash_experiment(Path(order.out)) != order.digest:
         return f"cannot find the experiment in {order.out}; all workers need this folder at the same path"
     for name in () if order.local else order.run.pair:  # on this machine, a missing store fails only its own runs
-        store = _read_experiment(order.out, order.digest).corpora[name].store
+        experiment = _read_experiment(order.out, order.digest)
+        store = experiment.find_corpus(name, experiment.find_feature_set(order.run.method).folder).store
         if not Path(store).is_dir():
             return f"cannot find {store}; all workers need the stores at the same paths"
     return None

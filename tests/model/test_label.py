@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from emodna.model.bench.grid import describe_method, plan_experiment, update_labels
+from emodna.model.bench.method_spec import MethodInfo, MethodSpec
 from emodna.model.bench.paper import SENSITIVITY_METHODS
-from emodna.model.bench.spec import Conditions, MethodInfo, MethodSpec
+from emodna.model.bench.spec import Conditions
 from emodna.model.config import RecordConfig, TrainConfig, as_settings
 from emodna.model.errors import BenchError
 from emodna.model.request import FitRequest, resolve_request
@@ -21,7 +22,8 @@ DEFAULT_FEATURES = FEATURE_SETS["mfcc40"].name
 #: A valid value other than the default for each setting that all methods share.
 OTHERS = {
     "batch_size": "32", "frames": "94", "padding": "mask", "normalisation": "none", "learning_rate": "0.0003",
-    "beta1": "0.8", "beta2": "0.99", "epsilon": "1e-7", "weight_decay": "0.01", "validation": "0.5",
+    "class_weights": "balanced", "beta1": "0.8", "beta2": "0.99", "epsilon": "1e-7", "weight_decay": "0.01",
+    "validation": "0.5",
     "deterministic": "true", "log_every": "5", "checkpoint_seconds": "7", "snapshot_every": "5", "tensorboard": "false",
 }  # fmt: skip
 WITHOUT_EFFECT = ("log_every", "checkpoint_seconds", "snapshot_every", "tensorboard")

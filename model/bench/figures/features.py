@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from emodna.model.bench import analysis
 from emodna.model.bench.analysis import MAX_UTTERANCES, UMAP, Distances
-from emodna.model.bench.compare import SOURCE_ONLY
+from emodna.model.bench.compare import find_source_only
 from emodna.model.bench.figure_data import DotMark, FigureData, Panel, ScatterMark
 from emodna.model.bench.figures.selection import (
     FigureOptions,
@@ -18,8 +18,9 @@ from emodna.model.bench.figures.selection import (
     raise_no_data,
     select_finished_runs,
 )
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import read_run_result
-from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec, shorten_list
+from emodna.model.bench.spec import Experiment, Pair, RunSpec, shorten_list
 from emodna.model.errors import TrainingError
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import Remedy
@@ -165,11 +166,15 @@ def draw_distances(experiment: Experiment, options: FigureOptions) -> FigureData
     found = {run: each for run, each in found.items() if run.pair in pairs}
     before = {}
     for run in found:
-        partner = replace(run, method=SOURCE_ONLY)
+        partner = replace(run, method=find_source_only(run.method))
         if partner in experiment.runs and read_run_result(experiment, partner).state == "done":
             before[run] = analysis.compute_run_distances(experiment, partner)
-    run_of_pair = {pair: next(run for run in found if run.pair == pair) for pair in pairs}
-    inputs = {pair: analysis.compute_input_distances(experiment, run) for pair, run in run_of_pair.items()}
+    feature_sets = list(dict.fromkeys(map(experiment.name_feature_set, methods)))
+    inputs: dict[str, dict[Pair, Distances]] = {name: {} for name in feature_sets}
+    for run in found:
+        own_inputs = inputs[experiment.name_feature_set(run.method)]
+        if run.pair not in own_inputs:
+            own_inputs[run.pair] = analysis.compute_input_distances(experiment, run)
     labels = [experiment.methods[method].label for method in methods]
     groups = [[run for run in found if run.method == method] for method in methods]
     panels = []
@@ -177,11 +182,17 @@ def draw_distances(experiment: Experiment, options: FigureOptions) -> FigureData
         for within in (False, True):
             value = partial(_select_distance, key=key, within=within)
             values_before = [[value(before.get(run)) for run in group] for group in groups]
-            values_after = [[value(found[run]) for run in group if run.method != SOURCE_ONLY] for group in groups]
-            input_distances = [each for each in map(value, inputs.values()) if each is not None]
+            values_after = [
+                [value(found[run]) for run in group if run.method != find_source_only(run.method)] for group in groups
+            ]
             before_dots = _make_dots("before: Source Only", labels, values_before, 0)
             marks = [before_dots, _make_dots("after: the method", labels, values_after, 1)]
-            references = [("input features (mean per utterance)", fmean(input_distances))] if input_distances else []
+            references = []
+            for name, own_inputs in inputs.items():
+                input_distances = [each for each in map(value, own_inputs.values()) if each is not None]
+                features = f"{name} features" if len(inputs) > 1 else "features"
+                if input_distances:
+                    references.append((f"input {features} (mean per utterance)", fmean(input_distances)))
             heading = f"{title}{', within classes' * within}"
             panels.append(Panel(heading, marks, title, references=references, least_width=least_width))
     pair_text = format_pair(pairs[0]) if len(pairs) == 1 else f"{len(pairs)} pairs"
@@ -199,7 +210,11 @@ def draw_distances(experiment: Experiment, options: FigureOptions) -> FigureData
             "left_out": left_out,
             "cells": {experiment.run_name(run): each for run, each in found.items()},
             "before": {experiment.run_name(run): each for run, each in before.items()},
-            "inputs": {f"{src}-{tgt}": each for (src, tgt), each in inputs.items()},
+            "inputs": {
+                f"{src}-{tgt}" if name == feature_sets[0] else f"{src}-{tgt}, {name}": each
+                for name, own_inputs in inputs.items()
+                for (src, tgt), each in own_inputs.items()
+            },
         },
     )
 

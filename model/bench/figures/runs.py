@@ -20,7 +20,7 @@ from emodna.model.bench.figures.selection import (
     raise_no_data,
     select_finished_runs,
 )
-from emodna.model.bench.paper import UPPER_BOUND
+from emodna.model.bench.paper import is_upper_bound
 from emodna.model.bench.spec import Experiment, RunSpec, shorten_list
 from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
@@ -45,9 +45,9 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
     ]
     if not finished_runs:
         raise_no_data(experiment, options, "with predictions")
-    first = next((run for run in finished_runs if run.method != UPPER_BOUND), finished_runs[0])
+    first = next((run for run in finished_runs if not is_upper_bound(run.method)), finished_runs[0])
     src, tgt = options.src or first.src, first.tgt
-    runs = [run for run in finished_runs if run.tgt == tgt and (run.src == src or run.method == UPPER_BOUND)]
+    runs = [run for run in finished_runs if run.tgt == tgt and (run.src == src or is_upper_bound(run.method))]
     known_methods = list(dict.fromkeys(run.method for run in runs))
     methods = limit_methods([method for method in options.methods or known_methods if method in known_methods], options)
     panels: list[Panel] = []

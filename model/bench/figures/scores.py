@@ -10,7 +10,14 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emodna.model.bench.compare import EMO_DNA, MIN_SCENARIOS, SOURCE_ONLY, MatchedScores, bootstrap_mean_interval, rank
+from emodna.model.bench.compare import (
+    EMO_DNA,
+    MIN_SCENARIOS,
+    MatchedScores,
+    bootstrap_mean_interval,
+    find_source_only,
+    rank,
+)
 from emodna.model.bench.figure_data import DotMark, FigureData, HeatmapMark, LineMark, Panel
 from emodna.model.bench.figures.selection import (
     MIN_SCORE_SPAN,
@@ -28,8 +35,9 @@ from emodna.model.bench.figures.selection import (
     select_methods,
     select_results,
 )
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import Scores
-from emodna.model.bench.spec import Experiment, MethodSpec, Pair
+from emodna.model.bench.spec import Experiment, Pair
 from emodna.model.errors import RunError
 from emodna.model.evaluation.intervals import Resampling
 from emodna.model.runs.listing import flatten, open_run
@@ -113,13 +121,13 @@ def draw_pairs(experiment: Experiment, options: FigureOptions) -> FigureData:
     for row in found.filter(pc.field("metric") == "uar").to_pylist():
         by_method.setdefault(row["spec"], {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
     by_seed = {method: by_method[str(method)] for method in methods}
-    baseline = by_method.get(str(SOURCE_ONLY), {})
     uars = {method: {pair: fmean(uar.values()) for pair, uar in own.items()} for method, own in by_seed.items()}
     gains: dict[MethodSpec, dict[Pair, float]] = {}
     for method, own in by_seed.items():
+        baseline = by_method.get(str(find_source_only(method)), {})
         for pair, uar in own.items():
             common = sorted(uar.keys() & baseline.get(pair, {}).keys())
-            if common and method != SOURCE_ONLY:
+            if common and method != find_source_only(method):
                 gains.setdefault(method, {})[pair] = fmean(uar[seed] - baseline[pair][seed] for seed in common)
     sources = [name for name in experiment.corpora if options.src in (None, name)]
     targets = [name for name in experiment.corpora if options.tgt in (None, name)]
@@ -141,10 +149,11 @@ def draw_pairs(experiment: Experiment, options: FigureOptions) -> FigureData:
         if (missing_pairs := [format_pair(pair) for pair in pairs if pair not in own])
     }
     missing_note = "".join(f" {method}: {len(each)} of {len(pairs)} pairs missing." for method, each in missing.items())
-    gain_note = "" if gains or methods == [SOURCE_ONLY] else " Without gains: no finished run of source-only."
+    only_baselines = all(method == find_source_only(method) for method in methods)
+    gain_note = "" if gains or only_baselines else " Without gains: no finished run of source-only."
     note = (
         "Percent, mean over the seeds. The middle of the colour scale is chance (50) for UAR, and 0 for the gain over "
-        "source-only with the same seeds."
+        "source-only with the same features and seeds."
         f"{missing_note}{gain_note}{describe_omitted_methods(experiment, options, known_methods, methods)}"
     )
     panels = [*draw_panels(uars, "UAR", _CHANCE), *draw_panels(gains, "gain over source-only", 0.0)]
@@ -159,8 +168,8 @@ def draw_languages(experiment: Experiment, options: FigureOptions) -> FigureData
     """Draw the mean UAR and gain over Source Only of each method, for pairs of one language and pairs of two."""
     scores = Scores.from_table(select_results(experiment, options))
     methods = select_methods(experiment, options, scores)
-    has_baseline = SOURCE_ONLY in scores.methods
-    matched = match_methods(scores, [*methods, *([SOURCE_ONLY] if has_baseline else [])])
+    baselines = {method: find_source_only(method) for method in methods}
+    matched = match_methods(scores, [*methods, *(each for each in baselines.values() if each in scores.methods)])
     languages = {name: corpus.language for name, corpus in experiment.corpora.items()}
     language_pairs = [(languages[src], languages[tgt]) for _, src, tgt in matched.scenarios]
     unknown = sorted({name for _, *pair in matched.scenarios for name in pair if languages[name] is None})
@@ -187,9 +196,13 @@ def draw_languages(experiment: Experiment, options: FigureOptions) -> FigureData
         return Panel(title, marks, x_label=title, references=[(reference, at)], least_width=MIN_SCORE_SPAN)
 
     panels = [draw_panel("UAR (%)", matched.scores, methods, "chance", _CHANCE)]
-    adapting_methods = [method for method in methods if method != SOURCE_ONLY]
-    if has_baseline and adapting_methods:
-        gains = matched.scores - matched.scores[:, [matched.methods.index(SOURCE_ONLY)]]
+    adapting_methods = [
+        method for method, baseline in baselines.items() if method != baseline and baseline in matched.methods
+    ]
+    if adapting_methods:
+        positions = {method: position for position, method in enumerate(matched.methods)}
+        columns = [positions.get(find_source_only(method), position) for method, position in positions.items()]
+        gains = matched.scores - matched.scores[:, columns]
         panels.append(draw_panel("gain over source-only (points)", gains, adapting_methods, "source-only", 0.0))
     counts = [f"{n} pair{'s' * (n > 1)} {_GROUPS[name]}" for name, own in members.items() if (n := len(own))]
     absent = [f" No pair is {_GROUPS[name]}." for name, own in members.items() if not len(own)]

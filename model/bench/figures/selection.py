@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.model.bench.compare import EMO_DNA, SOURCE_ONLY, MatchedScores, list_default_methods, match_scores
-from emodna.model.bench.paper import UPPER_BOUND
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.paper import is_upper_bound
 from emodna.model.bench.results import Scores, collect_results, read_run_results, select_scores
-from emodna.model.bench.spec import Experiment, MethodSpec, Pair, RunSpec, shorten_list
+from emodna.model.bench.spec import Experiment, Pair, RunSpec, shorten_list
 from emodna.model.errors import BenchError, ShowExperiment
 from emodna.pipeline.emotions import Task
 from emodna.pipeline.errors import Remedy
@@ -73,7 +74,7 @@ def select_finished_runs(experiment: Experiment, options: FigureOptions) -> list
         run
         for run in experiment.runs
         if run.task == options.task
-        and (options.src in (None, run.src) or run.method == UPPER_BOUND)
+        and (options.src in (None, run.src) or is_upper_bound(run.method))
         and options.tgt in (None, run.tgt)
         and options.seed in (None, run.seed)
         and (options.methods is None or run.method in options.methods)

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from emodna.cli import common, options
 from emodna.cli.bench.execution import BenchDisplay, print_skipped_runs
-from emodna.model.bench.spec import Experiment, MethodInfo
+from emodna.model.bench.method_spec import MethodInfo
+from emodna.model.bench.spec import Experiment
 from emodna.model.bench.worker import RunReply
 from tests.model.bench.builders import write_experiment
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from emodna.cli.bench.page import MISSING, build_overview, build_page, make_cell, render_page
+from emodna.cli.bench.page import build_overview, build_page, render_page
+from emodna.cli.bench.page_parts import MISSING, make_cell
 from emodna.model.bench import figures
 from emodna.model.bench.results import read_run_results
 from emodna.model.errors import BenchError

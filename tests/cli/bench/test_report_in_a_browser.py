@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from emodna.cli.bench.page import MISSING
+from emodna.cli.bench.page_parts import MISSING
 from emodna.model.bench import figures
 from tests.cli.bench.examples import HOSTILE, make_experiment, make_figures
 from tests.cli.running import Command

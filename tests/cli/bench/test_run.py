@@ -20,9 +20,10 @@ import pytest
 from emodna.cli.bench import command as bench_command
 from emodna.cli.bench import execution
 from emodna.model.bench import runner
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import read_run_results
 from emodna.model.bench.runner import Workers, execute_runs, start_local_workers
-from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
+from emodna.model.bench.spec import Experiment, RunSpec
 from tests.cli.bench.kill_worker import kill_worker
 from tests.model.bench.builders import write_experiment
 from tests.model.small import CommandResult, assert_one_line_error, run_command

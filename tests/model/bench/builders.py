@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emodna.model.bench.grid import plan_experiment
+from emodna.model.bench.method_spec import MethodInfo, MethodSpec
 from emodna.model.bench.paper import UPPER_BOUND
-from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodInfo, MethodSpec, RunSpec
+from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, RunSpec
 from emodna.model.bench.worker import train_run
 from emodna.model.config import DEFAULT_STEPS
 from emodna.model.metrics import SCORE_NAMES

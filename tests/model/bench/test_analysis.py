@@ -26,7 +26,8 @@ from emodna.model.bench.analysis import (
 )
 from emodna.model.bench.figure_data import DotMark, FigureData, ScatterMark
 from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
-from emodna.model.bench.spec import Experiment, MethodSpec, RunSpec
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.spec import Experiment, RunSpec
 from emodna.model.errors import BenchError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.store import FeatureStore

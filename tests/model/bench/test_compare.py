@@ -22,8 +22,8 @@ from emodna.model.bench.compare import (
     rank,
     signed_rank,
 )
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import Scenario, Scores, collect_results, select_scores
-from emodna.model.bench.spec import MethodSpec
 from emodna.model.errors import BenchError
 from emodna.model.evaluation.intervals import Resampling
 from tests.model.bench.builders import fake_experiment, repeat_uars

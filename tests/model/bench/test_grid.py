@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from emodna.model.bench.grid import describe_method, plan_experiment
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import UPPER_BOUND
-from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, MethodSpec
+from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment
 from emodna.model.errors import BenchError, ConfigError, RunError
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import make_manifest_store, read_emotions

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import (
     CLASS_1_SHARE,
     CONSTANTS,
@@ -17,7 +18,6 @@ from emodna.model.bench.results import (
     read_run_result,
     select_scores,
 )
-from emodna.model.bench.spec import MethodSpec
 from emodna.model.metrics import SCORE_NAMES
 from tests.model.bench.builders import fail_run, finish_runs, write_experiment
 

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import AVERAGE, CORPORA, SENSITIVITY_METHODS, UPPER_BOUND
-from emodna.model.bench.spec import Conditions, Experiment, MethodSpec, RunSpec
-from emodna.model.bench.tables import DIFFERENCE, Cell, Table, average_by_source, choose_pairs_and_seeds, make_table
+from emodna.model.bench.spec import Conditions, Experiment, RunSpec
+from emodna.model.bench.table_data import DIFFERENCE, Cell, Table
+from emodna.model.bench.tables import average_by_source, choose_pairs_and_seeds, make_table
 from emodna.pipeline.emotions import Task
 from tests.model.bench.builders import CLASSES, Score, fail_run, finish_runs, write_experiment
 

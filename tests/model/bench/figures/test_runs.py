@@ -9,7 +9,8 @@ import pytest
 
 from emodna.model.bench.figure_data import HeatmapMark, LineMark
 from emodna.model.bench.figures import FigureOptions, NoFigureDataError, make_figure
-from emodna.model.bench.spec import Experiment, MethodSpec
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.spec import Experiment
 from emodna.pipeline.store import FeatureStore
 from tests.model.bench.builders import RunKey, fake_experiment, write_log, write_predictions
 

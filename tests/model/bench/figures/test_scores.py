@@ -6,7 +6,7 @@ import pytest
 
 from emodna.model.bench.figure_data import DotMark, HeatmapMark, LineMark
 from emodna.model.bench.figures import FIGURES, FigureOptions, NoFigureDataError, make_figure
-from emodna.model.bench.spec import MethodSpec
+from emodna.model.bench.method_spec import MethodSpec
 from tests.model.bench.builders import RunKey, fake_experiment, repeat_uars
 
 PAIRS = [("ravdess", "savee"), ("savee", "ravdess"), ("ravdess", "emodb"), ("emodb", "ravdess")]

@@ -1,0 +1,199 @@
+"""Planning of an experiment for emodna-bench run: its stores, methods and conditions, and those of earlier calls."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from emodna.cli import common
+from emodna.model.bench.feature_sets import FeatureSetSummary, find_short_name
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, is_upper_bound
+from emodna.model.bench.spec import Conditions, Experiment, RunSpec
+from emodna.model.errors import BenchError
+from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.errors import EmodnaError, PrepareCorpus, Remedy
+
+if TYPE_CHECKING:
+    from emodna.model.bench.grid import MethodGroup
+    from emodna.pipeline.store import FeatureStore
+
+SENSITIVITY: Final = "sensitivity"
+"""Value of --table for the sensitivity study."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The experiment in the folder before the command."""
+
+    experiment: Experiment | None
+    """None if there is none."""
+    has_runs: bool
+    """True if a run has started, so that the conditions must stay."""
+
+    @classmethod
+    def read(cls, out: Path) -> "Earlier":
+        """Read the experiment in a folder, if there is one."""
+        if not Experiment.exists(out):
+            return cls(None, has_runs=False)
+        experiment = Experiment.read(out)
+        return cls(experiment, any(experiment.run_folder(run).path.exists() for run in experiment.runs))
+
+    @property
+    def feature_sets(self) -> dict[str, FeatureSetSummary]:
+        """Feature sets by short name."""
+        return {} if self.experiment is None else dict(self.experiment.feature_sets)
+
+    def choose_steps(self, steps: int | None) -> int | None:
+        """Return the steps of the experiment's conditions, given those of the command.
+
+        Without steps of the command, they stay as they are, except that the default number becomes that of each feature
+        set.
+        """
+        if self.experiment is None or not self.has_runs or steps is not None:
+            return steps
+        earlier = self.experiment.conditions.steps
+        if earlier is None or changes_no_steps(self.experiment, None):
+            return None
+        common.note(f"{earlier} steps, as in the experiment")
+        return earlier
+
+
+def changes_no_steps(experiment: Experiment, steps: int | None) -> bool:
+    """Return True if all runs of an experiment have the same number of steps under other conditions."""
+    other = replace(experiment, conditions=replace(experiment.conditions, steps=steps))
+    return all(other.arguments(run)["steps"] == experiment.arguments(run)["steps"] for run in experiment.runs)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Stores and methods of an experiment."""
+
+    stores: "Sequence[FeatureStore]"
+    """A store of each corpus and feature set."""
+    default: str
+    """Full name of the default feature set."""
+    feature_sets: dict[str, FeatureSetSummary]
+    """Feature sets by short name."""
+    method_groups: "Sequence[MethodGroup]"
+
+
+def group_methods(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
+    """Return the methods of the command, or those of its tables, with their tasks."""
+    if not tables:
+        methods = methods or [*PAPER_TABLES["2"].methods, *PAPER_TABLES["3"].methods]
+        return [(tasks or TASKS, list(dict.fromkeys(methods)))]
+    of_table: dict[str, MethodGroup] = {name: (preset.tasks, preset.methods) for name, preset in PAPER_TABLES.items()}
+    of_table[SENSITIVITY] = ("arousal",), list(SENSITIVITY_METHODS)
+    return [(tasks or of_table[name][0], of_table[name][1]) for name in dict.fromkeys(tables)]
+
+
+def find_grid(
+    earlier: Earlier,
+    cache: Path,
+    corpora: tuple[str, ...],
+    feature_sets: tuple[str, ...],
+    method_groups: "Sequence[MethodGroup]",
+) -> Grid:
+    """Return the stores of all corpora and feature sets, and the methods on each feature set.
+
+    Methods without a feature set of their own are on each of `feature_sets`. The default feature set stays that of the
+    experiment. Raises EmodnaError if a corpus lacks one of the feature sets, and if there are fewer than two corpora.
+    """
+    from emodna.model.bench.grid import summarise_feature_sets
+    from emodna.pipeline.features import DEFAULT_FEATURE_SET
+    from emodna.pipeline.store import FeatureStore
+
+    known = earlier.feature_sets
+
+    def name_folder(feature_set: str) -> str:
+        """Return the full name of a feature set of the experiment; others stay as they are."""
+        short_name = find_short_name(known, feature_set)
+        return feature_set if short_name is None else known[short_name].folder
+
+    default = DEFAULT_FEATURE_SET if earlier.experiment is None else earlier.experiment.conditions.feature_set
+    methods = [spec for _, group in method_groups for spec in group]
+    own = [name_folder(spec.feature_set) for spec in methods if spec.feature_set is not None]
+    names = list(map(name_folder, feature_sets or [default]))
+    used = [*(names if len(own) < len(methods) else []), *own]
+    if not earlier.has_runs:
+        default = used[0]
+    used.insert(0, default)
+    paths = _find_stores(cache, corpora or tuple(earlier.experiment.corpora if earlier.experiment else ()), used)
+    folders = {name: stores[0].name for name, stores in paths.items()}
+    stores = [FeatureStore(path) for path in dict.fromkeys(path for each in paths.values() for path in each)]
+    summaries = summarise_feature_sets(stores, folders[default], known)
+    short_names = {each.folder: name for name, each in summaries.items()}
+
+    def put_on(spec: MethodSpec, name: str) -> MethodSpec:
+        return spec.on(None if folders[name] == folders[default] else short_names[folders[name]])
+
+    groups = []
+    for tasks, group in method_groups:
+        specs = [put_on(spec, name) for name in names for spec in group if spec.feature_set is None]
+        specs += [put_on(spec, name_folder(spec.feature_set)) for spec in group if spec.feature_set is not None]
+        groups.append((tasks, list(dict.fromkeys(specs))))
+    return Grid(stores, folders[default], summaries, groups)
+
+
+def _find_stores(cache: Path, corpora: tuple[str, ...], feature_sets: Sequence[str]) -> dict[str, list[Path]]:
+    """Return the stores of the corpora by feature set, by default of all corpora with one of the feature sets."""
+    from emodna.pipeline.catalogue import find_all_stores, find_stores, resolve_folder_name
+
+    feature_sets = list(dict.fromkeys(feature_sets))
+    found = sorted(corpora)
+    if not corpora:
+        found = sorted({path.parent.name for name in feature_sets for path in find_all_stores(cache, name)})
+    if len(found) < 2:
+        if corpora:
+            raise EmodnaError("only one corpus", field="corpora", value=corpora[0], remedy="give at least two")
+        found_text = f"found only {found[0]}" if found else "found none"
+        sets = " and ".join(map(resolve_folder_name, feature_sets))
+        problem = f"needs at least two corpora with the feature set {sets}, {found_text}"
+        remedy = Remedy("prepare more", PrepareCorpus(None, cache, feature_sets[0]))
+        raise EmodnaError(problem, field="cache", value=cache, remedy=remedy)
+    return {name: find_stores(cache, found, name) for name in feature_sets}
+
+
+def plan_experiment(out: Path, grid: Grid, seeds: int, conditions: Conditions) -> Experiment:
+    """Plan the experiment, and print which corpora cannot be sources.
+
+    Raise BenchError if no corpus can be a source, and the errors of `grid.plan_experiment`.
+    """
+    from emodna.model.bench import grid as planner
+
+    method_groups = grid.method_groups
+    experiment = planner.plan_experiment(out, grid.stores, method_groups, seeds, conditions, grid.feature_sets)
+    tasks = [task for task in TASKS if any(task in group_tasks for group_tasks, _ in method_groups)]
+    missing_labels = {
+        corpus.name: reasons
+        for corpus in experiment.corpora.values()
+        if (reasons := [reason for task in tasks if (reason := corpus.find_missing_labels(task))])
+    }
+    if not experiment.runs:
+        found = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in missing_labels.items())
+        raise BenchError(f"no corpus can be a source: {found}", remedy="prepare a corpus with labels of both classes")
+    for name, reasons in missing_labels.items():
+        common.note(f"{common.escape(name)} has {' and '.join(reasons)}: used as a target only")
+    return experiment
+
+
+def merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
+    """Return the planned experiment merged with the one in its folder, and the runs to execute.
+
+    Raise BenchError if the one in the folder has other conditions and at least one run.
+    """
+    earlier = Earlier.read(new.out)
+    old = earlier.experiment
+    if old is None or (old.conditions != new.conditions and not earlier.has_runs):
+        return new, list(new.runs)
+    from emodna.model.bench.grid import update_labels
+
+    if changes_no_steps(old, new.conditions.steps):
+        old = replace(old, conditions=replace(old.conditions, steps=new.conditions.steps))
+    old.check_conditions(new.conditions)
+    # The upper bound does not use its source: with more corpora, keep its runs from the old ones.
+    kept_runs = [run for run in old.runs if is_upper_bound(run.method) and run.src in new.corpora]
+    upper_bounds = {(run.tgt, run.task, run.method, run.seed): run for run in kept_runs}
+    runs = [upper_bounds.get((run.tgt, run.task, run.method, run.seed), run) for run in new.runs]
+    return update_labels(old).merge(new, runs), runs
