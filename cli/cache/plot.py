@@ -84,7 +84,7 @@ def check_figure_path(path: Path, field: str, formats: Sequence[str]) -> None:
 def draw_utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, Any]]:
     """Return the figure of an utterance's features, titled with its labels, and the drawn numbers."""
     from emodna.cli.store_figures import draw_features_over_time
-    from emodna.pipeline.features import ImportedSet, rebuild_feature_set
+    from emodna.pipeline.features import rebuild_feature_set
     from emodna.pipeline.tables import iterate_rows
 
     row = store.find_row(id)
@@ -93,9 +93,9 @@ def draw_utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, 
     speaker = f"speaker {fields['speaker']}" * (fields["speaker"] is not None)
     labels = [str(label) for label in (fields["emotion"], speaker, fields["gender"]) if label]
     about = ", ".join([*labels, f"{fields['duration']:.2f} s", f"{fields['sample_rate']} Hz"])
-    # The frame rate of imported features is unknown.
-    is_imported = isinstance(feature_set, ImportedSet)
-    period = fields["duration"] / len(features) if is_imported else feature_set.hop_length / feature_set.sample_rate
+    period = feature_set.hop_length / feature_set.sample_rate
+    if not feature_set.has_frame_rate:
+        period = fields["duration"] / len(features)
     title = f"{store.snapshot.corpus} {id}\n{about}"
     figure = draw_features_over_time(features, feature_set, len(features) * period, title)
     numbers = {

@@ -48,6 +48,8 @@ class FeatureSet(ABC):
     has_one_scale: ClassVar[bool] = True
     #: Type of the values in a store. Extracted values are rounded to it.
     storage: ClassVar[Literal["float32", "float16"]] = "float32"
+    #: True if the distance between frames is known.
+    has_frame_rate: ClassVar[bool] = True
     #: True if the features of digital silence are known, so that `silence` can pad a window with them.
     has_silence: ClassVar[bool] = True
     #: Further packages whose versions affect the features.
