@@ -199,23 +199,22 @@ class Channel(click.IntRange):
         return super().convert(value, param, ctx)
 
 
-class Decibels(click.FloatRange):
+class Decibels(click.ParamType):
     """A positive, finite level in dB, or `none`."""
 
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
+    name = "level"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         """Return the value as a float, or the word none; fail on anything else."""
         if value == "none":
-            return value
+            return "none"
         try:
             number = float(value)
         except ValueError:
-            self.fail(f"{value!r} is neither a level in dB nor none.", param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{number} is not a level in dB.", param, ctx)
-        return super().convert(number, param, ctx)
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is neither a level above 0 dB nor none.", param, ctx)
+        return number
 
 
 class FeatureSetOption(click.Option):

@@ -81,11 +81,7 @@ _KEYS: Final = (
 @click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
 @ffmpeg_option
 @click.option(
-    "--trim",
-    type=Decibels(),
-    metavar="DB|none",
-    show_default="30 for encoder, else none",
-    help="Cut silence at both ends: parts this many dB below the loudest.",
+    "--trim", type=Decibels(), metavar="DB|none", help="Cut silence at both ends (encoder: 30, others: none)."
 )
 @click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
 @click.option("--features-from", type=FILE, help="Import embeddings by utterance id: .npz or .parquet.")

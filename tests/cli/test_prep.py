@@ -168,8 +168,8 @@ class TestUsage:
             ),
             (("--corpus", "emodb", "--fixed-samples", "2047"), "'--fixed-samples': 2047 is not in the range x>=2048"),
             (("--corpus", "emodb", "--max-seconds", "nan"), "'--max-seconds': nan is not a length in s"),
-            (("--corpus", "emodb", "--trim", "off"), "'--trim': 'off' is neither a level in dB nor none"),
-            (("--corpus", "emodb", "--trim", "0"), "'--trim': 0.0 is not in the range x>0"),
+            (("--corpus", "emodb", "--trim", "off"), "'--trim': 'off' is neither a level above 0 dB nor none"),
+            (("--corpus", "emodb", "--trim", "0"), "'--trim': '0' is neither a level above 0 dB nor none"),
             (("--corpus", "emodb", "--config", "absent.toml"), "'--config': File 'absent.toml' does not exist"),
             (("--corpora", "emodb"), "No such option"),
         ],
@@ -186,7 +186,7 @@ class TestSettings:
     def test_options_are_read_from_a_file_and_the_environment(
         self, emodna_prep: Command, root: Path, here: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (here / "prep.toml").write_text('corpus = "emodb"\nworkers = 1\nmax-seconds = 10\nquiet = true\n')
+        (here / "prep.toml").write_text('corpus = "emodb"\nworkers = 1\nmax-seconds = 10\nquiet = true\ntrim = 30\n')
         monkeypatch.setenv("EMODNA_PREP_ROOT", str(root))
         monkeypatch.setenv("EMODNA_PREP_JSON", "1")
         ran = emodna_prep("--config", "prep.toml")
