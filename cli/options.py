@@ -199,12 +199,10 @@ class Channel(click.IntRange):
         return super().convert(value, param, ctx)
 
 
-class Decibels(click.ParamType):
+class Decibels(click.types.FloatParamType):
     """A positive, finite level in dB, or `none`."""
 
-    name = "level"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value as a float, or the word none; fail on anything else."""
         if value == "none":
             return "none"
