@@ -28,6 +28,8 @@ from emodna.model.reproducibility import use_seed
 from emodna.model.run_folder import JOIN, hash_settings
 from emodna.model.training.direct import STEP
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
+from emodna.pipeline.encoders.exposure import find_exposure
+from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.errors import PluginError, Remedy, check_list
 from emodna.pipeline.features import (
     DEFAULT_FEATURE_SET,
@@ -144,6 +146,12 @@ class FitPlan:
         return make_label(request.method, changed, our_reading=kind.our_reading, supervision=self.supervision)
 
     @cached_property
+    def exposure(self) -> dict[str, Exposure]:
+        """Exposure of each corpus, sources first: whether the training of the features contained it."""
+        stores = (*self.request.sources, self.request.target)
+        return {store.snapshot.corpus: find_exposure(self.features, store.snapshot.corpus) for store in stores}
+
+    @cached_property
     def config(self) -> dict[str, Any]:
         """Content of config.json; the values of `decisive` determine the weights bit for bit."""
         request = self.request
@@ -168,6 +176,7 @@ class FitPlan:
             },
             "supervision": self.supervision,
             "label": self.label,
+            "exposure": self.exposure,
             "folds": None if self.folds is None else self.folds.speakers,
             "defaults": {
                 "steps": find_feature_defaults(self.features.name).steps,

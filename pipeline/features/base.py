@@ -44,6 +44,8 @@ class FeatureSet(ABC):
     value_names: ClassVar[tuple[str, ...]] = ()
     #: Unit of the values; empty if there is none.
     unit: ClassVar[str] = ""
+    #: True if a model that was trained on recordings computes the values, so that results are marked by exposure.
+    is_trained: ClassVar[bool] = True
     #: True if all values of a frame have the same scale, as in a spectrum.
     has_one_scale: ClassVar[bool] = True
     #: Type of the values in a store. Extracted values are rounded to it.
@@ -54,6 +56,16 @@ class FeatureSet(ABC):
     has_silence: ClassVar[bool] = True
     #: Further packages whose versions affect the features.
     packages: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def licence(self) -> str | None:
+        """Licence of the model or the program that computes the features; None if it sets no terms for results."""
+        return None
+
+    @property
+    def citation(self) -> str | None:
+        """Publication of that model or program; None if there is none to cite."""
+        return None
 
     @property
     @abstractmethod
