@@ -38,17 +38,17 @@ _no_formulas: Final = rc_context({"text.parse_math": False})
 
 @_no_formulas
 def draw_features_over_time(
-    features: NDArray[np.float32], feature_set: FeatureSet, seconds: float, title: str
+    features: NDArray[np.float32], feature_set: FeatureSet, title: str, duration: float | None = None
 ) -> Figure:
-    """Draw features (frames, dim) of an utterance of some `seconds`: as a curve, a heat map, or both.
+    """Draw features (frames, dim) over time in s: as a curve, a heat map, or both.
 
-    Features without a spectrum are drawn as deviations from their means, a single frame of them as a curve.
+    Features without a spectrum are drawn as deviations from their means, a single frame of them as a curve. `duration`
+    is that of all frames in s; by default it follows from the frame rate.
     """
+    seconds = len(features) * feature_set.hop_length / feature_set.sample_rate if duration is None else duration
     figure = Figure(figsize=(8, 4), layout="constrained")
     if not has_spectrum(feature_set):
-        axes = figure.subplots()
-        axes.set_title(title)
-        _draw_values(axes, features, feature_set, seconds)
+        _draw_values(figure.add_subplot(title=title), features, feature_set, seconds)
         return figure
     # c0 has its own scale: like a waveform, it is drawn as a curve. Other values are a heat map.
     curves = 1 if features.shape[1] == 1 or not feature_set.has_one_scale else 0
@@ -87,8 +87,8 @@ def _name_values(axes: Axes, feature_set: FeatureSet, axis: Literal["x", "y"]) -
     """Label an axis of values with their names, if they have some."""
     names = feature_set.value_names
     if 0 < len(names) <= _MAX_NAMED:
-        ticks = {"labels": names, "fontsize": 5, **({"rotation": 90} if axis == "x" else {})}
-        (axes.set_xticks if axis == "x" else axes.set_yticks)(range(len(names)), **ticks)
+        ticks: Any = axes.xaxis if axis == "x" else axes.yaxis
+        ticks.set_ticks(range(len(names)), names, fontsize=5, rotation=90 if axis == "x" else 0)
 
 
 def save_figure(figure: Figure, path: Path | BinaryIO, format: str) -> None:

@@ -6,7 +6,7 @@ import shlex
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -147,7 +147,7 @@ def _word_features(features: "FeatureSet") -> list[str] | None:
             default: FeatureSet = EncoderSet()
         case _:
             own = [name for name in list_feature_set_names() if name in (features.kind, *FEATURE_SETS)]
-            changes = {"fixed_samples": features.fixed_samples, "trim_db": features.trim_db}
+            changes: dict[str, Any] = {"fixed_samples": features.fixed_samples, "trim_db": features.trim_db}
             loaded = {name: load_feature_set(name) for name in own}
             name = next((name for name, each in loaded.items() if replace(each, **changes) == features), None)
             if name is None:

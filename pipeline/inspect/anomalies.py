@@ -99,16 +99,15 @@ def find_outliers(store: FeatureStore, utterances: UtteranceStatistics) -> Itera
     audible = ~is_silent(store)
     if not audible.any():
         return
-    if utterances.spectrum is None:
-        names, means, least = ["distance"], _measure_distances(utterances.means, audible)[:, None], [_MIN_DISTANCE]
-    else:
-        means = utterances.means
-        names, least = [f"c{number}" for number in range(means.shape[1])], [_MIN_DEVIATIONS[2]] * means.shape[1]
+    has_spectrum = utterances.spectrum is not None
+    means = utterances.means if has_spectrum else _measure_distances(utterances.means, audible)[:, None]
+    names = [f"c{number}" for number in range(means.shape[1])] if has_spectrum else ["distance"]
+    least = [_MIN_DEVIATIONS[2] if has_spectrum else _MIN_DISTANCE] * means.shape[1]
     names = ["duration", "peak_db", *names]
     values = np.column_stack([duration, store.peak_db, means]).astype(np.float64)
     compared = values.copy()
     compared[:, 0] = np.log(np.maximum(duration, 1e-3))
-    if utterances.spectrum is None:
+    if not has_spectrum:
         compared[:, 2] = np.log(np.maximum(values[:, 2], 1e-3))
     scores = _score(compared, audible, np.array([*_MIN_DEVIATIONS[:2], *least]))
     scores[~audible] = 0.0
@@ -128,15 +127,15 @@ def _score(values: NDArray[np.float64], audible: NDArray[np.bool_], least: NDArr
     return scores
 
 
-def _measure_distances(means: NDArray[np.float32], audible: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _measure_distances(means: NDArray[np.float32], audible: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the root mean square (n,) of the robust z-scores of means (n, d), without constant values."""
     varied = means[:, np.ptp(means[audible], axis=0) > 0].astype(np.float64)
     if not varied.shape[1]:
-        return np.zeros(len(means))
+        return np.zeros(len(means), np.float32)
     deviations = varied[audible].std(axis=0)
     # A value that most utterances share has a median deviation of 0.
     distances: NDArray[np.float64] = np.sqrt(np.square(_score(varied, audible, 0.1 * deviations)).mean(axis=1))
-    return distances
+    return distances.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
