@@ -105,11 +105,6 @@ class FeatureSet(ABC):
         """Values per frame. Feature sets without `silence` define it."""
         return len(self.silence(SILENCE_DB))
 
-    @property
-    def licence(self) -> str | None:
-        """Terms that restrict the use of the features, and of models on them; None if there are none."""
-        return None
-
     def parameters(self) -> dict[str, Parameter]:
         """Return every parameter that affects the features of given audio, as hashed for the name."""
         return {

@@ -1,7 +1,6 @@
 """Low-level descriptors of eGeMAPS by openSMILE: loudness, spectral shape, pitch, voice quality and formants.
 
-Eyben et al. 2016, The Geneva Minimalistic Acoustic Parameter Set, doi 10.1109/TAFFC.2015.2457417. The package opensmile
-extracts them in the calling thread. It is imported on the first transform.
+The package opensmile extracts them in the calling thread. It is imported on the first transform.
 """
 
 import importlib.util
@@ -32,6 +31,10 @@ _PACKAGE: Final = "opensmile"
 _LICENCE: Final = (
     "openSMILE is free for private, research and educational use (audEERING Research License); "
     "commercial use needs a licence of audEERING"
+)
+_CITATION: Final = (
+    "Eyben et al. 2016, The Geneva Minimalistic Acoustic Parameter Set, IEEE Transactions on Affective Computing 7(2), "
+    "doi 10.1109/TAFFC.2015.2457417"
 )
 #: Largest sample: the package converts samples to 16 bits without a check, so that 1.0 would become -1.0.
 _MAX_SAMPLE: Final = np.float32(1 - 2**-15)
@@ -77,6 +80,11 @@ class EgemapsSet(FeatureSet):
     def licence(self) -> str:
         """Licence of openSMILE."""
         return _LICENCE
+
+    @property
+    def citation(self) -> str:
+        """Publication of the set."""
+        return _CITATION
 
     def details(self) -> dict[str, Parameter]:
         """Return the configuration of openSMILE."""
