@@ -14,6 +14,7 @@ from emodna.model.data.speakers import SpeakerStatistics
 from emodna.model.data.windows import Utterance
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import assign_labels
+from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.layout import INDEX_SCHEMA
@@ -27,6 +28,8 @@ _METADATA_COLUMNS: Final = (
 
 #: Largest number of feature values per read.
 _CHUNK_VALUES: Final = 1 << 22
+#: Utterances per read of pooled ones.
+_CHUNK_ROWS: Final = 256
 
 _Rows = NDArray[np.int64] | None
 _OnProgress = Callable[[int], None]
@@ -41,6 +44,8 @@ def predict_store(
     `on_progress` with the number of utterances read since the last call.
     """
     adapted = model.adapt_to_speakers(store)
+    if adapted.reads_statistics:
+        return adapted.accept_pooled().probabilities(_read_pooled(adapted, store, on_progress, rows))
     return adapted.probabilities(read_utterances(store, on_progress, rows=rows, speakers=adapted.speakers))
 
 
@@ -69,18 +74,32 @@ def read_utterances(
         on_progress(len(ends))
 
 
+def _read_pooled(
+    model: TrainedModel, store: FeatureStore, on_progress: _OnProgress, rows: _Rows
+) -> Iterator[Utterance]:
+    """Yield the utterances of `predict_store` as `TrainedModel.represent` does; those of a training are known."""
+    wanted = np.arange(len(store)) if rows is None else np.unique(rows)
+    view = model.view(store)
+    for first in range(0, len(wanted), _CHUNK_ROWS):
+        block = wanted[first : first + _CHUNK_ROWS]
+        own = repeat(None, len(block)) if model.speakers is None else model.speakers.select(block)
+        yield from zip(view.gather(block), store.peak_db[block].tolist(), own, strict=True)
+        on_progress(len(block))
+
+
 def write_predictions(
     path: Path,
     store: FeatureStore,
     probabilities: NDArray[np.float64],
     supervision: str,
+    exposure: Exposure,
     outside: Sequence[str] | None = None,
 ) -> None:
     """Write the probabilities (n,) of all utterances of a store, in its order, to a Parquet file, atomically.
 
     The columns are id, probability (of class 1), label (0 or 1), `outside` (n,) if given, as `Prediction.outside`, and
     the metadata of each utterance in the store's index. The schema's metadata contains `supervision`, see
-    `Method.supervision`.
+    `Method.supervision`, and `exposure`, see `find_exposure`.
     """
     table, labels = store.table, assign_labels(probabilities).astype(np.int8)
     columns = {"id": table["id"], "probability": probabilities, "label": labels}
@@ -90,5 +109,6 @@ def write_predictions(
     new_names = choose_column_names([*_METADATA_COLUMNS, *corpus_columns], columns)
     columns |= {new: table[name] for name, new in new_names.items()}
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns).replace_schema_metadata({"supervision": supervision}), sink)
+    marks = {"supervision": supervision, "exposure": exposure}
+    pq.write_table(pa.table(columns).replace_schema_metadata(marks), sink)
     write_atomically(path, sink.getvalue().to_pybytes())
