@@ -10,16 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-<<<<<<< HEAD
 from emodna.model.bench.analysis import extract_features
 from emodna.model.bench.grid import describe_method, plan_experiment
-from emodna.model.bench.spec import Conditions, MethodSpec
-from emodna.model.bench.worker import train_run
-=======
-from emodna.model.bench.grid import describe_method
 from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.spec import Conditions
->>>>>>> main
+from emodna.model.bench.worker import train_run
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.pooling import PooledStore
 from emodna.model.data.stream import CorpusWindows, SourceStream
