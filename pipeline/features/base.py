@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class FeatureSet(ABC):
     kind: ClassVar[str]
     #: Name of one value of a frame, for the axis of a figure.
     value: ClassVar[str]
+    #: Names of the values of a frame; empty if they have only numbers.
+    value_names: ClassVar[tuple[str, ...]] = ()
     #: Unit of the values; empty if there is none.
     unit: ClassVar[str] = ""
     #: True if a model that was trained on recordings computes the values, so that results are marked by exposure.
@@ -48,6 +50,8 @@ class FeatureSet(ABC):
     has_one_scale: ClassVar[bool] = True
     #: Type of the values in a store. Extracted values are rounded to it.
     storage: ClassVar[Literal["float32", "float16"]] = "float32"
+    #: True if the distance between frames is known.
+    has_frame_rate: ClassVar[bool] = True
     #: True if the features of digital silence are known, so that `silence` can pad a window with them.
     has_silence: ClassVar[bool] = True
     #: Further packages whose versions affect the features.
@@ -148,6 +152,17 @@ class FeatureSet(ABC):
         if not np.isfinite(features).all():
             raise AudioError("features not finite; the samples may be too large")
         return self._round(features), peak_db
+
+    def estimate_kept_seconds(
+        self, durations: NDArray[np.float64], frames: NDArray[np.integer[Any]]
+    ) -> NDArray[np.float64] | None:
+        """Return how much of each utterance (n,) in s remains without the silence, by its number of frames.
+
+        Accurate to a frame. Returns None if no silence is cut, or if the frames do not tell.
+        """
+        if self.trim_db is None or self.fixed_samples is not None:
+            return None
+        return np.minimum(durations, frames * self.hop_length / self.sample_rate)
 
     def _check_shape(self, features: NDArray[np.float32]) -> None:
         """Raise a `TypeError` unless features are a float32 array (frames, dim) with at least one frame."""
