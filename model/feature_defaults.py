@@ -66,7 +66,7 @@ def apply_run_settings(
     train, config, record = apply_settings({**below, **settings}, TrainConfig(), kind.defaults, RecordConfig())
     if kind.reads_statistics(config):
         for key in _OF_WINDOWS:
-            if key in settings:
+            if key in settings and key not in kind.unused_settings:
                 problem = "has no effect on statistics over the whole utterance"
                 remedy = Remedy("leave it out, or choose {network=paper}" if "network" in own_keys else "leave it out")
                 raise ConfigError(problem, field=key, value=settings[key], remedy=remedy)

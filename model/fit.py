@@ -24,15 +24,18 @@ from emodna.model.evaluation.selection import Sources, select
 from emodna.model.inference.predictions import predict_store, write_predictions
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.label import ORACLE, is_oracle
+from emodna.model.methods.base import DirectMethod
 from emodna.model.metrics import assign_labels
 from emodna.model.reproducibility import force_float32, use_deterministic_algorithms
 from emodna.model.request import FitPlan, FitRequest, resolve_request
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.model.runs.card import write_card
+from emodna.model.training.direct import fit_directly
 from emodna.model.training.log import FitCallback, record_events
 from emodna.model.training.loop import StopListener, Timing, never_stop, train
 from emodna.model.training.snapshots import Snapshots
 from emodna.pipeline.errors import format_count
+from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore
 
 _LOG: Final = logging.getLogger(__name__)
@@ -52,7 +55,7 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
     _warn(plan)
     with run.claim(config, resume=request.resume), events as recorder:
         if not run.done.exists():
-            _check_resume(request, run, config)
+            _check_resume(plan, run)
             model, sources, timing = _train(plan, run, recorder, stop_listener)
             step = plan.steps
             if request.select != LAST:
@@ -90,21 +93,24 @@ def _train(
     request, method, streams = plan.request, plan.method, make_streams(plan)
     generators = torch.random.fork_rng(devices=range(torch.cuda.device_count()))
     with generators, use_deterministic_algorithms(enabled=plan.train.deterministic), force_float32():
-        timing = train(
-            method,
-            streams.source,
-            streams.target,
-            plan.train,
-            steps=plan.steps,
-            seed=request.seed,
-            device=request.device,
-            run=run,
-            callback=callback,
-            stop_listener=stop_listener,
-            residency=request.residency,
-            compile=request.compile,
-            cuda_graph=request.cuda_graph,
-        )
+        if isinstance(method, DirectMethod):
+            timing = fit_directly(method, streams.source, device=request.device, run=run, callback=callback)
+        else:
+            timing = train(
+                method,
+                streams.source,
+                streams.target,
+                plan.train,
+                steps=plan.steps,
+                seed=request.seed,
+                device=request.device,
+                run=run,
+                callback=callback,
+                stop_listener=stop_listener,
+                residency=request.residency,
+                compile=request.compile,
+                cuda_graph=request.cuda_graph,
+            )
     settings = as_settings(plan.resolved.config)
     training_rows = [(each.store, np.flatnonzero(each.labels >= 0)) for each in plan.splits]
     training_rows.append((request.target, np.arange(len(request.target))))
@@ -172,10 +178,17 @@ def _warn(plan: FitPlan) -> None:
     if is_oracle(plan.supervision):
         _LOG.warning("%s: %s learns from the target's labels: its result is a bound for methods", ORACLE, method)
     target = plan.request.target
-    if len(target) < plan.train.batch_size:
+    if isinstance(plan.method, DirectMethod):
+        unused = [key for key in plan.method.unused_settings if key in plan.request.settings]
+        if unused := [*(["steps"] if plan.request.steps is not None else []), *unused]:
+            _LOG.warning("%s is fitted at once, so these settings have no effect: %s", method, ", ".join(unused))
+    elif len(target) < plan.train.batch_size:
         few = format_count(len(target), "utterance")
         text = "%s has only %s; each batch of %d repeats them, so adaptation may not work"
         _LOG.warning(text, target.snapshot.corpus, few, plan.train.batch_size)
+    if plan.reads_statistics and isinstance(plan.features, WaveSet):
+        text = "mean and deviation of samples tell the level of an utterance only: choose features of a spectrum"
+        _LOG.warning("%s: %s", plan.features.name, text)
     for store in (*plan.request.sources, target) if plan.train.normalisation == "per-speaker" else ():
         if (remark := count_speakers(store).remark) is not None:
             _LOG.warning("normalisation by speaker of %s: %s", store.snapshot.corpus, remark)
@@ -187,12 +200,13 @@ def _warn(plan: FitPlan) -> None:
         _LOG.warning("%s: %s", method, remark)
 
 
-def _check_resume(request: FitRequest, run: RunFolder, config: dict[str, Any]) -> None:
+def _check_resume(plan: FitPlan, run: RunFolder) -> None:
     """Log a warning for a resume without a checkpoint or with other versions of libraries."""
-    first_config = read_json(run.config)
+    config, first_config = plan.config, read_json(run.config)
     if first_config.get("folds") != config["folds"]:  # networks would predict for speakers of their training
         raise RunError("the folds have changed since the run started", where=run.path, remedy="start a new run")
-    if request.resume and not run.resume.exists():
+    has_checkpoints = not isinstance(plan.method, DirectMethod)
+    if plan.request.resume and has_checkpoints and not run.resume.exists():
         _LOG.warning("%s: no checkpoint found: training starts at the first step", run.path)
     if (earlier := first_config.get("versions")) != config["versions"]:
         _LOG.warning("the run was started with other versions, %s: its result may differ in rounding", earlier)

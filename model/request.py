@@ -22,10 +22,11 @@ from emodna.model.evaluation.folds import Folds, split_into_folds
 from emodna.model.feature_defaults import apply_run_settings, find_feature_defaults
 from emodna.model.label import make_label
 from emodna.model.methods.alignment import list_additions
-from emodna.model.methods.base import DataSummary, Method, ResolvedConfig, Supervision
+from emodna.model.methods.base import DataSummary, DirectMethod, Method, ResolvedConfig, Supervision
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.reproducibility import use_seed
 from emodna.model.run_folder import JOIN, hash_settings
+from emodna.model.training.direct import STEP
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 from emodna.pipeline.errors import PluginError, Remedy, check_list
 from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS, FeatureSet, rebuild_feature_set
@@ -193,15 +194,19 @@ def resolve_request(request: FitRequest) -> FitPlan:
     for name, value, least in (("steps", request.steps, 1), ("seed", request.seed, 0)):
         if value is not None and value < least:
             raise ConfigError(f"must be at least {least}", field=name, value=value)
+    kind = methods.get_method(request.method)
+    if issubclass(kind, DirectMethod):
+        _check_direct_request(request)
     if request.cuda_graph and request.device.type != "cuda":
         problem = f"needs a CUDA device, this one is {request.device}"
         raise ConfigError(problem, field="cuda_graph", remedy=Remedy("leave it out, or choose {device=cuda}"))
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    kind = methods.get_method(request.method)
     _check_addition(request, kind)
     features = _resolve_features(request)
     steps = request.steps or find_feature_defaults(features.name).steps
+    if issubclass(kind, DirectMethod):
+        steps = STEP
     train, method_config, record = apply_run_settings(request.settings, kind, features.name)
     train = _resolve_selection(request, train, steps)
     pooled = kind.reads_statistics(method_config)
@@ -236,11 +241,12 @@ def find_non_defaults(
     train, method_config, _ = apply_run_settings(settings, kind, feature_set)
     usual_train, usual_method, _ = apply_run_settings({}, kind, feature_set)
     changed = _find_changes(method_config, usual_method)
-    if steps not in (None, defaults.steps):
+    if steps not in (None, defaults.steps) and not issubclass(kind, DirectMethod):
         changed["steps"] = steps
     if select != LAST:
         changed["select"] = select
     without_effect = (*_WITHOUT_EFFECT, "snapshot_every") if select == LAST else _WITHOUT_EFFECT
+    without_effect = (*without_effect, *kind.unused_settings)
     changed |= {key: value for key, value in _find_changes(train, usual_train).items() if key not in without_effect}
     if defaults.window_seconds is not None and "frames" in settings:  # its default follows from the features
         changed["frames"] = train.frames
@@ -261,6 +267,19 @@ def _check_addition(request: FitRequest, kind: type[Method]) -> None:
         names = [name for name, each in known if not isinstance(each, PluginError) and list_additions(each)]
         problem, remedy = f"not valid for method {request.method}", f"methods that take it: {', '.join(names)}"
         raise ConfigError(problem, field="add", value=request.settings["add"], remedy=remedy)
+
+
+def _check_direct_request(request: FitRequest) -> None:
+    """Raise a ConfigError for an option that needs training steps."""
+    for name, value, is_given in (
+        ("select", request.select, request.select != LAST),
+        ("oracle_analysis", True, request.oracle_analysis),
+        ("compile", True, request.compile),
+        ("cuda_graph", True, request.cuda_graph),
+    ):
+        if is_given:
+            problem = f"not valid for method {request.method}, which is fitted at once, without training steps"
+            raise ConfigError(problem, field=name, value=value, remedy="leave it out")
 
 
 def _resolve_selection(request: FitRequest, config: TrainConfig, steps: int) -> TrainConfig:

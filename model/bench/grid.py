@@ -19,6 +19,7 @@ from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.feature_defaults import apply_run_settings
 from emodna.model.label import make_label
 from emodna.model.methods import get_method, wrap_plugin_errors
+from emodna.model.methods.base import DirectMethod
 from emodna.model.request import find_non_defaults
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import PluginError, Remedy
@@ -129,11 +130,13 @@ def describe_method(
         if error.field == "settings":
             error.field, error.problem = None, f"unknown setting {error.value}"
         raise ConfigError(str(error), field="methods", value=spec) from error
-    if train.frames < method.min_frames:
+    if train.frames < method.min_frames and "frames" not in method.unused_settings:
         problem = f"must be at least {method.min_frames} for {spec.name}"
         if "frames" in spec.overrides:
             raise ConfigError(f"frames {problem}", field="methods", value=spec)
         raise ConfigError(problem, field="frames", value=train.frames)
+    if issubclass(method, DirectMethod):
+        _check_effect(spec, method)
     steps = conditions.steps or features.steps
     usual = find_non_defaults(method, conditions.settings, steps, features.folder)
     changed = find_non_defaults(method, settings, spec.steps or steps, features.folder)
@@ -152,6 +155,14 @@ def describe_method(
     return MethodInfo(
         make_label(spec.name, changed, **marks), method.our_reading, supervision, make_label(spec.name, short, **marks)
     )
+
+
+def _check_effect(spec: MethodSpec, method: type[DirectMethod]) -> None:
+    """Raise a ConfigError for a setting of a spec that has no effect on a method without training steps."""
+    for key, value in spec.settings:
+        if key in ("steps", *method.unused_settings):
+            problem = f"{key}={value} has no effect, as {spec.name} is fitted at once"
+            raise ConfigError(problem, field="methods", value=spec)
 
 
 def update_labels(experiment: Experiment) -> Experiment:

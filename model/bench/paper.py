@@ -91,6 +91,8 @@ class PaperTable:
 
 
 BASELINES: Final = (MethodSpec("source-only"), MethodSpec.parse("source-only:target_bn=true"))
+SVM: Final = "svm"
+"""Method that is a baseline of every table of an experiment that has it. The paper has no such row."""
 UPPER_BOUND: Final = MethodSpec("upper-bound")
 """Method trained on the target only. It has one run per target, which counts for all sources."""
 

@@ -21,6 +21,7 @@ from emodna.model.bench.paper import (
     BASELINES,
     PAPER_TABLES,
     SENSITIVITY_METHODS,
+    SVM,
     UPPER_BOUND,
     PaperRow,
     PaperScoreKey,
@@ -92,12 +93,13 @@ def _make_paper_table(experiment: Experiment, results: pa.Table, name: str) -> T
     builder = _TableBuilder(experiment, results, name, paper_table.tasks, columns)
     rows = [builder.make_row("entry", paper_row.method, paper_row=paper_row) for paper_row in paper_table.rows]
     done = {paper_row.method for paper_row in paper_table.rows}
-    rows += [builder.make_row("floor", spec) for spec in BASELINES if spec not in done]
+    machines = [spec for spec in experiment.methods if spec.name == SVM]
+    rows += [builder.make_row("floor", spec) for spec in (*BASELINES, *machines) if spec not in done]
     rows.append(builder.make_row("ceiling", UPPER_BOUND))
     tasks = " and ".join(paper_table.tasks)
     scores = {"WAR and F1": paper.SCORES, "UAR and macro-F1": ("uar", "macro_f1")}
     blocks = [Block(f"{tasks}: {title}", tuple(builder.columns), each) for title, each in scores.items()]
-    return builder.build(paper_table.title, blocks, rows, paper_table.methods)
+    return builder.build(paper_table.title, blocks, rows, [*paper_table.methods, *machines])
 
 
 def _make_sensitivity_table(experiment: Experiment, results: pa.Table) -> Table:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # prediction needs no store
     from emodna.model.data.pooling import PooledStore
     from emodna.pipeline.store import FeatureStore
 
-#: Fewest utterances of a speaker that have statistics of their own.
-MIN_UTTERANCES: Final = 8
+#: Fewest utterances of a speaker that have statistics of their own (measured, see docs/FEATURES.md).
+MIN_UTTERANCES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)

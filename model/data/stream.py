@@ -129,6 +129,12 @@ class Stream(Generic[BatchT]):
         return int(self._ends[-1])
 
     @property
+    def weights(self) -> NDArray[np.float64]:
+        """Relative frequency (n,) of each utterance in the stream, with the mean 1."""
+        sizes = [len(each.rows) for each in self._corpora]
+        return np.concatenate([np.full(size, len(self) / (len(sizes) * size)) for size in sizes])
+
+    @property
     def window(self) -> tuple[int, int]:
         """Values per frame and number of frames of each window."""
         windows = self._corpora[0].windows

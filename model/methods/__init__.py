@@ -22,6 +22,7 @@ ENTRY_POINTS: Final = "emodna.methods"
 
 _LOCATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "source-only": ("source_only", "SourceOnly"),
+    "svm": ("svm", "Svm"),
     "clstm": ("clstm", "Clstm"),
     "dann": ("dann", "Dann"),
     "dan": ("dan", "Dan"),

@@ -1,7 +1,7 @@
 """Interface of a method, the data summary that configures it, and the encoder that most methods share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Self
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from emodna.model.config import DEFAULT_STEPS, Blocks, Count, Share
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.errors import ConfigError
+from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.networks.emotion import EmotionClassifier, EmotionNetwork, Pooling
 from emodna.model.networks.passes import BatchNormMode
 from emodna.model.networks.recurrent import ConvLstm
@@ -194,6 +194,8 @@ class Method(nn.Module, ABC):
     min_dim: ClassVar[int] = 1
     min_frames: ClassVar[int] = 8
     """Smallest input of the networks: values per frame, and frames."""
+    unused_settings: ClassVar[Collection[str]] = ()
+    """Settings of the training that have no effect on the method. A run says so, and its label leaves them out."""
     phases: ClassVar[Sequence[Phase]] = (Phase(),)
     """Stages of training, in order. By default one stage updates all parameters."""
 
@@ -252,6 +254,27 @@ class Method(nn.Module, ABC):
     def monitor(self) -> Mapping[str, Tensor]:
         """Return further values of the last step to log, 0-d tensors by name."""
         return self._monitored
+
+
+class DirectMethod(Method):
+    """A method that is fitted at once to all labelled source utterances, without training steps and batches."""
+
+    unused_settings: ClassVar[Collection[str]] = (
+        *("batch_size", "frames", "padding", "snapshot_every"),
+        *("learning_rate", "beta1", "beta2", "epsilon", "weight_decay"),
+    )
+
+    @abstractmethod
+    def fit(self, source: LabelledBatch, weights: NDArray[np.float64]) -> Mapping[str, float]:
+        """Fit the parameters to all utterances, on the CPU; return values to log, by name.
+
+        The weights (batch,) have the mean 1. They replace the equal shares of sources, and with balanced classes of
+        classes, in the batches of other methods.
+        """
+
+    def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Raise a TrainingError: there are no training steps."""
+        raise TrainingError("it is fitted at once, without training steps", where=f"method {self.name}")
 
 
 class PairMethod(Method):

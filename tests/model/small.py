@@ -21,7 +21,7 @@ from emodna.model.data.batch import SOURCE, TARGET, Batch, LabelledBatch
 from emodna.model.errors import RunError
 from emodna.model.fit import fit
 from emodna.model.methods import METHODS, get_method
-from emodna.model.methods.base import Method, Supervision
+from emodna.model.methods.base import DirectMethod, Method, Supervision
 from emodna.model.request import FitRequest
 from emodna.model.training.log import FitCallback
 from emodna.pipeline.corpora import load_corpus
@@ -45,13 +45,17 @@ def get_supervision(name: str) -> Supervision:
     return kind(max(6, kind.min_dim), replace(kind.defaults, channels=8), 0).supervision
 
 
+#: Methods with training steps.
+STEPPED: Mapping[str, type[Method]] = {k: v for k, v in METHODS.items() if not issubclass(v, DirectMethod)}
+
+
 def _has_own_code(kind: type[Method]) -> bool:
-    others = (other for other in METHODS.values() if other is not kind)
+    others = (other for other in STEPPED.values() if other is not kind)
     return not any(issubclass(kind, other) and type(kind.defaults) is type(other.defaults) for other in others)
 
 
 #: Methods with code of their own, not only other defaults: expensive tests run for these.
-WITH_CODE: Sequence[str] = [name for name, kind in METHODS.items() if _has_own_code(kind)]
+WITH_CODE: Sequence[str] = [name for name, kind in STEPPED.items() if _has_own_code(kind)]
 
 #: Methods of the quick suite: a plain one, one with pseudo-labels and prototypes, one with phases and turns.
 REPRESENTATIVE: Final = ("source-only", "emo-dna", "saddi")

@@ -16,7 +16,6 @@ from emodna.model.data.normalisation import Statistics
 from emodna.model.data.stream import CorpusWindows, SourceStream, TargetStream
 from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method, Phase
 from emodna.model.training.acceleration import CapturedUpdate
 from emodna.model.training.loop import Update
@@ -24,7 +23,7 @@ from emodna.model.training.state import make_optimizers
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
 from tests.model.methods.test_every_method import every_method, small
-from tests.model.small import InterruptAt, Interruption, Stores, fit_small, make_batches, read_log
+from tests.model.small import STEPPED, InterruptAt, Interruption, Stores, fit_small, make_batches, read_log
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -73,7 +72,7 @@ def test_a_step_does_not_wait_for_the_device(kind: type[Method]) -> None:
 
 
 @pytest.mark.parametrize("cuda_graph", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STEPPED)
 def test_deterministic_resumed_runs_are_equal(method: str, cuda_graph: bool, pair: Stores, tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "method": method,

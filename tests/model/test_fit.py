@@ -21,13 +21,13 @@ from emodna.model import checkpoint
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.errors import ConfigError, RunError, TrainingError
 from emodna.model.evaluation.evaluate import evaluate
-from emodna.model.methods import METHODS
 from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.request import FitRequest, resolve_request
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
     SETTINGS,
+    STEPPED,
     InterruptAt,
     Interruption,
     Stores,
@@ -56,7 +56,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 class TestSeeds:
-    @pytest.mark.parametrize("method", quick_if_representative(METHODS))
+    @pytest.mark.parametrize("method", quick_if_representative(STEPPED))
     def test_the_seed_determines_the_run(self, method: str, pair: Stores, tmp_path: Path) -> None:
         for run, seed in (("a", 3), ("b", 3), ("other", 4)):
             fit_small(*pair, tmp_path / run, method=method, seed=seed)
@@ -103,7 +103,7 @@ class TestTargetLabels:
         [
             *(
                 pytest.param(*name.values, "source", marks=name.marks)
-                for name in quick_if_representative(name for name in METHODS if get_supervision(name) == "source")
+                for name in quick_if_representative(name for name in STEPPED if get_supervision(name) == "source")
             ),
             pytest.param("emo-dna", "per-corpus", marks=pytest.mark.slow),  # the same code for all methods
             ("source-only", "per-speaker"),
@@ -121,7 +121,7 @@ class TestTargetLabels:
         assert len({json.dumps(result["constant"]) for result in results.values()}) > 1
 
     def test_only_the_upper_bound_learns_from_target_labels_by_default(self) -> None:
-        assert [name for name in METHODS if get_supervision(name) != "source"] == ["upper-bound"]
+        assert [name for name in STEPPED if get_supervision(name) != "source"] == ["upper-bound"]
 
 
 @pytest.fixture(scope="module")
@@ -399,7 +399,7 @@ class TestLabels:
 
 @pytest.mark.parametrize("task", ["arousal", pytest.param("valence", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "method", quick_if_representative(name for name in METHODS if get_supervision(name) != "oracle-folds")
+    "method", quick_if_representative(name for name in STEPPED if get_supervision(name) != "oracle-folds")
 )
 def test_methods_beat_chance_on_their_training_data(
     method: str, task: str, pair: Stores, roots: dict[str, Path], tmp_path: Path

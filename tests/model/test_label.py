@@ -22,7 +22,8 @@ DEFAULT_FEATURES = FEATURE_SETS["mfcc40"].name
 #: A valid value other than the default for each setting that all methods share.
 OTHERS = {
     "batch_size": "32", "frames": "94", "padding": "mask", "normalisation": "none", "learning_rate": "0.0003",
-    "class_weights": "balanced", "beta1": "0.8", "beta2": "0.99", "epsilon": "1e-7", "weight_decay": "0.01", "validation": "0.5",
+    "class_weights": "balanced", "beta1": "0.8", "beta2": "0.99", "epsilon": "1e-7", "weight_decay": "0.01",
+    "validation": "0.5",
     "deterministic": "true", "log_every": "5", "checkpoint_seconds": "7", "snapshot_every": "5", "tensorboard": "false",
 }  # fmt: skip
 WITHOUT_EFFECT = ("log_every", "checkpoint_seconds", "snapshot_every", "tensorboard")

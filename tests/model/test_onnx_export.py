@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from emodna.model.inference import onnx_export
 from emodna.model.inference.onnx_export import write_onnx
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method
 from emodna.model.methods.clstm import Clstm
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FeatureSet, make_feature_set
-from tests.model.small import quick_if_representative
+from tests.model.small import STEPPED, quick_if_representative
 from tests.model.test_waveform_model import make_model, make_tone, predict_by_model, predict_by_module
 
 
@@ -76,9 +75,9 @@ def test_an_exported_model_predicts_as_the_original(make: Callable[[], TrainedMo
 
 # torch warns about every nn.LSTM; the export itself suppresses warnings.
 @pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights.* were assigned during export:UserWarning")
-@pytest.mark.parametrize("name", quick_if_representative(METHODS))
+@pytest.mark.parametrize("name", quick_if_representative(STEPPED))
 def test_the_prediction_of_every_method_can_be_traced(name: str) -> None:
-    kind = METHODS[name]
+    kind = STEPPED[name]
     dim, frames = max(6, kind.min_dim), max(32, kind.min_frames)
     method = kind(dim, dataclasses.replace(kind.defaults, channels=8), 0).eval()
 

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from emodna.model.config import TrainConfig
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method, ParameterGroup, Phase, find_phase
 from emodna.model.run_folder import RunFolder
 from emodna.model.training.loop import train
 from emodna.model.training.state import make_optimizers
 from tests.model.methods.test_every_method import small
-from tests.model.small import SilentCallback, read_log
+from tests.model.small import STEPPED, SilentCallback, read_log
 from tests.model.test_trainer import CPU, Streams, streams
 
 __all__ = ["streams"]
@@ -125,7 +124,7 @@ def test_phases_are_in_order_and_have_their_shares(shares: list[int], steps: int
         assert abs(sequence.count(n) - Fraction(share * steps, total)) <= 1
 
 
-@pytest.mark.parametrize("kind", [*METHODS.values(), Duel], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*STEPPED.values(), Duel], ids=lambda kind: kind.name)
 def test_phases_add_up_to_the_training_and_each_parameter_is_in_one_group(kind: type[Method]) -> None:
     method = Duel() if kind is Duel else small(kind)
     groups = method.parameter_groups()

@@ -97,10 +97,10 @@ def test_each_utterance_has_the_statistics_of_its_speaker_or_else_of_the_corpus(
 @pytest.mark.parametrize(
     ("speakers", "part"),
     [
-        (["a"] * 8, None),
-        ([None] * 9, "no utterance has a speaker"),
-        ([*["a"] * 8, None], "1 utterance has no speaker"),
-        (["a"] * 7, "1 of 1 speakers has fewer than 8"),
+        (["a"] * MIN_UTTERANCES, None),
+        ([None] * 20, "no utterance has a speaker"),
+        ([*["a"] * MIN_UTTERANCES, None], "1 utterance has no speaker"),
+        (["a"] * 7, f"1 of 1 speakers has fewer than {MIN_UTTERANCES}"),
     ],
 )
 def test_remark_names_what_has_no_statistics_of_a_speaker(speakers: list[str | None], part: str | None) -> None:

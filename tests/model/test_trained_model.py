@@ -12,10 +12,9 @@ import torch
 from emodna.model import checkpoint
 from emodna.model.config import NORMALISATIONS, PADDINGS, Normalisation, Padding
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.methods import METHODS
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import expect_run_error, fit_small, get_supervision, quick_if_representative
+from tests.model.small import STEPPED, expect_run_error, fit_small, get_supervision, quick_if_representative
 
 CPU = torch.device("cpu")
 
@@ -41,7 +40,7 @@ def model(trained_run: Path) -> TrainedModel:
 class TestRoundTrip:
     # A cross-validated run predicts each utterance by one network, its saved model by all of them.
     @pytest.mark.parametrize(
-        "method", quick_if_representative(name for name in METHODS if get_supervision(name) != "oracle-folds")
+        "method", quick_if_representative(name for name in STEPPED if get_supervision(name) != "oracle-folds")
     )
     def test_a_loaded_model_has_the_probabilities_of_the_run(
         self, method: str, source: FeatureStore, target: FeatureStore, tmp_path: Path

@@ -5,14 +5,13 @@ import torch
 from torch import Tensor
 
 from emodna.model.config import TrainConfig
-from emodna.model.methods import METHODS
 from emodna.model.methods.base import Method, Phase
 from emodna.model.training.loop import Update
 from emodna.model.training.state import get_optimizer_tensors, make_optimizers
 from tests.model.methods.test_every_method import batches_for, small
-from tests.model.small import assert_same_tensors, quick_if_representative
+from tests.model.small import STEPPED, assert_same_tensors, quick_if_representative
 
-each_method = pytest.mark.parametrize("name", quick_if_representative(METHODS))
+each_method = pytest.mark.parametrize("name", quick_if_representative(STEPPED))
 
 
 class Training:
@@ -37,7 +36,7 @@ class Training:
 @each_method
 @pytest.mark.parametrize("before", [0, 2])
 def test_undone_steps_do_not_change_the_next_ones(name: str, before: int) -> None:
-    undisturbed, training = Training(METHODS[name]), Training(METHODS[name])
+    undisturbed, training = Training(STEPPED[name]), Training(STEPPED[name])
     outcomes = []
     for each in (undisturbed, training):
         torch.manual_seed(6)
@@ -52,7 +51,7 @@ def test_undone_steps_do_not_change_the_next_ones(name: str, before: int) -> Non
 
 @each_method
 def test_values_are_restored_in_place(name: str) -> None:
-    training = Training(METHODS[name])
+    training = Training(STEPPED[name])
     training.take(0)
     values, places = training.state(), [t.data_ptr() for t in training.method.state_dict().values()]
     moments = get_optimizer_tensors(training.optimizers, training.method)

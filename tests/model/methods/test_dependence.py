@@ -14,12 +14,12 @@ from emodna.model.methods.base import Method, find_phase
 from emodna.model.training.loop import Update
 from emodna.model.training.state import TrainingState, make_optimizers
 from tests.model.methods.test_every_method import EVERY_READING, Pair, batches_for, by_method, gradients, losses, small
-from tests.model.small import WITH_CODE, assert_same_tensors
+from tests.model.small import STEPPED, WITH_CODE, assert_same_tensors
 
 CPU = torch.device("cpu")
 STEPS = 4
 CODE = [METHODS[name] for name in WITH_CODE]
-READINGS = [kind for name, kind in EVERY_READING.items() if name in WITH_CODE or name not in METHODS]
+READINGS = [kind for name, kind in EVERY_READING.items() if name in WITH_CODE or name not in STEPPED]
 
 
 def make_zero_weights(kind: type[Method]) -> dict[str, float]:

@@ -25,7 +25,7 @@ from emodna.model.methods.caam import Caam
 from emodna.model.methods.difl import Difl
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import REPRESENTATIVE, WITH_CODE, Stores, assert_same_tensors, fit_small, make_batches
+from tests.model.small import REPRESENTATIVE, STEPPED, WITH_CODE, Stores, assert_same_tensors, fit_small, make_batches
 
 STEP = torch.tensor(0)
 Pair = tuple[LabelledBatch, Batch]
@@ -39,7 +39,7 @@ def make_readings() -> Iterator[type[Method]]:
     of networks has readings of each.
     """
     seen: list[type[Method]] = []
-    for kind in sorted(METHODS.values(), key=lambda kind: len(kind.__mro__)):
+    for kind in sorted(STEPPED.values(), key=lambda kind: len(kind.__mro__)):
         if any(issubclass(kind, other) and type(kind.defaults) is type(other.defaults) for other in seen):
             continue  # the same settings with other defaults
         seen.append(kind)
@@ -71,8 +71,8 @@ def by_method(kinds: Mapping[str, type[Method]]) -> pytest.MarkDecorator:
     )
 
 
-EVERY_READING = {**METHODS, **{kind.__name__: kind for kind in make_readings()}}
-every_method, every_reading = by_method(METHODS), by_method(EVERY_READING)
+EVERY_READING = {**STEPPED, **{kind.__name__: kind for kind in make_readings()}}
+every_method, every_reading = by_method(STEPPED), by_method(EVERY_READING)
 
 
 def small(kind: type[Method], seed: int = 0, **settings: Any) -> Method:
@@ -135,7 +135,7 @@ def test_method_is_registered_and_its_settings_can_be_set(kind: type[Method]) ->
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(k, id=name, marks=() if name in METHODS else pytest.mark.slow) for name, k in EVERY_READING.items()],
+    [pytest.param(k, id=name, marks=() if name in STEPPED else pytest.mark.slow) for name, k in EVERY_READING.items()],
 )
 def test_terms_are_finite_scalars_whose_gradients_reach_every_parameter(kind: type[Method]) -> None:
     # At the paper's temperature of 0.01, decoupling loss and gradient of a new network are almost 0.
@@ -249,7 +249,7 @@ def list_adaptation_methods() -> Iterator[Any]:
     Omit methods with several phases, because some of their steps have other objectives than Source Only. Omit methods
     that differ from others in their weights only.
     """
-    for kind in map(METHODS.__getitem__, WITH_CODE):
+    for kind in map(STEPPED.__getitem__, WITH_CODE):
         has_both = isinstance(kind.defaults, PaperNetworkConfig) and hasattr(kind.defaults, "batch_norm")
         if has_both and len(kind.phases) == 1:
             yield pytest.param(kind, (), id=kind.name, marks=() if kind.name in REPRESENTATIVE else pytest.mark.slow)
@@ -287,7 +287,7 @@ def test_shared_network_without_transfer_terms_equals_source_only(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*filter(list_additions, METHODS.values())], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*filter(list_additions, STEPPED.values())], ids=lambda kind: kind.name)
 def test_added_term_does_not_change_other_terms_of_the_first_step(kind: type[Method]) -> None:
     plain, added = (small(kind, add=word) for word in ("none", "scl"))
     assert_same_tensors(plain.state_dict(), {name: added.state_dict()[name] for name in plain.state_dict()})
