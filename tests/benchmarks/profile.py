@@ -5,6 +5,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,14 +62,15 @@ def prepare_once(corpus: Corpus, root: Path, cache: Path, workers: int) -> Prepa
 class Stopwatch:
     """A context manager that measures the CPU time of each step over all threads, without its own overhead."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: Mapping[str, Sequence[tuple[Any, str]]] = STEPS) -> None:
+        self._steps = steps
         self._spent: list[tuple[str, float]] = []
         self._thread = threading.local()
         self._originals: list[tuple[Any, str, Any]] = []
         self._cost_inside, self._cost_outside = self._measure_overhead()
 
     def __enter__(self) -> Self:
-        for step, functions in STEPS.items():
+        for step, functions in self._steps.items():
             for owner, name in functions:
                 self._originals.append((owner, name, getattr(owner, name)))
                 setattr(owner, name, self._wrap(step, getattr(owner, name)))
