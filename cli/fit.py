@@ -57,7 +57,9 @@ _MARKS: Final = """
 @click.option("--task", type=click.Choice(TASKS), default="arousal", help="Labels to learn.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="Training method; see --list-methods.")
 @click.option("--add", type=click.Choice(["scl"]), help="Contrastive loss for methods marked [scl] in --list-methods.")
-@click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: 1000 for mfcc40; see docs/FEATURES.md]")
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Training steps.  [default: 1000 for mfcc40; see docs/FEATURES.md]"
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of all random numbers.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: 1; with --resume, as before]")
 @options.device_option

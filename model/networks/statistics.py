@@ -26,7 +26,8 @@ class StatisticsEncoder(nn.Module):
     def forward(self, statistics: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 - an utterance has one frame
         """Return features (batch, width) of statistics (batch, values, 1)."""
         hidden: Tensor = self.linear(statistics.squeeze(2)).relu()
-        return self.dropout(hidden.unsqueeze(2)).squeeze(2)
+        features: Tensor = self.dropout(hidden.unsqueeze(2))
+        return features.squeeze(2)
 
 
 class StatisticsNetwork(EmotionClassifier):
