@@ -83,6 +83,7 @@ def evaluate(
     from emodna.model.evaluation.evaluate import count_outside, evaluate_run
     from emodna.model.evaluation.intervals import Resampling
     from emodna.model.inference.finished_run import FinishedRun
+    from emodna.model.label import note_exposure
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -103,6 +104,8 @@ def evaluate(
         document["predictions"] = None if out is None else str(_save(out, document, store, probabilities, outside))
         if document["seen"] is not None:
             common.note(f"{common.escape(name)}: {_describe_seen(document)}")
+        for line in note_exposure({name: document["exposure"]}):
+            common.note(common.escape(line))
         if not as_json:
             print_evaluation(document, first=not documents)
         documents.append(document)
@@ -173,7 +176,7 @@ def _save(
     name = store.snapshot.corpus
     predictions = (out / f"predictions-{name}.parquet").absolute()
     outside = None if deviations is None else list(map(join_measures, deviations))
-    write_predictions(predictions, store, probabilities, document["supervision"], outside)
+    write_predictions(predictions, store, probabilities, document["supervision"], document["exposure"], outside)
     write_json(out / f"evaluation-{name}.json", {**document, "predictions": str(predictions)})
     return predictions
 

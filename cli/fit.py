@@ -183,13 +183,16 @@ def _print_result(result: dict[str, Any], *, labelled: int, utterances: int) -> 
         )
         return
     from emodna.cli.scores import count_scored, make_score_table
+    from emodna.model.label import note_exposure, read_exposure
 
     title = f"{result['src']} -> {result['tgt']}, {result['task']}, {result['steps']} steps, seed {result['seed']}"
     common.out.print(f"{common.escape(title)}; {count_scored(labelled, utterances)}\n")
-    common.out.print(make_score_table(result))
+    common.out.print(make_score_table(result, read_exposure(result, result["tgt"])))
     common.out.print()
     if (remark := _ORACLES.get(result.get("supervision", ""))) is not None:
         common.out.print(remark)
+    for line in note_exposure({result["tgt"]: read_exposure(result, result["tgt"])}):
+        common.out.print(common.escape(line))
     common.out.print(common.escape(result["run"]))
 
 

@@ -52,7 +52,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
     groups={
         "Data": "names root subset download accept_licence manifest folder name segment channel bandwidth ffmpeg "
         "max_seconds rehash cache",
-        "Feature": "feature_set encoder layer fixed_samples features_from",
+        "Feature": "feature_set encoder layer list_encoders fixed_samples features_from",
         "Worker": "workers scheduler no_wait",
         "Output": "strict",
     },
@@ -73,6 +73,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", metavar="NAME", help="One of {names}.")
 @click.option("--encoder", metavar="NAME|PATH", help="For encoder: a name, ONNX file, folder or REPOSITORY@COMMIT.")
 @click.option("--layer", metavar="L[,L...]", help="Hidden states of the encoder.  [default: those that carry emotion]")
+@click.option("--list-encoders", is_flag=True, help="List known encoders and the corpora they have seen, and exit.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
 @click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
 @ffmpeg_option
@@ -100,6 +101,7 @@ def prep(
     feature_set: str,
     encoder: str | None,
     layer: str | None,
+    list_encoders: bool,
     channel: int,
     bandwidth: int | None,
     ffmpeg: bool,
@@ -119,6 +121,11 @@ def prep(
     --corpus all prepares every corpus whose default root exists. If the store exists, only new and changed recordings
     are extracted, and deleted ones are dropped. Unusable files are rejected with a reason; the others are prepared.
     """
+    if list_encoders:
+        from emodna.cli.encoders import print_encoders
+
+        print_encoders(as_json=as_json)
+        return 0
     if workers and scheduler:
         workers, scheduler = resolve_workers(workers, scheduler)
     selectors = {"--corpus": names, "--manifest": manifest, "--folder": folder}

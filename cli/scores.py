@@ -7,12 +7,14 @@ from rich import box
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.model.label import SCORE_NAMES, mark_oracle
+from emodna.model.label import EXPOSURE_MARKS, SCORE_NAMES, mark_exposure, mark_oracle
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from emodna.pipeline.encoders.known import Exposure
 
 #: Greatest number of speakers in a printed table; the JSON lists all.
 _MAX_SPEAKERS: Final = 12
@@ -20,11 +22,14 @@ _MAX_SPEAKERS: Final = 12
 _MIN_SPEAKERS: Final = 20
 
 
-def make_score_table(result: Mapping[str, Any]) -> Table:
-    """Return a table of a run's scores, their intervals, and the scores of constant predictors."""
+def make_score_table(result: Mapping[str, Any], exposure: "Exposure") -> Table:
+    """Return a table of a run's scores, their intervals, and the scores of constant predictors.
+
+    `exposure` is that of the scored corpus.
+    """
     scores = _make_table("percent", *SCORE_NAMES.values())
     label = result.get("label") or mark_oracle(result["method"], result.get("supervision"))
-    scores.add_row(common.escape(label), *format_scores(result), style="bold")
+    scores.add_row(common.escape(mark_exposure(label, exposure)), *format_scores(result), style="bold")
     intervals = result.get("intervals", {})  # earlier versions wrote none
     for unit in ("utterances", "speakers") if intervals else ():
         bounds = intervals[unit]
@@ -96,7 +101,10 @@ def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
         curve.plot(means, shares, marker="o", markersize=4, color=STORE_COLOURS[0])
         curve.set(xlim=(0, 1), ylim=(-0.02, 1.02))
         seen = {None: "", "partly": " (partly seen)"}.get(document["seen"], f" ({document['seen']})")
-        curve.set_title(f"{document['corpus']}{seen}: ECE {document['calibration']['ece']:.3f}", parse_math=False)
+        exposed = f" ({mark})" if (mark := EXPOSURE_MARKS.get(document["exposure"])) else ""
+        curve.set_title(
+            f"{document['corpus']}{seen}{exposed}: ECE {document['calibration']['ece']:.3f}", parse_math=False
+        )
         counts = [row["count"] for row in rows]
         histogram.stairs(counts, [rows[0]["from"], *(row["to"] for row in rows)], fill=True, color=STORE_COLOURS[0])
         histogram.set(xlabel=f"probability of {name} {document['task']}")
@@ -107,7 +115,7 @@ def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
 
 
 def _print_scores(document: Mapping[str, Any]) -> None:
-    _print_table(make_score_table(document))
+    _print_table(make_score_table(document, document["exposure"]))
     for unit in ("utterances", "speakers"):
         if (why := document["intervals"][unit]["why"]) is not None:
             over = "over" if document["intervals"][unit]["war"] is not None else "no interval over"

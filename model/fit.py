@@ -23,7 +23,7 @@ from emodna.model.evaluation.oracle import write_oracle_analysis
 from emodna.model.evaluation.selection import Sources, select
 from emodna.model.inference.predictions import predict_store, write_predictions
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.label import ORACLE, is_oracle
+from emodna.model.label import ORACLE, is_oracle, note_exposure
 from emodna.model.methods.base import DirectMethod
 from emodna.model.metrics import assign_labels
 from emodna.model.reproducibility import force_float32, use_deterministic_algorithms
@@ -65,11 +65,13 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
             model.save(run.model)
             folds = plan.folds
             probabilities = predict_store(model, target) if folds is None else predict_folds(model, target, folds)
-            write_predictions(run.predictions, target, probabilities, plan.supervision)
+            exposure = plan.exposure[target.snapshot.corpus]
+            write_predictions(run.predictions, target, probabilities, plan.supervision, exposure)
             result = {
                 **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
                 "supervision": plan.supervision,
                 "label": plan.label,
+                "exposure": plan.exposure,
                 "select": request.select,
                 "selected_step": step,
                 **evaluate(assign_labels(probabilities), target, request.task),
@@ -178,6 +180,8 @@ def _warn(plan: FitPlan) -> None:
     if is_oracle(plan.supervision):
         _LOG.warning("%s: %s learns from the target's labels: its result is a bound for methods", ORACLE, method)
     target = plan.request.target
+    if plan.exposure[target.snapshot.corpus] == "yes":
+        _LOG.warning("%s", note_exposure({target.snapshot.corpus: "yes"})[0])
     if isinstance(plan.method, DirectMethod):
         unused = [key for key in plan.method.unused_settings if key in plan.request.settings]
         if unused := [*(["steps"] if plan.request.steps is not None else []), *unused]:

@@ -1,14 +1,22 @@
 """Labels of methods and names of scores in tables and charts. Needs no numpy."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from emodna.pipeline.encoders.known import Exposure
 
 #: `Method.supervision` of methods that use no target labels.
 SOURCE_SUPERVISION: Final = "source"
 ORACLE: Final = "oracle"
 OUR_READING: Final = "our reading"
+#: Mark of a result by its exposure, see `emodna.pipeline.encoders.exposure.find_exposure`; none for "no".
+EXPOSURE_MARKS: Final[Mapping["Exposure", str]] = MappingProxyType({"yes": "exposed", "unknown": "exposure unknown"})
+#: Exposures, the least serious first.
+_EXPOSURES: Final[tuple["Exposure", ...]] = ("no", "unknown", "yes")
 #: Display name of each score in results, in display order.
 SCORE_NAMES: Final = MappingProxyType({"uar": "UAR", "war": "WAR", "f1": "F1", "macro_f1": "macro-F1"})
 
@@ -45,3 +53,42 @@ def read_label(config: Mapping[str, Any]) -> str | None:
     decisive = config.get("decisive")
     method = decisive.get("method") if isinstance(decisive, dict) else None
     return mark_oracle(method, config.get("supervision", SOURCE_SUPERVISION)) if isinstance(method, str) else None
+
+
+def mark_exposure(label: object, exposure: "Exposure") -> str:
+    """Return the label of a result, marked if the training of its features contained the scored corpus, or may have.
+
+    The mark stands before the settings, which a narrow table may cut off.
+    """
+    if exposure == "no":
+        return str(label)
+    name, settings = re.fullmatch(r"(.*?)( \(\w+=.*\))?", str(label), re.DOTALL).groups("")  # type: ignore[union-attr]
+    return f"{name} ({EXPOSURE_MARKS[exposure]}){settings}"
+
+
+def note_exposure(exposures: Mapping[str, "Exposure"]) -> list[str]:
+    """Return a sentence for each mark of results on some corpora, without a full stop; the most serious one first."""
+    names = {mark: ", ".join(name for name, each in exposures.items() if each == mark) for mark in EXPOSURE_MARKS}
+    texts: dict[Exposure, str] = {
+        "yes": "the features were trained on {}; scores overestimate those on unseen speech",
+        "unknown": "the features may have been trained on {}; if so, scores overestimate those on unseen speech",
+    }
+    return [f"{EXPOSURE_MARKS[each]}: {texts[each].format(found)}" for each, found in names.items() if found]
+
+
+def combine_exposures(exposures: Iterable["Exposure"]) -> "Exposure":
+    """Return the exposure of several results together: that of the most exposed one."""
+    return max(exposures, key=_EXPOSURES.index, default="no")
+
+
+def merge_exposures(exposures: Iterable[Mapping[str, "Exposure"]]) -> dict[str, "Exposure"]:
+    """Return the exposure of each corpus over several mappings, sorted by corpus."""
+    found = list(exposures)
+    return {name: combine_exposures(each.get(name, "no") for each in found) for name in sorted(set().union(*found))}
+
+
+def read_exposure(document: Mapping[str, Any], corpus: str) -> "Exposure":
+    """Return the exposure of a corpus in a config.json or result.json; "no" if absent, as in earlier versions."""
+    exposures = document.get("exposure")
+    value = exposures.get(corpus, "no") if isinstance(exposures, Mapping) else "no"
+    return value if value in _EXPOSURES else "unknown"

@@ -62,7 +62,12 @@ class RunCorpus:
     @property
     def forbids_commerce(self) -> bool:
         """True if the words of the licence forbid commercial use."""
-        return _NOT_FOR_COMMERCE.search(self.licence) is not None
+        return forbids_commerce(self.licence)
+
+
+def forbids_commerce(licence: str) -> bool:
+    """Return True if the words of a licence forbid commercial use."""
+    return _NOT_FOR_COMMERCE.search(licence) is not None
 
 
 def write_corpora(

@@ -28,8 +28,18 @@ from emodna.model.reproducibility import use_seed
 from emodna.model.run_folder import JOIN, hash_settings
 from emodna.model.training.direct import STEP
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
+from emodna.pipeline.encoders.exposure import find_exposure
+from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.errors import PluginError, Remedy, check_list
-from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS, FeatureSet, rebuild_feature_set
+from emodna.pipeline.features import (
+    DEFAULT_FEATURE_SET,
+    FEATURE_SETS,
+    FeatureSet,
+    ImportedSet,
+    find_packages,
+    rebuild_feature_set,
+)
+from emodna.pipeline.prepare.extract import read_package_versions
 from emodna.pipeline.store import FeatureStore
 
 #: Length of a syllable in s; shorter windows are rejected as mistakes.
@@ -136,6 +146,12 @@ class FitPlan:
         return make_label(request.method, changed, our_reading=kind.our_reading, supervision=self.supervision)
 
     @cached_property
+    def exposure(self) -> dict[str, Exposure]:
+        """Exposure of each corpus, sources first: whether the training of the features contained it."""
+        stores = (*self.request.sources, self.request.target)
+        return {store.snapshot.corpus: find_exposure(self.features, store.snapshot.corpus) for store in stores}
+
+    @cached_property
     def config(self) -> dict[str, Any]:
         """Content of config.json; the values of `decisive` determine the weights bit for bit."""
         request = self.request
@@ -160,6 +176,7 @@ class FitPlan:
             },
             "supervision": self.supervision,
             "label": self.label,
+            "exposure": self.exposure,
             "folds": None if self.folds is None else self.folds.speakers,
             "defaults": {
                 "steps": find_feature_defaults(self.features.name).steps,
@@ -177,7 +194,8 @@ class FitPlan:
                 if each.by
             },
             "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")}
-            | methods.find_package(request.method),
+            | methods.find_package(request.method)
+            | read_package_versions(find_packages(self.features)),
         }
 
     @property
@@ -314,7 +332,10 @@ def _resolve_features(request: FitRequest) -> FeatureSet:
     for source in request.sources:
         if source.snapshot.feature_parameters != target.snapshot.feature_parameters:
             problem = f"its features have other parameters than those of {target.path}"
-            raise ConfigError(problem, where=source.path, remedy=Remedy("use one {feature_set} for all corpora"))
+            remedy = "use one {feature_set} for all corpora"
+            if source.snapshot.parameters["features"] == target.snapshot.parameters["features"] == ImportedSet.kind:
+                remedy = "import all corpora from one file"
+            raise ConfigError(problem, where=source.path, remedy=Remedy(remedy))
     return rebuild_feature_set(target.snapshot.parameters, target.snapshot.location)
 
 
@@ -327,6 +348,8 @@ def _resolve_window(
     seconds = find_feature_defaults(features.name).window_seconds
     if seconds is None or "frames" in settings:
         return config
+    if not features.has_frame_rate:
+        raise ConfigError(f"must be given: the frame rate of {features.name} is unknown", field="frames")
     return replace(config, frames=max(round(seconds * features.sample_rate / features.hop_length), _MIN_FRAMES))
 
 
@@ -335,6 +358,8 @@ def _check_window(config: TrainConfig, features: FeatureSet) -> None:
     if config.padding == "silence" and not features.has_silence:
         problem, valid = f"the features of digital silence are unknown for {features.name}", ("zero", "mask")
         raise ConfigError(problem, field="padding", value=config.padding, valid=valid)
+    if not features.has_frame_rate:
+        return
     frames = config.frames
     frames_per_second = features.sample_rate / features.hop_length
     if frames < _MIN_SECONDS * frames_per_second:

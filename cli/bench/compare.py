@@ -13,7 +13,7 @@ from emodna.cli.options import Command, common_options
 from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.spec import Experiment, Pair, list_shared_recordings, note_shared_recordings
 from emodna.model.errors import BenchError
-from emodna.model.label import SCORE_NAMES
+from emodna.model.label import SCORE_NAMES, combine_exposures, mark_exposure, merge_exposures, note_exposure
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, Remedy
 
@@ -149,7 +149,9 @@ def format_comparison_rows(comparison: "Comparison", experiment: Experiment) -> 
                 (str(each.worse), each.worse),
                 *(("-" if p is None else f"{p:.3g}", p) for p in (each.test.p, each.p_holm)),
             ]
-        label = experiment.methods[matched.methods[index]].label
+        method = matched.methods[index]
+        exposure = combine_exposures(matched.exposures.get(method, {}).values())
+        label = mark_exposure(experiment.methods[method].label, exposure)
         score, rank = (f"{means[index]:.1f}", means[index]), (f"{ranks[index]:.2f}", ranks[index])
         rows.append([(label, None), score, *cells, rank])
     return rows
@@ -178,6 +180,7 @@ def format_comparison_notes(comparison: "Comparison", experiment: Experiment) ->
             labels = [experiment.methods[matched.methods[index]].label for index in group]
             yield f"no significant difference between: {', '.join(labels)}"
     yield from note_shared_recordings(_select_shared(comparison, experiment))
+    yield from note_exposure(merge_exposures(matched.exposures.values()))
     yield _DEPENDENT
     yield from (f"left out: {each}" for each in matched.left_out[:_MAX_LEFT_OUT])
     if len(matched.left_out) > _MAX_LEFT_OUT:
@@ -234,6 +237,7 @@ def _make_document(
                 "method": str(spec),
                 "label": experiment.methods[spec].label,
                 "oracle": experiment.methods[spec].oracle,
+                "exposure": matched.exposures.get(spec, {}),
                 "mean": mean,
                 "mean_rank": rank,
             }

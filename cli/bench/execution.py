@@ -21,6 +21,7 @@ from emodna.cli import common
 from emodna.cli.bench import format_count
 from emodna.cli.progress import format_duration
 from emodna.model.bench.spec import Experiment, RunSpec
+from emodna.model.label import mark_exposure, read_exposure
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError
 
@@ -124,10 +125,11 @@ class BenchDisplay:
             uar, seconds_left = (reply.result or {}).get("uar"), self.seconds_left
             score = "target has no labels" if uar is None else f"UAR {uar:.1f}"
             eta = f", ETA {format_duration(seconds_left)}" if seconds_left else ""
+            exposure = read_exposure(reply.result or {}, run.tgt)
             result = f"{score} ({reply.seconds:.0f} s{eta})"
         else:
-            result = f"[red]failed:[/red] {common.escape(reply.error)}"
-        method = self.experiment.methods[run.method].label  # marks oracles
+            exposure, result = "no", f"[red]failed:[/red] {common.escape(reply.error)}"
+        method = mark_exposure(self.experiment.methods[run.method].label, exposure)  # the label marks oracles
         label = common.escape(f"{run.src} -> {run.tgt}, {run.task}, {method}, seed {run.seed}")
         common.note(f"{self.counts['done'] + self.counts['failed']}/{len(self.states)} {label}: {result}")
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from emodna.cli import common
 from emodna.cli.bench import format_count
-from emodna.cli.bench.notes import format_caption, format_gaps, format_notes
+from emodna.cli.bench.notes import EXPOSURE_SIGNS, format_caption, format_gaps, format_notes
 from emodna.model.bench import paper
 from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.table_data import DIFFERENCE, Block, Cell, CellPosition, Column, Table, TableRow
@@ -49,7 +49,14 @@ _BLANK: Final = "\u2007"
 #: Unicode sign in a number -> its replacement, by format.
 _TEXT_SIGNS: Final = str.maketrans({"\u2212": "-", _BLANK: " "})
 _MARKDOWN_SIGNS: Final = str.maketrans(
-    {"[": r"\[", "=": " =", "<": " &lt;", _BLANK: "", "\u2191": " \u2191", "\u2193": " \u2193", "\u00b1": " \u00b1 "}
+    {
+        **{sign: f" {sign}" for sign in "=\u2191\u2193"},
+        "[": r"\[",
+        "*": r"\*",
+        "<": " &lt;",
+        _BLANK: "",
+        "\u00b1": " \u00b1 ",
+    }
 )
 _LATEX_SIGNS: Final = str.maketrans(
     {
@@ -58,6 +65,8 @@ _LATEX_SIGNS: Final = str.maketrans(
         "\u2212": "$-$",
         "=": "$^{=}$",
         "<": "$^{<}$",
+        "*": "$^{*}$",
+        "?": "$^{?}$",
         _BLANK: "",
     }
 )
@@ -71,6 +80,10 @@ class Number(NamedTuple):
     """Mark or figure space, arrow, and counts of pairs and seeds if some are missing."""
     bold: bool = False
     before: str = ""
+
+    def widen(self, blank: str) -> "Number":
+        """Return the number with a blank behind it, unless it is empty."""
+        return self._replace(after=self.after + blank) if self.text else self
 
     def format(self, signs: Mapping[int, str], bold: str = "{}") -> str:
         """Return the number with its signs replaced by those of a format."""
@@ -125,9 +138,14 @@ def format_our_number(table: Table, row: TableRow, position: CellPosition) -> Nu
     counts = [f"{len(cell.pairs)}/{pairs}"] if len(cell.pairs) < pairs else []
     if cell.seeds and len(cell.seeds) < len(table.experiment.seeds):
         counts.append(format_count(cell.seeds, "seed"))
-    mark = {"same": "=", "below": "<", None: _BLANK}[cell.mark]
+    mark = _choose_exposure_sign(table, cell) + {"same": "=", "below": "<", None: _BLANK}[cell.mark]
     suffix = f" ({', '.join(counts)})" if counts else ""
     return Number(number + _format_std(cell.std), f"{mark}{_choose_arrow(cell.gain)}{suffix}", cell.best)
+
+
+def _choose_exposure_sign(table: Table, cell: Cell) -> str:
+    """Return the sign of a cell's exposure, or a blank in a table where other cells have one."""
+    return EXPOSURE_SIGNS.get(cell.exposure, _BLANK if table.exposures else "")
 
 
 def format_paper_number(cell: Cell) -> Number:
@@ -161,6 +179,7 @@ def format_rows(table: Table, block: Block) -> Iterator[FormattedRow]:
     """Yield the rows of a block: each of ours, followed by the paper's numbers and the differences."""
     positions = [(task, column, score) for task, column in block.columns for score in block.scores]
     several, group_before = len(table.feature_sets) > 1, None
+    blank = _BLANK if table.exposures else ""
     for row in table.rows:
         group = (row.feature_set, "bounds" if row.kind in ("floor", "ceiling") else row.kind)
         cells = [row.cells.get(position, Cell()) for position in positions]
@@ -172,10 +191,12 @@ def format_rows(table: Table, block: Block) -> Iterator[FormattedRow]:
         )
         if any(cell.paper_score for cell in cells):
             label = f"paper: {row.paper_name}" if row.paper_name not in (None, row.name) else "paper"
-            yield FormattedRow(label, [format_paper_number(cell) for cell in cells], below=True)
+            yield FormattedRow(label, [format_paper_number(cell).widen(blank) for cell in cells], below=True)
         if any(cell.comparable for cell in cells):
             differences = [cell.difference for cell in cells]
-            numbers = [Number() if each is None else Number(format_signed(each), _BLANK) for each in differences]
+            numbers = [
+                Number() if each is None else Number(format_signed(each), _BLANK + blank) for each in differences
+            ]
             yield FormattedRow("difference", numbers, below=True)
         group_before = group
 

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from emodna.cli.bench import format_count
 from emodna.model.bench import paper
@@ -18,8 +19,12 @@ from emodna.model.bench.spec import (
     shorten_list,
 )
 from emodna.model.bench.table_data import Cell, Table
-from emodna.model.label import ORACLE, OUR_READING
+from emodna.model.label import ORACLE, OUR_READING, note_exposure
 from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.encoders.known import Exposure
+
+#: Sign of a score by its exposure.
+EXPOSURE_SIGNS: Final[Mapping[Exposure, str]] = {"yes": "*", "unknown": "?"}
 
 
 def format_caption(table: Table) -> str:
@@ -125,6 +130,9 @@ def _explain_signs(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
         always = next(row.label for row in table.select_rows("constant"))
         yield f"{', '.join(shares)}: share of the target predicted as this class; its true share: WAR of {always}."
     labels = [row.label for row in table.rows]
+    for exposure, sign in EXPOSURE_SIGNS.items():
+        marked = {corpus: each for corpus, each in table.exposures.items() if each == exposure}
+        yield from (f"{sign}: {note}." for note in note_exposure(marked))
     if any(f"({ORACLE})" in label for label in labels):
         yield f"({ORACLE}): uses target labels."
     if any(f"({OUR_READING})" in label for label in labels):

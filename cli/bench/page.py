@@ -35,9 +35,11 @@ from emodna.model.bench.spec import Experiment, note_shared_recordings
 from emodna.model.bench.table_data import DIFFERENCE, Block, Cell, CellPosition, Table
 from emodna.model.bench.tables import TABLE_NAMES, make_table
 from emodna.model.errors import BenchError, RunError
+from emodna.model.label import combine_exposures, merge_exposures, note_exposure, read_exposure
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
+from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.errors import EmodnaError
 
 _FOLDER: Final = Path(__file__).parent
@@ -115,7 +117,9 @@ def build_overview(experiment: Experiment, results: Sequence[RunResult], tasks: 
     }
     shared_recordings = {pair: count for pair, count in experiment.shared_recordings.items() if pair in pairs}
     tables = [_tabulate_corpora(experiment, tasks), _tabulate_methods(experiment, results)]
-    notes = [f"{note}." for note in note_shared_recordings(shared_recordings)]
+    done = [result for result in results if result.result is not None]
+    exposures = merge_exposures({each.run.tgt: read_exposure(each.result or {}, each.run.tgt)} for each in done)
+    notes = [f"{note}." for note in (*note_shared_recordings(shared_recordings), *note_exposure(exposures))]
     return Section("about", "Overview", facts=list(facts.items()), tables=tables, notes=notes)
 
 
@@ -136,17 +140,23 @@ def _tabulate_corpora(experiment: Experiment, tasks: Sequence[Task]) -> PageTabl
 
 def _tabulate_methods(experiment: Experiment, results: Sequence[RunResult]) -> PageTable:
     several = len(experiment.feature_sets) > 1
-    columns = ["method", "method spec", *["feature set"] * several, "uses target labels", "our reading"]
+    columns = ["method", "method spec", *["feature set"] * several, "uses target labels", "exposure", "our reading"]
     columns += ["runs done", "runs", "seconds per run"]
     rows = []
     for method, info in experiment.methods.items():
         method_results = [result for result in results if result.run.method == method]
         seconds = [result.seconds or 0.0 for result in method_results if result.state == "done"]
         oracle = PageCell("yes", css_class="bad") if info.oracle else "no"
-        names = [info.label, str(method), *[experiment.name_feature_set(method)] * several, oracle]
-        row = [*names, "yes" if info.our_reading else "no", len(seconds), len(method_results)]
-        rows.append(list(map(make_cell, [*row, sum(seconds) / len(seconds) if seconds else None])))
+        names = [info.label, str(method), *[experiment.name_feature_set(method)] * several]
+        exposures = [read_exposure(each.result, each.run.tgt) for each in method_results if each.result is not None]
+        marks = [oracle, _make_exposure_cell(combine_exposures(exposures)), "yes" if info.our_reading else "no"]
+        numbers = [len(seconds), len(method_results), sum(seconds) / len(seconds) if seconds else None]
+        rows.append(list(map(make_cell, [*names, *marks, *numbers])))
     return PageTable("methods", "Methods", columns, rows)
+
+
+def _make_exposure_cell(exposure: Exposure | None) -> PageCell:
+    return PageCell(exposure or MISSING, css_class="" if exposure in (None, "no") else "bad")
 
 
 def _format_duration(seconds: float) -> str:
@@ -308,6 +318,7 @@ def _build_runs(scores: pa.Table) -> Section:
     key = ["src", "tgt", "task", "label", *["feature_set"] * several, "seed", "state"]
     run_columns = ["source", "target", "task", "method", *["feature set"] * several, "seed", "state"]
     run_rows, unfinished_rows = [], []
+    last_columns = ["best constant WAR", "best constant F1", "seconds", "exposure"]
     for (*names, state), rows in itertools.groupby(scores.to_pylist(), itemgetter(*key)):
         by_metric: dict[str, dict[str, Any]] = {row["metric"]: row for row in rows}
         first = [*map(make_cell, names), PageCell(state, css_class=_CSS_CLASSES.get(state, "muted"))]
@@ -316,10 +327,10 @@ def _build_runs(scores: pa.Table) -> Section:
             constants = [by_metric[metric][name] for name in CONSTANTS]
             values.append(max(constants) if None not in constants else None)
         uar = by_metric[_METRIC]
-        run_rows.append([*first, *map(make_cell, [*values, uar["seconds"]])])
+        run_rows.append([*first, *map(make_cell, [*values, uar["seconds"], _make_exposure_cell(uar["exposure"])])])
         if state != "done":
             unfinished_rows.append([*first, PageCell(uar["error"] or MISSING, css_class="prose")])
-    columns = [*run_columns, *SCORE_NAMES.values(), "best constant WAR", "best constant F1", "seconds"]
+    columns = [*run_columns, *SCORE_NAMES.values(), *last_columns]
     tables = [PageTable("all-runs", "All runs", columns, run_rows, filter_columns=run_columns)]
     if unfinished_rows:
         columns = [*run_columns, "error"]

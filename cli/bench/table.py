@@ -199,6 +199,7 @@ def _describe_cell(cell: "Cell", column: "Column") -> dict[str, Any]:
         "of": len(column.pairs),
         "constant": cell.constant,
         "mark": cell.mark,
+        "exposure": cell.exposure,
         "best": cell.best,
         "paper_mean": paper_score.mean if paper_score else None,
         "paper_std": paper_score.std if paper_score else None,

@@ -81,7 +81,7 @@ def _print_runs(found: Sequence[Run]) -> None:
         [
             Column("src -> tgt", [table.format_pair(run) for run in found]),
             Column("task", [table.make_text(run.identity["task"] or "-") for run in found], 3),
-            Column("method", [table.make_text(run.label or "-") for run in found], folds=True),
+            Column("method", [table.make_text(run.marked_label or "-") for run in found], folds=True),
             Column("seed", [table.make_text(table.format_value(run.identity["seed"])) for run in found], 4, right=True),
             Column("state", [table.format_state(run) for run in found], 1),
             *table.make_score_columns(found, _SCORE_RANKS),

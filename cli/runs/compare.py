@@ -75,7 +75,7 @@ def _print_scores(runs: Sequence[Run]) -> None:
         [
             Column("", [Text(_make_name(index), "bold") for index in range(len(runs))]),
             Column("src -> tgt", [table.format_pair(run) for run in runs], 2),
-            Column("method", [make_text(run.label or "-") for run in runs], folds=True),
+            Column("method", [make_text(run.marked_label or "-") for run in runs], folds=True),
             Column("state", [table.format_state(run) for run in runs], 1),
             *table.make_score_columns(runs),
             Column("best constants", [table.format_best_constants(run) for run in runs], 3, right=True),

@@ -72,8 +72,9 @@ def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
         "state": table.format_state(run),
         **({} if run.problem is None else {"problem": run.problem}),
         **{key: format_value(each) for key, each in run.identity.items() if key != "steps"},
-        "label": format_value(run.label),
+        "label": format_value(run.marked_label),
         "supervision": format_value(run.supervision),
+        **_describe_exposure(run),
         **_describe_settings(run),
         **{f"data: {each.corpus}": _describe_data(each) for each in data},
         "versions": ", ".join(f"{key} {each}" for key, each in run.config.get("versions", {}).items()) or "-",
@@ -85,6 +86,12 @@ def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
     _print_curves(listing.read_curves(run))
     for name, status in listing.list_files(run.folder).items():
         common.out.print(f"{status.st_size / 1e6:9.3f} MB  {common.escape(name)}")
+
+
+def _describe_exposure(run: Run) -> dict[str, str]:
+    """Return the exposure of each corpus in one text; nothing if the training of the features contained none."""
+    texts = [f"{corpus} {exposure}" for corpus, exposure in run.exposure.items()]
+    return {"exposure": ", ".join(texts)} if set(run.exposure.values()) - {"no"} else {}
 
 
 def _describe_settings(run: Run) -> dict[str, str]:
@@ -118,7 +125,8 @@ def _print_scores(run: Run) -> None:
         return
     from emodna.cli.scores import make_score_table
 
-    common.out.print(make_score_table({"label": run.label, **run.scores, "constant": run.constants}))
+    result = {"label": run.label, **run.scores, "constant": run.constants}
+    common.out.print(make_score_table(result, run.target_exposure))
 
 
 def _print_curves(logged: Mapping[str, Sequence[tuple[int, float]]]) -> None:

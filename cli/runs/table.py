@@ -95,6 +95,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         **run.identity,
         "supervision": run.supervision,
         "label": run.label,
+        "exposure": run.exposure,
         "step": run.step,
         **run.scores,
         "best_constant": run.best_constant,

@@ -8,14 +8,14 @@ and intervals are too optimistic. This module needs no torch.
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emodna.model.bench.method_spec import MethodSpec
-from emodna.model.bench.results import Scenario, Scores
+from emodna.model.bench.results import Exposures, Scenario, Scores
 from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
 from emodna.model.evaluation.intervals import LEVEL, Resampling
@@ -54,6 +54,8 @@ class MatchedScores:
     seeds: Mapping[Scenario, tuple[int, ...]]
     left_out: tuple[str, ...]
     """Scenarios and seeds that some methods lack, in words."""
+    exposures: Exposures = field(default_factory=dict)
+    """Exposures of the scenarios' targets by method; methods without one are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,13 @@ def match_scores(scores: Scores, methods: Iterable[MethodSpec]) -> MatchedScores
         left_out.append(f"{src} -> {tgt}, {task}, seed {extra}: missing for {lacking}")
     means = np.nanmean(np.where(common, values, np.nan)[:, common_scenarios], axis=2).T
     seeds = {scores.scenarios[i]: tuple(itertools.compress(scores.seeds, common[i])) for i in common_scenarios}
-    return MatchedScores(methods, tuple(seeds), np.round(means, _DECIMALS), seeds, tuple(left_out))
+    targets = {target for _, _, target in seeds}
+    exposures = {
+        spec: {target: exposure for target, exposure in own.items() if target in targets}
+        for spec, own in scores.exposures.items()
+        if spec in methods and own.keys() & targets
+    }
+    return MatchedScores(methods, tuple(seeds), np.round(means, _DECIMALS), seeds, tuple(left_out), exposures)
 
 
 def compare(matched: MatchedScores, reference: MethodSpec, resampling: Resampling | None = None) -> Comparison:

@@ -6,7 +6,7 @@ This module needs no torch.
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any, Final, Literal, get_args
 
@@ -21,10 +21,12 @@ from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import find_paper_score, is_upper_bound
 from emodna.model.bench.spec import Experiment, Pair, RunSpec
 from emodna.model.errors import RunError
+from emodna.model.label import combine_exposures, read_exposure
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.emotions import Task
+from emodna.pipeline.encoders.known import Exposure
 
 RunState = Literal["done", "failed", "running", "interrupted", "waiting"]
 Scenario = tuple[Task, str, str]
@@ -57,6 +59,7 @@ SCHEMA: Final = pa.schema(
         ("seconds", pa.float64()),  # wall time; null for unfinished runs
         ("oracle", pa.bool_()),  # true if the method learns from target labels
         ("our_reading", pa.bool_()),
+        ("exposure", pa.string()),  # of the target, see `find_exposure`; null for unfinished runs
     ]
 )
 """One row per run and metric. `select_scores` repeats the rows of the upper bound for all sources."""
@@ -139,6 +142,7 @@ def collect_results(
             "seconds": result.seconds,
             "oracle": info.oracle,
             "our_reading": info.our_reading,
+            "exposure": None if result.result is None else read_exposure(result.result, run.tgt),
         }
         for metric, value in scores.items():
             score = None if run.method.settings else find_paper_score(run.task, run.method.name, metric, run.src)
@@ -187,6 +191,8 @@ class Scores:
     seeds: tuple[int, ...]
     values: NDArray[np.float64]
     """Scores (methods, scenarios, seeds) in percent; NaN if missing."""
+    exposures: "Exposures" = field(default_factory=dict)
+    """Exposures of the targets by method; methods without one are missing."""
 
     @classmethod
     def from_table(cls, table: pa.Table, metric: str = "uar") -> "Scores":
@@ -199,7 +205,22 @@ class Scores:
         values = np.full((len(specs), len(scenarios), len(seeds)), np.nan)
         for (spec, scenario, seed), row in zip(positions, rows, strict=True):
             values[specs.index(spec), scenarios.index(scenario), seeds.index(seed)] = row["value"]
-        return cls(tuple(map(MethodSpec.parse_unchecked, specs)), tuple(scenarios), tuple(seeds), values)
+        methods, exposures = tuple(map(MethodSpec.parse_unchecked, specs)), find_exposures(rows)
+        return cls(methods, tuple(scenarios), tuple(seeds), values, exposures)
+
+
+Exposures = Mapping[MethodSpec, Mapping[str, Exposure]]
+"""Method -> target -> exposure of its features, except "no"."""
+
+
+def find_exposures(rows: Iterable[Mapping[str, Any]]) -> Exposures:
+    """Return the exposures of the finished runs among some rows of a table of `SCHEMA`."""
+    found: dict[MethodSpec, dict[str, Exposure]] = {}
+    for row in rows:
+        if (exposure := row["exposure"]) not in (None, "no"):
+            targets = found.setdefault(MethodSpec.parse_unchecked(row["spec"]), {})
+            targets[row["tgt"]] = combine_exposures([exposure, targets.get(row["tgt"], "no")])
+    return found
 
 
 def compute_class_1_share(experiment: Experiment, run: RunSpec) -> float | None:

@@ -1,7 +1,7 @@
 """Content of a table of an experiment as plain numbers and text, without its layout. Needs no torch."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from emodna.model.bench.method_spec import MethodInfo, MethodSpec
@@ -10,6 +10,7 @@ from emodna.model.bench.results import CLASS_1_SHARE, Gap
 from emodna.model.bench.spec import Experiment, Pair
 from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
+from emodna.pipeline.encoders.known import Exposure
 
 RowKind = Literal["entry", "floor", "ceiling", "constant"]
 """entry: a method. floor: a baseline. ceiling: an oracle. constant: a constant predictor."""
@@ -56,6 +57,8 @@ class Cell:
     """True for the best method of the column, if all methods have the same pairs."""
     paper_best: bool = False
     """True for the best method of the column in the paper."""
+    exposure: Exposure = "no"
+    """Exposure of the features to the targets of the mean."""
 
     @property
     def mark(self) -> Literal["same", "below"] | None:
@@ -127,6 +130,8 @@ class Table:
     """Corpora of the paper outside the experiment."""
     not_shown: tuple[MethodSpec, ...]
     """Methods of the experiment with finished runs in these tasks, but without a row."""
+    exposures: Mapping[str, Exposure] = field(default_factory=dict)
+    """Exposure of each target whose scores are marked, over all rows."""
     other_feature_sets: tuple[str, ...] = ()
     """Short names of the experiment's feature sets that the table leaves out."""
 

@@ -31,6 +31,7 @@ from emodna.model.bench.results import (
     CLASS_1_SHARE,
     CONSTANTS,
     collect_results,
+    find_exposures,
     find_gaps,
     select_feature_set,
     select_scores,
@@ -47,8 +48,10 @@ from emodna.model.bench.table_data import (
     TableRow,
     join_class_names,
 )
+from emodna.model.label import combine_exposures, merge_exposures
 from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.features import DEFAULT_FEATURE_SET
 
 TABLE_NAMES: Final = (*PAPER_TABLES, "sensitivity", "pairs")
@@ -191,7 +194,9 @@ class _TableBuilder:
         self._results = results.filter(pc.field("task").isin(self.tasks))
         self._scores: dict[tuple[str, Task, str], dict[Pair, dict[int, float]]] = {}
         self._constants: dict[tuple[str, Task, str, str], dict[str, float]] = {}
-        for row in select_scores(self._results).to_pylist():
+        rows = select_scores(self._results).to_pylist()
+        self._exposures = {task: find_exposures(row for row in rows if row["task"] == task) for task in self.tasks}
+        for row in rows:
             key = (row["spec"], row["task"], row["metric"])
             self._scores.setdefault(key, {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
         for row in self._results.to_pylist():
@@ -221,7 +226,8 @@ class _TableBuilder:
             uar, difference = cells[task, column, "uar"], Cell()
             if gains:
                 std = _compute_std(gains.values())
-                difference = Cell(fmean(gains.values()), std, tuple(gains), uar.pairs, uar.complete)
+                mean = fmean(gains.values())
+                difference = Cell(mean, std, tuple(gains), uar.pairs, uar.complete, exposure=uar.exposure)
             cells[task, column, DIFFERENCE] = difference
         info = self.experiment.methods.get(spec)
         paper_name = paper_row.paper_name if paper_row else None
@@ -243,7 +249,13 @@ class _TableBuilder:
             find_gaps(self.experiment, self._results, self.tasks, methods, pairs),
             tuple(name for name in paper.CORPORA if name not in corpora and any(each.in_paper for each in columns)),
             tuple(spec for spec in self.experiment.methods if str(spec) in done - {row.name for row in rows}),
+            self._find_exposures({row.name for row in rows}),
         )
+
+    def _find_exposures(self, names: Collection[str]) -> dict[str, Exposure]:
+        """Return the exposure of each target over the methods with these names and all tasks of the table."""
+        every = (item for each in self._exposures.values() for item in each.items())
+        return merge_exposures(exposures for spec, exposures in every if str(spec) in names)
 
     def _compute_means(self, spec: MethodSpec, task: Task, column: Column, score: str) -> tuple[Pairs, _BySeed]:
         """Return the pairs of a mean, and the mean by seed; both are empty without scores."""
@@ -260,7 +272,10 @@ class _TableBuilder:
             feature_set = self.experiment.name_feature_set(spec)
             constant = max(self._compute_constant_means(task, pairs, score, feature_set).values(), default=None)
             complete = len(pairs) == len(column.pairs)
-            cell = Cell(fmean(means.values()), _compute_std(means.values()), tuple(means), pairs, complete, constant)
+            targets = self._exposures[task].get(spec, {})
+            exposure = combine_exposures(targets.get(target, "no") for _, target in pairs)
+            mean, std = fmean(means.values()), _compute_std(means.values())
+            cell = Cell(mean, std, tuple(means), pairs, complete, constant, exposure=exposure)
         if paper_row is None:
             return cell
         key = PaperScoreKey(self.name, task, paper_row.paper_name, column.name, score)

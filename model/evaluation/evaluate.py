@@ -19,6 +19,7 @@ from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES, assign_labels, compute_scores, confusions, constant_scores, scores
 from emodna.model.provenance import Role
+from emodna.pipeline.encoders.exposure import find_exposure
 from emodna.pipeline.errors import format_count
 from emodna.pipeline.inspect.balance import UNKNOWN, encode_names
 from emodna.pipeline.store import FeatureStore
@@ -77,6 +78,7 @@ def evaluate_run(
         "speakers": asdict(count_speakers(store)) if run.model.per_speaker else None,
         "corpus": store.snapshot.corpus,
         "store": str(store.path),
+        "exposure": find_exposure(run.model.features, store.snapshot.corpus),
         "seen": _summarise_seen(seen, scored.rows if any_labels else np.arange(len(store))),
         "utterances": len(store),
         "labelled": len(scored.rows),

@@ -21,6 +21,7 @@ from emodna.model.inference.waveform_model import WaveformModel
 from emodna.model.provenance import RunCorpus, read_corpora
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import CLASS_NAMES
+from emodna.pipeline.encoders.exposure import find_exposure
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.files import replace_atomically
 
@@ -88,6 +89,9 @@ def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict
         "features": features.parameters(),
         "method": model.method.name,
         "supervision": model.method.supervision,
+        "exposure": {corpus.name: find_exposure(features, corpus.name) for corpus in corpora},
+        "feature_licence": features.licence or "",
+        "feature_citation": features.citation or "",
         "method_reference": model.method.reference,
         "source_corpora": [corpus.name for corpus in corpora if corpus.role == "source"],
         "target_corpora": [corpus.name for corpus in corpora if corpus.role == "target"],

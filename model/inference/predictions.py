@@ -14,6 +14,7 @@ from emodna.model.data.speakers import SpeakerStatistics
 from emodna.model.data.windows import Utterance
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import assign_labels
+from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.layout import INDEX_SCHEMA
@@ -74,13 +75,14 @@ def write_predictions(
     store: FeatureStore,
     probabilities: NDArray[np.float64],
     supervision: str,
+    exposure: Exposure,
     outside: Sequence[str] | None = None,
 ) -> None:
     """Write the probabilities (n,) of all utterances of a store, in its order, to a Parquet file, atomically.
 
     The columns are id, probability (of class 1), label (0 or 1), `outside` (n,) if given, as `Prediction.outside`, and
     the metadata of each utterance in the store's index. The schema's metadata contains `supervision`, see
-    `Method.supervision`.
+    `Method.supervision`, and `exposure`, see `find_exposure`.
     """
     table, labels = store.table, assign_labels(probabilities).astype(np.int8)
     columns = {"id": table["id"], "probability": probabilities, "label": labels}
@@ -90,5 +92,6 @@ def write_predictions(
     new_names = choose_column_names([*_METADATA_COLUMNS, *corpus_columns], columns)
     columns |= {new: table[name] for name, new in new_names.items()}
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns).replace_schema_metadata({"supervision": supervision}), sink)
+    marks = {"supervision": supervision, "exposure": exposure}
+    pq.write_table(pa.table(columns).replace_schema_metadata(marks), sink)
     write_atomically(path, sink.getvalue().to_pybytes())

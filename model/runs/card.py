@@ -15,13 +15,24 @@ from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.validation import Split
 from emodna.model.data.windows import compute_window_seconds
 from emodna.model.errors import RunError
-from emodna.model.label import ORACLE, SCORE_NAMES, SOURCE_SUPERVISION, read_label
+from emodna.model.label import (
+    EXPOSURE_MARKS,
+    ORACLE,
+    SCORE_NAMES,
+    SOURCE_SUPERVISION,
+    is_oracle,
+    mark_exposure,
+    note_exposure,
+    read_exposure,
+    read_label,
+)
 from emodna.model.methods import load_method_of_run
 from emodna.model.methods.base import Supervision
-from emodna.model.provenance import RunCorpus, read_corpora, write_audio, write_corpora
+from emodna.model.provenance import RunCorpus, forbids_commerce, read_corpora, write_audio, write_corpora
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.cards import escape_markdown, quote_yaml
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
+from emodna.pipeline.encoders.exposure import find_encoder_of
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.files import replace_atomically, write_atomically
@@ -84,14 +95,17 @@ def _load_template() -> jinja2.Template:
 def _collect_variables(
     config: Mapping[str, Any], result: Mapping[str, Any], corpora: Sequence[RunCorpus]
 ) -> dict[str, Any]:
-    decisive, method = config["decisive"], str(read_label(config))
+    decisive = config["decisive"]
+    exposures = {corpus.name: read_exposure(result, corpus.name) for corpus in corpora}
     task: Task = decisive["task"]
     supervision = config.get("supervision", SOURCE_SUPERVISION)
     if supervision not in get_args(Supervision):
         raise ValueError(f"supervision {supervision!r:.40}")
     sources = " + ".join(corpus.name for corpus in corpora if corpus.role == "source")
     target = next(corpus for corpus in corpora if corpus.role == "target")
-    features = rebuild_feature_set(decisive["features"])
+    exposure = exposures[target.name]
+    method = mark_exposure(read_label(config), exposure)
+    features = rebuild_feature_set(decisive["features"], config.get("location"))
     defaults, used = ({**each["train"], **each["method_config"]} for each in (config["defaults"], decisive))
     tags = ["speech-emotion-recognition", "cross-corpus", "domain-adaptation", task, decisive["method"]]
     return {
@@ -102,20 +116,26 @@ def _collect_variables(
         "target": target,
         "method": method,
         "title": f"{method}, {task}, {sources} to {target.name}",
-        "tags": [*tags, ORACLE] if f"({ORACLE})" in method else tags,
+        "tags": [*tags, *[ORACLE] * is_oracle(supervision), *filter(None, [EXPOSURE_MARKS.get(exposure)])],
         "supervision": supervision,
         "shared": sum(config["shared_audio"].values()),
         "low": CLASS_NAMES[task][0],
         "high": CLASS_NAMES[task][1],
         "emotions_of": [[name for name, label in _EMOTIONS[task].items() if label == each] for each in (0, 1)],
         "features": features,
+        "encoder": find_encoder_of(features),
+        "exposures": exposures,
+        "exposure_notes": note_exposure({target.name: exposure}),
         # Statistics over a whole utterance are one frame.
         "seconds": compute_window_seconds(frames, features) if (frames := decisive["train"]["frames"]) > 1 else None,
         "metrics": _METRICS,
         "score_names": SCORE_NAMES,
         "scored": {method: result, **result["constant"]},
         "languages": sorted({language for corpus in corpora for language in corpus.languages}),
-        "closed": [corpus.name for corpus in corpora if corpus.forbids_commerce],
+        "closed": [
+            *(corpus.name for corpus in corpora if corpus.forbids_commerce),
+            *[features.title] * forbids_commerce(features.licence or ""),
+        ],
         "changed": [f"{key} = {value}" for key, value in used.items() if value != defaults[key]],
         "versions": [f"{name} {version}" for name, version in sorted(config["versions"].items())],
     }

@@ -57,6 +57,7 @@ def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
         {
             **flatten(drop_later_settings(run.decisive)),
             "supervision": run.supervision,
+            "exposure": run.target_exposure,
             **flatten({"versions": run.config.get("versions")}),
         }
         for run in runs

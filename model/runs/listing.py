@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from emodna.model.errors import RunError
-from emodna.model.label import SCORE_NAMES, SOURCE_SUPERVISION, read_label
+from emodna.model.label import SCORE_NAMES, SOURCE_SUPERVISION, mark_exposure, read_exposure, read_label
 from emodna.model.run_folder import JOIN, RunFolder, make_no_run_error, read_json
 from emodna.pipeline.errors import EmodnaError
 
 if TYPE_CHECKING:
+    from emodna.pipeline.encoders.known import Exposure
     from emodna.pipeline.store import FeatureStore
 
 State = Literal["done", "running", "interrupted", "damaged"]
@@ -64,6 +65,21 @@ class Run:
     def label(self) -> str | None:
         """The label of the method in tables; None if unknown."""
         return read_label(self.config)
+
+    @property
+    def exposure(self) -> "dict[str, Exposure]":
+        """Exposure of each corpus of the run."""
+        return {corpus: read_exposure(self.config, corpus) for corpus in self.corpora}
+
+    @property
+    def target_exposure(self) -> "Exposure":
+        """Exposure of the target, which marks the scores."""
+        return read_exposure(self.config, str(self.identity["tgt"]))
+
+    @property
+    def marked_label(self) -> str | None:
+        """The label, marked by the exposure of the target; None if unknown."""
+        return None if self.label is None else mark_exposure(self.label, self.target_exposure)
 
     @property
     def sources(self) -> list[str]:

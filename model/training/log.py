@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from emodna.model.errors import RunError
+from emodna.model.label import read_exposure
 from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.errors import explain_os_error
 from emodna.pipeline.files import write_atomically
@@ -89,7 +90,8 @@ class EventRecorder:
         scores = {f"score/{name}": result[name] for name in SCORE_NAMES if result[name] is not None}
         self._add_scalars(scores, result["steps"])
         decisive = self._config["decisive"]
-        settings = {**decisive, "supervision": result["supervision"], **decisive["train"], **decisive["method_config"]}
+        marks = {"supervision": result["supervision"], "exposure": read_exposure(result, result["tgt"])}
+        settings = {**decisive, **marks, **decisive["train"], **decisive["method_config"]}
         scalars = {key: value for key, value in settings.items() if isinstance(value, bool | int | float | str)}
         if self._writer is not None:
             with self._stop_recording_on_error():

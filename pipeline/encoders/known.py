@@ -41,7 +41,7 @@ class KnownEncoder:
     citation: str
     """Publication of the encoder."""
     seen: Mapping[str, Sighting]
-    """Corpus -> whether the training contained it."""
+    """Corpus -> answer to the question whether the training contained it."""
     padding: Literal["front", "back"] = "back"
     """End at which short audio is filled with zeros, if the encoder reads a fixed length."""
     scaling: Literal["none", "zero mean, unit variance"] = "none"
@@ -174,7 +174,6 @@ _ENCODERS: Final = (
         citation=_AUDEERING,
         seen=_mark_all("unknown", f"{_AUDEERING}: MSP-Podcast has audio from the web"),
         scaling=_NORMALISED,
-        remark="Trained on emotion labels of another corpus, MSP-Podcast.",
     ),
     KnownEncoder(
         "wav2vec2-ravdess",
@@ -192,7 +191,6 @@ _ENCODERS: Final = (
             ravdess=Sighting("yes", "model card: fine-tuned on the 1440 recordings of RAVDESS"),
         ),
         scaling=_NORMALISED,
-        remark="Trained on the emotion labels of RAVDESS.",
     ),
     KnownEncoder(
         "wav2vec2-superb-er",

@@ -1,6 +1,7 @@
 """Find the weights of an encoder: on the Hugging Face hub, in files of this machine, or again by their SHA-256."""
 
 import hashlib
+import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -136,18 +137,38 @@ def _hash_all(paths: list[Path]) -> str:
     return hashlib.sha256("".join(f"{path.name} {hash_file(path)}\n" for path in paths).encode()).hexdigest()
 
 
+def find_local_copy(known: KnownEncoder) -> Path | None:
+    """Return the file or folder of a known encoder on this machine, without asking the hub; None if there is none."""
+    if (path := _find_in_folders(known)) is not None:
+        return path
+    if known.revision is None or not _is_folder(known) or importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(known.hub, known.file, revision=known.revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def _locate_known(known: KnownEncoder) -> Weights:
     """Return the weights of a known encoder in $EMODNA_ENCODERS, or from the hub."""
-    for path in _list_candidates(known.name, known.file):
-        if known.sha256 is not None and known.sha256 == hash_weights(path)[0]:
-            return _read_weights(path, str(path.resolve()), name=known.name)
+    if (path := _find_in_folders(known)) is not None:
+        return _read_weights(path, str(path.resolve()), name=known.name)
     if known.revision is None or not _is_folder(known):
         source = f"https://huggingface.co/{known.hub}"
         remedy = f"download {known.file} from {source} into a folder that ${ENCODERS_VARIABLE} names, or give its path"
         if known.revision is None:
-            remedy = f"give {known.hub}@COMMIT, with a commit of {source} that has {known.file}"
+            place = "" if known.safetensors_ref is None else f", such as that of {known.safetensors_ref}"
+            remedy = f"give {known.hub}@COMMIT, with a commit of {source} that has {known.file}{place}"
         raise EncoderError("not found on this machine", field="encoder", value=known.name, remedy=remedy)
     return _read_weights(_download(known.hub, known.revision), known.source, name=known.name)
+
+
+def _find_in_folders(known: KnownEncoder) -> Path | None:
+    """Return the file or folder of a known encoder in $EMODNA_ENCODERS; None if there is none."""
+    if known.sha256 is None:
+        return None
+    candidates = _list_candidates(known.name, known.file)
+    return next((path for path in candidates if hash_weights(path)[0] == known.sha256), None)
 
 
 def _is_folder(known: KnownEncoder) -> bool:

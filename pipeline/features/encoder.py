@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.encoders.anatomy import SAMPLE_RATE, Anatomy, Encoder, FrontEnd, Padding, Scaling
+from emodna.pipeline.encoders.known import find_known_encoder
 from emodna.pipeline.encoders.weights import examine, find_weights, locate, open_encoder
 from emodna.pipeline.encoders.windows import encode_in_windows
 from emodna.pipeline.features.base import FeatureSet, measure_peak_db
@@ -64,6 +65,18 @@ class EncoderSet(FeatureSet):
         """Title such as encoder-smart-turn-v3.2-l4.6-25hz."""
         layers = re.sub(r"[^\w.]+", "_", self.layers.replace(",", "."))
         return f"encoder-{self.encoder}-l{layers}-{self.sample_rate / self.hop_length:g}hz"
+
+    @property
+    def licence(self) -> str:
+        """Licence of the encoder."""
+        known = find_known_encoder(self.encoder_sha256, self.location)
+        return "not known" if known is None else known.licence
+
+    @property
+    def citation(self) -> str | None:
+        """Publication of the encoder; None if it is not known."""
+        known = find_known_encoder(self.encoder_sha256, self.location)
+        return None if known is None else known.citation
 
     @property
     def min_samples(self) -> int:

@@ -41,6 +41,7 @@ class LogMelSet(FeatureSet):
     kind: ClassVar[str] = "logmel"
     value: ClassVar[str] = "mel band"
     unit: ClassVar[str] = "dB"
+    is_trained: ClassVar[bool] = False
 
     @property
     def title(self) -> str:

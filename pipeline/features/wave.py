@@ -17,6 +17,7 @@ class WaveSet(FeatureSet):
 
     kind: ClassVar[str] = "wave"
     value: ClassVar[str] = "amplitude"
+    is_trained: ClassVar[bool] = False
 
     @property
     def title(self) -> str:

@@ -26,8 +26,8 @@ from tests.pipeline.making import prepare_corpus
 
 KEYS = [
     "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation",
-    "speakers", "corpus", "store", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1", "constant",
-    "intervals", "confusion", "calibration", "audio", "breakdown", "wall_seconds", "outside", "predictions",
+    "speakers", "corpus", "store", "exposure", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1",
+    "constant", "intervals", "confusion", "calibration", "audio", "breakdown", "wall_seconds", "outside", "predictions",
 ]  # fmt: skip
 
 

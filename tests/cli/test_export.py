@@ -22,7 +22,10 @@ from emodna.pipeline.audio.decode import decode, resample
 from tests.model.small import CommandResult, assert_one_line_error, run_command
 
 #: Metadata that are text; all others are JSON.
-PLAIN_TEXTS = ("emodna_version", "task", "method", "supervision", "method_reference")
+PLAIN_TEXTS = (
+    *("emodna_version", "task", "method", "supervision", "method_reference"),
+    *("feature_licence", "feature_citation"),
+)
 GUIDE = Path(__file__).parents[2] / "docs" / "ONNX.md"
 
 

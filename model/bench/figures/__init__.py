@@ -2,13 +2,17 @@
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from emodna.model.bench.figure_data import FigureData
 from emodna.model.bench.figures.selection import FigureOptions as FigureOptions
 from emodna.model.bench.figures.selection import NoFigureDataError as NoFigureDataError
+from emodna.model.bench.figures.selection import select_finished_runs
+from emodna.model.bench.results import read_run_results
 from emodna.model.bench.spec import Experiment
 from emodna.model.errors import BenchError
+from emodna.model.label import merge_exposures, note_exposure, read_exposure
 
 
 class FigureInfo(NamedTuple):
@@ -45,14 +49,17 @@ FIGURES: Final[Mapping[str, FigureInfo]] = {
 
 
 def make_figure(name: str, experiment: Experiment, options: FigureOptions) -> FigureData:
-    """Make a figure.
+    """Make a figure. Its note tells the exposure of the finished runs that the options select.
 
     Raises NoFigureDataError if no finished run has its data, and BenchError for an unknown name or a changed store.
     """
     check_figure_name(name)
     module = importlib.import_module(f"{__name__}.{FIGURES[name].module}")
     figure: FigureData = getattr(module, f"draw_{name.replace('-', '_')}")(experiment, options)
-    return figure
+    results = read_run_results(experiment, select_finished_runs(experiment, options))
+    exposures = merge_exposures({each.run.tgt: read_exposure(each.result or {}, each.run.tgt)} for each in results)
+    note = " ".join([figure.note, *(f"{each[0].upper()}{each[1:]}." for each in note_exposure(exposures))]).strip()
+    return replace(figure, note=note, facts={**figure.facts, "exposure": exposures})
 
 
 def check_figure_name(name: str) -> None:
