@@ -67,10 +67,7 @@ _MARKS: Final = """
 @click.option("--cuda-graph", is_flag=True, help="Capture each step as a CUDA graph.")
 @options.cache_option
 @click.option(
-    "--feature-set",
-    cls=FeatureSetOption,
-    metavar="NAME",
-    help="{names}, or the folder name of a store.  [default: mfcc40]",
+    "--feature-set", cls=FeatureSetOption, metavar="NAME", help="{names}, or a store's folder.  [default: mfcc40]"
 )
 @click.option("--out", type=FOLDER, help="Run folder.  [default: runs/<src>-<tgt>-<task>-<method>-s<seed>-<hash>]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or start it if there is none.")
@@ -185,7 +182,8 @@ def _print_result(result: dict[str, Any], *, labelled: int, utterances: int) -> 
     from emodna.cli.scores import count_scored, make_score_table
     from emodna.model.label import note_exposure, read_exposure
 
-    title = f"{result['src']} -> {result['tgt']}, {result['task']}, {result['steps']} steps, seed {result['seed']}"
+    steps = format_count(result["steps"], "step")
+    title = f"{result['src']} -> {result['tgt']}, {result['task']}, {steps}, seed {result['seed']}"
     common.out.print(f"{common.escape(title)}; {count_scored(labelled, utterances)}\n")
     common.out.print(make_score_table(result, read_exposure(result, result["tgt"])))
     common.out.print()
