@@ -66,7 +66,7 @@ _MARKS: Final = """
     "--feature-set",
     cls=FeatureSetOption,
     metavar="NAME",
-    help="{names}, or the folder name of a store.  [default: mfcc40]",
+    help="{names}, or the start of a folder name.  [default: mfcc40]",
 )
 @click.option("--out", type=FOLDER, help="Run folder.  [default: runs/<src>-<tgt>-<task>-<method>-s<seed>-<hash>]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or start it if there is none.")
