@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from emodna.model.bench.grid import describe_method
-from emodna.model.bench.spec import Conditions, MethodSpec
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.spec import Conditions
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.pooling import PooledStore
 from emodna.model.data.stream import CorpusWindows, SourceStream
