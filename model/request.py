@@ -135,7 +135,9 @@ class FitPlan:
 
     @property
     def utterances(self) -> int:
-        """Number of utterances per step, of the sources and the target together."""
+        """Number of utterances per step, of the sources and the target together; of the sources, if fitted at once."""
+        if isinstance(self.method, DirectMethod):
+            return sum(int((each.labels >= 0).sum()) for each in self.splits)
         return self.train.batch_size * (2 if self.folds is None else len(self.folds.speakers))
 
     @cached_property
@@ -158,6 +160,7 @@ class FitPlan:
         stores = {store.snapshot.corpus: store for store in (*request.sources, request.target)}
         train = as_settings(self.train)
         usual_train, usual_method, _ = apply_run_settings({}, type(self.method), self.features.name)
+        is_direct = isinstance(self.method, DirectMethod)
         usual_train = _resolve_window(usual_train, {}, self.features, reads_statistics=self.reads_statistics)
         return {
             "decisive": {
@@ -179,7 +182,7 @@ class FitPlan:
             "exposure": self.exposure,
             "folds": None if self.folds is None else self.folds.speakers,
             "defaults": {
-                "steps": find_feature_defaults(self.features.name).steps,
+                "steps": self.steps if is_direct else find_feature_defaults(self.features.name).steps,
                 "train": as_settings(usual_train),
                 "method_config": as_settings(usual_method),
             },
@@ -222,9 +225,7 @@ def resolve_request(request: FitRequest) -> FitPlan:
         torch.set_num_threads(request.threads)
     _check_addition(request, kind)
     features = _resolve_features(request)
-    steps = request.steps or find_feature_defaults(features.name).steps
-    if issubclass(kind, DirectMethod):
-        steps = STEP
+    steps = STEP if issubclass(kind, DirectMethod) else request.steps or find_feature_defaults(features.name).steps
     train, method_config, record = apply_run_settings(request.settings, kind, features.name)
     train = _resolve_selection(request, train, steps)
     pooled = kind.reads_statistics(method_config)

@@ -96,16 +96,19 @@ def train_run(
 
     from emodna.model.bench.grid import open_store
     from emodna.model.fit import fit
+    from emodna.model.methods import get_method
+    from emodna.model.methods.base import DirectMethod
     from emodna.model.request import FitRequest
     from emodna.model.training.loop import never_stop
 
     arguments, folder = experiment.arguments(run), experiment.run_folder(run)
+    has_steps = not issubclass(get_method(run.method.name), DirectMethod)
     request = FitRequest(
         sources=[open_store(experiment, run.src, run.method, open_snapshot)],
         target=open_store(experiment, run.tgt, run.method, open_snapshot),
         task=run.task,
         method=arguments["method"],
-        steps=arguments["steps"],
+        steps=arguments["steps"] if has_steps else None,  # else a warning that nobody caused
         seed=run.seed,
         device=torch.device(device or experiment.conditions.device),
         threads=threads,
