@@ -43,7 +43,7 @@ _COMPANIONS: Final = {
     "--folder": ("--name", "--segment"),
 }
 #: Options that imported features exclude.
-_EXTRACTION: Final = ("feature_set", "fixed_samples", "trim", "bandwidth", "segment")
+_EXTRACTION: Final = ("feature_set", "encoder", "layer", "fixed_samples", "trim", "bandwidth", "segment")
 _KEYS: Final = (
     *("corpus", "store", "utterances", "reused", "extracted", "rejected"),
     *("audio_seconds", "silence_seconds", "wall_seconds"),
