@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from emodna.pipeline.features import FeatureSet
+from emodna.pipeline.inspect.spectra import has_spectrum
 
 #: Fill levels of a character cell, in eighths, and an ASCII substitute.
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
@@ -53,16 +54,21 @@ def draw_features(features: NDArray[np.float32], feature_set: FeatureSet, width:
     """Draw features (frames, dim) in less than `width` columns, in colours or shades of characters.
 
     The x axis is time. The y axis is the values of a frame, two per line of text. A waveform is a curve. Values of
-    different scales, such as c0, are scaled to their own ranges.
+    different scales, such as c0, are scaled to their own ranges; of more than 40, as many are shown, evenly spaced. A
+    single frame is a curve over its values.
     """
-    columns = min(len(features), max(width - 1, 1))
-    if features.shape[1] == 1:
-        image = _draw_waveform(features[:, 0], columns)
+    is_vector = len(features) == 1 and not has_spectrum(feature_set)
+    columns = min(features.size if is_vector else len(features), max(width - 1, 1))
+    is_curve = is_vector or features.shape[1] == 1
+    if is_curve:
+        image = _draw_waveform(features.ravel(), columns)
     else:
+        if not feature_set.has_one_scale and features.shape[1] > _ROWS:  # neighbours have nothing in common
+            features = features[:, np.linspace(0, features.shape[1] - 1, _ROWS).round().astype(int)]
         image = np.stack([part.mean(axis=0) for part in np.array_split(features, columns)], axis=1)  # (dim, columns)
         if feature_set.has_one_scale:
             image = np.stack([part.mean(axis=0) for part in np.array_split(image, min(len(image), _ROWS))])
-    axis = None if feature_set.has_one_scale else 1
+    axis = None if is_curve or feature_set.has_one_scale else 1
     low, high = image.min(axis=axis, keepdims=True), image.max(axis=axis, keepdims=True)
     palette = _COLOURS if coloured else _SHADES
     level = ((image - low) / np.maximum(high - low, 1e-6) * (len(palette) - 1)).round().astype(int)

@@ -181,7 +181,8 @@ def _print_result(result: dict[str, Any], *, labelled: int, utterances: int) -> 
     from emodna.cli.scores import count_scored, make_score_table
     from emodna.model.label import note_exposure, read_exposure
 
-    title = f"{result['src']} -> {result['tgt']}, {result['task']}, {result['steps']} steps, seed {result['seed']}"
+    steps = format_count(result["steps"], "step")
+    title = f"{result['src']} -> {result['tgt']}, {result['task']}, {steps}, seed {result['seed']}"
     common.out.print(f"{common.escape(title)}; {count_scored(labelled, utterances)}\n")
     common.out.print(make_score_table(result, read_exposure(result, result["tgt"])))
     common.out.print()

@@ -140,6 +140,8 @@ def predict(
     # Workers of a cluster may be other machines, which need not have the devices of this one.
     torch_device = common.resolve_device("cpu" if scheduler and device == "auto" else device)
     models = [TrainedModel.load(each, torch_device) for each in runs]
+    for model in models:
+        model.features.check_requirements()
     for model, folder in zip(models, runs, strict=True):
         marked = mark_oracle(model.method.name, model.method.supervision)
         if is_oracle(model.method.supervision):

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from emodna.pipeline.errors import format_count
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.inspect import balance, survey
 from emodna.pipeline.inspect.anomalies import is_silent
+from emodna.pipeline.inspect.spectra import has_spectrum
 from emodna.pipeline.inspect.survey import Moments
 from emodna.pipeline.store import FeatureStore
 
@@ -29,15 +30,26 @@ _MIN_RANGE: Final = 1.0
 _MAX_SPEAKERS: Final = 30
 #: Number of columns of a long waveform: more than a figure has pixels.
 _MAX_COLUMNS: Final = 2000
+#: Largest number of values of a frame that are drawn one by one, with their names.
+_MAX_NAMED: Final = 40
 #: Decorator that keeps matplotlib from reading names as formulas.
 _no_formulas: Final = rc_context({"text.parse_math": False})
 
 
 @_no_formulas
-def draw_features_over_time(features: NDArray[np.float32], feature_set: FeatureSet, title: str) -> Figure:
-    """Draw features (frames, dim) over time in s: as a curve, a heat map, or both."""
-    seconds = len(features) * feature_set.hop_length / feature_set.sample_rate
+def draw_features_over_time(
+    features: NDArray[np.float32], feature_set: FeatureSet, title: str, duration: float | None = None
+) -> Figure:
+    """Draw features (frames, dim) over time in s: as a curve, a heat map, or both.
+
+    Features without a spectrum are drawn as deviations from their means, a single frame of them as a curve. `duration`
+    is that of all frames in s; by default it follows from the frame rate.
+    """
+    seconds = len(features) * feature_set.hop_length / feature_set.sample_rate if duration is None else duration
     figure = Figure(figsize=(8, 4), layout="constrained")
+    if not has_spectrum(feature_set):
+        _draw_values(figure.add_subplot(title=title), features, feature_set, seconds)
+        return figure
     # c0 has its own scale: like a waveform, it is drawn as a curve. Other values are a heat map.
     curves = 1 if features.shape[1] == 1 or not feature_set.has_one_scale else 0
     maps = int(features.shape[1] > curves)
@@ -53,6 +65,30 @@ def draw_features_over_time(features: NDArray[np.float32], feature_set: FeatureS
     axes[0].set_title(title)
     axes[-1].set(xlabel="time (s)")
     return figure
+
+
+def _draw_values(axes: Axes, features: NDArray[np.float32], feature_set: FeatureSet, seconds: float) -> None:
+    """Draw the deviations of each value from its mean over time, or the values of a single frame."""
+    dim = features.shape[1]
+    if len(features) == 1:
+        axes.plot(np.arange(dim), features[0], linewidth=1, marker="o" * (dim <= _MAX_NAMED), markersize=3)
+        axes.set(xlabel=feature_set.value, ylabel="value")
+        _name_values(axes, feature_set, "x")
+        return
+    scores = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
+    extent = (0, seconds, -0.5, dim - 0.5)
+    image = axes.imshow(scores.T, origin="lower", aspect="auto", extent=extent, vmin=-3, vmax=3, cmap="RdBu_r")
+    axes.set(xlabel="time (s)", ylabel=feature_set.value)
+    _name_values(axes, feature_set, "y")
+    axes.figure.colorbar(image, ax=axes, label="deviations from the mean over time")
+
+
+def _name_values(axes: Axes, feature_set: FeatureSet, axis: Literal["x", "y"]) -> None:
+    """Label an axis of values with their names, if they have some."""
+    names = feature_set.value_names
+    if 0 < len(names) <= _MAX_NAMED:
+        ticks: Any = axes.xaxis if axis == "x" else axes.yaxis
+        ticks.set_ticks(range(len(names)), names, fontsize=5, rotation=90 if axis == "x" else 0)
 
 
 def save_figure(figure: Figure, path: Path | BinaryIO, format: str) -> None:
@@ -111,21 +147,30 @@ def draw_shift(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Fig
     labels = [balance.count_labels(each) for each in stores]
     durations = _count_bins([each.columns(["duration"])["duration"].to_numpy() for each in stores], shares=True)
     rows, points, explained = survey.project_utterances(utterances)
+    is_spectral = has_spectrum(features)
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     grid = figure.add_gridspec(2, 3)
     figure.suptitle(f"{names[0]} and {names[1]}, {store.snapshot.feature_set}")
     _draw_moments(figure.add_subplot(grid[0, :2]), moments, names, features)
     _draw_labels(figure.add_subplot(grid[0, 2]), labels, names)
     axes = figure.add_subplot(grid[1, 0])
-    axes.bar(np.arange(len(difference)), difference, color=NEUTRAL_COLOUR, width=0.9)
+    is_wide = not is_spectral and len(difference) > _MAX_NAMED
+    drawn, label = (np.sort(difference), f"{features.value}s, in order") if is_wide else (difference, features.value)
+    if is_wide:
+        axes.fill_between(np.arange(len(drawn)), drawn, color=NEUTRAL_COLOUR, linewidth=0)
+    else:
+        axes.bar(np.arange(len(drawn)), drawn, color=NEUTRAL_COLOUR, width=0.9)
+        _name_values(axes, features, "x")
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set(title="standardised mean difference", xlabel=features.value, ylabel="deviations")
+    axes.set(title="standardised mean difference", xlabel=label, ylabel="deviations")
     note = f"above 0: {names[1]} is higher"
     axes.text(0.98, 0.97, note, transform=axes.transAxes, ha="right", va="top", fontsize=8)
     axes = figure.add_subplot(grid[1, 1])
     _draw_histogram(axes, durations, names, title="durations", xlabel="s", ylabel="share of the utterances")
     task_labels = [each.labels(task)[chosen] for each, chosen in zip(stores, rows, strict=True)]
-    _draw_points(figure.add_subplot(grid[1, 2]), points, task_labels, names, task, explained)
+    axes = figure.add_subplot(grid[1, 2])
+    _draw_points(axes, points, task_labels, names, task, explained)
+    axes.set(title=f"utterances by their mean {'c0 to c12' if is_spectral else 'features'}")
     numbers = {
         "against": str(other.path),
         "task": task,
@@ -211,15 +256,21 @@ def _draw_speakers(axes: Axes, speakers: dict[str, Any]) -> None:
 
 
 def _draw_moments(axes: Axes, moments: Sequence[Moments], names: Sequence[str], features: FeatureSet) -> None:
-    """Draw mean and deviation of each value of a frame; c0 has its own axis."""
+    """Draw mean and deviation of each value of a frame; c0 has its own axis.
+
+    Values that have neither an order nor one scale are ordered by their means, and drawn on a logarithmic axis.
+    """
     dim = len(moments[0].mean)
-    first = 1 if not features.has_one_scale and dim > 1 else 0
+    is_spectral = has_spectrum(features)
+    first = 1 if is_spectral and not features.has_one_scale and dim > 1 else 0
+    is_wide = not is_spectral and dim > _MAX_NAMED
+    order = np.argsort(moments[0].mean, kind="stable") if is_wide else np.arange(dim)
     spread = 0.18 if dim <= 64 else 0.0
     twin = axes.twinx() if first else None
     for number, (each, name) in enumerate(zip(moments, names, strict=True)):
         colour, shift = STORE_COLOURS[number], spread * (2 * number - len(moments) + 1)
-        x, mean, std = np.arange(first, dim) + shift, each.mean[first:], each.std[first:]
-        if dim > 64:  # too many for error bars
+        x, mean, std = np.arange(first, dim) + shift, each.mean[order][first:], each.std[order][first:]
+        if dim > 64 or is_wide:  # too many for error bars
             axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
             axes.plot(x, mean, color=colour, label=name or None)
         else:
@@ -230,7 +281,13 @@ def _draw_moments(axes: Axes, moments: Sequence[Moments], names: Sequence[str], 
         twin.set_ylabel("c0 (squares)")
         axes.axvline(0.5, color=NEUTRAL_COLOUR, linewidth=0.8, linestyle=":")
     unit = f" ({features.unit})" if features.unit else ""
-    axes.set(title="features: mean and standard deviation", xlabel=features.value, ylabel=f"value{unit}")
+    label = f"{features.value}s, by their mean{f' in {names[0]}' if any(names) else ''}" if is_wide else features.value
+    axes.set(title="features: mean and standard deviation", xlabel=label, ylabel=f"value{unit}")
+    if not (is_spectral or features.has_one_scale):
+        axes.set_yscale("symlog", linthresh=max(float(np.median(moments[0].std)), 1e-6))
+        axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")  # its own writes formulas
+    if not is_spectral:
+        _name_values(axes, features, "x")
     if dim == 1:
         axes.set(xticks=[], xlabel="")
     if any(names):
@@ -254,7 +311,6 @@ def _draw_points(
                 style: dict[str, Any] = {"s": 9, "marker": marker, "color": colour, "alpha": 0.5, "linewidths": 0.5}
                 axes.scatter(x, y, **style, label=f"{name}, {class_name}")
     axes.set(
-        title="utterances by their mean c0 to c12",
         xlabel=f"first principal axis ({100 * explained[0]:.0f} % of the variance)",
         ylabel=f"second principal axis ({100 * explained[1]:.0f} %)",
     )

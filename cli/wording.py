@@ -3,16 +3,19 @@
 import functools
 import re
 import shlex
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from emodna.model.errors import ListRuns, ResumeRun, RunExperiment, ShowExperiment, StartGpuWorkers, TrainRun
-from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus
+from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus, StoreError
 
 if TYPE_CHECKING:
     from emodna.pipeline.audio.provenance import AudioProvenance
+    from emodna.pipeline.features import FeatureSet
 
 
 def word_error(error: EmodnaError) -> str:
@@ -91,9 +94,75 @@ def _find_provenance(action: PrepareCorpus, corpus: str) -> "AudioProvenance":
         return split_store_name(corpus)[1]
 
 
+def _find_features(action: PrepareCorpus) -> "FeatureSet | None":
+    """Return the features to prepare: the given ones, those of this name, or those of a store in the cache."""
+    from emodna.pipeline.catalogue import list_folders
+    from emodna.pipeline.features import (
+        DEFAULT_FEATURE_SET,
+        FEATURE_SETS,
+        list_feature_set_names,
+        load_feature_set,
+        rebuild_feature_set,
+    )
+    from emodna.pipeline.store.snapshot import read_snapshot
+
+    name, cache = action.feature_set or DEFAULT_FEATURE_SET, action.cache or Path("cache")
+    try:
+        if action.parameters is not None:
+            return rebuild_feature_set(action.parameters, action.location)
+        if name in list_feature_set_names():
+            return load_feature_set(name)
+        if found := [each for each in FEATURE_SETS.values() if each.name == name]:
+            return found[0]
+        if len(folders := list_folders(cache, name)) != 1:
+            return None
+        for path in sorted(cache.glob(f"*/{folders[0]}")):
+            with suppress(StoreError):
+                snapshot = read_snapshot(path)
+                return rebuild_feature_set(snapshot.parameters, snapshot.location)
+    except (EmodnaError, OSError):
+        pass
+    return None
+
+
+def _word_features(features: "FeatureSet") -> list[str] | None:
+    """Return the options that prepare features; None if no options do."""
+    from emodna.pipeline.features import (
+        DEFAULT_FEATURE_SET,
+        FEATURE_SETS,
+        EncoderSet,
+        ImportedSet,
+        list_feature_set_names,
+        load_feature_set,
+    )
+
+    words: list[str] = []
+    match features:
+        case ImportedSet():
+            return None if features.location is None else ["--features-from", shlex.quote(features.location)]
+        case EncoderSet():
+            encoder = features.location or features.encoder
+            words = ["--feature-set", features.kind, "--encoder", shlex.quote(encoder)]
+            words += ["--layer", shlex.quote(features.layers)]
+            default: FeatureSet = EncoderSet()
+        case _:
+            own = [name for name in list_feature_set_names() if name in (features.kind, *FEATURE_SETS)]
+            changes: dict[str, Any] = {"fixed_samples": features.fixed_samples, "trim_db": features.trim_db}
+            loaded = {name: load_feature_set(name) for name in own}
+            name = next((name for name, each in loaded.items() if replace(each, **changes) == features), None)
+            if name is None:
+                return None
+            words = [] if name == DEFAULT_FEATURE_SET else ["--feature-set", name]
+            default = loaded[name]
+    if features.trim_db != default.trim_db:
+        words += ["--trim", "none" if features.trim_db is None else f"{features.trim_db:g}"]
+    if features.fixed_samples is not None:
+        words += ["--fixed-samples", str(features.fixed_samples)]
+    return words
+
+
 def _word_preparation(action: PrepareCorpus) -> str | None:
     from emodna.pipeline import corpora
-    from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 
     words, channel, bandwidth = ["emodna-prep"], action.channel, action.bandwidth
     if action.corpus is None:
@@ -106,12 +175,11 @@ def _word_preparation(action: PrepareCorpus) -> str | None:
     else:
         words += ["--corpus", selection.corpus, *(["--subset", selection.subset] if selection.subset else [])]
         channel, bandwidth = selection.provenance.channel, selection.provenance.bandwidth
-    names = {name: name for name in FEATURE_SETS} | {default.name: name for name, default in FEATURE_SETS.items()}
-    feature_set = names.get(action.feature_set or DEFAULT_FEATURE_SET)
-    if feature_set is None:
-        return None  # its options are unknown
-    if feature_set != DEFAULT_FEATURE_SET:
-        words += ["--feature-set", feature_set]
+    features = _find_features(action)
+    options = None if features is None else _word_features(features)
+    if options is None:
+        return None
+    words += options
     words += ["--channel", str(channel)] if channel else []
     words += [] if bandwidth is None else ["--bandwidth", f"{bandwidth:.0f}"]
     command = " ".join([*words, *(["--rehash"] if action.reread else [])])

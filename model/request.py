@@ -31,7 +31,15 @@ from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 from emodna.pipeline.encoders.exposure import find_exposure
 from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.errors import PluginError, Remedy, check_list
-from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS, FeatureSet, rebuild_feature_set
+from emodna.pipeline.features import (
+    DEFAULT_FEATURE_SET,
+    FEATURE_SETS,
+    FeatureSet,
+    ImportedSet,
+    find_packages,
+    rebuild_feature_set,
+)
+from emodna.pipeline.prepare.extract import read_package_versions
 from emodna.pipeline.store import FeatureStore
 
 #: Length of a syllable in s; shorter windows are rejected as mistakes.
@@ -127,7 +135,9 @@ class FitPlan:
 
     @property
     def utterances(self) -> int:
-        """Number of utterances per step, of the sources and the target together."""
+        """Number of utterances per step, of the sources and the target together; of the sources, if fitted at once."""
+        if isinstance(self.method, DirectMethod):
+            return sum(int((each.labels >= 0).sum()) for each in self.splits)
         return self.train.batch_size * (2 if self.folds is None else len(self.folds.speakers))
 
     @cached_property
@@ -150,6 +160,7 @@ class FitPlan:
         stores = {store.snapshot.corpus: store for store in (*request.sources, request.target)}
         train = as_settings(self.train)
         usual_train, usual_method, _ = apply_run_settings({}, type(self.method), self.features.name)
+        is_direct = isinstance(self.method, DirectMethod)
         usual_train = _resolve_window(usual_train, {}, self.features, reads_statistics=self.reads_statistics)
         return {
             "decisive": {
@@ -171,7 +182,7 @@ class FitPlan:
             "exposure": self.exposure,
             "folds": None if self.folds is None else self.folds.speakers,
             "defaults": {
-                "steps": find_feature_defaults(self.features.name).steps,
+                "steps": self.steps if is_direct else find_feature_defaults(self.features.name).steps,
                 "train": as_settings(usual_train),
                 "method_config": as_settings(usual_method),
             },
@@ -186,7 +197,8 @@ class FitPlan:
                 if each.by
             },
             "versions": {name: importlib.metadata.version(name) for name in ("emodna", "torch", "numpy")}
-            | methods.find_package(request.method),
+            | methods.find_package(request.method)
+            | read_package_versions(find_packages(self.features)),
         }
 
     @property
@@ -213,9 +225,7 @@ def resolve_request(request: FitRequest) -> FitPlan:
         torch.set_num_threads(request.threads)
     _check_addition(request, kind)
     features = _resolve_features(request)
-    steps = request.steps or find_feature_defaults(features.name).steps
-    if issubclass(kind, DirectMethod):
-        steps = STEP
+    steps = STEP if issubclass(kind, DirectMethod) else request.steps or find_feature_defaults(features.name).steps
     train, method_config, record = apply_run_settings(request.settings, kind, features.name)
     train = _resolve_selection(request, train, steps)
     pooled = kind.reads_statistics(method_config)
@@ -323,7 +333,10 @@ def _resolve_features(request: FitRequest) -> FeatureSet:
     for source in request.sources:
         if source.snapshot.feature_parameters != target.snapshot.feature_parameters:
             problem = f"its features have other parameters than those of {target.path}"
-            raise ConfigError(problem, where=source.path, remedy=Remedy("use one {feature_set} for all corpora"))
+            remedy = "use one {feature_set} for all corpora"
+            if source.snapshot.parameters["features"] == target.snapshot.parameters["features"] == ImportedSet.kind:
+                remedy = "import all corpora from one file"
+            raise ConfigError(problem, where=source.path, remedy=Remedy(remedy))
     return rebuild_feature_set(target.snapshot.parameters, target.snapshot.location)
 
 
@@ -336,6 +349,8 @@ def _resolve_window(
     seconds = find_feature_defaults(features.name).window_seconds
     if seconds is None or "frames" in settings:
         return config
+    if not features.has_frame_rate:
+        raise ConfigError(f"must be given: the frame rate of {features.name} is unknown", field="frames")
     return replace(config, frames=max(round(seconds * features.sample_rate / features.hop_length), _MIN_FRAMES))
 
 
@@ -344,6 +359,8 @@ def _check_window(config: TrainConfig, features: FeatureSet) -> None:
     if config.padding == "silence" and not features.has_silence:
         problem, valid = f"the features of digital silence are unknown for {features.name}", ("zero", "mask")
         raise ConfigError(problem, field="padding", value=config.padding, valid=valid)
+    if not features.has_frame_rate:
+        return
     frames = config.frames
     frames_per_second = features.sample_rate / features.hop_length
     if frames < _MIN_SECONDS * frames_per_second:

@@ -54,11 +54,17 @@ def find_all_stores(cache: Path | str, feature_set: str | None = None) -> list[P
     Raises `StoreError`: several feature sets in the cache match.
     """
     cache = Path(cache)
-    folders = {name for corpus in list_prepared_corpora(cache) for name in _match_folders(cache / corpus, feature_set)}
-    if not folders:
+    if not (folders := list_folders(cache, feature_set)):
         return []
-    folder = _choose_folder(sorted(folders), str(cache), feature_set)
+    folder = _choose_folder(folders, str(cache), feature_set)
     return [path for path in list_stores(cache) if path.name == folder]
+
+
+def list_folders(cache: Path, feature_set: str | None = None) -> list[str]:
+    """Return the folder names in a cache that a feature set, named as for `find_stores`, may mean, sorted."""
+    return sorted(
+        {name for corpus in list_prepared_corpora(cache) for name in _match_folders(cache / corpus, feature_set)}
+    )
 
 
 def _match_folders(corpus: Path, feature_set: str | None) -> list[str]:
@@ -116,8 +122,8 @@ def resolve_store(cache: Path | str, name: str) -> Path:
     if len(stores) == 1 or default_stores:
         return (default_stores or stores)[0]
     if not stores:
-        stores = [place.parent / each for place in (Path(name), cache / name)
-                  for each in _match_folders(place.parent, place.name)]  # fmt: skip
+        places = dict.fromkeys((Path(name), cache / name))
+        stores = [place.parent / each for place in places for each in _match_folders(place.parent, place.name)]
         if len(stores) == 1:
             return stores[0]
     if stores:

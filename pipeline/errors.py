@@ -2,8 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from string import Formatter
@@ -30,6 +30,10 @@ class PrepareCorpus(Action):
     """Channel of the recordings; by default that of the existing store, or in its name (calls-channel1)."""
     bandwidth: float | None = None
     """Frequency in Hz above which the audio is removed; by default that of the existing store, or in its name."""
+    parameters: Mapping[str, object] | None = field(default=None, compare=False)
+    """Parameters of the features; by default those of a store of this feature set in the cache."""
+    location: str | None = field(default=None, compare=False)
+    """Place of the weights or of the file that these features need."""
 
     @classmethod
     def of_store(cls, store: Path, *, reread: bool = False) -> "PrepareCorpus":

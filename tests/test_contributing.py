@@ -1,4 +1,4 @@
-"""Packages of CONTRIBUTING.md, a corpus and a method, work as printed."""
+"""Packages of CONTRIBUTING.md, a corpus, a feature set and a method, work as printed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ import pytest
 import torch
 
 from emodna.cli import corpora, fit, predict, prep
+from emodna.cli.cache import command as cache_command
 from emodna.model.methods.alignment import DomainPair
 from tests.cli.running import run_script
-from tests.model.small import SETTINGS, read_log, run_command
+from tests.model.small import SETTINGS, assert_one_line_error, read_log, run_command
 from tests.pipeline.making import noise, wav
 from tests.plugins import install_plugin
 
@@ -33,7 +34,7 @@ FILES = ("f01-anger-01.wav", "f01-joy-01.wav", "m02-grief-01.wav", "m02-plain-02
 def _forget_modules() -> Iterator[None]:
     """Remove the packages' modules after a test."""
     yield
-    for name in ("emodna_coral", "emodna_studio"):
+    for name in ("emodna_bands", "emodna_coral", "emodna_studio"):
         sys.modules.pop(name, None)
 
 
@@ -96,14 +97,50 @@ def test_pip_installs_the_corpus_package(package: Path, tmp_path: Path) -> None:
     use_corpus(lambda name, *words: run_script(name, *words, cwd=tmp_path, env=environment).json, tmp_path)
 
 
+def read_entry_points(group: str) -> dict[str, str]:
+    """Return the printed entry points of a group."""
+    pattern = rf"```toml\n(\[project\.entry-points\.\"{re.escape(group)}\"\]\n.*?)```"
+    (text,) = re.findall(pattern, CONTRIBUTING.read_text(), re.DOTALL)
+    entry_points: dict[str, str] = tomllib.loads(text)["project"]["entry-points"][group]
+    return entry_points
+
+
+def test_features_of_another_package_work_like_built_in_ones(
+    ravdess_root: Path, emodb_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = install_plugin(
+        tmp_path / "installed",
+        read_entry_points("emodna.features"),
+        group="emodna.features",
+        distribution="emodna-bands",
+        emodna_bands=read_printed("emodna_bands.py"),
+    )
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.chdir(tmp_path)
+    assert "bands" in run_command(prep.main, "--help").out
+    for corpus, root in (("ravdess", ravdess_root), ("emodb", emodb_root)):
+        run_json(prep.main, "--corpus", corpus, "--root", root, "--feature-set", "bands", "--json")
+    options = ["--src", "ravdess", "--tgt", "emodb", "--feature-set", "bands", "--method", "source-only"]
+    run_json(fit.main, *options, "--steps", 2, "--threads", 1, "--out", "run", "--json")
+    assert json.loads(Path("run/config.json").read_text())["versions"]["emodna-bands"] == "1.0"
+    store = run_json(cache_command.main, "show", "emodb/bands", "--json")
+    assert store["libraries"]["emodna-bands"] == "1.0"
+    audio = next(emodb_root.rglob("*.wav"))
+    (prediction,) = run_json(predict.main, "run", audio, "--json")
+    assert 0 < prediction["probability"] < 1
+
+    (installed / "emodna_bands-1.0.dist-info" / "entry_points.txt").unlink()
+    stats = run_command(cache_command.main, "stats", "emodb/bands")
+    for failed in (run_command(predict.main, "run", audio), run_command(fit.main, *options), stats):
+        assert_one_line_error(failed, "bands", "emodna.features")
+
+
 def test_method_of_another_package_works_like_a_built_in_one(
     cache: Path, emodb_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = CONTRIBUTING.read_text()
-    (entry_points,) = re.findall(r"```toml\n(\[project\.entry-points\.\"emodna\.methods\"\]\n.*?)```", text, re.DOTALL)
     folder = install_plugin(
         tmp_path / "installed",
-        tomllib.loads(entry_points)["project"]["entry-points"]["emodna.methods"],
+        read_entry_points("emodna.methods"),
         group="emodna.methods",
         distribution="emodna-coral",
         emodna_coral=read_printed("emodna_coral.py"),

@@ -192,8 +192,22 @@ def merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
     if changes_no_steps(old, new.conditions.steps):
         old = replace(old, conditions=replace(old.conditions, steps=new.conditions.steps))
     old.check_conditions(new.conditions)
+    old = update_labels(old)
+    new = _use_specs_of(old, new)
     # The upper bound does not use its source: with more corpora, keep its runs from the old ones.
     kept_runs = [run for run in old.runs if is_upper_bound(run.method) and run.src in new.corpora]
     upper_bounds = {(run.tgt, run.task, run.method, run.seed): run for run in kept_runs}
     runs = [upper_bounds.get((run.tgt, run.task, run.method, run.seed), run) for run in new.runs]
-    return update_labels(old).merge(new, runs), runs
+    return old.merge(new, runs), runs
+
+
+def _use_specs_of(old: Experiment, new: Experiment) -> Experiment:
+    """Return an experiment with the specs of an earlier one in place of those with the same meaning.
+
+    So the runs of `dan` are also those of dan:normalisation=source, which sets a default.
+    """
+    specs = {info.label: spec for spec, info in old.methods.items()}
+    same = {spec: specs.get(info.label, spec) for spec, info in new.methods.items() if spec not in old.methods}
+    runs = tuple(replace(run, method=same.get(run.method, run.method)) for run in new.runs)
+    methods = {spec: info for spec, info in new.methods.items() if spec not in same or same[spec] == spec}
+    return replace(new, runs=tuple(dict.fromkeys(runs)), methods=methods)

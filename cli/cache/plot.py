@@ -93,10 +93,14 @@ def draw_utterance(store: "FeatureStore", id: str) -> tuple["Figure", dict[str, 
     speaker = f"speaker {fields['speaker']}" * (fields["speaker"] is not None)
     labels = [str(label) for label in (fields["emotion"], speaker, fields["gender"]) if label]
     about = ", ".join([*labels, f"{fields['duration']:.2f} s", f"{fields['sample_rate']} Hz"])
-    figure = draw_features_over_time(features, feature_set, f"{store.snapshot.corpus} {id}\n{about}")
+    duration = None if feature_set.has_frame_rate else fields["duration"]
+    title = f"{store.snapshot.corpus} {id}\n{about}"
+    figure = draw_features_over_time(features, feature_set, title, duration)
     numbers = {
         "utterance": fields,
-        "seconds_per_frame": feature_set.hop_length / feature_set.sample_rate,
+        "seconds_per_frame": (
+            duration / len(features) if duration is not None else feature_set.hop_length / feature_set.sample_rate
+        ),
         "value": feature_set.value,
         "unit": feature_set.unit,
         "features": features.tolist(),

@@ -15,6 +15,8 @@ from emodna.pipeline.errors import format_count
 
 #: Number of ids to print on a line; the JSON lists all.
 _MAX_EXAMPLES: Final = 3
+#: Largest number of values of a frame whose means are listed.
+_MAX_VALUES: Final = 128
 #: Least share of one class, and least difference of the share between women and men, to report as an anomaly.
 _LOPSIDED_SHARE: Final = 0.75
 _UNEVEN_DIFFERENCE: Final = 0.2
@@ -71,6 +73,9 @@ def _print_report(document: Mapping[str, Any]) -> None:
     common.out.print("\n[bold]Anomalies[/bold]" if findings else "\nNo anomalies.")
     for finding in findings:
         common.out.print(f"  {finding}")
+    if document["flat"] is None:
+        needed = "which these features do not have: prepare mfcc40, logmel or wave16k, too"
+        common.out.print(f"  [dim](flat recordings and altered copies are found by the spectrum, {needed})[/dim]")
     if document["audio"] is None:
         common.out.print("  [dim](--audio reads the audio for clipping, DC offset and silence at the ends)[/dim]")
     _print_labels(document["labels"])
@@ -110,9 +115,9 @@ def _list_findings(document: Mapping[str, Any]) -> Iterator[str]:
     for kind, found in (
         ("duplicates: equal files", [*map(_format_duplicates, copies["audio"])]),
         ("duplicates: equal features of different files", [*map(_format_duplicates, copies["features"])]),
-        ("duplicates: altered copies", [*map(_format_duplicates, copies["altered"])]),
+        ("duplicates: altered copies", [*map(_format_duplicates, copies["altered"] or [])]),
         ("silent (all samples are zero)", document["silent"]),
-        ("flat (constant level: a tone, a hum)", document["flat"]),
+        ("flat (constant level: a tone, a hum)", document["flat"] or []),
         ("band-limited (resampled or compressed)", format_all(limited, "{id} (nothing above {khz:g} kHz)")),
         ("far beyond full scale", format_all(document["overloaded"], "{id} (peak {peak:.6g}, full scale 1)")),
         ("below -70 dB", format_all(document["quiet"], "{id} ({level_db:.0f} dB)")),
@@ -190,6 +195,12 @@ def _format_quartiles(quartiles: Mapping[str, float] | None, unit: str, *, digit
 
 def _format_features(features: Mapping[str, Any]) -> str:
     pairs = list(zip(features["mean"], features["std"], strict=True))
+    if len(pairs) > _MAX_VALUES:
+        low, high = min(features["mean"]), max(features["mean"])
+        least, largest = min(features["std"]), max(features["std"])
+        constant = features["std"].count(0.0)
+        summary = f"{len(pairs)} values, means {low:.4g} to {high:.4g}, deviations {least:.4g} to {largest:.4g}"
+        return summary + f", {constant} constant" * bool(constant) + " (all: --json)"
     values = ", ".join(f"{mean:.4g} \u00b1 {std:.4g}" for mean, std in pairs[:5])
     rest = f" ... ({len(pairs)} in total: see --json or emodna-cache plot)" if len(pairs) > 5 else ""
     name = features["value"] if len(pairs) == 1 else f"{features['value']} 0 to {min(len(pairs), 5) - 1}"

@@ -1,7 +1,7 @@
 """Planning of experiments: all ordered pairs of some corpora, by tasks, methods and seeds."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from emodna.model.request import find_non_defaults
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store.snapshot import read_snapshot
 
 MethodGroup = tuple[Sequence[Task], Sequence[MethodSpec]]
 """Tasks, and the methods to run in them."""
@@ -177,13 +178,23 @@ def update_labels(experiment: Experiment) -> Experiment:
     return replace(experiment, methods=infos)
 
 
-def open_store(experiment: Experiment, name: str, method: MethodSpec) -> FeatureStore:
+def open_store(
+    experiment: Experiment,
+    name: str,
+    method: MethodSpec,
+    open_snapshot: Callable[[Path, str], FeatureStore] | None = None,
+) -> FeatureStore:
     """Open the store of a corpus of an experiment, of the feature set of a method spec.
+
+    `open_snapshot` opens the store at a path with a fingerprint, or returns the open one.
 
     Raises BenchError if the store has changed since the experiment was planned, and StoreError if it is missing.
     """
     corpus = experiment.find_corpus(name, experiment.find_feature_set(method).folder)
-    store = FeatureStore(Path(corpus.store))
+    path = Path(corpus.store)
+    if open_snapshot is not None and read_snapshot(path).fingerprint == corpus.fingerprint:
+        return open_snapshot(path, corpus.fingerprint)
+    store = FeatureStore(path)
     if store.fingerprint != corpus.fingerprint:
         remedy = Remedy("run the experiment again", RunExperiment(experiment.out))
         raise BenchError("changed since the experiment was planned", where=corpus.store, remedy=remedy)

@@ -23,9 +23,12 @@ from emodna.pipeline.prepare.cluster import get_worker_name
 if TYPE_CHECKING:
     from emodna.model.training.log import FitCallback
     from emodna.model.training.loop import StopListener
+    from emodna.pipeline.store import FeatureStore
 
 #: Packages that affect results, so that all runs need the same versions.
 _VERSIONS: Final = ("emodna", "torch", "numpy")
+#: Stores that a worker keeps open.
+_OPEN_STORES: Final = 8
 #: Lock for one run at a time: runs seed the random generators of the process.
 _process_lock: Final = threading.Lock()
 
@@ -82,26 +85,30 @@ def train_run(
     threads: int | None = 1,
     device: str | None = None,
     stop_listener: "StopListener | None" = None,
+    open_snapshot: "Callable[[Path, str], FeatureStore] | None" = None,
 ) -> dict[str, Any]:
     """Train and evaluate a run, or resume it, and return the content of its result.json.
 
-    `device` is a torch name, such as cuda:1, by default that of the experiment's conditions. Raises as `fit`, and
-    BenchError if a store has changed since the experiment was planned.
+    `device` is a torch name, such as cuda:1, by default that of the experiment's conditions. `open_snapshot` is for
+    `open_store`. Raises as `fit`, and BenchError if a store has changed since the experiment was planned.
     """
     import torch
 
     from emodna.model.bench.grid import open_store
     from emodna.model.fit import fit
+    from emodna.model.methods import get_method
+    from emodna.model.methods.base import DirectMethod
     from emodna.model.request import FitRequest
     from emodna.model.training.loop import never_stop
 
     arguments, folder = experiment.arguments(run), experiment.run_folder(run)
+    has_steps = not issubclass(get_method(run.method.name), DirectMethod)
     request = FitRequest(
-        sources=[open_store(experiment, run.src, run.method)],
-        target=open_store(experiment, run.tgt, run.method),
+        sources=[open_store(experiment, run.src, run.method, open_snapshot)],
+        target=open_store(experiment, run.tgt, run.method, open_snapshot),
         task=run.task,
         method=arguments["method"],
-        steps=arguments["steps"],
+        steps=arguments["steps"] if has_steps else None,  # else a warning that nobody caused
         seed=run.seed,
         device=torch.device(device or experiment.conditions.device),
         threads=threads,
@@ -137,7 +144,9 @@ def _execute(order: RunOrder) -> RunReply:
     def train() -> RunReply:
         threads, device, stop = order.threads, order.device, _stop_when_cancelled
         with threadpool_limits(threads):
-            result = train_run(experiment, order.run, threads=threads, device=device, stop_listener=stop)
+            result = train_run(
+                experiment, order.run, threads=threads, device=device, stop_listener=stop, open_snapshot=_open_snapshot
+            )
         return RunReply("done", result)
 
     if order.restart and folder.done.exists():  # its files are damaged
@@ -168,6 +177,14 @@ def _find_refusal(order: RunOrder) -> str | None:
         if not Path(store).is_dir():
             return f"cannot find {store}; all workers need the stores at the same paths"
     return None
+
+
+@lru_cache(_OPEN_STORES)
+def _open_snapshot(path: Path, _fingerprint: str) -> "FeatureStore":
+    """Open a store once for all runs of this worker, which then share what they compute from its utterances."""
+    from emodna.pipeline.store import FeatureStore
+
+    return FeatureStore(path)
 
 
 @lru_cache(1)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodna.model.data.normalisation import MIN_STD, Statistics
+from emodna.model.data.vectors import UtteranceVectors
 
 if TYPE_CHECKING:
     from emodna.pipeline.audio.quality import AudioQuality
@@ -188,6 +189,10 @@ def summarise(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([statistics.mean, np.log(statistics.std)])
 
 
+#: Summaries of each open store.
+_SUMMARIES: Final = UtteranceVectors(summarise)
+
+
 def join_measures(deviations: Sequence[Deviation]) -> str:
     """Return the measures of some deviations, separated by commas; empty if there are none."""
     return ",".join(each.measure for each in deviations)
@@ -195,7 +200,7 @@ def join_measures(deviations: Sequence[Deviation]) -> str:
 
 def _summarise_rows(store: FeatureStore, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MAX_SUMMARISED)).astype(np.int64)]
-    return np.stack([summarise(each) for each in store.gather(chosen)])
+    return _SUMMARIES.gather(store, chosen, 2 * store.dim)
 
 
 def _compute_distances(scaled: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

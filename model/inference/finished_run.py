@@ -91,7 +91,12 @@ class FinishedRun:
             return
         problem = f"its features are {store.snapshot.feature_set}, the model of {self.path} needs {features.name}"
         action = PrepareCorpus(
-            store.snapshot.corpus, store.path.parent.parent, features.name, **asdict(store.snapshot.provenance)
+            store.snapshot.corpus,
+            store.path.parent.parent,
+            features.name,
+            **asdict(store.snapshot.provenance),
+            parameters=features.parameters(),
+            location=features.location,
         )
         remedy = Remedy("prepare the corpus with the model's feature set", action)
         raise EvaluationError(problem, where=store.path, remedy=remedy)

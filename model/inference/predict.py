@@ -129,10 +129,13 @@ def predict(
     does not depend on the number of recordings or, with windows, on their length. The predictions are the same bit for
     bit for any number of CPU `threads`.
 
-    Raises ConfigError: invalid `channel`. A file without that channel gives a prediction with an error.
+    Raises ConfigError: invalid `channel`. A file without that channel gives a prediction with an error. Raises
+    EmodnaError: a model's features cannot be extracted here.
     """
     if channel != ALL and not (type(channel) is int and channel >= 0):
         raise ConfigError(f"must be a number from 0, or {ALL}", field="channel", value=channel)
+    for model in models:
+        model.features.check_requirements()
     with open_extraction_threads(threads) as pool:
         try:
             pending = _prepare_inputs(inputs, models, windows, channel, pool, threads)

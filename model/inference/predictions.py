@@ -28,6 +28,8 @@ _METADATA_COLUMNS: Final = (
 
 #: Largest number of feature values per read.
 _CHUNK_VALUES: Final = 1 << 22
+#: Utterances per read of pooled ones.
+_CHUNK_ROWS: Final = 256
 
 _Rows = NDArray[np.int64] | None
 _OnProgress = Callable[[int], None]
@@ -42,6 +44,8 @@ def predict_store(
     `on_progress` with the number of utterances read since the last call.
     """
     adapted = model.adapt_to_speakers(store)
+    if adapted.reads_statistics:
+        return adapted.accept_pooled().probabilities(_read_pooled(adapted, store, on_progress, rows))
     return adapted.probabilities(read_utterances(store, on_progress, rows=rows, speakers=adapted.speakers))
 
 
@@ -68,6 +72,19 @@ def read_utterances(
         utterances = zip(np.split(features, ends[:-1]), store.peak_db[block].tolist(), own, strict=True)
         yield from compress(utterances, wanted[block])
         on_progress(len(ends))
+
+
+def _read_pooled(
+    model: TrainedModel, store: FeatureStore, on_progress: _OnProgress, rows: _Rows
+) -> Iterator[Utterance]:
+    """Yield the utterances of `predict_store` as `TrainedModel.represent` does; those of a training are known."""
+    wanted = np.arange(len(store)) if rows is None else np.unique(rows)
+    view = model.view(store)
+    for first in range(0, len(wanted), _CHUNK_ROWS):
+        block = wanted[first : first + _CHUNK_ROWS]
+        own = repeat(None, len(block)) if model.speakers is None else model.speakers.select(block)
+        yield from zip(view.gather(block), store.peak_db[block].tolist(), own, strict=True)
+        on_progress(len(block))
 
 
 def write_predictions(

@@ -97,6 +97,10 @@ class TrainedModel:
         """Return what the framer normalises: features (n, dim) as they are, or their statistics (1, 2 dim)."""
         return pool_over_time(features) if self.reads_statistics else features
 
+    def accept_pooled(self) -> TrainedModel:
+        """Return the model for utterances that `represent` has pooled already."""
+        return replace(self, reads_statistics=False)
+
     def view(self, store: FeatureStore) -> FeatureStore | PooledStore:
         """Return a store whose utterances are what the framer normalises, see `represent`."""
         return view_utterances(store, pooled=self.reads_statistics)

@@ -25,7 +25,7 @@ _MAX_ITERATIONS: Final = 1000
 class SvmConfig:
     """Settings of the support vector machine."""
 
-    C: Positive = 1.0
+    C: Positive = 0.5
     """Weight of the loss against |w|^2 / 2, for one value of an utterance: that of LinearSVC is C / dim."""
 
 

@@ -40,6 +40,8 @@ class FeatureSet(ABC):
     kind: ClassVar[str]
     #: Name of one value of a frame, for the axis of a figure.
     value: ClassVar[str]
+    #: Names of the values of a frame; empty if they have only numbers.
+    value_names: ClassVar[tuple[str, ...]] = ()
     #: Unit of the values; empty if there is none.
     unit: ClassVar[str] = ""
     #: True if a model that was trained on recordings computes the values, so that results are marked by exposure.
@@ -48,6 +50,8 @@ class FeatureSet(ABC):
     has_one_scale: ClassVar[bool] = True
     #: Type of the values in a store. Extracted values are rounded to it.
     storage: ClassVar[Literal["float32", "float16"]] = "float32"
+    #: True if the distance between frames is known.
+    has_frame_rate: ClassVar[bool] = True
     #: True if the features of digital silence are known, so that `silence` can pad a window with them.
     has_silence: ClassVar[bool] = True
     #: Further packages whose versions affect the features.

@@ -28,6 +28,7 @@ class ImportedSet(FeatureSet):
     kind: ClassVar[str] = "imported"
     value: ClassVar[str] = "value"
     has_one_scale: ClassVar[bool] = False
+    has_frame_rate: ClassVar[bool] = False
     has_silence: ClassVar[bool] = False
 
     @property
@@ -37,7 +38,7 @@ class ImportedSet(FeatureSet):
 
     @property
     def hop_length(self) -> int:
-        """Distance between frames: one second stands for the unknown one."""
+        """Distance between frames: one second stands for the unknown distance."""
         return self.sample_rate
 
     @property

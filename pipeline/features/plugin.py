@@ -79,6 +79,8 @@ def _find_problem(features: FeatureSet) -> str | None:
         return f"title must consist of lower-case letters, digits, ., - and _, not {features.title!r}"
     if features.has_silence and (shape := features.silence(SILENCE_DB).shape) != (features.dim,):
         return f"silence() must return (dim,), not {shape}; set has_silence to False if silence has no known features"
+    if not f"{features.title}-".startswith(f"{features.kind}-"):
+        return f"title must be {features.kind}, or begin with {features.kind}-, not {features.title}"
     if not isinstance(getattr(features, "value", None), str):
         return "value must be a str, the name of one value of a frame"
     parameters = features.parameters()

@@ -23,6 +23,8 @@ from emodna.pipeline.store import FeatureStore
 OUTLIER_SCORE: Final = 6.0
 #: Least deviations of log duration (5 %), peak (dB) and coefficients: nearly equal values must not become outliers.
 _MIN_DEVIATIONS: Final = (0.05, 1.0, 1.0)
+#: Least deviation of the logarithm of a distance.
+_MIN_DISTANCE: Final = 0.1
 #: dB: least deviation of the level of a voice over time.
 _FLAT_DB: Final = 0.5
 #: dB above the floor below which a band counts as empty.
@@ -47,27 +49,33 @@ def is_silent(store: FeatureStore) -> NDArray[np.bool_]:
 
 
 def is_flat(store: FeatureStore, utterances: UtteranceStatistics) -> NDArray[np.bool_]:
-    """Return True (n,) for utterances of constant level that are not silent: a tone, a hum, steady noise."""
-    return (utterances.spread < _FLAT_DB) & ~is_silent(store) & (store.frames > 1)
+    """Return True (n,) for utterances of constant level that are not silent: a tone, a hum, steady noise.
+
+    False for all utterances whose features have no spectrum.
+    """
+    if utterances.spectrum is None:
+        return np.zeros(len(store), bool)
+    return (utterances.spectrum.spread < _FLAT_DB) & ~is_silent(store) & (store.frames > 1)
 
 
 def find_band_limits(store: FeatureStore, utterances: UtteranceStatistics, features: FeatureSet) -> NDArray[np.float64]:
     """Return the lowest limit (n,) in Hz above which a file is empty despite a higher sample rate; NaN if none.
 
-    Uses the bandwidth of the audio, or the features of utterances for which it was not measured. The bandwidth of the
+    Uses the bandwidth of the audio, or the spectra of utterances for which it was not measured. The bandwidth of the
     store is not a limit of its files.
     """
+    spectrum = utterances.spectrum
     columns = store.columns(["sample_rate", "bandwidth"])
     rates, bandwidths = columns["sample_rate"].to_numpy(), columns["bandwidth"].to_numpy()
-    unmeasured = np.isnan(bandwidths) & (utterances.headroom >= _MIN_HEADROOM)
+    unmeasured = np.isnan(bandwidths) & (spectrum is not None and spectrum.headroom >= _MIN_HEADROOM)
     varied = ~is_flat(store, utterances)
     limits = np.full(len(store), np.nan)
-    for limit, above in reversed(list(zip(BAND_LIMITS, utterances.beyond.T, strict=True))):
+    for number, limit in reversed(list(enumerate(BAND_LIMITS))):
         if CUTOFF_RATIO * limit >= (store.snapshot.provenance.bandwidth or np.inf):
             continue
         is_empty = (bandwidths > 0) & (bandwidths <= _LIMIT_TOLERANCE * limit)
-        if CUTOFF_RATIO * limit < features.sample_rate / 2:
-            is_empty |= unmeasured & (above < _EMPTY_BAND_DB)
+        if spectrum is not None and CUTOFF_RATIO * limit < features.sample_rate / 2:
+            is_empty |= unmeasured & (spectrum.beyond[:, number] < _EMPTY_BAND_DB)
         limits[is_empty & varied & (rates / 2 >= _MIN_RATE_RATIO * limit)] = limit
     return limits
 
@@ -83,18 +91,25 @@ def find_outliers(store: FeatureStore, utterances: UtteranceStatistics) -> Itera
 
     Compares log duration, peak and mean c0 to c12 by robust z-scores: the distance from the median, divided by 1.4826
     times the median absolute deviation, which equals the standard deviation of a normal distribution. Skips silence.
+
+    Of features without a spectrum, which may have hundreds of values, it compares the logarithm of one distance: the
+    root mean square of the z-scores of all means.
     """
     duration = store.columns(["duration"])["duration"].to_numpy()
-    names = ["duration", "peak_db", *(f"c{number}" for number in range(utterances.cepstra.shape[1]))]
-    values = np.column_stack([duration, store.peak_db, utterances.cepstra]).astype(np.float64)
-    compared = values.copy()
-    compared[:, 0] = np.log(np.maximum(duration, 1e-3))
     audible = ~is_silent(store)
     if not audible.any():
         return
-    distances = compared - np.median(compared[audible], axis=0)
-    least = [*_MIN_DEVIATIONS[:2], *[_MIN_DEVIATIONS[2]] * utterances.cepstra.shape[1]]
-    scores = distances / np.maximum(1.4826 * np.median(np.abs(distances[audible]), axis=0), least)
+    has_spectrum = utterances.spectrum is not None
+    means = utterances.means if has_spectrum else _measure_distances(utterances.means, audible)[:, None]
+    names = [f"c{number}" for number in range(means.shape[1])] if has_spectrum else ["distance"]
+    least = [_MIN_DEVIATIONS[2] if has_spectrum else _MIN_DISTANCE] * means.shape[1]
+    names = ["duration", "peak_db", *names]
+    values = np.column_stack([duration, store.peak_db, means]).astype(np.float64)
+    compared = values.copy()
+    compared[:, 0] = np.log(np.maximum(duration, 1e-3))
+    if not has_spectrum:
+        compared[:, 2] = np.log(np.maximum(values[:, 2], 1e-3))
+    scores = _score(compared, audible, np.array([*_MIN_DEVIATIONS[:2], *least]))
     scores[~audible] = 0.0
     columns = np.abs(scores).argmax(axis=1)
     largest = scores[np.arange(len(scores)), columns]
@@ -103,6 +118,24 @@ def find_outliers(store: FeatureStore, utterances: UtteranceStatistics) -> Itera
             return
         column = columns[row]
         yield int(row), {"figure": names[column], "value": float(values[row, column]), "z": float(largest[row])}
+
+
+def _score(values: NDArray[np.float64], audible: NDArray[np.bool_], least: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return robust z-scores (n, d) of values (n, d); `least` (d,) are the least deviations."""
+    distances = values - np.median(values[audible], axis=0)
+    scores: NDArray[np.float64] = distances / np.maximum(1.4826 * np.median(np.abs(distances[audible]), axis=0), least)
+    return scores
+
+
+def _measure_distances(means: NDArray[np.float32], audible: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the root mean square (n,) of the robust z-scores of means (n, d), without constant values."""
+    varied = means[:, np.ptp(means[audible], axis=0) > 0].astype(np.float64)
+    if not varied.shape[1]:
+        return np.zeros(len(means), np.float32)
+    deviations = varied[audible].std(axis=0)
+    # A value that most utterances share has a median deviation of 0.
+    distances: NDArray[np.float64] = np.sqrt(np.square(_score(varied, audible, 0.1 * deviations)).mean(axis=1))
+    return distances.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,15 +72,21 @@ def find_equal_features(store: FeatureStore, silent: NDArray[np.bool_]) -> list[
 def find_altered_copies(
     store: FeatureStore, utterances: UtteranceStatistics, equal: Sequence[DuplicateGroup]
 ) -> list[DuplicateGroup]:
-    """Find altered copies; of each group of equal recordings, only the first is compared."""
-    usable = utterances.spread >= _MIN_SPREAD
+    """Find altered copies; of each group of equal recordings, only the first is compared.
+
+    Features without a spectrum show none: in them, two recordings of a sentence by a speaker may be as similar.
+    """
+    if utterances.spectrum is None:
+        return []
+    sketch = utterances.spectrum.sketch
+    usable = utterances.spectrum.spread >= _MIN_SPREAD
     for group in equal:
         usable[list(group.rows[1:])] = False
     rows = np.flatnonzero(usable)
     if len(rows) < 2:
         return []
-    matcher = _ContourMatcher(store, utterances)
-    pairs = rows[_find_candidates(utterances.sketch[rows])].tolist()
+    matcher = _ContourMatcher(store, sketch)
+    pairs = rows[_find_candidates(sketch[rows])].tolist()
     file = store.columns(["audio_sha256"])["audio_sha256"].to_pylist()
     # Segments of one recording may overlap.
     links = [(i, j, matcher.compute_similarity(i, j)) for i, j in pairs if file[i] != file[j]]
@@ -108,10 +114,10 @@ def _find_candidates(sketch: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 class _ContourMatcher:
-    def __init__(self, store: FeatureStore, utterances: UtteranceStatistics) -> None:
+    def __init__(self, store: FeatureStore, sketch: NDArray[np.float32]) -> None:
         self._store = store
         self._analyse = SpectrumAnalyser(rebuild_feature_set(store.snapshot.parameters))
-        deviations = utterances.sketch[:, utterances.sketch.shape[1] // 2 :].astype(np.float64)
+        deviations = sketch[:, sketch.shape[1] // 2 :].astype(np.float64)
         self._scale = np.maximum(np.sqrt(np.mean(deviations**2, axis=0)), 1e-6)
 
     def compute_similarity(self, one: int, other: int) -> float:

@@ -26,11 +26,14 @@ def compute_statistics(
 ) -> dict[str, Any]:
     """Return statistics and anomalies of a store; docs/STATISTICS.md explains each key.
 
+    Those that need a spectrum are None for other features.
+
     `window` is the length of the training window in s; `waveforms` are measurements of the audio. Raises `StoreError`
     if features are damaged.
     """
     features = rebuild_feature_set(store.snapshot.parameters)
     moments, utterances = survey_store(store)
+    spectrum = utterances.spectrum
     table = store.columns(["id", "gender", "emotion", "language", "text", "sample_rate", "channels", *QUALITY_COLUMNS])
     ids = table["id"]
     silent = anomalies.is_silent(store)
@@ -64,13 +67,13 @@ def compute_statistics(
             name: balance.compute_quartiles(quality[name][np.isfinite(quality[name]) & ~silent])
             for name in ("peak", "level_db", "bandwidth")
         },
-        "silent_share": balance.compute_quartiles(utterances.silent_share),
+        "silent_share": spectrum and balance.compute_quartiles(spectrum.silent_share),
         "features": list_moments(moments, features) | {"min": moments.low.tolist(), "max": moments.high.tolist()},
         "silent": ids.filter(silent).to_pylist(),
         "overloaded": list_entries("peak", quality["peak"] > OVERLOAD_PEAK),
         "quiet": list_entries("level_db", (quality["level_db"] < QUIET_LEVEL_DB) & ~silent),
         "clipped": sorted(list_entries("clipped", quality["clipped"] > 0), key=lambda entry: -entry["clipped"]),
-        "flat": ids.filter(anomalies.is_flat(store, utterances)).to_pylist(),
+        "flat": spectrum and ids.filter(anomalies.is_flat(store, utterances)).to_pylist(),
         "band_limited": [
             {"id": ids[row].as_py(), "hz": float(limits[row])} for row in np.flatnonzero(np.isfinite(limits))
         ],
@@ -94,7 +97,8 @@ def _list_duplicates(store: FeatureStore, utterances: UtteranceStatistics, silen
         return {"ids": members["id"].to_pylist(), "similarity": group.similarity, "differ": differ}
 
     kinds = {"audio": audio, "features": features, "altered": altered}
-    return {kind: [to_json(group) for group in groups] for kind, groups in kinds.items()}
+    document: dict[str, Any] = {kind: [to_json(group) for group in groups] for kind, groups in kinds.items()}
+    return document if utterances.spectrum is not None else document | {"altered": None}
 
 
 def _summarise_waveforms(waveforms: Iterable[WaveformStatistics], ids: pa.ChunkedArray) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Compute cepstra and band levels of each frame from any feature set.
+"""Compute cepstra and band levels of each frame from features that contain a spectrum.
 
 Both are linear in the log-mel spectrum. MFCCs are inverted to a smoothed spectrum. Waveforms are transformed first.
 """
@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.pipeline.features import SILENCE_DB, FeatureSet, LogMelSet, MfccSet
+from emodna.pipeline.features import SILENCE_DB, FeatureSet, LogMelSet, MfccSet, WaveSet
 from emodna.pipeline.threads import limit_torch_to_one_thread
 
 #: Number of cepstral coefficients, from c0, that distinguish utterances.
@@ -48,12 +48,17 @@ class FrameStatistics:
     """Distance from floor to peak in dB (n,)."""
 
 
+def has_spectrum(feature_set: FeatureSet) -> bool:
+    """Return True if features contain a spectrum: log-mel spectra, MFCCs and waveforms."""
+    return isinstance(feature_set, LogMelSet | WaveSet)
+
+
 class SpectrumAnalyser:
-    """A function that computes `FrameStatistics` from features of one set."""
+    """A function that computes `FrameStatistics` from features of one set that has a spectrum."""
 
     def __init__(self, feature_set: FeatureSet) -> None:
         spectrum = feature_set if isinstance(feature_set, LogMelSet) else None
-        self._is_waveform = spectrum is None  # there are no other feature sets
+        self._is_waveform = spectrum is None
         self._set = spectrum or replace(_WAVE, sample_rate=feature_set.sample_rate)
         self._projection = _make_projection(self._set)
         self._voice_bands = int(_select_bands(self._set, *VOICE_BAND).sum())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
-from emodna.pipeline.inspect.spectra import FrameStatistics, SpectrumAnalyser
+from emodna.pipeline.inspect.spectra import FrameStatistics, SpectrumAnalyser, has_spectrum
 from emodna.pipeline.store import FeatureStore
 
 #: Number of values in a block: 8 MiB as float64.
@@ -19,6 +19,8 @@ _EDGE: Final = 2
 VOICE_RANGE: Final = 20.0
 #: Largest number of utterances of a store to draw.
 _MAX_POINTS: Final = 2000
+#: Largest number of values that is decomposed in full.
+_MAX_FULL: Final = 64
 
 
 @dataclass(slots=True)
@@ -56,11 +58,9 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class UtteranceStatistics:
-    """Statistics of each utterance, in the store's order."""
+class SpectrumStatistics:
+    """Statistics of the spectrum of each utterance, in the store's order."""
 
-    cepstra: NDArray[np.float32]
-    """Mean of c0 to c12 (n, 13)."""
     sketch: NDArray[np.float32]
     """Voice-weighted mean and deviation of c1 to c12 of the voice band (n, 24); they do not depend on the level."""
     beyond: NDArray[np.float32]
@@ -73,6 +73,16 @@ class UtteranceStatistics:
     """Distance from floor to peak of the spectrum in dB (n,)."""
 
 
+@dataclass(frozen=True, slots=True)
+class UtteranceStatistics:
+    """Statistics of each utterance, in the store's order."""
+
+    means: NDArray[np.float32]
+    """Mean over time of c0 to c12 (n, 13); for features without a spectrum, of each value of a frame (n, dim)."""
+    spectrum: SpectrumStatistics | None
+    """Statistics of the spectrum; None for features without one, such as those of an encoder."""
+
+
 def compute_moments(store: FeatureStore) -> Moments:
     """Return the moments of all frames of a store. Raises `StoreError` if damaged."""
     moments = Moments.empty(store.dim)
@@ -83,14 +93,23 @@ def compute_moments(store: FeatureStore) -> Moments:
 
 def survey_store(store: FeatureStore) -> tuple[Moments, UtteranceStatistics]:
     """Return the moments of all frames and the statistics of each utterance. Raises `StoreError` if damaged."""
-    analyse = SpectrumAnalyser(rebuild_feature_set(store.snapshot.parameters))
+    feature_set = rebuild_feature_set(store.snapshot.parameters)
+    analyse = SpectrumAnalyser(feature_set) if has_spectrum(feature_set) else None
     moments = Moments.empty(store.dim)
-    blocks = []
+    means, blocks = [], []
     for rows, features in store.iterate_blocks(BLOCK_VALUES):
         moments.add(features)
-        blocks.append(_summarise_utterances(analyse(features, store.frames[rows], store.peak_db[rows])))
-    names = [field.name for field in fields(UtteranceStatistics)]
-    return moments, UtteranceStatistics(**{name: np.concatenate([block[name] for block in blocks]) for name in names})
+        if analyse is None:
+            means.append(_average_utterances(features.astype(np.float64), store.frames[rows].astype(np.int64)))
+        else:
+            frames = analyse(features, store.frames[rows], store.peak_db[rows])
+            means.append(_average_utterances(frames.cepstra, frames.frames))
+            blocks.append(_summarise_spectra(frames))
+    spectrum = None
+    if analyse is not None:
+        names = [field.name for field in fields(SpectrumStatistics)]
+        spectrum = SpectrumStatistics(**{name: np.concatenate([block[name] for block in blocks]) for name in names})
+    return moments, UtteranceStatistics(np.concatenate(means), spectrum)
 
 
 def standardise_difference(one: Moments, other: Moments) -> NDArray[np.float64]:
@@ -102,21 +121,23 @@ def standardise_difference(one: Moments, other: Moments) -> NDArray[np.float64]:
 def project_utterances(
     parts: Sequence[UtteranceStatistics],
 ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float64]], list[float]]:
-    """Project the mean c0 to c12 of the utterances of several stores onto their first two principal axes.
+    """Project the means of the utterances of several stores onto their first two principal axes.
 
-    The coefficients are standardised over all stores, so that c0 does not dominate. Large stores are subsampled with a
+    The values are standardised over all stores, so that none, such as c0, dominates. Large stores are subsampled with a
     fixed seed. Returns, for each store, the rows and points (rows, 2) of the utterances, then the shares of the
     variance along the two axes.
     """
     from sklearn.decomposition import PCA
 
     random = np.random.default_rng(0)
-    rows = [np.sort(random.permutation(len(part.cepstra))[:_MAX_POINTS]) for part in parts]
-    values = np.vstack([part.cepstra[chosen] for part, chosen in zip(parts, rows, strict=True)]).astype(np.float64)
+    rows = [np.sort(random.permutation(len(part.means))[:_MAX_POINTS]) for part in parts]
+    values = np.vstack([part.means[chosen] for part, chosen in zip(parts, rows, strict=True)]).astype(np.float64)
     scaled = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
     if not scaled.any():  # also for a single utterance
         return rows, [np.zeros((len(chosen), 2)) for chosen in rows], [0.0, 0.0]
-    fitted = PCA(2, svd_solver="full").fit(scaled)
+    # A full decomposition of the many values of an encoder would take seconds.
+    is_small = min(scaled.shape) <= _MAX_FULL
+    fitted = PCA(2, svd_solver="full" if is_small else "arpack", random_state=0).fit(scaled)
     points = np.split(fitted.transform(scaled), np.cumsum([len(chosen) for chosen in rows])[:-1])
     explained: list[float] = fitted.explained_variance_ratio_.tolist()
     return rows, points, explained
@@ -148,8 +169,15 @@ def _mark_inner_frames(frames: FrameStatistics) -> NDArray[np.float64]:
     return (is_inner | (counts <= 4 * _EDGE)).astype(np.float64)
 
 
-def _summarise_utterances(frames: FrameStatistics) -> dict[str, NDArray[np.float32]]:
-    """Return the fields of `UtteranceStatistics`."""
+def _average_utterances(values: NDArray[np.float64], frames: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the mean (n, d) of values (frames, d) over each of n utterances, given their numbers of frames."""
+    sums = np.add.reduceat(values, np.cumsum(frames) - frames, axis=0)
+    means: NDArray[np.float32] = (sums / frames[:, None]).astype(np.float32)
+    return means
+
+
+def _summarise_spectra(frames: FrameStatistics) -> dict[str, NDArray[np.float32]]:
+    """Return the fields of `SpectrumStatistics`."""
 
     def sum_frames(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums: NDArray[np.float64] = np.add.reduceat(values, frames.starts, axis=0)
@@ -165,7 +193,6 @@ def _summarise_utterances(frames: FrameStatistics) -> dict[str, NDArray[np.float
     level = sum_frames(inner * frames.level) / sum_frames(inner)
     level_change = frames.level - np.repeat(level, frames.frames)
     statistics = {
-        "cepstra": sum_frames(frames.cepstra) / frames.frames[:, None],
         "sketch": np.hstack([mean, deviation]),
         "beyond": sum_frames(weights * frames.beyond) / weight,
         "spread": np.sqrt(sum_frames(inner * level_change**2) / sum_frames(inner)),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import weakref
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -90,7 +91,7 @@ class EmbeddingFile:
     def check_ids(self, utterances: pa.ChunkedArray, corpus: str) -> None:
         """Raise an `EmodnaError` if the file has none of the utterances of a corpus, given by their ids."""
         if all(id not in self for id in iterate_values(utterances)):
-            problem = f"none of its {format_count(len(self.ids), 'id')}, such as {self.ids[0]!r}, is in {corpus}"
+            problem = f"has no row for any utterance of {corpus}; its ids look like {self.ids[0]!r}"
             remedy = f"name each array or row by the id of its utterance, such as {utterances[0].as_py()!r}"
             raise _make_error(self.path, problem, remedy=remedy)
 
@@ -129,6 +130,7 @@ class _ArchiveRows(_Rows):
         if not zipfile.is_zipfile(path):
             raise ValueError("not an .npz file; write one array per utterance with numpy.savez(file, **arrays)")
         self._archive = np.load(path, allow_pickle=False)
+        weakref.finalize(self, self._archive.close)
         self.ids = self._archive.files
 
     def __contains__(self, id: str) -> bool:

@@ -29,7 +29,7 @@ from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.store import FeatureStore
 
 _FOLDS: Final = 5
-_COSTS: Final = (0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 10.0, 100.0)
+_COSTS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 10.0)
 #: Utterances per group of a speaker; each size is drawn this many times.
 _GROUPS: Final = (2, 4, 8, 12, 16, 24)
 _DRAWS: Final = 5

@@ -11,12 +11,18 @@ import pytest
 
 from emodna.cli.options import Command, CommandError
 from emodna.cli.wording import word_action
-from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus, Remedy
+from emodna.pipeline.catalogue import find_stores
+from emodna.pipeline.errors import Action, EmodnaError, PrepareCorpus, Remedy, StoreError
+from emodna.pipeline.features import EncoderSet, FeatureSet, ImportedSet, LogMelSet, MfccSet
+from emodna.pipeline.store.layout import FORMAT, FORMAT_VERSION, STORE_JSON
+from emodna.pipeline.store.snapshot import compute_checksum, encode_document
 from tests.cli.programs import PROGRAMS, parse
 
 #: Values of the fields of an action, by name or else by type.
 VALUES: dict[object, Any] = {
     "feature_set": "mfcc39",
+    "parameters": MfccSet(n_mfcc=39).parameters(),
+    "location": None,
     Path: Path("a folder"),
     str: "emodb",
     int: 3,
@@ -125,6 +131,58 @@ def test_a_remedy_ends_with_the_command_of_its_action() -> None:
 )
 def test_channel_and_bandwidth_of_a_store_are_options(action: PrepareCorpus, expected: str) -> None:
     assert word_action(action) == f"emodna-prep {expected}"
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        (MfccSet(fixed_samples=96_000), "--fixed-samples 96000"),
+        (LogMelSet(trim_db=25.0), "--feature-set logmel --trim 25"),
+        (MfccSet(n_mfcc=20), None),
+        (ImportedSet(embeddings="e", width=3, location="my emb.npz"), "--features-from 'my emb.npz'"),
+        (ImportedSet(embeddings="e", width=3), None),
+        (
+            EncoderSet(encoder="tiny", layers="1,2", width=4, trim_db=None, location="/e/tiny.onnx"),
+            "--feature-set encoder --encoder /e/tiny.onnx --layer 1,2 --trim none",
+        ),
+        (EncoderSet(encoder="tiny", layers="1", width=4), "--feature-set encoder --encoder tiny --layer 1"),
+    ],
+    ids=str,
+)
+def test_parameters_of_features_are_options(features: FeatureSet, expected: str | None) -> None:
+    action = PrepareCorpus("emodb", None, features.name, parameters=features.parameters(), location=features.location)
+    command = word_action(action)
+    assert command == (None if expected is None else f"emodna-prep --corpus emodb {expected}")
+    if command is not None and "--trim" not in command:
+        parse(shlex.split(command))
+
+
+def test_features_that_another_corpus_has_are_prepared_alike(tmp_path: Path) -> None:
+    features = ImportedSet(embeddings="e", width=3, location="e.npz")
+    write_snapshot(tmp_path / "ravdess" / features.name, features)
+    for name in ("imported", features.name):
+        with pytest.raises(StoreError) as caught:
+            find_stores(tmp_path, ["ravdess", "emodb"], name)
+        assert isinstance(caught.value.remedy, Remedy)
+        command = word_action(caught.value.remedy.action)
+        assert command == f"emodna-prep --corpus emodb --features-from e.npz --cache {tmp_path}"
+
+
+def write_snapshot(store: Path, features: FeatureSet) -> None:
+    """Write the store.json of an empty store."""
+    content = {
+        **dict.fromkeys(("root", "licence", "citation", "fingerprint", "created"), ""),
+        **{name: {} for name in ("libraries", "counts")},
+        "corpus": store.parent.name,
+        "feature_set": features.name,
+        "parameters": features.parameters(),
+        "location": features.location,
+        "files": [],
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+    }
+    store.mkdir(parents=True)
+    (store / STORE_JSON).write_bytes(encode_document(content | {"checksum": compute_checksum(content)}))
 
 
 @pytest.mark.parametrize("kind", list_actions(), ids=lambda kind: kind.__name__)

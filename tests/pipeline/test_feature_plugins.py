@@ -133,7 +133,8 @@ BROKEN = {
     "kind 'halfs'": {"a": ('= "halves"\n    value', '= "halfs"\n    value')},
     "ZeroDivisionError": {"a": ("return 2\n", "return 1 // 0\n")},
     "dim must be": {"a": ("return 2\n", "return 0\n")},
-    "title must": {"a": ('f"halves-{self.mode}"', '"Halves!"')},
+    "title must consist": {"a": ('f"halves-{self.mode}"', '"Halves!"')},
+    "title must be halves": {"a": ('f"halves-{self.mode}"', '"half-plain"')},
     "NotImplementedError": {"a": ("has_silence: ClassVar[bool] = False", "pass")},
     "parameter gain": {"a": ("gain: float = 1.0", "gain: object = (1, 2)")},
     "own name": {

@@ -293,7 +293,7 @@ class TestShift:
     def test_the_projection_is_deterministic(self, emodb_store: Path, ravdess_store: Path) -> None:
         parts = [survey_store(FeatureStore(store))[1] for store in (emodb_store, ravdess_store)]
         rows, points, explained = project_utterances(parts)
-        assert [len(each) for each in points] == [len(part.cepstra) for part in parts]
+        assert [len(each) for each in points] == [len(part.means) for part in parts]
         assert 0 < explained[1] <= explained[0] <= 1
         again = project_utterances(parts)
         assert all(np.array_equal(a, b) for a, b in zip(points, again[1], strict=True))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from emodna.pipeline.audio.decode import decode, resample
-from emodna.pipeline.catalogue import find_store, list_stores, resolve_store
+from emodna.pipeline.catalogue import find_all_stores, find_store, find_stores, list_stores, resolve_store
 from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
 from emodna.pipeline.features import MfccSet
@@ -274,6 +274,33 @@ class TestCatalogue:
         with pytest.raises(StoreError) as caught:
             find_store(cache, "emodb", "other")
         assert (caught.value.where, caught.value.valid) == ("emodb", (emodb_store.name,))
+
+    def test_the_beginning_of_a_name_means_the_features_that_all_corpora_have(
+        self, tmp_path: Path, emodb_store: Path
+    ) -> None:
+        names = {"emodb": ("x-a-1", "x-b-1", "y-1"), "ravdess": ("x-b-1", "x-c-1", "y-2"), "savee": ("x-b-1",)}
+        for corpus, folders in names.items():
+            for name in folders:
+                shutil.copytree(emodb_store, tmp_path / corpus / name)
+        both = ["ravdess", "emodb"]
+        for name in ("x", "x-", "x-b", "x-b-1"):
+            assert find_stores(tmp_path, both, name) == [tmp_path / each / "x-b-1" for each in both]
+        assert find_store(tmp_path, "savee", "x") == tmp_path / "savee" / "x-b-1"
+        assert resolve_store(tmp_path, "savee/x") == tmp_path / "savee" / "x-b-1"
+        assert resolve_store(tmp_path, str(tmp_path / "emodb" / "x-a")) == tmp_path / "emodb" / "x-a-1"
+        assert find_all_stores(tmp_path, "x-b") == [tmp_path / each / "x-b-1" for each in sorted(names)]
+        assert find_all_stores(tmp_path, "mfcc40") == []
+        for corpora, name, parts in (
+            (["emodb"], "x", ("x-a-1", "x-b-1")),
+            (both, "y", ("y-1", "y-2")),
+            (both, "x-a", ("ravdess",)),
+            (both, "mfcc40", ("ravdess",)),
+        ):
+            with pytest.raises(StoreError) as caught:
+                find_stores(tmp_path, corpora, name)
+            assert all(part in str(caught.value) for part in parts)
+        with pytest.raises(StoreError, match="x-a-1, x-b-1, x-c-1"):
+            find_all_stores(tmp_path, "x")
 
     @pytest.mark.parametrize("corpus", ["emodb", "calls"])
     def test_a_missing_corpus_is_refused_with_the_action_that_prepares_it(self, tmp_path: Path, corpus: str) -> None:

@@ -10,8 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from emodna.model.bench.grid import describe_method
-from emodna.model.bench.spec import Conditions, MethodSpec
+from emodna.model.bench.analysis import extract_features
+from emodna.model.bench.grid import describe_method, plan_experiment
+from emodna.model.bench.method_spec import MethodSpec
+from emodna.model.bench.spec import Conditions
+from emodna.model.bench.worker import train_run
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.pooling import PooledStore
 from emodna.model.data.stream import CorpusWindows, SourceStream
@@ -186,3 +189,19 @@ def test_a_method_spec_refuses_settings_without_effect_that_are_shared_by_other_
             describe_method(MethodSpec.parse(spec), conditions)
         assert "\n" not in json.dumps(str(raised.value))
         assert raised.value.field == "methods"
+
+
+def test_runs_of_an_experiment_have_no_warnings_and_statistics_as_features(
+    pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    conditions = Conditions(20, make_feature_set("mfcc40").name)
+    experiment = plan_experiment(tmp_path, pair, [(["arousal"], [MethodSpec("svm")])], 1, conditions)
+    experiment.write()
+    run = experiment.runs[0]
+    assert train_run(experiment, run)["label"] == "svm"
+    assert not caplog.messages
+    sides = extract_features(experiment, run)
+    assert sides is not None
+    # They are standardised by the statistics of the source.
+    assert sides[0].values.shape[1] == 80
+    np.testing.assert_allclose(sides[0].values.mean(axis=0), 0, atol=1e-3)
