@@ -63,10 +63,7 @@ _MARKS: Final = """
 @click.option("--cuda-graph", is_flag=True, help="Capture each step as a CUDA graph.")
 @options.cache_option
 @click.option(
-    "--feature-set",
-    cls=FeatureSetOption,
-    metavar="NAME",
-    help="{names}, or the folder name of a store.  [default: mfcc40]",
+    "--feature-set", cls=FeatureSetOption, metavar="NAME", help="{names}, or a store's folder.  [default: mfcc40]"
 )
 @click.option("--out", type=FOLDER, help="Run folder.  [default: runs/<src>-<tgt>-<task>-<method>-s<seed>-<hash>]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, or start it if there is none.")

@@ -199,6 +199,22 @@ class Channel(click.IntRange):
         return super().convert(value, param, ctx)
 
 
+class Decibels(click.types.FloatParamType):
+    """A positive, finite level in dB, or `none`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value as a float, or the word none; fail on anything else."""
+        if value == "none":
+            return "none"
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is neither a level above 0 dB nor none.", param, ctx)
+        return number
+
+
 class FeatureSetOption(click.Option):
     """An option whose help lists the feature sets in place of {names}. They are imported only for the help."""
 
@@ -260,6 +276,8 @@ def _check_type(path: Path, option: click.Option, value: object) -> object:
     match option.type:
         case click.types.IntParamType():
             valid, name = [int], "a whole number"
+        case Decibels():
+            valid, name = [int, float, str], 'a number or "none"'
         case click.types.FloatParamType():
             valid, name = [int, float], "a number"
         case click.types.BoolParamType():

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 from click.core import ParameterSource
@@ -16,6 +16,7 @@ from emodna.cli.options import (
     PATH,
     TEXT_PATH,
     Command,
+    Decibels,
     FeatureSetOption,
     Seconds,
     cache_option,
@@ -43,7 +44,10 @@ _COMPANIONS: Final = {
 }
 #: Options that imported features exclude.
 _EXTRACTION: Final = ("feature_set", "fixed_samples", "trim", "bandwidth", "segment")
-_KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejected", "audio_seconds", "wall_seconds")
+_KEYS: Final = (
+    *("corpus", "store", "utterances", "reused", "extracted", "rejected"),
+    *("audio_seconds", "silence_seconds", "wall_seconds"),
+)
 
 
 @click.command(
@@ -52,7 +56,7 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
     groups={
         "Data": "names root subset download accept_licence manifest folder name segment channel bandwidth ffmpeg "
         "max_seconds rehash cache",
-        "Feature": "feature_set encoder layer list_encoders fixed_samples features_from",
+        "Feature": "feature_set encoder layer list_encoders trim fixed_samples features_from",
         "Worker": "workers scheduler no_wait",
         "Output": "strict",
     },
@@ -77,6 +81,9 @@ _KEYS: Final = ("corpus", "store", "utterances", "reused", "extracted", "rejecte
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
 @click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")
 @ffmpeg_option
+@click.option(
+    "--trim", type=Decibels(), metavar="DB|none", help="Cut silence at both ends (encoder: 30, others: none)."
+)
 @click.option("--fixed-samples", type=click.IntRange(min=2048), help="Crop or pad waveforms (authors: 96000, mfcc39).")
 @click.option("--features-from", type=FILE, help="Import embeddings by utterance id: .npz or .parquet.")
 @click.option("--max-seconds", type=Seconds(), default=3600.0, help="Reject recordings longer than this, in s.")
@@ -105,6 +112,7 @@ def prep(
     channel: int,
     bandwidth: int | None,
     ffmpeg: bool,
+    trim: float | str | None,
     fixed_samples: int | None,
     features_from: Path | None,
     max_seconds: float,
@@ -148,16 +156,18 @@ def prep(
     from emodna.pipeline.prepare.extract import ExtractionConfig
 
     embeddings = None if features_from is None else _open_embeddings(features_from)
-    extraction = ExtractionConfig(
-        embeddings.features
-        if embeddings
-        else features.make_feature_set(feature_set, fixed_samples=fixed_samples, encoder=encoder, layer=layer),
-        max_seconds,
-        find_segmenter(segment),
-        channel,
-        bandwidth,
-        ffmpeg=ffmpeg,
-    )
+    if embeddings is None:
+        trim_db: float | Literal["default"] | None = (
+            "default" if trim is None else None if isinstance(trim, str) else trim
+        )
+        chosen = features.make_feature_set(
+            feature_set, fixed_samples=fixed_samples, trim_db=trim_db, encoder=encoder, layer=layer
+        )
+    else:
+        chosen = embeddings.features
+    if chosen.licence is not None:
+        common.note(f"licence of {feature_set}: {common.escape(chosen.licence)}")
+    extraction = ExtractionConfig(chosen, max_seconds, find_segmenter(segment), channel, bandwidth, ffmpeg=ffmpeg)
     suffix = extraction.provenance.suffix
     selected = sources.find_own(manifest, folder, name, root, suffix)
     selected = selected or sources.find_registered(names, subset, root, suffix, must_exist=not download)
@@ -288,6 +298,8 @@ def _print_notes(report: "PrepareReport", *, is_table: bool, verbose: bool) -> N
 def _print_summary(report: "PrepareReport") -> None:
     size = f"{format_count(report.utterances, 'utterance')} ({report.audio_seconds / 3600:.2f} h)"
     audio = f"[bold]{report.corpus}[/bold]: {size}"
+    if report.silence_seconds is not None:
+        audio += f", {100 * report.silence_seconds / report.audio_seconds:.0f} % of it silence that was cut"
     counts = f"{report.extracted} extracted, {report.reused} reused, {report.rejected} rejected"
     common.out.print(f"{audio}; {counts}; {report.wall_seconds:.1f} s\n{common.escape(report.store)}")
 

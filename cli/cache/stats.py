@@ -82,12 +82,14 @@ def _print_report(document: Mapping[str, Any]) -> None:
     longer = format_count(durations["longer"], "utterance")
     cut = f"{100 * durations['cut_share']:.1f} % of the audio is cut off"
     padding = f"{100 * durations['padding_share']:.1f} % of the windows is padding"
+    silence = durations["silence_share"]
+    without = "" if silence is None else f"; {100 * silence:.0f} % is silence at the ends, which was cut"
     rows = {
         "emotions": _format_counts(document["emotions"]),
         "gender": _format_counts(document["gender"]),
         "languages": _format_counts(document["language"]),
         "per speaker": _format_quartiles(speakers["utterances"], "utterances", digits=0),
-        "durations": f"{_format_quartiles(durations, 's')}; mean {durations['mean']:.2f} s",
+        "durations": f"{_format_quartiles(durations, 's')}; mean {durations['mean']:.2f} s{without}",
         "window": f"{longer} longer than {durations['window']:g} s; {cut}, {padding}",
         "sample rates": _format_counts(document["sample_rate"], " Hz"),
         "channels": _format_counts(document["channels"]),
@@ -201,7 +203,10 @@ def _format_features(features: Mapping[str, Any]) -> str:
         constant = features["std"].count(0.0)
         summary = f"{len(pairs)} values, means {low:.4g} to {high:.4g}, deviations {least:.4g} to {largest:.4g}"
         return summary + f", {constant} constant" * bool(constant) + " (all: --json)"
-    values = ", ".join(f"{mean:.4g} \u00b1 {std:.4g}" for mean, std in pairs[:5])
+    names = [f"{name} " for name in features["names"]] or [""] * len(pairs)
+    values = ", ".join(
+        f"{name}{mean:.4g} \u00b1 {std:.4g}" for name, (mean, std) in zip(names[:5], pairs, strict=False)
+    )
     rest = f" ... ({len(pairs)} in total: see --json or emodna-cache plot)" if len(pairs) > 5 else ""
     name = features["value"] if len(pairs) == 1 else f"{features['value']} 0 to {min(len(pairs), 5) - 1}"
     return f"{name}: {values}{' ' + features['unit'] if features['unit'] else ''}{rest}"

@@ -12,6 +12,7 @@ from emodna.pipeline import plugins
 from emodna.pipeline.audio.provenance import remove_provenance
 from emodna.pipeline.errors import EmodnaError, Remedy
 from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
+from emodna.pipeline.features.egemaps import EgemapsSet
 from emodna.pipeline.features.encoder import EncoderSet, describe_encoder
 from emodna.pipeline.features.imported import ImportedSet
 from emodna.pipeline.features.logmel import LogMelSet
@@ -23,6 +24,7 @@ __all__ = [
     "DEFAULT_FEATURE_SET",
     "FEATURE_SETS",
     "SILENCE_DB",
+    "EgemapsSet",
     "EncoderSet",
     "FeatureSet",
     "ImportedSet",
@@ -41,6 +43,7 @@ FEATURE_SETS: Final[Mapping[str, FeatureSet]] = {
     "mfcc39": MfccSet(n_mfcc=39),
     "logmel": LogMelSet(),
     "wave16k": WaveSet(),
+    "egemaps": EgemapsSet(),
 }
 """Name -> default configuration."""
 DEFAULT_FEATURE_SET: Final = "mfcc40"

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,6 +147,17 @@ class FeatureSet(ABC):
         if not np.isfinite(features).all():
             raise AudioError("features not finite; the samples may be too large")
         return self._round(features), peak_db
+
+    def estimate_kept_seconds(
+        self, durations: NDArray[np.float64], frames: NDArray[np.integer[Any]]
+    ) -> NDArray[np.float64] | None:
+        """Return how much of each utterance (n,) in s remains without the silence, by its number of frames.
+
+        Accurate to a frame. Returns None if no silence is cut, or if the frames do not tell.
+        """
+        if self.trim_db is None or self.fixed_samples is not None:
+            return None
+        return np.minimum(durations, frames * self.hop_length / self.sample_rate)
 
     def _check_shape(self, features: NDArray[np.float32]) -> None:
         """Raise a `TypeError` unless features are a float32 array (frames, dim) with at least one frame."""

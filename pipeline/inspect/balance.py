@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.store import FeatureStore
 
 #: Key of missing values.
@@ -78,10 +79,15 @@ def count_speakers(store: FeatureStore) -> dict[str, Any]:
     return {"known": len(each), "without": unknown, "utterances": compute_quartiles(known), "each": each}
 
 
-def summarise_durations(store: FeatureStore, window: float) -> dict[str, Any]:
-    """Summarise the durations in s, and the parts that a training window of `window` s cuts off or pads."""
+def summarise_durations(store: FeatureStore, window: float, features: FeatureSet) -> dict[str, Any]:
+    """Summarise the durations in s, and the parts that a training window of `window` s cuts off or pads.
+
+    If `features` are without the silence at both ends, these parts are of the rest.
+    """
     duration = store.columns(["duration"])["duration"].to_numpy()
-    cut, padding = np.maximum(duration - window, 0), np.maximum(window - duration, 0)
+    kept = features.estimate_kept_seconds(duration, store.frames)
+    rest = duration if kept is None else kept
+    cut, padding = np.maximum(rest - window, 0), np.maximum(window - rest, 0)
     return {
         **(compute_quartiles(duration) or {}),
         "mean": float(duration.mean()),
@@ -89,6 +95,7 @@ def summarise_durations(store: FeatureStore, window: float) -> dict[str, Any]:
         "window": window,
         "longer": int(np.count_nonzero(cut)),
         "cut": float(cut.sum()),
-        "cut_share": float(cut.sum() / duration.sum()),
+        "cut_share": float(cut.sum() / rest.sum()),
         "padding_share": float(padding.sum() / (window * len(duration))),
+        "silence_share": None if kept is None else float(1 - kept.sum() / duration.sum()),
     }

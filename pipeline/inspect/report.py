@@ -59,7 +59,7 @@ def compute_statistics(
         "language": balance.count_values(table["language"]),
         "texts": len(table["text"].unique().drop_null()),
         "speakers": balance.count_speakers(store),
-        "durations": balance.summarise_durations(store, window),
+        "durations": balance.summarise_durations(store, window, features),
         "sample_rate": balance.count_values(table["sample_rate"]),
         "channels": balance.count_values(table["channels"]),
         "peak_db": balance.compute_quartiles(store.peak_db[~silent]),

@@ -146,7 +146,8 @@ def project_utterances(
 def list_moments(moments: Moments, features: FeatureSet) -> dict[str, Any]:
     """Return mean and deviation of each value of a frame as JSON values."""
     mean, std = moments.mean.tolist(), moments.std.tolist()
-    return {"value": features.value, "unit": features.unit, "frames": moments.frames, "mean": mean, "std": std}
+    names = {"value": features.value, "names": list(features.value_names), "unit": features.unit}
+    return {**names, "frames": moments.frames, "mean": mean, "std": std}
 
 
 def list_points(rows: NDArray[np.int64], points: NDArray[np.float64], ids: list[str]) -> dict[str, Any]:

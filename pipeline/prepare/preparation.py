@@ -59,6 +59,8 @@ class PrepareReport:
     warnings: Sequence[str]
     remarks: Sequence[tuple[str, str]] = ()
     """Path and remark on a new recording: bytes that are not read, or a wrong length in its header."""
+    silence_seconds: float | None = None
+    """Silence in s that was cut from the audio, by the number of frames; None if none is to be cut."""
 
 
 class PrepareCallback(Protocol):
@@ -161,6 +163,7 @@ def prepare(
             *([] if embeddings is None else embeddings.describe_mismatch(scan.table["id"])),
             *_list_warnings(corpus, history, scan, plan, utterances, progress),
         ],
+        silence_seconds=_sum_silence(utterances, extraction),
         remarks=sorted(progress.remarks),
     )
 
@@ -269,6 +272,13 @@ def _write_shard_file(
     table = pa.Table.from_pylist(records, layout.JOURNAL_SCHEMA)
     write_journal(store, file.name, table, extraction)
     return table
+
+
+def _sum_silence(utterances: pa.Table, extraction: ExtractionConfig) -> float | None:
+    """Return how much silence in s was cut from all utterances; None if none is to be cut."""
+    durations, frames = (utterances[name].to_numpy() for name in ("duration", "frames"))
+    kept = extraction.features.estimate_kept_seconds(durations, frames)
+    return None if kept is None else math.fsum(durations - kept)
 
 
 def _list_warnings(

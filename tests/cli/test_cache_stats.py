@@ -50,10 +50,10 @@ def test_the_json_has_every_key(emodna_cache: Command, cache: Path) -> None:
     assert tuple(document["speakers"]) == ("known", "without", "utterances", "each")
     assert tuple(document["speakers"]["each"]["03"]) == ("utterances", "seconds")
     assert tuple(document["durations"]) == (
-        *QUARTILES, "mean", "total", "window", "longer", "cut", "cut_share", "padding_share",
+        *QUARTILES, "mean", "total", "window", "longer", "cut", "cut_share", "padding_share", "silence_share",
     )  # fmt: skip
     assert tuple(document["peak_db"]) == tuple(document["silent_share"]) == QUARTILES
-    assert tuple(document["features"]) == ("value", "unit", "frames", "mean", "std", "min", "max")
+    assert tuple(document["features"]) == ("value", "names", "unit", "frames", "mean", "std", "min", "max")
     assert len(document["features"]["mean"]) == 40
     assert tuple(document["duplicates"]) == ("audio", "features", "altered")
     assert document["audio"] is None

@@ -86,7 +86,7 @@ class TestTerminal:
         assert all(len(set(line)) > 3 for line in lines(features, "mfcc40"))
 
     @pytest.mark.parametrize("coloured", [True, False])
-    @pytest.mark.parametrize("name", FEATURE_SETS)
+    @pytest.mark.parametrize("name", [name for name in FEATURE_SETS if name != "egemaps"])
     def test_any_length_fits(self, name: str, coloured: bool) -> None:
         for frames in (1, 2, 59, 60, 61, 5000):
             features = np.random.default_rng(frames).normal(size=(frames, FEATURE_SETS[name].dim)).astype(np.float32)

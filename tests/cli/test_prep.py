@@ -17,7 +17,8 @@ from emodna.pipeline.store import FeatureStore, shards
 from tests.cli.running import Command, run_script
 from tests.pipeline.making import make_emodb_names, noise, prepare_corpus, wav, write_tiny_emodb
 
-KEYS = ["corpus", "store", "utterances", "reused", "extracted", "rejected", "audio_seconds", "wall_seconds"]
+KEYS = ["corpus", "store", "utterances", "reused", "extracted", "rejected"]
+KEYS += ["audio_seconds", "silence_seconds", "wall_seconds"]
 NAMES = make_emodb_names(6)
 
 
@@ -56,7 +57,7 @@ class TestResults:
         assert list(report) == KEYS
         assert report.pop("wall_seconds") > 0
         assert report.pop("audio_seconds") == pytest.approx(6 * 0.15)
-        assert list(report.values()) == ["emodb", second, 6, 6, 0, 0]
+        assert list(report.values()) == ["emodb", second, 6, 6, 0, 0, None]
 
     def test_several_corpora_are_one_document_in_the_given_order(
         self, emodna_prep: Command, emodb_root: Path, ravdess_root: Path, here: Path
@@ -167,6 +168,8 @@ class TestUsage:
             ),
             (("--corpus", "emodb", "--fixed-samples", "2047"), "'--fixed-samples': 2047 is not in the range x>=2048"),
             (("--corpus", "emodb", "--max-seconds", "nan"), "'--max-seconds': nan is not a length in s"),
+            (("--corpus", "emodb", "--trim", "off"), "'--trim': 'off' is neither a level above 0 dB nor none"),
+            (("--corpus", "emodb", "--trim", "0"), "'--trim': '0' is neither a level above 0 dB nor none"),
             (("--corpus", "emodb", "--config", "absent.toml"), "'--config': File 'absent.toml' does not exist"),
             (("--corpora", "emodb"), "No such option"),
         ],
@@ -183,7 +186,7 @@ class TestSettings:
     def test_options_are_read_from_a_file_and_the_environment(
         self, emodna_prep: Command, root: Path, here: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (here / "prep.toml").write_text('corpus = "emodb"\nworkers = 1\nmax-seconds = 10\nquiet = true\n')
+        (here / "prep.toml").write_text('corpus = "emodb"\nworkers = 1\nmax-seconds = 10\nquiet = true\ntrim = 30\n')
         monkeypatch.setenv("EMODNA_PREP_ROOT", str(root))
         monkeypatch.setenv("EMODNA_PREP_JSON", "1")
         ran = emodna_prep("--config", "prep.toml")

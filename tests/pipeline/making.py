@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from emodna.pipeline.audio.segment import Segmenter
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.base import Corpus
-from emodna.pipeline.features import FeatureSet, MfccSet
+from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.features import FEATURE_SETS, FeatureSet, MfccSet
 from emodna.pipeline.prepare import PrepareReport, preparation, prepare
 from emodna.pipeline.prepare.executors import ExecutorFactory, make_thread_factory
 from emodna.pipeline.prepare.extract import ExtractionConfig, ExtractionResult
@@ -30,6 +31,19 @@ Float32 = NDArray[np.float32]
 
 #: Modification time (2020-09-13) old enough for a file's size and time to identify its content.
 LONG_AGO = 1_600_000_000
+
+
+def can_extract(features: FeatureSet) -> bool:
+    """Return True if the packages and files of a feature set are here."""
+    try:
+        features.check_requirements()
+    except EmodnaError:
+        return False
+    return True
+
+
+#: Feature sets that can be extracted here: some need an optional package.
+EXTRACTABLE = {name: features for name, features in FEATURE_SETS.items() if can_extract(features)}
 
 
 def noise(seconds: float = 0.15, rate: int = 16_000, seed: int | str = 0, level: float = 0.1) -> Float32:
