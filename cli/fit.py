@@ -27,7 +27,9 @@ _MAX_WIDTH: Final = 100
 _MARKS: Final = """
 (our reading): layer sizes are our choice; the paper does not give them.
 (oracle): learns from target labels, as an upper bound.
-[scl]: accepts `--add scl`, Emo-DNA's contrastive loss on pseudo-labels."""
+[scl]: accepts `--add scl`, Emo-DNA's contrastive loss on pseudo-labels.
+[network]: accepts `--set network=paper` (on windows of MFCCs, log-mel or samples; their default) and
+`--set network=statistics` (on mean and deviation over the utterance; the default of other features)."""
 
 
 @click.command(
@@ -55,7 +57,9 @@ _MARKS: Final = """
 @click.option("--task", type=click.Choice(TASKS), default="arousal", help="Labels to learn.")
 @click.option("--method", default="emo-dna", metavar="NAME", help="Training method; see --list-methods.")
 @click.option("--add", type=click.Choice(["scl"]), help="Contrastive loss for methods marked [scl] in --list-methods.")
-@click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: of the feature set, mfcc40 1000]")
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Training steps.  [default: 1000 for mfcc40; see docs/FEATURES.md]"
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of all random numbers.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: 1; with --resume, as before]")
 @options.device_option
@@ -103,7 +107,7 @@ def fit(
 
     The default method is that of the paper Emo-DNA (arXiv 2308.02190). Oracle methods learn from target labels, as an
     upper bound. Prints the scores on the target next to those of constant predictors. docs/METHODS.md describes methods
-    and settings, docs/RUNS.md the files of a run.
+    and settings, docs/FEATURES.md the defaults that depend on the features, docs/RUNS.md the files of a run.
     """
     if list_methods:
         _print_methods(as_json=as_json)
@@ -231,6 +235,7 @@ def _describe_method(each: "MethodInfo | PluginError") -> Iterator[str]:
         yield each.problem
         return
     marks = ["(our reading)"] * each.our_reading + ["(oracle)"] * each.oracle + [f"[{word}]" for word in each.add]
+    marks += ["[network]"] * ("network" in each.settings)
     yield " ".join([each.summary, *marks])
     yield each.reference
     for package, version in each.package.items():

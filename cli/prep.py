@@ -43,7 +43,7 @@ _COMPANIONS: Final = {
     "--folder": ("--name", "--segment"),
 }
 #: Options that imported features exclude.
-_EXTRACTION: Final = ("feature_set", "fixed_samples", "trim", "bandwidth", "segment")
+_EXTRACTION: Final = ("feature_set", "encoder", "layer", "fixed_samples", "trim", "bandwidth", "segment")
 _KEYS: Final = (
     *("corpus", "store", "utterances", "reused", "extracted", "rejected"),
     *("audio_seconds", "silence_seconds", "wall_seconds"),
@@ -76,7 +76,7 @@ _KEYS: Final = (
 @cache_option
 @click.option("--feature-set", cls=FeatureSetOption, default="mfcc40", metavar="NAME", help="One of {names}.")
 @click.option("--encoder", metavar="NAME|PATH", help="For encoder: a name, ONNX file, folder or REPOSITORY@COMMIT.")
-@click.option("--layer", metavar="L[,L...]", help="Hidden states of the encoder.  [default: those that carry emotion]")
+@click.option("--layer", metavar="L[,L...]", help="Its hidden states.  [default: as measured, else 2/3 of its depth]")
 @click.option("--list-encoders", is_flag=True, help="List known encoders and the corpora they have seen, and exit.")
 @click.option("--channel", type=click.IntRange(min=0), default=0, help="Channel of the audio, from 0.")
 @click.option("--bandwidth", type=int, metavar="HZ", help="Remove higher frequencies (phone: 4000).")

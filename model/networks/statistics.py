@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from emodna.model.networks.emotion import EmotionClassifier
+from emodna.model.networks.layers import Dropout
 
 
 class NoBackbone(nn.Identity):
@@ -20,12 +21,13 @@ class StatisticsEncoder(nn.Module):
         super().__init__()
         self.width = width
         self.linear = nn.Linear(values, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, statistics: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 - an utterance has one frame
         """Return features (batch, width) of statistics (batch, values, 1)."""
-        features: Tensor = self.dropout(self.linear(statistics.squeeze(2)).relu())
-        return features
+        hidden: Tensor = self.linear(statistics.squeeze(2)).relu()
+        features: Tensor = self.dropout(hidden.unsqueeze(2))
+        return features.squeeze(2)
 
 
 class StatisticsNetwork(EmotionClassifier):

@@ -191,7 +191,7 @@ class FiniteGuard:
     def check(self, step: Tensor, terms: Mapping[str, Tensor]) -> None:
         """Record the first term of a step that is not finite, in place as CUDA graphs require."""
         indices = self._index_terms(tuple(terms))
-        finite = torch.stack([term.detach().isfinite() for term in terms.values()])
+        finite = torch.stack([term.detach() for term in terms.values()]).isfinite()
         first = ~finite.all() & (self._step == _NO_STEP)
         self._step.copy_(torch.where(first, step, self._step))
         self._term.copy_(torch.where(first, indices[finite.int().argmin()], self._term))

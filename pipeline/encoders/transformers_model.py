@@ -26,22 +26,34 @@ _LONGEST: Final = 16 * SAMPLE_RATE
 _MASK: Final = "masked_spec_embed"
 
 
+def has_gpu() -> bool:
+    """Return True if models run on a GPU here."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 class TransformersEncoder:
-    """A model of the transformers library, without the blocks that the chosen hidden states do not need."""
+    """A model of the transformers library, without the blocks that the chosen hidden states do not need.
+
+    It runs on the GPU if there is one. Its products then have the full precision of float32.
+    """
 
     def __init__(self, path: Path, layers: tuple[str, ...]) -> None:
         self._layers = [int(layer) for layer in layers]
+        self._device = "cuda" if has_gpu() else "cpu"
         model, is_whisper = _load_model(path)
-        self._model = model.encoder if is_whisper else model
+        self._model = (model.encoder if is_whisper else model).to(self._device)
         _cut_blocks(model.encoder, max(self._layers), has_last_norm=is_whisper or _has_last_norm(model.config))
 
     def encode(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the hidden states (n, frames, dim), side by side."""
         import torch
 
-        with torch.inference_mode():
-            states = self._model(torch.from_numpy(inputs), output_hidden_states=True).hidden_states
-            chosen: NDArray[np.float32] = torch.cat([states[layer] for layer in self._layers], dim=2).numpy()
+        with torch.inference_mode(), torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+            samples = torch.from_numpy(inputs).to(self._device)
+            states = self._model(samples, output_hidden_states=True).hidden_states
+            chosen: NDArray[np.float32] = torch.cat([states[layer] for layer in self._layers], dim=2).cpu().numpy()
         return chosen
 
 

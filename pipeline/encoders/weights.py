@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from emodna.pipeline.encoders.anatomy import Anatomy, Conventions, Encoder, require_packages
+from emodna.pipeline.encoders.batches import BatchedEncoder
 from emodna.pipeline.encoders.known import KNOWN_ENCODERS, KnownEncoder, find_known_encoder
 from emodna.pipeline.encoders.onnx_graph import OnnxEncoder, examine_onnx
-from emodna.pipeline.encoders.transformers_model import CONFIG_FILES, TransformersEncoder, examine_transformers
+from emodna.pipeline.encoders.transformers_model import CONFIG_FILES, TransformersEncoder, examine_transformers, has_gpu
 from emodna.pipeline.errors import EncoderError, explain_os_error
 
 #: Environment variable with folders of encoders, separated like those of PATH.
@@ -21,6 +22,8 @@ ENCODERS_VARIABLE: Final = "EMODNA_ENCODERS"
 #: Repository and commit on the Hugging Face hub.
 _HUB: Final = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+#: Windows in a batch on a GPU.
+_BATCH: Final = 8
 #: Folders that are searched below those of the variable.
 _DEPTH: Final = ("*", "*/*", "*/*/*")
 
@@ -101,9 +104,13 @@ def examine(weights: Weights, layers: str | None) -> Anatomy:
     return examine_onnx(weights.path, layers, default, conventions)
 
 
-def open_encoder(path: Path, layers: tuple[str, ...]) -> Encoder:
+def open_encoder(path: Path, anatomy: Anatomy) -> Encoder:
     """Load an encoder from a file or folder."""
-    return TransformersEncoder(path, layers) if path.is_dir() else OnnxEncoder(path, layers)
+    if not path.is_dir():
+        return OnnxEncoder(path, anatomy.layers)
+    encoder = TransformersEncoder(path, anatomy.layers)
+    # Inputs of any length have no padding, so that few have the same shape.
+    return BatchedEncoder(encoder, _BATCH) if has_gpu() and anatomy.padding != "none" else encoder
 
 
 def hash_weights(path: Path) -> tuple[str, str]:

@@ -94,6 +94,11 @@ class FeatureSet(ABC):
         """Raise an `EmodnaError` if packages or files that the extraction needs are missing here."""
 
     @property
+    def needs_threads(self) -> bool:
+        """True if all workers of a machine should be threads of one process, because they share a GPU."""
+        return False
+
+    @property
     def name(self) -> str:
         """Folder name of its stores, such as mfcc40-22050hz-1a2b3c4d: the title and a hash of every parameter."""
         # The channel was a parameter once; names keep its default in the hash, so that they stay the same.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.encoders.anatomy import SAMPLE_RATE, Anatomy, Encoder, FrontEnd, Padding, Scaling
 from emodna.pipeline.encoders.known import find_known_encoder
+from emodna.pipeline.encoders.transformers_model import has_gpu
 from emodna.pipeline.encoders.weights import examine, find_weights, locate, open_encoder
 from emodna.pipeline.encoders.windows import encode_in_windows
 from emodna.pipeline.features.base import FeatureSet, measure_peak_db
@@ -117,6 +118,11 @@ class EncoderSet(FeatureSet):
         """Raise an `EncoderError` if the weights or a package are not on this machine."""
         self.load()
 
+    @property
+    def needs_threads(self) -> bool:
+        """True if a GPU computes the hidden states: one process loads the encoder, and its threads share batches."""
+        return bool(self.config_sha256) and has_gpu()
+
     def load(self) -> Encoder:
         """Return the encoder, which is loaded once per process."""
         with _loading:  # threads would each load it
@@ -126,7 +132,7 @@ class EncoderSet(FeatureSet):
 @lru_cache(maxsize=2)
 def _load(features: EncoderSet) -> Encoder:
     path = find_weights(features.encoder, features.encoder_sha256, features.config_sha256, features.location)
-    return open_encoder(path, features.anatomy.layers)
+    return open_encoder(path, features.anatomy)
 
 
 def describe_encoder(encoder: str, layers: str | None = None) -> EncoderSet:

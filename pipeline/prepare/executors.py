@@ -41,7 +41,8 @@ def make_local_factory(count: int) -> ExecutorFactory:
 
     def start(tree: Tree, extraction: ExtractionConfig, recordings: int) -> AbstractContextManager[Executor]:
         is_large = count > 1 and recordings >= count * _MIN_PER_PROCESS and tree.is_quick_to_open
-        return (make_process_factory if is_large else make_thread_factory)(count)(tree, extraction, recordings)
+        uses_processes = is_large and not extraction.features.needs_threads
+        return (make_process_factory if uses_processes else make_thread_factory)(count)(tree, extraction, recordings)
 
     return start
 

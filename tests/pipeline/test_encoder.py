@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emodna.pipeline.encoders.anatomy import Anatomy
+from emodna.pipeline.encoders.batches import BatchedEncoder
 from emodna.pipeline.encoders.front_end import compute_log_mel, make_input
 from emodna.pipeline.encoders.windows import average, encode_in_windows, plan_windows
 from emodna.pipeline.errors import AudioError, EmodnaError, EncoderError
@@ -127,6 +130,34 @@ def test_frames_of_long_audio_come_from_the_nearest_window(length: int) -> None:
         times = np.arange(start, start + 16_000, 320)
         inside = times[(times // HOP == number) & (times < length)]
         assert value == pytest.approx(inside.mean())
+
+
+class _Recorder:
+    """An encoder that returns its inputs times two, or fails for negative ones."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def encode(self, inputs: Float32) -> Float32:
+        self.shapes.append(inputs.shape)
+        time.sleep(0.002)  # so that other threads wait
+        if inputs.min() < 0:
+            raise RuntimeError("negative")
+        return 2 * inputs[:, :, None]
+
+
+def test_a_batch_has_the_windows_of_several_threads() -> None:
+    recorder = _Recorder()
+    encoder = BatchedEncoder(recorder, 4)
+    windows = [np.full((1, 5), number, np.float32) for number in range(40)]
+    with ThreadPoolExecutor(6) as pool:
+        for window, states in zip(windows, pool.map(encoder.encode, windows), strict=True):
+            assert np.array_equal(states, 2 * window[:, :, None])
+    assert set(recorder.shapes) == {(4, 5)}
+    assert len(recorder.shapes) < len(windows)
+    with pytest.raises(RuntimeError, match="negative"):
+        encoder.encode(-windows[1])
+    assert encoder.encode(windows[3]).max() == 6
 
 
 @pytest.mark.parametrize(("seconds", "mels"), [(2, 80), (8, 128)])
