@@ -1,5 +1,6 @@
 """Define `emodna-corpora`, which lists the corpora, how to get them, and their stores."""
 
+from collections.abc import Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -129,19 +130,34 @@ def _describe_store(path: Path) -> dict[str, Any]:
 def _add_next(rows: list[dict[str, Any]], cache: Path) -> None:
     from emodna.cli.wording import in_cache
 
-    intact = {store["corpus"] for row in rows for store in row["stores"] if store["error"] is None}
-    prepared = [row["corpus"] for row in rows if row["corpus"] in intact]  # a store of a subset does not count
+    stores = [store for row in rows for store in row["stores"] if store["error"] is None]
+    prepared = [row["corpus"] for row in rows if any(each["corpus"] == row["corpus"] for each in stores)]
+    folders = {name: {each["feature_set"] for each in stores if each["corpus"] == name} for name in prepared}
     for row in rows:
         name = row["corpus"]
         if name in prepared:
-            target = next((other for other in prepared if other != name), "CORPUS")
-            row["next"] = f"emodna-fit --src {name} --tgt {target}{in_cache(cache)}"
+            # A subset has stores of its own name, which do not count.
+            target, option = _choose_target(name, folders)
+            row["next"] = f"emodna-fit --src {name} --tgt {target}{option}{in_cache(cache)}"
         elif row["found"]:
             row["next"] = f"emodna-prep --corpus {name}{in_cache(cache)}"
         elif row["download_bytes"] is not None:
             row["next"] = f"emodna-prep --corpus {name} --download{in_cache(cache)}"
         elif row["error"] is None:
             row["next"] = f"emodna-corpora show {name}"
+
+
+def _choose_target(name: str, folders: Mapping[str, Set[str]]) -> tuple[str, str]:
+    """Return a corpus with features of a source, and the option for them; `folders` has those of each corpus."""
+    from emodna.pipeline.catalogue import resolve_folder_name
+
+    default = resolve_folder_name(None)
+    others = {other: folders[name] & found for other, found in folders.items() if other != name}
+    shared = [(default not in common, other, common) for other, common in others.items() if common]
+    if not shared:
+        return next(iter(others), "CORPUS") if default in folders[name] else "CORPUS", ""
+    is_other, target, common = min(shared, key=lambda each: each[0])
+    return target, f" --feature-set {min(common)}" if is_other else ""
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:

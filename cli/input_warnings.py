@@ -10,7 +10,7 @@ from emodna.pipeline.errors import format_count
 
 if TYPE_CHECKING:
     from emodna.model.data.domain import Deviation, Measure, TrainingDomain
-    from emodna.model.inference.predict import Prediction
+    from emodna.model.inference.prediction import Prediction
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.pipeline.store import FeatureStore
 
@@ -109,6 +109,8 @@ class InputWarnings:
         self._prefixes = [f"{common.escape(name)}: " if len(models) > 1 else "" for name in models]
         self._outside = [None if each.domain is None else OutsideCounts(each.domain) for each in models.values()]
         self._seconds = [model.seconds for model in models.values()]
+        self._few = [_Count() for _ in models]
+        self._normalised = [_Count() for _ in models]
         self._cropped = _Count()
         self._several_channels = _Count()
         self._overloaded: dict[str, float] = {}
@@ -125,6 +127,10 @@ class InputWarnings:
             self._overloaded[prediction.file] = max(prediction.peak, self._overloaded.get(prediction.file, 0.0))
         if prediction.channels is not None and prediction.channels > 1 and not self._names_channel:
             self._several_channels.add(recording, prediction.file, prediction.channels)
+        if prediction.has_own_statistics is not None:
+            self._normalised[prediction.model].add(recording, prediction.file, 0.0)
+            if not prediction.has_own_statistics:
+                self._few[prediction.model].add(recording, prediction.file, 0.0)
         start, end, duration = prediction.start, prediction.end, prediction.duration
         if start is not None and end is not None and duration is not None:
             used = min(end - start, self._seconds[prediction.model])
@@ -133,6 +139,7 @@ class InputWarnings:
 
     def print(self, *, over_time: bool) -> None:
         """Print the warnings; without `over_time`, also one on files that are longer than the window."""
+        from emodna.model.data.speakers import MIN_UTTERANCES
         from emodna.pipeline.audio.quality import describe_overload
 
         for line in describe_overload(self._overloaded):
@@ -140,6 +147,13 @@ class InputWarnings:
         for counts, prefix in zip(self._outside, self._prefixes, strict=True):
             if counts is not None:
                 counts.print(self._kind, prefix)
+        for few, normalised, prefix in zip(self._few, self._normalised, self._prefixes, strict=True):
+            if few.recordings:
+                found = f"{few.recordings} of {format_count(normalised.recordings, self._kind)}"
+                common.note(
+                    f"{prefix}{found} normalised by the statistics of the run's target, because their speaker has "
+                    f"fewer than {MIN_UTTERANCES} utterances or windows: {few.list_names()}"
+                )
         if self._several_channels.recordings:
             files = format_count(self._several_channels.recordings, self._kind)
             common.note(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from emodna.model.inference.inputs import Input
-    from emodna.model.inference.predict import Prediction
+    from emodna.model.inference.prediction import Prediction
     from emodna.model.inference.rows import AddRow
 
 
@@ -98,8 +98,9 @@ def predict(
     """Predict the emotion in audio files with the model of a RUN.
 
     RUN is a run folder of emodna-fit. AUDIO are files, folders and archives, or - for standard input. A prediction is
-    the probability of high arousal or positive valence. Without --windows, the model reads only the middle of a
-    longer recording, 4.4 s by default. The exit code is 1 if a file cannot be used.
+    the probability of high arousal or positive valence. Without --windows, a model that reads windows uses only the
+    middle of a longer recording, 4.4 s by default. A model with normalisation by speaker takes the manifest's column
+    `speaker`; without it, each recording is one speaker. The exit code is 1 if a file cannot be used.
 
     --out FOLDER predicts in bulk: by --workers or --scheduler, in parts, so that --resume continues after any
     interruption. FOLDER is a name that ends with / or has no suffix; pandas.read_parquet reads it as one table.
@@ -134,6 +135,7 @@ def predict(
     from emodna.model.inference.windows import Windows
     from emodna.model.label import is_oracle, mark_oracle
     from emodna.model.run_folder import read_target_channel
+    from emodna.pipeline.features import find_packages
 
     windows = None if window is None else Windows(window, window / 2 if hop is None else hop)
     runs = (run, *also)
@@ -146,7 +148,8 @@ def predict(
         marked = mark_oracle(model.method.name, model.method.supervision)
         if is_oracle(model.method.supervision):
             common.note(f"{common.escape(folder)}: {marked}: trained with the labels of its target")
-        common.detail(f"{marked}, {model.task}, {model.features.name}, windows of {model.seconds:.2f} s")
+        length = "the whole recording" if model.reads_statistics else f"windows of {model.seconds:.2f} s"
+        common.detail(f"{marked}, {model.task}, {model.features.name}, {length}")
         if channel is None and (trained_channel := read_target_channel(folder)):
             note = f"adapted to channel {trained_channel} of its target; this reads channel 0, see --channel"
             common.note(f"[yellow]warning:[/yellow] {common.escape(folder)}: {note}")
@@ -178,7 +181,17 @@ def predict(
         if path is not None and is_folder:
             from emodna.model.inference.bulk import BulkRequest
 
-            request = BulkRequest(runs, rows, options, str(torch_device), manifest, table, ffmpeg=ffmpeg)
+            request = BulkRequest(
+                runs,
+                rows,
+                options,
+                str(torch_device),
+                manifest,
+                table,
+                ffmpeg=ffmpeg,
+                packages=sorted({name for model in models for name in find_packages(model.features)}),
+                per_speaker=any(model.per_speaker for model in models),
+            )
             start = predict_bulk.choose_workers(workers, scheduler, models)
             context = predict_bulk.predict_into_folder(request, inputs, path, start, resume=resume)
             bulk, found = stack.enter_context(context)

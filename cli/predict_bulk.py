@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emodna.model.inference.bulk import BulkPrediction, BulkRequest
     from emodna.model.inference.bulk_workers import WorkerFactory
     from emodna.model.inference.inputs import Input
-    from emodna.model.inference.predict import Prediction
+    from emodna.model.inference.prediction import Prediction
     from emodna.model.inference.trained_model import TrainedModel
 
 

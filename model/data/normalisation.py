@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,21 @@ if TYPE_CHECKING:  # prediction needs no store
 MIN_STD: Final = 1e-5
 #: Values per sum: 256 kB in float64, which fits into the CPU's cache.
 _CHUNK_VALUES: Final = 2**15
+
+
+class Frames(Protocol):
+    """Features of utterances, such as a store."""
+
+    @property
+    def dim(self) -> int:
+        """Values per frame."""
+
+    @property
+    def frames(self) -> NDArray[np.integer[Any]]:
+        """Frames of each utterance, (n,)."""
+
+    def gather(self, rows: NDArray[np.int64]) -> Sequence[NDArray[np.float32]]:
+        """Return the features (frames, dim) of the utterances in some rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +54,7 @@ class Statistics:
         return cls(features.mean(axis=0), np.maximum(features.std(axis=0), MIN_STD))
 
     @classmethod
-    def of_corpora(cls, corpora: Sequence[tuple[FeatureStore | PooledStore, NDArray[np.int64]]]) -> Statistics:
+    def of_corpora(cls, corpora: Sequence[tuple[Frames, NDArray[np.int64]]]) -> Statistics:
         """Return the statistics of all frames of some rows (n,) of each store, with equal weight for each corpus."""
         mean, square = np.mean([_compute_moments(store, rows) for store, rows in corpora], axis=0)
         std = np.sqrt(np.maximum(square - mean**2, MIN_STD**2))
@@ -75,9 +90,7 @@ def compute_statistics(
             return [statistics] * len(sources), statistics
 
 
-def _compute_moments(
-    store: FeatureStore | PooledStore, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _compute_moments(store: Frames, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean and the mean square over the frames of some utterances, (dim,) float64 each."""
     counts = np.cumsum(store.frames[rows], dtype=np.int64)
     frames_per_chunk = max(_CHUNK_VALUES // store.dim, 1)

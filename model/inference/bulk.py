@@ -17,10 +17,11 @@ from emodna.model.errors import PredictionError
 from emodna.model.inference.bulk_folder import RECORDINGS, BulkFolder
 from emodna.model.inference.bulk_workers import Reply, WorkerFactory, WorkerSetup, hash_model, predict_with_survivors
 from emodna.model.inference.inputs import Input
-from emodna.model.inference.predict import Prediction
+from emodna.model.inference.prediction import Prediction
 from emodna.model.inference.rows import RowFormat, make_encodable
+from emodna.model.inference.speakers import split_by_speaker
 from emodna.model.run_folder import RunFolder
-from emodna.pipeline.prepare.extract import read_feature_versions
+from emodna.pipeline.prepare.extract import read_feature_versions, read_package_versions
 
 #: Recordings per part, without and with windows. An interruption loses the parts that workers are predicting.
 _WHOLE_PER_PART: Final = 64
@@ -44,6 +45,10 @@ class BulkRequest:
     """Columns of the manifest that are copied to the rows."""
     ffmpeg: bool = False
     """True if ffmpeg decodes some of the recordings."""
+    packages: Sequence[str] = ()
+    """Further packages whose versions affect the features."""
+    per_speaker: bool = False
+    """True if a model normalises by speaker: then no speaker is in two parts."""
 
 
 class BulkPrediction:
@@ -66,13 +71,12 @@ class BulkPrediction:
             self._write(self._missing[0], [], [])
         elif self._missing:
             with start_workers(self._setup) as workers:
-                models = len(self._setup.models)
                 pending: dict[Future[Reply], tuple[int, Sequence[Input]]] = {}
                 remaining = iter(self._missing)
                 while True:
                     for part in islice(remaining, workers.max_pending - len(pending)):
                         batch = self._recordings[self._folder.locate(part)]
-                        pending[workers.pool.submit(predict_with_survivors, workers, batch, models)] = part, batch
+                        pending[workers.pool.submit(predict_with_survivors, workers, batch, self._setup)] = part, batch
                     if not pending:
                         break
                     for future in wait(pending, return_when=FIRST_COMPLETED).done:
@@ -104,9 +108,10 @@ def open_bulk(
     smallest = _CUT_PER_PART if request.options.get("windows") else _WHOLE_PER_PART
     per_part = max(smallest, math.ceil(len(recordings) / _MAX_PARTS))
     models = [(path, hash_model(path)) for path in (RunFolder(run).find_model().resolve() for run in request.runs)]
-    folder = BulkFolder(out, request.rows, request.columns, table, per_part)
+    starts = split_by_speaker(recordings, per_part) if request.per_speaker else None
+    folder = BulkFolder(out, request.rows, request.columns, table, per_part, starts)
     manifest = None if request.manifest is None else hashlib.sha256(request.manifest.read_bytes()).hexdigest()
-    versions = read_feature_versions(ffmpeg=request.ffmpeg)
+    versions = read_feature_versions(ffmpeg=request.ffmpeg) | read_package_versions(request.packages)
     decisive = {
         "models": {f"{number}": sha256 for number, (_, sha256) in enumerate(models, start=1)},
         "columns": list(request.rows.make_schema(request.columns).names),
@@ -117,7 +122,8 @@ def open_bulk(
         "versions": versions,
     }
     with folder.claim(decisive, resume=resume):
-        yield BulkPrediction(folder, recordings, WorkerSetup(models, request.device, request.options, versions))
+        setup = WorkerSetup(models, request.device, request.options, versions, per_speaker=request.per_speaker)
+        yield BulkPrediction(folder, recordings, setup)
 
 
 def _to_json(value: Any) -> Any:

@@ -50,15 +50,24 @@ class BulkFolder:
     recordings
         Table of all recordings in order, with the schema `RECORDINGS`.
     per_part
-        Number of recordings per part.
+        Number of recordings per part, or the smallest one if `starts` are given.
+    starts
+        Place at which each part begins among the recordings; None: parts of equal size.
     """
 
     def __init__(
-        self, path: Path, rows: RowFormat, manifest: pa.Table | None, recordings: pa.Table, per_part: int
+        self,
+        path: Path,
+        rows: RowFormat,
+        manifest: pa.Table | None,
+        recordings: pa.Table,
+        per_part: int,
+        starts: Sequence[int] | None = None,
     ) -> None:
         self.path, self.rows, self._manifest = path, rows, manifest
         self._recordings, self._per_part = recordings, per_part
-        self.parts = range(max(1, -(-len(recordings) // per_part)))
+        self._starts = starts or range(0, max(1, len(recordings)), per_part)
+        self.parts = range(len(self._starts))
         """Numbers of the parts. Without recordings, one part is empty."""
 
     @contextmanager
@@ -87,7 +96,8 @@ class BulkFolder:
 
     def locate(self, part: int) -> slice:
         """Return the places of the recordings of a part among all recordings."""
-        return slice(part * self._per_part, (part + 1) * self._per_part)
+        end = len(self._recordings) if part + 1 == len(self._starts) else self._starts[part + 1]
+        return slice(self._starts[part], end)
 
     def count_failures(self, part: int) -> int | None:
         """Return the number of rows of unusable recordings in a finished part; None if it is missing or damaged."""

@@ -9,12 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 from emodna.model.errors import RunError
 from emodna.model.inference.inputs import Input
-from emodna.model.inference.predict import Prediction, predict
+from emodna.model.inference.predict import predict
+from emodna.model.inference.prediction import Prediction
+from emodna.model.inference.speakers import group_by_speaker
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.archives import Tree
 from emodna.pipeline.errors import CorpusError, DeadWorkerError, EmodnaError, WorkerError
@@ -52,6 +55,8 @@ class WorkerSetup:
     """Options of `predict`."""
     versions: Mapping[str, str]
     """Versions that affect the predictions."""
+    per_speaker: bool = False
+    """True if the recordings of a speaker must be predicted together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +75,24 @@ class Workers:
 WorkerFactory = Callable[[WorkerSetup], AbstractContextManager[Workers]]
 
 
-def predict_with_survivors(workers: Workers, batch: Sequence[Input], models: int) -> Reply:
-    """Predict for a batch. A recording that kills its workers gets an error for each of the models."""
+def predict_with_survivors(workers: Workers, batch: Sequence[Input], setup: WorkerSetup) -> Reply:
+    """Predict for a batch. A recording that kills its workers gets an error for each model, with all of its speaker."""
+    groups = group_by_speaker(batch) if setup.per_speaker else [[number] for number in range(len(batch))]
     try:
         return _retry(workers, batch)
     except DeadWorkerError:
-        if len(batch) > 1:
-            replies = [predict_with_survivors(workers, [recording], models) for recording in batch]
-            return [(number, each) for number, reply in enumerate(replies) for _, each in reply]
-    problem = "every worker that read it died (killed, or out of memory)"
-    return [(0, Prediction(batch[0].file, error=problem, model=model, channel=None)) for model in range(models)]
+        if len(groups) > 1:
+            reply: Reply = []
+            for group in groups:
+                found = predict_with_survivors(workers, [batch[number] for number in group], setup)
+                reply += [(group[number], each) for number, each in found]
+            return sorted(reply, key=itemgetter(0))  # keeps the order of the predictions for a recording
+    problem = f"every worker that read {'it' if len(batch) == 1 else 'its speaker'} died (killed, or out of memory)"
+    return [
+        (number, Prediction(given.file, error=problem, model=model, channel=None))
+        for number, given in enumerate(batch)
+        for model in range(len(setup.models))
+    ]
 
 
 def _retry(workers: Workers, batch: Sequence[Input]) -> Reply:
@@ -207,6 +220,7 @@ def _load_model(path: Path, sha256: str, device: str) -> TrainedModel:
     model = TrainedModel.load(path, device)
     if hash_model(path) != sha256:
         raise RunError("not the same model: it has changed, or is another file", where=path)
+    model.features.check_requirements()
     return model
 
 

@@ -44,6 +44,8 @@ class Input:
     """True to decode formats that libsndfile cannot read by ffmpeg."""
     span: Span | None = None
     """Part of the recording to predict for; None: the whole recording."""
+    speaker: str | None = None
+    """Speaker of its row in a table; None: unknown."""
 
 
 def find_inputs(names: Iterable[str], *, ffmpeg: bool = False, warn: Warn = lambda _warning: None) -> Iterator[Input]:
@@ -76,20 +78,23 @@ def find_table_inputs(
 ) -> Iterator[Input]:
     """Yield the recording, or the segment of one, of each row of a table.
 
-    `rows` have their numbers in the table, from 0, and a column `path` as the table writes it for the root of `tree`.
+    `rows` have their numbers in the table, from 0, and a column `path` as the table writes it for the root of `tree`;
+    a column `speaker` names the speakers.
     `spans` are those of all rows of the table, from `read_spans`.
     """
     from emodna.pipeline.tables import is_missing  # needs pyarrow, which prediction without a table does not
 
     for number, row in rows:
         path = "" if is_missing(row["path"]) else str(row["path"]).strip()
+        speaker = None if is_missing(row.get("speaker")) else str(row["speaker"]).strip() or None
         other_cells = {column: cell for column, cell in row.items() if column != "path"}
         opened, read_stamp = partial(_open_row, tree, path), partial(_read_row_stamp, tree, path)
         span = spans[number]
         if isinstance(span, SpanError):
             opened, span = partial(_refuse, str(span)), WHOLE
         segment = None if span == WHOLE else span
-        yield Input(path or f"row {number + 1}", opened, number, other_cells, read_stamp, ffmpeg, segment)
+        name = path or f"row {number + 1}"
+        yield Input(name, opened, number, other_cells, read_stamp, ffmpeg, segment, speaker)
 
 
 def group_segments(inputs: Iterable[Input]) -> Iterator[list[Input]]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emodna.model.inference.encoder_graph import insert_encoder, load_encoder_graph
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.waveform_model import WaveformModel
 from emodna.model.provenance import RunCorpus, read_corpora
@@ -23,6 +24,7 @@ from emodna.model.run_folder import RunFolder
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.encoders.exposure import find_exposure
 from emodna.pipeline.errors import ExportError
+from emodna.pipeline.features import EncoderSet
 from emodna.pipeline.files import replace_atomically
 
 if TYPE_CHECKING:
@@ -30,7 +32,13 @@ if TYPE_CHECKING:
 
 #: Largest difference in probability between an exported model and the original.
 TOLERANCE: Final = 1e-4
+#: The same if features are rounded to float16: a rounding error of float32 may change the last bit.
+_HALF_TOLERANCE: Final = 1e-3
+#: The same if the encoder rounds its activations to 8 bits: there, an error of float32 grows from layer to layer.
+_QUANTISED_TOLERANCE: Final = 0.05
 _PACKAGES: Final = ("onnx", "onnxruntime", "onnxscript")
+#: Longest window in s of the waveforms for comparison.
+_LONG_SECONDS: Final = 5.0
 #: Version that onnxruntime reads since its release 1.14.
 _OPSET: Final = 18
 
@@ -43,6 +51,8 @@ class ExportedModel:
     """Size of the file."""
     difference: float
     """Largest difference in probability from the original."""
+    tolerance: float
+    """Largest difference that was allowed."""
     compared: int
     """Number of waveforms compared."""
     metadata: Mapping[str, str]
@@ -66,8 +76,9 @@ def write_onnx(model: TrainedModel, metadata: Mapping[str, str], path: Path, *, 
         raise ExportError(f"packages not found: {', '.join(missing)}", remedy="pip install 'emodna[onnx]'")
     with replace_atomically(path, force=force) as temporary:
         temporary.write_bytes(_serialise(model, metadata))
-        difference, compared = _compare(temporary, model)
-        return ExportedModel(temporary.stat().st_size, difference, compared, metadata)
+        tolerance = _choose_tolerance(model)
+        difference, compared = _compare(temporary, model, tolerance)
+        return ExportedModel(temporary.stat().st_size, difference, tolerance, compared, metadata)
 
 
 def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict[str, str]:
@@ -79,7 +90,7 @@ def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict
         "class_names": CLASS_NAMES[model.task],
         "sample_rate": features.sample_rate,
         "min_samples": features.min_samples,
-        "window_seconds": model.seconds,
+        "window_seconds": None if model.reads_statistics else model.seconds,
         "window": {
             "frames": model.framer.frames,
             "hop_length": features.hop_length,
@@ -126,25 +137,35 @@ def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
 
 
 def _translate(model: TrainedModel) -> "onnx.ModelProto":
-    example = torch.zeros(3, 2 * model.features.min_samples + 7)  # sizes that no code can take for constants
+    module = WaveformModel(model)
+    encoder, features = module.front_end.encoder, model.features
+    opset = _OPSET
+    # Sizes that no code can take for constants: three waveforms, of more than one window of an encoder.
+    longest = features.min_samples
+    if isinstance(features, EncoderSet) and encoder is not None:
+        longest, opset = features.window, max(opset, encoder.opset)
+    example = torch.zeros(3, 2 * longest + 7)
     sizes = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
     try:
         with _silence_torch(), torch.no_grad():
             # torch.onnx.export alone would silently make a size constant if it cannot be dynamic.
-            traced = torch.export.export(WaveformModel(model), (example,), dynamic_shapes=(sizes,), strict=False)
+            traced = torch.export.export(module, (example,), dynamic_shapes=(sizes,), strict=False)
             program = torch.onnx.export(
                 traced,
                 input_names=["waveform"],
                 output_names=["probability", "logits"],
                 dynamic_shapes=({0: "batch", 1: "samples"},),
-                opset_version=_OPSET,
+                opset_version=opset,
                 dynamo=True,
                 verbose=False,
             )
     except Exception as error:  # torch's errors have no common class
         problem = f"cannot be exported as ONNX: {_get_first_line(error)}"
         raise ExportError(problem, where=f"method {model.method.name}") from error
-    return program.model_proto  # type: ignore[union-attr]  # a program, because no file is given
+    translated: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]  # a program, because no file is given
+    if encoder is not None:
+        insert_encoder(translated, encoder)
+    return translated
 
 
 @contextmanager
@@ -159,7 +180,14 @@ def _silence_torch() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
+def _choose_tolerance(model: TrainedModel) -> float:
+    """Return the largest difference in probability that rounding can explain."""
+    if isinstance(model.features, EncoderSet) and load_encoder_graph(model.features).is_quantised:
+        return _QUANTISED_TOLERANCE
+    return TOLERANCE if model.features.storage == "float32" else _HALF_TOLERANCE
+
+
+def _compare(file: Path, model: TrainedModel, tolerance: float) -> tuple[float, int]:
     """Return the largest difference in probability and the number of waveforms; raise an ExportError if they differ."""
     waveforms = _make_test_waveforms(model)
     # The second waveform of a batch must not change the prediction of the first.
@@ -169,7 +197,7 @@ def _compare(file: Path, model: TrainedModel) -> tuple[float, int]:
     for (name, waveform), prediction in zip(waveforms.items(), predictions, strict=True):
         expected, found = float(model.probabilities([model.features.extract(waveform)])[0]), float(prediction[0])
         difference = abs(found - expected)
-        if not difference <= TOLERANCE:  # NaN differs
+        if not difference <= tolerance:  # NaN differs
             problem = f"the exported model predicts {found:.6f} instead of {expected:.6f} for a {name} waveform"
             raise ExportError(f"{problem}; nothing was written")
         largest = max(largest, difference)
@@ -200,18 +228,23 @@ def _get_first_line(error: BaseException) -> str:
 def _make_test_waveforms(model: TrainedModel) -> dict[str, NDArray[np.float32]]:
     """Return waveforms for every path through the model: glides in noise of varying loudness."""
     rate, shortest = model.features.sample_rate, model.features.min_samples
-    window = round(model.seconds * rate)
+    window = round(min(model.seconds, _LONG_SECONDS) * rate)
+    if isinstance(model.features, EncoderSet):
+        window = model.features.window
     lengths = {
         "shortest possible": shortest,
         "short": max(shortest + 1, window // 3),
         "long": 2 * window + shortest + 1,
         "quiet": max(shortest, window - 1),
+        "trimmed": max(shortest, window),
     }
     waveforms = {}
     for number, (name, length) in enumerate(lengths.items()):
         time = np.arange(length) / rate
         glide = np.sin(2 * np.pi * (120 * time + 400 * time**2 / (1 + time)))
         loudness = 0.05 + np.sin(2 * np.pi * np.arange(length) / length) ** 2
+        if name == "trimmed":
+            loudness *= np.sin(np.pi * np.arange(length) / length) ** 40  # nearly silent at both ends
         noise = np.random.default_rng(number).standard_normal(length)
         waveform = (0.3 * glide + 0.05 * noise) * loudness
         waveforms[name] = (waveform * (1e-4 if name == "quiet" else 1)).astype(np.float32)

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from itertools import islice, product, repeat, tee
 from pathlib import Path
@@ -15,13 +15,15 @@ from typing import BinaryIO, Final, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emodna.model.data.domain import Deviation, join_measures
 from emodna.model.errors import ConfigError
 from emodna.model.inference.inputs import Input, find_inputs, group_segments
-from emodna.model.inference.trained_model import BATCH, TrainedModel, Window
+from emodna.model.inference.prediction import PendingPrediction, Prediction
+from emodna.model.inference.speakers import normalise_by_speaker
+from emodna.model.inference.trained_model import BATCH, Extracted, TrainedModel
 from emodna.model.inference.windows import Span, Windows, cut
 from emodna.pipeline.audio.decode import Recording, RecordingReader, decode, resample, resample_blocks, time_to_sample
-from emodna.pipeline.audio.quality import OVERLOAD_PEAK, AudioQuality, measure_quality
+from emodna.pipeline.audio.quality import AudioQuality, measure_quality
+from emodna.pipeline.audio.trim import find_speech
 from emodna.pipeline.errors import RECORDING_ERRORS, AudioError, check_list, explain_rejection
 from emodna.pipeline.features import SILENCE_DB, FeatureSet
 from emodna.pipeline.spans import WHOLE
@@ -37,57 +39,8 @@ ALL: Final = "all"
 Channel = int | Literal["all"]
 """Number of a channel, from 0; `ALL` for each channel of a file."""
 
-_Features = tuple[NDArray[np.float32], float]
-"""Features (frames, dim) and their peak in dB."""
-
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A model's prediction for a file or a window, or an error."""
-
-    file: str
-    start: float | None = None
-    """Start in s of the window, or of the part of the file that the model used; None for an unusable file."""
-    end: float | None = None
-    probability: float | None = None
-    """Probability of class 1 (high / positive)."""
-    error: str | None = None
-    duration: float | None = None
-    """Duration of the file in s."""
-    model: int = 0
-    remarks: tuple[str, ...] = ()
-    """Parts of the file that were not decoded, one clause each; of several windows, the last one has them."""
-    channel: int | None = 0
-    """Channel of the file; None if the file could not be opened to find it."""
-    channels: int | None = None
-    """Number of channels of the file; None if it could not be decoded."""
-    peak: float | None = None
-    """Largest absolute sample of the file or window; 1 is full scale. None for an error."""
-    deviations: tuple[Deviation, ...] | None = None
-    """Deviations from the training audio; None if they are unknown: an error, or a model of an earlier version."""
-
-    @property
-    def outside(self) -> str | None:
-        """Measures that are outside the training audio, separated by commas; empty if none is, None if unknown."""
-        return None if self.deviations is None else join_measures(self.deviations)
-
-    @property
-    def is_overloaded(self) -> bool:
-        """True if the samples go far beyond full scale."""
-        return self.peak is not None and self.peak > OVERLOAD_PEAK
-
-    @property
-    def label(self) -> int | None:
-        """Predicted class: 1 high / positive, 0 low / negative."""
-        return None if self.probability is None else int(self.probability >= 0.5)
-
-    @property
-    def has_failed(self) -> bool:
-        """True for an unusable file; a window of digital silence is not a failure."""
-        return self.error is not None and self.start is None
 
 
 def predict_files(
@@ -129,8 +82,12 @@ def predict(
     does not depend on the number of recordings or, with windows, on their length. The predictions are the same bit for
     bit for any number of CPU `threads`.
 
+    A model with normalisation by speaker predicts for a recording once all recordings of its speaker have been read;
+    the order stays the same. It lists all inputs first. Its memory holds the features of such recordings, or only their
+    statistics over time if it reads those.
+
     Raises ConfigError: invalid `channel`. A file without that channel gives a prediction with an error. Raises
-    EmodnaError: a model's features cannot be extracted here.
+    EmodnaError if a file or a package that the features of a model need is missing, before any input is opened.
     """
     if channel != ALL and not (type(channel) is int and channel >= 0):
         raise ConfigError(f"must be a number from 0, or {ALL}", field="channel", value=channel)
@@ -138,19 +95,15 @@ def predict(
         model.features.check_requirements()
     with open_extraction_threads(threads) as pool:
         try:
-            pending = _prepare_inputs(inputs, models, windows, channel, pool, threads)
+            if any(model.per_speaker for model in models):
+                listed = list(inputs)
+                prepared = _prepare_inputs(listed, models, windows, channel, pool, threads)
+                pending = normalise_by_speaker(prepared, listed, models)
+            else:
+                pending = _prepare_inputs(inputs, models, windows, channel, pool, threads)
             yield from _classify_batches(pending, models, pool, threads)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _PendingPrediction:
-    """A prediction without its probability, and the window to classify; a complete prediction if that is None."""
-
-    input: Input
-    prediction: Prediction
-    window: Window | None = None
 
 
 def _prepare_inputs(
@@ -160,13 +113,13 @@ def _prepare_inputs(
     channel: Channel,
     pool: Executor,
     threads: int,
-) -> Iterator[_PendingPrediction]:
+) -> Iterator[PendingPrediction]:
     """Yield all pending predictions in order; prepares several recordings in advance, each chunk by chunk."""
 
-    def take_chunk(pending: Iterator[_PendingPrediction]) -> list[_PendingPrediction]:
+    def take_chunk(pending: Iterator[PendingPrediction]) -> list[PendingPrediction]:
         return list(islice(pending, _CHUNK))
 
-    def start(parts: Sequence[Input]) -> Future[tuple[list[_PendingPrediction], Iterator[_PendingPrediction]]]:
+    def start(parts: Sequence[Input]) -> Future[tuple[list[PendingPrediction], Iterator[PendingPrediction]]]:
         pending = _prepare(parts, models, windows, channel)
         return pool.submit(lambda: (take_chunk(pending), pending))
 
@@ -180,14 +133,14 @@ def _prepare_inputs(
 
 
 def _classify_batches(
-    pending: Iterator[_PendingPrediction], models: Sequence[TrainedModel], pool: Executor, threads: int
+    pending: Iterator[PendingPrediction], models: Sequence[TrainedModel], pool: Executor, threads: int
 ) -> Iterator[tuple[Input, Prediction]]:
     """Yield all predictions in order; classifies a batch while the next ones are prepared."""
     batches = iter(lambda: list(islice(pending, BATCH * len(models))), [])
     cuda = any(parameter.is_cuda for model in models for parameter in model.method.parameters())
     lock = Lock() if cuda else nullcontext()
 
-    def classify(batch: list[_PendingPrediction]) -> list[tuple[Input, Prediction]]:
+    def classify(batch: list[PendingPrediction]) -> list[tuple[Input, Prediction]]:
         predictions = [each.prediction for each in batch]
         for index, model in enumerate(models):
             windows = {i: each.window for i, each in enumerate(batch) if each.window and each.prediction.model == index}
@@ -215,7 +168,7 @@ def _submit_ahead(items: Iterable[_Item], submit: Callable[[_Item], Future[_Resu
 
 def _prepare(
     inputs: Sequence[Input], models: Sequence[TrainedModel], windows: Windows | None, channel: Channel
-) -> Iterator[_PendingPrediction]:
+) -> Iterator[PendingPrediction]:
     """Yield the pending predictions of a recording, or its segments: by segment, then channel, window and model."""
     first = inputs[0]
     rates = list(dict.fromkeys(model.features.sample_rate for model in models))
@@ -243,7 +196,7 @@ def _prepare(
 
 def _prepare_parts(
     given: Input, parts: Iterator["_Part"], channel: int, models: Sequence[TrainedModel]
-) -> Iterator[_PendingPrediction]:
+) -> Iterator[PendingPrediction]:
     feature_sets = list(dict.fromkeys(model.features for model in models))
     try:
         for part in parts:
@@ -264,10 +217,10 @@ def _prepare_parts(
 
 def _refuse(
     recording: Input, channel: int | None, error: AudioError | OSError | ValueError, models: Sequence[TrainedModel]
-) -> Iterator[_PendingPrediction]:
+) -> Iterator[PendingPrediction]:
     for number in range(len(models)):
         prediction = Prediction(recording.file, error=explain_rejection(error), model=number, channel=channel)
-        yield _PendingPrediction(recording, prediction)
+        yield PendingPrediction(recording, prediction)
 
 
 class _Part(NamedTuple):
@@ -367,7 +320,7 @@ def _stream_parts(
         yield _Part(samples, reader.duration, span, len(spans) > 1, quality, reader.channels, remarks)
 
 
-def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | AudioError:
+def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> Extracted | AudioError:
     try:
         array, peak_db = features.extract(samples)
     except AudioError as error:
@@ -376,28 +329,36 @@ def _extract(features: FeatureSet, samples: NDArray[np.float32]) -> _Features | 
 
 
 def _make_pending(
-    recording: Input, prediction: Prediction, model: TrainedModel, part: _Part, features: _Features | AudioError
-) -> _PendingPrediction:
+    recording: Input, prediction: Prediction, model: TrainedModel, part: _Part, features: Extracted | AudioError
+) -> PendingPrediction:
     span, duration = part.span, part.duration
     if isinstance(features, AudioError):
         # An error of the only window is an error of the file.
         start, end = span if span and part.is_window else (None, None)
-        return _PendingPrediction(recording, replace(prediction, start=start, end=end, error=str(features)))
-    start, end = span or _locate_middle(model, duration, len(features[0]))
+        return PendingPrediction(recording, replace(prediction, start=start, end=end, error=str(features)))
+    start, end = span or _locate_middle(model, part, len(features[0]))
     deviations = None
     if model.domain is not None:
         length = duration if span is None else end - start
         deviations = model.domain.compare(features[0], length, part.quality)
     prediction = replace(prediction, start=start, end=end, peak=part.quality.peak, deviations=deviations)
-    return _PendingPrediction(recording, prediction, model.window(*features))
+    if model.per_speaker:
+        return PendingPrediction(recording, prediction, utterance=(model.represent(features[0]), features[1]))
+    return PendingPrediction(recording, prediction, model.window(*features))
 
 
-def _locate_middle(model: TrainedModel, duration: float, frames: int) -> Span:
-    """Return the span in the middle of a recording that fits into a model's window."""
-    features, length = model.features, duration
-    if frames > model.framer.frames:
+def _locate_middle(model: TrainedModel, part: _Part, frames: int) -> Span:
+    """Return the span in the middle of a recording, after cutting silence, that fits into a model's window."""
+    features, offset, length = model.features, 0.0, part.duration
+    is_cropped = not model.reads_statistics and frames > model.framer.frames
+    if features.trim_db is not None and (is_cropped or features.fixed_samples is not None):
+        samples = part.samples[features.sample_rate]
+        first, stop = find_speech(samples, features.trim_db, features.min_samples)
+        offset, length = first / features.sample_rate, (stop - first) / features.sample_rate
+    speech = length
+    if is_cropped:
         length = min(length, model.seconds)
     if features.fixed_samples is not None:
         length = min(length, features.fixed_samples / features.sample_rate)
-    start = (duration - length) / 2
+    start = offset + (speech - length) / 2
     return start, start + length

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from emodna.model.inference.predict import Prediction
+from emodna.model.inference.prediction import Prediction
 from emodna.pipeline.emotions import CLASS_NAMES, Task
 
 if TYPE_CHECKING:

@@ -90,8 +90,12 @@ class TrainedModel:
 
         Given `statistics`, such as those of its speaker, replace those of the framer.
         """
+        return self.frame(self.represent(features), peak_db, statistics)
+
+    def frame(self, represented: NDArray[np.float32], peak_db: float, statistics: Statistics | None) -> Window:
+        """Do the same as `window` for what `represent` returns."""
         window = np.empty((self.framer.frames, self.dim), np.float32)
-        return window, self.framer(self.represent(features), peak_db, window, statistics)
+        return window, self.framer(represented, peak_db, window, statistics)
 
     def represent(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the framer normalises: features (n, dim) as they are, or their statistics (1, 2 dim)."""

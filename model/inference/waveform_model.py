@@ -1,28 +1,19 @@
-"""A trained model with a waveform as input, as one torch module without branches, for export.
+"""A trained model with a waveform as input, as one torch module without branches, for export."""
 
-`emodna.pipeline.features.logmel` and `mfcc` define the features of the stores and are faster. The modules here equal
-them up to rounding and accept batches.
-"""
-
-import math
-from typing import Final, NamedTuple
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emodna.model.data.normalisation import MIN_STD
+from emodna.model.data.windows import Framer
+from emodna.model.inference.encoder_front_end import EncoderFrontEnd
+from emodna.model.inference.encoder_graph import EncoderGraph, load_encoder_graph
+from emodna.model.inference.front_ends import ExtractedFeatures, LogMelFrontEnd, MfccFrontEnd, WaveFrontEnd, divide_down
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods.base import Method
-from emodna.pipeline.audio.mel import mel_filters
+from emodna.pipeline.audio import trim
 from emodna.pipeline.errors import ExportError
-from emodna.pipeline.features import SILENCE_DB, FeatureSet, LogMelSet, MfccSet, WaveSet
-from emodna.pipeline.features.logmel import POWER_FLOOR
-from emodna.pipeline.features.mfcc import dct_matrix
-
-#: Peak amplitude that counts as digital silence.
-_SILENCE: Final = 10 ** (SILENCE_DB / 20)
+from emodna.pipeline.features import EncoderSet, FeatureSet, LogMelSet, MfccSet, WaveSet
 
 
 class WaveformModel(nn.Module):
@@ -30,8 +21,8 @@ class WaveformModel(nn.Module):
 
     def __init__(self, model: TrainedModel) -> None:
         super().__init__()
-        self.front_end = make_front_end(model.features)
-        self.window = _Window(model)
+        self.front_end = FrontEnd(model.features)
+        self.window = _Statistics(model.framer) if model.reads_statistics else _Window(model.framer)
         self.method: Method = model.method
         self.eval()
 
@@ -48,143 +39,91 @@ class WaveformModel(nn.Module):
         return logits.softmax(1)[:, 1], logits
 
 
-class ExtractedFeatures(NamedTuple):
-    """Features of a batch of waveforms."""
+class FrontEnd(nn.Module):
+    """`FeatureSet.extract` for waveforms of one length; raises ExportError for unsupported feature sets."""
 
-    features: Tensor
-    """(batch, frames, dim) float32."""
-    silence: Tensor
-    """(batch, dim): a frame of digital silence, relative to each waveform's peak."""
-    audible: Tensor
-    """(batch,) bool: false for digital silence and for samples or power that are not finite."""
-
-
-def make_front_end(features: FeatureSet) -> nn.Module:
-    """Return a module that maps waveforms (batch, samples) to their `ExtractedFeatures`."""
-    match features:
-        case MfccSet():
-            module: nn.Module = _Mfcc(features)
-        case LogMelSet():
-            module = _LogMel(features)
-        case WaveSet():
-            module = _Wave()
-        case _:
-            raise ExportError("this feature set cannot be exported", where=features.name)
-    return module if features.fixed_samples is None else nn.Sequential(_CentreFit(features.fixed_samples), module)
-
-
-class _PowerSpectrum(nn.Module):
-    """Power spectrum (batch, frames, columns) of the windowed frames of (batch, samples), centred, zero-padded.
-
-    Computes the Fourier transform of a frame, n1 rows of n2 samples, as a transform over n1, a rotation and a transform
-    over n2 (Cooley & Tukey 1965). Both are matrix products, in onnxruntime 2 to 3 times as fast as the export of
-    torch.stft and as exact. The first one computes only half of its symmetric output. `bins` is the frequency bin of
-    each column; some occur twice.
-    """
-
-    rows: Tensor
-    window: Tensor
-    first: Tensor
-    cosine: Tensor
-    sine: Tensor
-    second: Tensor
-
-    def __init__(self, n_fft: int, hop: int) -> None:
+    def __init__(self, features: FeatureSet) -> None:
         super().__init__()
-        n2 = math.gcd(n_fft, hop, 64)
-        n1 = n_fft // n2
-        self._n_fft, self._hop, self._row, self._half = n_fft, hop, n2, n1 // 2 + 1
-        outer, inner, half = np.arange(n1), np.arange(n2), np.arange(self._half)[:, None]
-        first = np.exp(-2j * np.pi * half * outer / n1)
-        rotation = np.exp(-2j * np.pi * half * inner / n_fft)
-        second = np.exp(-2j * np.pi * np.outer(inner, inner) / n2)
-        bins = (half + n1 * inner).ravel()
-        self.bins = np.minimum(bins, n_fft - bins)
-        window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64).numpy()
-        constants = {
-            "window": window.reshape(n1, n2),
-            "first": np.concatenate([first.real, first.imag]),  # (2 * half, n1)
-            "cosine": rotation.real,  # (half, n2)
-            "sine": rotation.imag,
-            "second": np.block([[second.real, second.imag], [-second.imag, second.real]]),  # (2 * n2, 2 * n2)
-        }
-        for name, values in constants.items():
-            self.register_buffer(name, torch.from_numpy(values.astype(np.float32)))
-        self.register_buffer("rows", torch.from_numpy(outer))
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        batch, samples = waveform.shape
-        rows, frames, n1 = (samples + self._n_fft) // self._row, 1 + samples // self._hop, len(self.rows)
-        padded = F.pad(waveform, (self._n_fft // 2, self._n_fft // 2))[:, : rows * self._row]
-        starts = torch.arange(frames) * (self._hop // self._row)
-        selected = (starts[:, None] + self.rows).flatten()
-        # Copying whole rows is much faster than copying samples.
-        framed = padded.reshape(batch, rows, self._row).index_select(1, selected)  # (batch, frames * n1, n2)
-        windowed = framed.reshape(batch, frames, n1, self._row) * self.window
-        real, imaginary = torch.split(self.first @ windowed, self._half, dim=2)  # (batch, frames, half, n2)
-        rotated = [real * self.cosine - imaginary * self.sine, real * self.sine + imaginary * self.cosine]
-        spectrum = torch.cat(rotated, dim=3) @ self.second  # (batch, frames, half, 2 * n2)
-        real, imaginary = spectrum.chunk(2, dim=3)
-        return (real.square() + imaginary.square()).flatten(2)
-
-
-class _LogMel(nn.Module):
-    filters: Tensor
-
-    def __init__(self, features: LogMelSet) -> None:
-        super().__init__()
-        self._top_db = features.top_db
-        self.power = _PowerSpectrum(features.n_fft, features.hop_length)
-        filters = mel_filters(sample_rate=features.sample_rate, n_fft=features.n_fft, n_mels=features.n_mels)
-        columns = filters[:, self.power.bins]
-        repeated = np.setdiff1d(np.arange(columns.shape[1]), np.unique(self.power.bins, return_index=True)[1])
-        columns[:, repeated] = 0.0
-        self.register_buffer("filters", torch.from_numpy(columns.T.copy()))  # (columns, n_mels)
+        self._storage = features.storage
+        # Each part gets waveforms (batch, samples) and their lengths (batch,); zeros follow a shorter waveform.
+        self.encoder: EncoderGraph | None = load_encoder_graph(features) if isinstance(features, EncoderSet) else None
+        """Graph that replaces the placeholder in the exported model."""
+        self.parts: nn.Module = self._make_transform(features)
+        if features.fixed_samples is not None:
+            self.parts = _CentreFit(features.fixed_samples, self.parts)
+        if features.trim_db is not None:
+            self.parts = _Trim(features.trim_db, features.min_samples, self.parts)
 
     def forward(self, waveform: Tensor) -> ExtractedFeatures:
-        mel = self.power(waveform) @ self.filters  # (batch, frames, n_mels)
-        decibels = mel.clamp_min(POWER_FLOOR).log10() * 10.0
-        peak = decibels.amax((1, 2), keepdim=True)
-        floor = (peak - self._top_db).clamp_min(SILENCE_DB)
-        audible = mel.isfinite().all(2).all(1) & (peak[:, 0, 0] > SILENCE_DB)
-        return ExtractedFeatures(torch.maximum(decibels, floor), floor[:, 0].expand(-1, mel.shape[2]), audible)
+        """Return the features of waveforms (batch, samples)."""
+        extracted: ExtractedFeatures = self.parts(waveform, _count_rows(waveform).expand(waveform.shape[0]))
+        if self._storage == "float32":
+            return extracted
+        rounded = extracted.features.half().float()
+        return extracted._replace(features=rounded, audible=extracted.audible & rounded.isfinite().all(2).all(1))
 
-
-class _Mfcc(nn.Module):
-    dct: Tensor
-    constant: Tensor
-
-    def __init__(self, features: MfccSet) -> None:
-        super().__init__()
-        self.log_mel = _LogMel(features)
-        self.register_buffer("dct", torch.from_numpy(dct_matrix(features.n_mels)[:, : features.n_mfcc]).float())
-        self.register_buffer("constant", torch.from_numpy(features.silence(1.0 + features.top_db)))
-
-    def forward(self, waveform: Tensor) -> ExtractedFeatures:
-        log_mel, silence, audible = self.log_mel(waveform)
-        floor = silence[:, None, :1]
-        # A constant changes only c0. Subtracting it keeps the summands and their float32 rounding errors small.
-        constant = floor * self.constant
-        return ExtractedFeatures((log_mel - floor) @ self.dct + constant, constant[:, 0], audible)
-
-
-class _Wave(nn.Module):
-    def forward(self, waveform: Tensor) -> ExtractedFeatures:
-        audible = waveform.isfinite().all(1) & (waveform.abs().amax(1) > _SILENCE)
-        return ExtractedFeatures(waveform.unsqueeze(2), torch.zeros_like(waveform[:, :1]), audible)
+    def _make_transform(self, features: FeatureSet) -> nn.Module:
+        match features:
+            case MfccSet():
+                return MfccFrontEnd(features)
+            case LogMelSet():
+                return LogMelFrontEnd(features)
+            case WaveSet():
+                return WaveFrontEnd()
+            case EncoderSet() if self.encoder is not None:
+                return EncoderFrontEnd(features, self.encoder.hidden_frames)
+        valid = ["mfcc40", "mfcc39", "logmel", "wave16k", "encoder"]
+        raise ExportError("features of this kind cannot be exported", where=features.name, valid=valid)
 
 
 class _CentreFit(nn.Module):
-    """Waveforms (batch, samples), cropped or zero-padded evenly at both ends to a fixed length."""
+    """A front end after cropping or zero-padding waveforms evenly at both ends to a fixed length."""
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, samples: int, front_end: nn.Module) -> None:
         super().__init__()
-        self._samples = samples
+        self._samples, self.front_end = samples, front_end
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        length = _count_rows(waveform)
-        chosen, inside = _select_positions(_centre(length, self._samples), length, self._samples)
-        return waveform.index_select(1, chosen) * inside
+    def forward(self, waveform: Tensor, lengths: Tensor) -> ExtractedFeatures:
+        chosen, inside = _select_positions(_centre(lengths, self._samples), lengths, self._samples)
+        fitted = waveform.gather(1, chosen) * inside
+        extracted: ExtractedFeatures = self.front_end(fitted, torch.full_like(lengths, self._samples))
+        return extracted
+
+
+class _Trim(nn.Module):
+    """A front end after cutting silence at both ends, as `emodna.pipeline.audio.trim.trim_silence` does.
+
+    A trimmed waveform begins at the first sample, and zeros follow it.
+    """
+
+    def __init__(self, trim_db: float, min_samples: int, front_end: nn.Module) -> None:
+        super().__init__()
+        self._ratio, self._min_samples, self.front_end = 10 ** (-trim_db / 10), min_samples, front_end
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> ExtractedFeatures:
+        power = _measure_power(waveform)
+        loudest = power.amax(1, keepdim=True).clamp_min(trim.POWER_FLOOR)
+        is_loud = (power.clamp_min(trim.POWER_FLOOR) > loudest * self._ratio).long()
+        first, last = is_loud.argmax(1), is_loud.shape[1] - 1 - is_loud.flip(1).argmax(1)
+        start, end = first * trim.HOP, torch.minimum((last + 1) * trim.HOP, lengths)
+        too_short = end - start < self._min_samples
+        spare = divide_down(self._min_samples - (end - start), 2)
+        widened = torch.minimum((start - spare).clamp_min(0), lengths - self._min_samples)
+        start = torch.where(too_short, widened, start)
+        lengths = torch.where(too_short, self._min_samples, end - start)
+        chosen, inside = _select_positions(start, start + lengths, waveform.shape[1])
+        extracted: ExtractedFeatures = self.front_end(waveform.gather(1, chosen) * inside, lengths)
+        # Samples that are not finite may be outside the trimmed part.
+        return extracted._replace(audible=extracted.audible & waveform.isfinite().all(1))
+
+
+def _measure_power(waveform: Tensor) -> Tensor:
+    """Return the mean square (batch, 1 + samples // 512) of each centred, zero-padded frame of (batch, samples)."""
+    batch, samples = waveform.shape
+    blocks = samples // trim.HOP + 5
+    padded = F.pad(waveform, (2 * trim.HOP, (blocks - 2) * trim.HOP - samples))
+    energy = padded.reshape(batch, blocks, trim.HOP).double().square().sum(2)
+    return (energy[:, :-4] + energy[:, 1:-3] + energy[:, 2:-2] + energy[:, 3:-1]) / (4 * trim.HOP)
 
 
 class _Window(nn.Module):
@@ -193,9 +132,9 @@ class _Window(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: TrainedModel) -> None:
+    def __init__(self, framer: Framer) -> None:
         super().__init__()
-        framer = model.framer
+        self._knows_silence = framer.silence is not None
         self._frames, self._padding = framer.frames, framer.padding
         self._per_utterance = framer.statistics is None
         if framer.statistics is not None:
@@ -203,21 +142,51 @@ class _Window(nn.Module):
             self.register_buffer("std", torch.from_numpy(framer.statistics.std))
 
     def forward(self, extracted: ExtractedFeatures) -> tuple[Tensor, Tensor]:
-        features, silence, _ = extracted
-        n = _count_rows(features)
+        features, n, silence, _ = extracted
         start = _centre(n, self._frames)
         if self._padding == "mask":
             start = start.clamp_min(0)
         chosen, inside = _select_positions(start, n, self._frames)
         filling = torch.zeros_like(silence) if self._padding == "zero" else silence
-        window = torch.where(inside[:, None], features.index_select(1, chosen), filling[:, None])
+        speech = features.gather(1, chosen[:, :, None].expand(-1, -1, features.shape[2]))
+        window = torch.where(inside[:, :, None], speech, filling[:, None])
         if self._per_utterance:
-            std, mean = torch.std_mean(features, 1, correction=0, keepdim=True)
-            window = (window - mean) / std.clamp_min(MIN_STD)
+            mean, std = _measure_frames(features, n)
+            window = (window - mean[:, None]) / std.clamp_min(MIN_STD)[:, None]
         else:
             window = (window - self.mean) / self.std
+        if self._padding != "zero" and not self._knows_silence:
+            window = torch.where(inside[:, :, None], window, 0.0)  # padded with the mean
         length = n.clamp_max(self._frames) if self._padding == "mask" else torch.full_like(n, self._frames)
-        return window.transpose(1, 2), length.expand(features.shape[0])
+        return window.transpose(1, 2), length
+
+
+class _Statistics(nn.Module):
+    """`pool_over_time` and `Framer` for its result: (batch, n, dim) to (batch, 2 dim, 1) with lengths (batch,)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, framer: Framer) -> None:
+        super().__init__()
+        statistics = framer.statistics
+        if statistics is None:
+            raise ExportError("statistics over the utterance cannot be normalised by themselves")
+        self.register_buffer("mean", torch.from_numpy(statistics.mean))
+        self.register_buffer("std", torch.from_numpy(statistics.std))
+
+    def forward(self, extracted: ExtractedFeatures) -> tuple[Tensor, Tensor]:
+        pooled = torch.cat(_measure_frames(extracted.features.double(), extracted.lengths), 1).float()
+        return ((pooled - self.mean) / self.std)[:, :, None], torch.ones_like(extracted.lengths)
+
+
+def _measure_frames(features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation (batch, dim) of the first `lengths` (batch,) frames of (batch, frames, dim)."""
+    own = (torch.arange(features.shape[1]) < lengths[:, None])[:, :, None]
+    count = lengths[:, None]
+    mean = torch.where(own, features, 0.0).sum(1) / count
+    variance = torch.where(own, features - mean[:, None], 0.0).square().sum(1) / count
+    return mean, variance.sqrt()
 
 
 def _count_rows(rows: Tensor) -> Tensor:
@@ -226,12 +195,13 @@ def _count_rows(rows: Tensor) -> Tensor:
 
 
 def _centre(length: Tensor, window: int) -> Tensor:
-    """Return the start of a window in the middle of `length` (0-d int64) values; negative if the window is longer."""
-    return torch.div(length - window, 2, rounding_mode="trunc")
+    """Return the start of a window in the middle of `length` (batch,) values; negative if the window is longer."""
+    # In float64: the exporter would translate a division of integers by float32.
+    return ((length - window).double() / 2).trunc().long()
 
 
 def _select_positions(start: Tensor, length: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """Return the positions (window,) int64 from `start` on, clamped to `length` values, and a mask of those inside."""
-    positions = torch.arange(window) + start
-    clamped = torch.minimum(positions.clamp_min(0), length - 1)
+    """Return the positions (batch, window) from `start` (batch,) on, clamped to `length` values, and a mask."""
+    positions = torch.arange(window) + start[:, None]
+    clamped = torch.minimum(positions.clamp_min(0), length[:, None] - 1)
     return clamped, positions == clamped

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     import torch
 
 #: Samples of an analysis window.
-_N_FFT: Final = 400
+N_FFT: Final = 400
 #: Powers below this one count as this one (Whisper).
-_POWER_FLOOR: Final = 1e-10
+POWER_FLOOR: Final = 1e-10
 #: Added to the variance before the samples are divided by its root (transformers).
-_VARIANCE_FLOOR: Final = 1e-7
+VARIANCE_FLOOR: Final = 1e-7
 
 
 def make_input(samples: NDArray[np.float32], anatomy: Anatomy) -> tuple[NDArray[np.float32], int]:
     """Return the input (mels, frames) or (samples,) for (n,) samples, and the number of zeros in front of them."""
     padded, front = pad(samples, anatomy)
     if anatomy.scaling != "none":
-        padded = (padded - padded.mean()) / np.sqrt(padded.var() + np.float32(_VARIANCE_FLOOR))
+        padded = (padded - padded.mean()) / np.sqrt(padded.var() + np.float32(VARIANCE_FLOOR))
     return (compute_log_mel(padded, anatomy.mels) if anatomy.front_end == "log-mel" else padded), front
 
 
@@ -52,10 +52,10 @@ def compute_log_mel(samples: NDArray[np.float32], mels: int) -> NDArray[np.float
     import torch
 
     window, filters = _make_tables(mels)
-    reflected = torch.from_numpy(np.pad(samples, _N_FFT // 2, mode="reflect"))
-    frames = reflected.unfold(0, _N_FFT, MEL_HOP)[: len(samples) // MEL_HOP]
+    reflected = torch.from_numpy(np.pad(samples, N_FFT // 2, mode="reflect"))
+    frames = reflected.unfold(0, N_FFT, MEL_HOP)[: len(samples) // MEL_HOP]
     parts = torch.view_as_real(torch.fft.rfft(frames * window)).flatten(1)  # (frames, 2 * bins)
-    log_mel = (filters @ parts.square_().T).clamp_min_(_POWER_FLOOR).log10_()
+    log_mel = (filters @ parts.square_().T).clamp_min_(POWER_FLOOR).log10_()
     scaled: NDArray[np.float32] = log_mel.clamp_min_(log_mel.max() - 8.0).add_(4.0).div_(4.0).numpy()
     return scaled
 
@@ -65,5 +65,5 @@ def _make_tables(mels: int) -> tuple["torch.Tensor", "torch.Tensor"]:
     """Return the Hann window (400,) and the mel filters (mels, 2 * bins) for squared real and imaginary parts."""
     import torch
 
-    filters = mel_filters(sample_rate=SAMPLE_RATE, n_fft=_N_FFT, n_mels=mels)
-    return torch.hann_window(_N_FFT), torch.from_numpy(np.repeat(filters, 2, axis=1))
+    filters = mel_filters(sample_rate=SAMPLE_RATE, n_fft=N_FFT, n_mels=mels)
+    return torch.hann_window(N_FFT), torch.from_numpy(np.repeat(filters, 2, axis=1))

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
-from emodna.pipeline.corpora import CORPORA
-
 Exposure = Literal["yes", "no", "unknown"]
 """Answer to the question whether the training of a feature set contained a corpus."""
 
@@ -59,9 +57,13 @@ class KnownEncoder:
         return self.hub if self.revision is None else f"{self.hub}@{self.revision}"
 
 
+#: Corpora of this package; reading them from their registry would slow down each start of a command.
+_CORPORA: Final = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")
+
+
 def _mark_all(exposure: Exposure, citation: str, **others: Sighting) -> Mapping[str, Sighting]:
     """Return the same answer for each corpus, except the given ones."""
-    return MappingProxyType({name: others.get(name, Sighting(exposure, citation)) for name in CORPORA})
+    return MappingProxyType({name: others.get(name, Sighting(exposure, citation)) for name in _CORPORA})
 
 
 _WHISPER: Final = "Radford et al. 2022, arXiv 2212.04356"

@@ -51,15 +51,20 @@ class OnnxEncoder:
     """The part of an ONNX graph that computes the chosen hidden states, on one thread."""
 
     def __init__(self, path: Path, layers: tuple[str, ...]) -> None:
-        model = _load(path)
-        self._input = _find_input(model, path).name
-        self._outputs = [_find_output(model, layer) for layer in layers]
-        self._session = _start_session(model, path, self._input, self._outputs)
+        part = load_part(path, layers)
+        self._input, self._outputs = part.graph.input[0].name, [each.name for each in part.graph.output]
+        self._session = _start_session(part, path)
 
     def encode(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the hidden states (n, frames, dim), side by side."""
         states: list[NDArray[np.float32]] = self._session.run(self._outputs, {self._input: inputs})
         return states[0] if len(states) == 1 else np.concatenate(states, axis=2)
+
+
+def load_part(path: Path, layers: tuple[str, ...]) -> "ModelProto":
+    """Return the part of a graph that computes the chosen hidden states, which are its outputs."""
+    model = _load(path)
+    return _cut(model, path, _find_input(model, path).name, [_find_output(model, layer) for layer in layers])
 
 
 def examine_onnx(path: Path, wanted: str | None, default: str | None, conventions: Conventions) -> Anatomy:
@@ -115,7 +120,7 @@ class _Probe:
         self._outputs = list(
             dict.fromkeys([*self._norms, *self._results, *(each for each in named if each in computed)])
         )
-        self._session = _start_session(model, path, source.name, self._outputs)
+        self._session = _start_session(_cut(model, path, source.name, self._outputs), path)
         self.window = source.window
         try:
             self.shapes = self.run(source.window or SAMPLE_RATE)
@@ -189,22 +194,28 @@ def _find_input(model: "ModelProto", path: Path) -> _Input:
     raise EncoderError(problem, where=path)
 
 
-def _start_session(model: "ModelProto", path: Path, source: str, outputs: list[str]) -> "InferenceSession":
-    """Return a session of one thread that computes these outputs, and nothing that they do not need."""
+def _cut(model: "ModelProto", path: Path, source: str, outputs: list[str]) -> "ModelProto":
+    """Return the part of a graph that these outputs need."""
     import onnx
-    import onnxruntime
     from onnx.utils import Extractor
 
     extended = onnx.ModelProto()
     extended.CopyFrom(model)
     declared = {each.name for each in model.graph.output}
     extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in declared)
+    with _translate_errors(path):
+        return Extractor(extended).extract_model([source], outputs)
+
+
+def _start_session(part: "ModelProto", path: Path) -> "InferenceSession":
+    """Return a session of one thread."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
     options.log_severity_level = 3
     with _translate_errors(path):
-        part = Extractor(extended).extract_model([source], outputs)
         return onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

@@ -89,7 +89,9 @@ def find_weights(name: str, sha256: str, config_sha256: str, location: str | Non
             problems.append(f"{source} has other weights")
         except EncoderError as error:
             problems.append(str(error))
-    problem = f"the encoder {name} is missing; wanted: weights with the SHA-256 {sha256}"
+    searched = os.environ.get(ENCODERS_VARIABLE) or "not set"
+    places = [*([location] if location is not None else []), f"${ENCODERS_VARIABLE} ({searched})"]
+    problem = f"the encoder {name} is missing: no weights with the SHA-256 {sha256} at {' or in '.join(places)}"
     remedy = "; ".join([*problems, f"put them into a folder that ${ENCODERS_VARIABLE} names"])
     raise EncoderError(problem, remedy=remedy)
 

@@ -52,6 +52,7 @@ class EgemapsSet(FeatureSet):
     kind: ClassVar[str] = "egemaps"
     value: ClassVar[str] = "descriptor"
     value_names: ClassVar[tuple[str, ...]] = _NAMES
+    is_trained: ClassVar[bool] = False
     has_one_scale: ClassVar[bool] = False
     has_silence: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = (_PACKAGE,)

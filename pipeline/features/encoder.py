@@ -4,6 +4,7 @@ import re
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import ClassVar, Final, Literal, cast
 
 import numpy as np
@@ -118,6 +119,10 @@ class EncoderSet(FeatureSet):
         """Raise an `EncoderError` if the weights or a package are not on this machine."""
         self.load()
 
+    def find_weights(self) -> Path:
+        """Return the file or folder of the weights; raise an `EncoderError` if they are not on this machine."""
+        return find_weights(self.encoder, self.encoder_sha256, self.config_sha256, self.location)
+
     @property
     def needs_threads(self) -> bool:
         """True if a GPU computes the hidden states: one process loads the encoder, and its threads share batches."""
@@ -131,8 +136,7 @@ class EncoderSet(FeatureSet):
 
 @lru_cache(maxsize=2)
 def _load(features: EncoderSet) -> Encoder:
-    path = find_weights(features.encoder, features.encoder_sha256, features.config_sha256, features.location)
-    return open_encoder(path, features.anatomy)
+    return open_encoder(features.find_weights(), features.anatomy)
 
 
 def describe_encoder(encoder: str, layers: str | None = None) -> EncoderSet:

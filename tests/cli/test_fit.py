@@ -22,7 +22,8 @@ from tests.model.small import CommandResult, assert_one_line_error, run_command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 SCORES = ["war", "f1", "uar", "macro_f1"]
-REQUEST_KEYS = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "select", "selected_step"]
+REQUEST_KEYS = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "label"]
+REQUEST_KEYS += ["exposure", "select", "selected_step"]
 TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
 KEYS = [*REQUEST_KEYS, *SCORES, "constant", "intervals", *TIMES, "run"]
 
@@ -82,6 +83,7 @@ class TestJson:
             2,
             "source",
             "emo-dna (channels=8, steps=2, batch_size=8, frames=32)",
+            {"ravdess": "no", "emodb": "no"},
             "last",
             2,
         ]

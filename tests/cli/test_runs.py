@@ -26,7 +26,21 @@ from tests.model.small import (
     run_command,
 )
 
-LS_KEYS = ["run", "state", "problem", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label"]
+LS_KEYS = [
+    "run",
+    "state",
+    "problem",
+    "src",
+    "tgt",
+    "task",
+    "method",
+    "seed",
+    "steps",
+    "supervision",
+    "label",
+    "exposure",
+    "step",
+]
 SCORE_KEYS = ["uar", "war", "f1", "macro_f1"]
 
 
@@ -70,7 +84,7 @@ class TestLs:
         rows = read_json("ls", trained_runs)
         assert len(rows) == 4
         for row in rows:
-            assert list(row) == [*LS_KEYS, "exposure", "step", *SCORE_KEYS, "best_constant", "changed", "bytes"]
+            assert list(row) == [*LS_KEYS, *SCORE_KEYS, "best_constant", "changed", "bytes"]
             assert list(row["best_constant"]) == SCORE_KEYS
         states = {Path(row["run"]).name: (row["state"], row["step"]) for row in rows}
         assert states == {"one": ("done", 3), "two": ("done", 3), "other": ("done", 3), "stopped": ("interrupted", 2)}

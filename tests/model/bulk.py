@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from emodna.model.inference.bulk import BulkRequest, open_bulk
 from emodna.model.inference.bulk_workers import Reply, Workers, WorkerSetup, dump_inputs, make_predictor
 from emodna.model.inference.inputs import Input, find_inputs
-from emodna.model.inference.predict import Prediction, predict
+from emodna.model.inference.predict import predict
+from emodna.model.inference.prediction import Prediction
 from emodna.model.inference.rows import RowFormat
 from emodna.model.inference.trained_model import TrainedModel
 

@@ -85,7 +85,7 @@ def test_a_cluster_gives_the_table_of_one_process(
             "No such",
         ),
         (
-            "from emodna.model.inference.predict import Prediction as P\n"
+            "from emodna.model.inference.prediction import Prediction as P\n"
             "remote._predict_batch = lambda models, options, batch, P=P: "
             "[(n, P(each.file, error='gone')) for n, each in enumerate(batch)]",
             CorpusError,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from emodna.model.data.domain import Deviation, TrainingDomain
 from emodna.model.errors import RunError
 from emodna.model.evaluation.evaluate import count_outside
-from emodna.model.inference.predict import Prediction, predict_files
+from emodna.model.inference.predict import predict_files
+from emodna.model.inference.prediction import Prediction
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows
 from emodna.pipeline.audio.decode import resample

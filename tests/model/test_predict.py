@@ -22,7 +22,8 @@ from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer
 from emodna.model.errors import ConfigError
 from emodna.model.inference.inputs import Input
-from emodna.model.inference.predict import Prediction, predict, predict_files
+from emodna.model.inference.predict import predict, predict_files
+from emodna.model.inference.prediction import Prediction
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows, cut
 from emodna.model.methods.source_only import SourceOnly

@@ -12,7 +12,8 @@ import soundfile
 
 from emodna.model.inference import predict as module
 from emodna.model.inference.inputs import find_table_inputs
-from emodna.model.inference.predict import Prediction, predict
+from emodna.model.inference.predict import predict
+from emodna.model.inference.prediction import Prediction
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows
 from emodna.pipeline.archives import FolderTree

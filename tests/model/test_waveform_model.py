@@ -14,7 +14,7 @@ from emodna.model.config import Padding
 from emodna.model.data.normalisation import Statistics
 from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.inference.waveform_model import WaveformModel, make_front_end
+from emodna.model.inference.waveform_model import FrontEnd, WaveformModel
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet, make_feature_set
@@ -75,7 +75,7 @@ def predict_by_model(model: TrainedModel, waveform: Float32) -> float:
 @pytest.mark.parametrize("level", [0.3, 1e-4, 1e-7])
 def test_features_equal_those_of_the_feature_set(name: str, level: float) -> None:
     features = SETS[name]()
-    module = make_front_end(features)
+    module = FrontEnd(features)
     for length in LENGTHS:
         waveform = make_tone(length, level)
         array, peak_db = features.extract(waveform)
@@ -130,7 +130,7 @@ def test_samples_without_finite_power_have_no_probability(name: str) -> None:
 @pytest.mark.parametrize("name", ["mfcc40", "wave16k"])
 def test_silence_is_detected_as_in_prediction(name: str) -> None:
     features, levels = make_feature_set(name), (0, 1e-9, 1e-2)
-    front_end = make_front_end(features)
+    front_end = FrontEnd(features)
     audible = [bool(front_end(torch.from_numpy(make_tone(6000, level))[None]).audible) for level in levels]
     assert audible == [features.extract(make_tone(6000, level))[1] > -100 for level in levels] == [False, False, True]
 
@@ -147,5 +147,5 @@ def test_an_unknown_feature_set_is_an_error() -> None:
             raise NotImplementedError
 
     with pytest.raises(ExportError) as raised:
-        make_front_end(Energy())
+        FrontEnd(Energy())
     assert raised.value.where == Energy().name

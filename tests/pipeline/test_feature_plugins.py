@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from emodna.pipeline.catalogue import find_store
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.errors import AudioError, EmodnaError, PluginError
+from emodna.pipeline.export import export_store
 from emodna.pipeline.features import (
     find_packages,
     list_feature_set_names,
@@ -107,6 +111,26 @@ def test_features_of_another_package_are_prepared_and_rebuilt(path: Path, tmp_pa
     assert store.snapshot.libraries["emodna-halves"] == "1.0"
     assert find_packages(other) == ("emodna-halves",)
     assert store[0].shape[1] == 2
+
+
+def test_float16_features_are_exported_as_a_store_reads_them(path: Path, tmp_path: Path, emodb_root: Path) -> None:
+    half = ("    has_silence", "    storage: ClassVar[str] = 'float16'\n    has_silence")
+    install(path, write(a=half))
+    features = make_feature_set("halves")
+    store = FeatureStore(prepare_corpus(emodb_root, tmp_path, load_corpus("emodb"), features=features).store)
+    expected = np.concatenate(list(store))
+    for name in ("npz", "parquet", "hf", "webdataset"):
+        export_store(store, name, tmp_path / name, force=False, on_progress=lambda _count: None)
+    np.testing.assert_array_equal(np.load(tmp_path / "npz")["features"], expected)
+    for table in (tmp_path / "parquet", tmp_path / "hf" / "data" / "train-00000.parquet"):
+        values = pq.read_table(table)["features"].combine_chunks()
+        while hasattr(values, "values"):
+            values = values.values
+        np.testing.assert_array_equal(values.to_numpy(), expected.ravel())
+    with tarfile.open(tmp_path / "webdataset" / "000000.tar") as tar:
+        arrays = {member.name: tar.extractfile(member) for member in tar if member.name.endswith(".npy")}
+        for id, array in zip(store.ids, store, strict=True):
+            np.testing.assert_array_equal(np.load(io.BytesIO(arrays[f"{id}.npy"].read())), array)  # type: ignore[union-attr]
 
 
 def test_a_store_without_its_package_can_be_read_but_not_understood(

@@ -1,0 +1,118 @@
+"""Features of an encoder in an exported model equal those of the feature set, for each way to run the encoder."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emodna.model.inference import onnx_export
+from emodna.model.inference.encoder_front_end import EncoderFrontEnd
+from emodna.model.inference.encoder_graph import insert_encoder
+from emodna.model.inference.waveform_model import FrontEnd
+from emodna.pipeline.errors import ExportError
+from emodna.pipeline.features import EncoderSet, make_feature_set
+from tests.pipeline.tiny_encoders import write_onnx
+
+Float32 = NDArray[np.float32]
+
+#: Input, its declared length, and the level in dB below which silence is cut.
+ENCODERS: list[tuple[str, int | str, float | None]] = [
+    ("log-mel", 100, 30.0),
+    ("log-mel", "n", 30.0),
+    ("waveform", 16_000, None),
+    ("waveform", "n", 30.0),
+]
+
+
+def make_set(folder: Path, front_end: str, frames: int | str, trim: float | None) -> EncoderSet:
+    path = write_onnx(folder / "tiny.onnx", front_end, frames=frames)
+    features = make_feature_set("encoder", encoder=str(path), layer="0,1", trim_db=trim)
+    assert isinstance(features, EncoderSet)
+    return features
+
+
+def make_speech(samples: int, seed: int = 0) -> Float32:
+    """Return noise of varying loudness with silence at both ends."""
+    draw = np.random.default_rng(seed)
+    loudness = np.sin(np.pi * np.arange(samples) / samples) ** 8
+    return (0.3 * loudness * draw.standard_normal(samples)).astype(np.float32)
+
+
+def check_features(features: EncoderSet, extract: Any) -> None:
+    """Compare the features of batches of two waveforms with those of the set."""
+    for length in (features.min_samples, 3001, 16_000, 16_001, 2 * features.window + 11):
+        waveforms = [make_speech(length), np.roll(make_speech(length, 1), length // 3) * np.float32(0.01)]
+        found, frames, audible = extract(np.stack(waveforms))
+        for waveform, values, count, is_audible in zip(waveforms, found, frames, audible, strict=True):
+            expected, _ = features.extract(waveform)
+            assert count == len(expected)
+            assert is_audible
+            np.testing.assert_allclose(values[:count], expected, rtol=2e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize(("front_end", "frames", "trim"), ENCODERS)
+def test_features_equal_those_of_the_set(
+    front_end: str, frames: int | str, trim: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = make_set(tmp_path, front_end, frames, trim)
+
+    def encode(_module: EncoderFrontEnd, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        cut = [features.load().encode(each[None, ..., :n].numpy())[0] for each, n in zip(inputs, lengths, strict=True)]
+        states = [torch.from_numpy(each) for each in cut]
+        return torch.nn.utils.rnn.pad_sequence(states, batch_first=True), torch.tensor([len(each) for each in states])
+
+    monkeypatch.setattr(EncoderFrontEnd, "_encode", encode)
+    front = FrontEnd(features)
+
+    def extract(waveforms: Float32) -> tuple[Tensor, Tensor, Tensor]:
+        extracted = front(torch.from_numpy(waveforms))
+        return extracted.features.numpy(), extracted.lengths, extracted.audible
+
+    check_features(features, extract)
+    assert not extract(np.zeros((1, 9000), np.float32))[2].any()
+    broken = make_speech(9000)
+    broken[-1] = np.nan
+    assert not extract(broken[None])[2].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("front_end", "frames", "trim"), ENCODERS)
+def test_the_encoder_takes_its_place_in_the_graph(
+    front_end: str, frames: int | str, trim: float | None, tmp_path: Path
+) -> None:
+    features = make_set(tmp_path, front_end, frames, trim)
+
+    class Features(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.front_end = FrontEnd(features)
+
+        def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            extracted = self.front_end(waveform)
+            return extracted.features, extracted.lengths, extracted.audible
+
+    module, sizes = Features(), dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+    with onnx_export._silence_torch(), torch.no_grad():
+        example = torch.zeros(3, 2 * features.window + 7)
+        traced = torch.export.export(module, (example,), dynamic_shapes=(sizes,), strict=False)
+        program: Any = torch.onnx.export(traced, input_names=["waveform"], opset_version=18, dynamo=True, verbose=False)
+    assert module.front_end.encoder is not None
+    graph = program.model_proto
+    insert_encoder(graph, module.front_end.encoder)
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    check_features(features, lambda waveforms: session.run(None, {"waveform": waveforms}))
+
+
+def test_an_encoder_of_transformers_is_one_error(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from tests.pipeline.tiny_encoders import write_transformers
+
+    features = make_feature_set("encoder", encoder=str(write_transformers(tmp_path / "whisper", "whisper")))
+    with pytest.raises(ExportError) as raised:
+        FrontEnd(features)
+    assert raised.value.where == tmp_path / "whisper"
