@@ -149,4 +149,4 @@ def test_the_real_encoder_is_exported(tmp_path: Path) -> None:
     assert isinstance(features, EncoderSet)
     exported = write_onnx(make_statistics_model(features), {}, tmp_path / "model.onnx", force=False)
     assert exported.difference <= exported.tolerance == 0.05
-    assert exported.bytes < 9e6
+    assert exported.bytes < REAL_ENCODER.stat().st_size + 2**20
