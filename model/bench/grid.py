@@ -23,6 +23,7 @@ from emodna.model.methods.base import DirectMethod
 from emodna.model.request import find_non_defaults
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import PluginError, Remedy
+from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import read_snapshot
 
@@ -69,8 +70,11 @@ def summarise_feature_sets(
 ) -> dict[str, FeatureSetSummary]:
     """Return the feature sets of stores by short name, the default one (by its full name) first.
 
-    `known` are those of an experiment, which keep their short names.
+    `known` are those of an experiment, which keep their short names. Raises EmodnaError if this version, or its
+    installed packages, cannot rebuild one of the feature sets.
     """
+    for parameters in {store.snapshot.feature_set: store.snapshot.parameters for store in stores}.values():
+        rebuild_feature_set(parameters)
     folders = sorted(dict.fromkeys(store.snapshot.feature_set for store in stores), key=lambda name: name != default)
     names = name_folders(folders, known or {})
     return {names[folder]: FeatureSetSummary.of(folder) for folder in folders}

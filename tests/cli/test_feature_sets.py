@@ -52,6 +52,7 @@ class TestFromPrepToPredict:
     ) -> None:
         ran = emodna_prep("--corpus", "emodb", "--root", emodb_root, "--feature-set", name, "--json")
         assert ran.code == 0
+        assert ("commercial use needs a licence" in ran.err) == (name == "egemaps")
         (report,) = ran.json
         place = find_store(here / "cache", "emodb", name)
         assert report["store"] == str(place)

@@ -59,6 +59,27 @@ class TestResults:
         assert report.pop("audio_seconds") == pytest.approx(6 * 0.15)
         assert list(report.values()) == ["emodb", second, 6, 6, 0, 0, None]
 
+    def test_silence_at_both_ends_is_cut_and_reported(
+        self, emodna_prep: Command, emodna_cache: Command, tmp_path: Path
+    ) -> None:
+        (tmp_path / "speech").mkdir()
+        samples = np.pad(noise(1.0), 16_000)
+        (tmp_path / "speech" / "a.wav").write_bytes(wav(samples))
+        options = ("--folder", tmp_path / "speech", "--trim")
+        ran = emodna_prep(*options, 30)
+        first, second = ran.out.splitlines()
+        assert "63 % of it silence that was cut" in first  # two thirds, to a frame of 93 ms at each end
+        assert Path(second).name == MfccSet(trim_db=30.0).name
+        (report,) = emodna_prep(*options, "30.0", "--json").json
+        assert (report["store"], report["extracted"]) == (second, 0)
+        assert report["silence_seconds"] == pytest.approx(2, abs=0.2)
+        durations = emodna_cache("stats", second, "--json").json["durations"]
+        assert durations["silence_share"] == pytest.approx(2 / 3, abs=0.05)
+        assert durations["padding_share"] == pytest.approx(1 - 1 / 4.4, abs=0.05)
+        (whole,) = emodna_prep(*options, "none", "--json").json
+        assert Path(whole["store"]).name == MfccSet().name
+        assert whole["silence_seconds"] is None
+
     def test_several_corpora_are_one_document_in_the_given_order(
         self, emodna_prep: Command, emodb_root: Path, ravdess_root: Path, here: Path
     ) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.features import EgemapsSet
+from emodna.pipeline.features import EgemapsSet, MfccSet
 from emodna.pipeline.features.base import measure_peak_db
 from emodna.pipeline.prepare.executors import make_local_factory
+from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.store import FeatureStore
 from tests.pipeline.making import content, make_emodb_names, noise, prepare_corpus, write_tiny_emodb
 
@@ -72,5 +73,7 @@ class TestExtraction:
         assert first == second
         store = FeatureStore(reports[0].store)
         assert store.snapshot.libraries["opensmile"] == importlib.metadata.version("opensmile")
+        assert ExtractionConfig(SET).get_versions()["opensmile"] == store.snapshot.libraries["opensmile"]
+        assert "opensmile" not in ExtractionConfig(MfccSet()).read_all_versions()
         assert store.dim == 25
         assert store.frames.tolist() == [1 + (2400 - 800) // 160] * 5

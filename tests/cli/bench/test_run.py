@@ -24,10 +24,13 @@ from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import read_run_results
 from emodna.model.bench.runner import Workers, execute_runs, start_local_workers
 from emodna.model.bench.spec import Experiment, RunSpec
+from emodna.pipeline.corpora import load_corpus
+from emodna.pipeline.features import make_feature_set
 from tests.cli.bench.kill_worker import kill_worker
 from tests.model.bench.builders import write_experiment
 from tests.model.small import CommandResult, assert_one_line_error, run_command
 from tests.pipeline.clusters import Cluster, start_cluster, wait_until
+from tests.pipeline.making import prepare_corpus
 
 TINY = {"batch_size": 8, "frames": 32, "channels": 8, "log_every": 1, "tensorboard": "false", "checkpoint_seconds": 0}
 #: Files of a run that depend neither on interruptions nor on the worker.
@@ -225,6 +228,40 @@ class TestExtending:
         experiment.run_folder(experiment.runs[0]).path.mkdir(parents=True)
         result = run_bench(*make_args(six_cache, tmp_path), *pass_corpora())
         assert_one_line_error(result, "--steps 2: the experiment has 5")
+
+
+def test_methods_run_on_each_feature_set(six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, cache, out = make_feature_set("mfcc39"), tmp_path / "cache", tmp_path / "bench"
+
+    def prepare(name: str) -> None:
+        prepare_corpus(six_cache.parent / "roots" / name, cache, load_corpus(name), features=features, workers=1)
+
+    for name in ("casia", "emodb"):
+        shutil.copytree(six_cache / name, cache / name)
+    prepare("emodb")
+    sets = ["--feature-set", "mfcc40", "--feature-set", "mfcc39"]
+    lacking = run_bench(*make_args(cache, out), *pass_corpora(), *sets)
+    assert_one_line_error(lacking, "casia: no features mfcc39", "emodna-prep --corpus casia --feature-set mfcc39")
+    assert not out.exists()
+    prepare("casia")
+    plan = RecordedPlan(monkeypatch)
+    assert run_bench(*make_args(cache, out), *pass_corpora()).code == 0
+    assert plan.experiment is not None
+    names = {plan.experiment.run_name(run) for run in plan.runs}
+    for name in names:
+        (out / "runs" / name).mkdir(parents=True)
+    methods = ("dan:normalisation=source", "source-only:feature_set=mfcc39")
+    arguments = [each for each in make_args(cache, out, methods=methods) if each not in ("--steps", 2)]
+    result = run_bench(*arguments, *sets)
+    assert result.code == 0, result.err
+    assert "2 steps, as in the experiment" in result.err
+    specs = ["dan", "dan:feature_set=mfcc39,normalisation=source", "source-only:feature_set=mfcc39"]
+    assert sorted({str(run.method) for run in plan.runs}) == specs
+    assert {plan.experiment.run_name(run) for run in plan.runs if str(run.method) == "dan"} == names
+    for format, heading in (("md", "| features | |"), ("latex", "Features & Method &"), ("csv", "label,feature_set,")):
+        assert heading in run_bench("table", "pairs", "--out", out, "--format", format).out
+    dropped = json.loads(run_bench("drop", "--out", out, "--feature-set", "mfcc39", "--json").out)
+    assert (dropped["dropped"], dropped["cells"]) == (4, 2)
 
 
 def test_drop_lists_targets_whose_upper_bound_is_lost(tmp_path: Path) -> None:
