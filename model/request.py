@@ -161,7 +161,8 @@ class FitPlan:
         train = as_settings(self.train)
         usual_train, usual_method, _ = apply_run_settings({}, type(self.method), self.features.name)
         is_direct = isinstance(self.method, DirectMethod)
-        usual_train = _resolve_window(usual_train, {}, self.features, reads_statistics=self.reads_statistics)
+        given = {} if self.features.has_frame_rate else request.settings  # without a rate, frames have no default
+        usual_train = _resolve_window(usual_train, given, self.features, reads_statistics=self.reads_statistics)
         return {
             "decisive": {
                 "src": JOIN.join(source.snapshot.corpus for source in request.sources),

@@ -15,6 +15,9 @@ from emodna.pipeline.errors import AudioError
 #: Peak of digital silence in dB: the floor of every logarithm (librosa's `amin`, 1e-10).
 SILENCE_DB: Final = -100.0
 
+#: Sample whose power, or that of a frame around it, may be infinite in float32.
+_LARGE_SAMPLE: Final = 1e15
+
 #: Type of a parameter. JSON and HDF5 attributes keep such values unchanged.
 Parameter = str | int | float | bool | None
 
@@ -150,7 +153,8 @@ class FeatureSet(ABC):
                 raise
             raise explained from error
         if not np.isfinite(features).all():
-            raise AudioError("features not finite; the samples may be too large")
+            is_large = not np.abs(samples).max() < _LARGE_SAMPLE  # NaN is, too
+            raise AudioError("samples too large: their power is not finite" if is_large else "features not finite")
         return self._round(features), peak_db
 
     def estimate_kept_seconds(

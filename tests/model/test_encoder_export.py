@@ -1,5 +1,7 @@
 """Features of an encoder in an exported model equal those of the feature set, for each way to run the encoder."""
 
+import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emodna.model.data.normalisation import Statistics
+from emodna.model.data.windows import Framer
 from emodna.model.inference import onnx_export
 from emodna.model.inference.encoder_front_end import EncoderFrontEnd
 from emodna.model.inference.encoder_graph import insert_encoder
+from emodna.model.inference.onnx_export import write_onnx
+from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.waveform_model import FrontEnd
+from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import EncoderSet, make_feature_set
-from tests.pipeline.tiny_encoders import write_onnx
+from tests.pipeline import tiny_encoders
 
 Float32 = NDArray[np.float32]
 
+REAL_ENCODER = Path(os.environ.get("EMODNA_REAL_DATA", "none"), "encoder", "smart-turn-v3.2-cpu.onnx")
 #: Input, its declared length, and the level in dB below which silence is cut.
 ENCODERS: list[tuple[str, int | str, float | None]] = [
     ("log-mel", 100, 30.0),
@@ -30,7 +38,7 @@ ENCODERS: list[tuple[str, int | str, float | None]] = [
 
 
 def make_set(folder: Path, front_end: str, frames: int | str, trim: float | None) -> EncoderSet:
-    path = write_onnx(folder / "tiny.onnx", front_end, frames=frames)
+    path = tiny_encoders.write_onnx(folder / "tiny.onnx", front_end, frames=frames)
     features = make_feature_set("encoder", encoder=str(path), layer="0,1", trim_db=trim)
     assert isinstance(features, EncoderSet)
     return features
@@ -108,11 +116,37 @@ def test_the_encoder_takes_its_place_in_the_graph(
     check_features(features, lambda waveforms: session.run(None, {"waveform": waveforms}))
 
 
-def test_an_encoder_of_transformers_is_one_error(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    from tests.pipeline.tiny_encoders import write_transformers
-
-    features = make_feature_set("encoder", encoder=str(write_transformers(tmp_path / "whisper", "whisper")))
+def test_an_encoder_of_transformers_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EncoderSet, "find_weights", lambda _: tmp_path)
     with pytest.raises(ExportError) as raised:
-        FrontEnd(features)
-    assert raised.value.where == tmp_path / "whisper"
+        FrontEnd(EncoderSet(layers="2", width=8))
+    assert raised.value.where == tmp_path
+
+
+def make_statistics_model(features: EncoderSet) -> TrainedModel:
+    """Make a model with random weights on pooled statistics of a feature set."""
+    dim, draw = 2 * features.dim, np.random.default_rng(0)
+    config = dataclasses.replace(SourceOnly.defaults, channels=8, network="statistics")
+    statistics = Statistics(draw.normal(size=dim).astype(np.float32), draw.uniform(1, 3, dim).astype(np.float32))
+    framer = Framer(1, "mask", statistics, None)
+    method = SourceOnly(dim, config, 0).eval()
+    return TrainedModel(
+        method, dataclasses.asdict(config), "arousal", dim, framer, features, per_speaker=True, reads_statistics=True
+    )
+
+
+@pytest.mark.slow
+def test_a_model_is_exported_with_its_encoder(tmp_path: Path) -> None:
+    model = make_statistics_model(make_set(tmp_path, "log-mel", 100, 30.0))
+    exported = write_onnx(model, {}, tmp_path / "model.onnx", force=False)
+    assert exported.difference <= exported.tolerance == 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL_ENCODER.is_file(), reason=f"not in EMODNA_REAL_DATA: {REAL_ENCODER}")
+def test_the_real_encoder_is_exported(tmp_path: Path) -> None:
+    features = make_feature_set("encoder", encoder=str(REAL_ENCODER))
+    assert isinstance(features, EncoderSet)
+    exported = write_onnx(make_statistics_model(features), {}, tmp_path / "model.onnx", force=False)
+    assert exported.difference <= exported.tolerance == 0.05
+    assert exported.bytes < REAL_ENCODER.stat().st_size + 2**20
