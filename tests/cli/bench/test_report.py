@@ -115,10 +115,10 @@ def test_page_has_all_sections_and_runs(page: ParsedPage) -> None:
     assert len(ids) == len(set(ids))
     expected = "about tables table-2 comparison figures cells corpora methods unfinished all-runs figure-matrix-arousal"
     assert set(expected.split()) <= set(ids)
-    runs = [row for row in page.rows if len(row) == 13][1:]
+    runs = [row for row in page.rows if len(row) == 14][1:]
     assert len(runs) == 32
     assert runs[0][:6] == ["emodb", HOSTILE, "valence", "source-only (steps=60, frames=32)", "0", "done"]
-    assert runs[0][10:] == ["70.0", "46.2", "5.0"]  # constant predictors of 70 negative and 30 positive utterances
+    assert runs[0][10:13] == ["70.0", "46.2", "5.0"]  # constant predictors of 70 negative and 30 positive utterances
     assert [row[5] for row in runs[-2:]] == ["waiting", "failed"]
     assert [row[5] for row in page.rows if len(row) == 7][-2:] == ["waiting", "failed"]
 
@@ -136,7 +136,7 @@ def test_page_of_a_task_without_runs_has_no_runs(tmp_path: Path) -> None:
     experiment = make_experiment(tmp_path, seeds=1)
     experiment = replace(experiment, runs=tuple(run for run in experiment.runs if run.task == "arousal"))
     page = ParsedPage(render_page(build_page(experiment, ["valence"], print, features=False)))
-    assert [row for row in page.rows if len(row) == 13][1:] == []
+    assert [row for row in page.rows if len(row) == 14][1:] == []
 
 
 def test_command_lists_missing_parts(emodna_bench: Command, tmp_path: Path) -> None:
