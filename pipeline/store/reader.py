@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -103,7 +103,10 @@ class FeatureStore:
             self[row]  # also maps its shard
         starts = self._offset[rows]
         spans = zip(self._shard[rows].tolist(), starts.tolist(), (starts + self.frames[rows]).tolist(), strict=True)
-        return [to_float32(self._maps[shard][start:end]) for shard, start, end in spans]
+        stored = [self._maps[shard][start:end] for shard, start, end in spans]
+        if stored and stored[0].dtype == np.float16:  # all shards of a store have one type
+            return [to_float32(each) for each in stored]
+        return cast(list[NDArray[np.float32]], stored)
 
     def labels(self, task: str) -> NDArray[np.int8]:
         """Return the labels (n,) of a task: 1 high / positive, 0 low / negative, -1 unlabelled."""
