@@ -28,8 +28,9 @@ _MARKS: Final = """
 (our reading): layer sizes are our choice; the paper does not give them.
 (oracle): learns from target labels, as an upper bound.
 [scl]: accepts `--add scl`, Emo-DNA's contrastive loss on pseudo-labels.
-[network]: accepts `--set network=paper` (on windows of MFCCs, log-mel or samples; their default) and
-`--set network=statistics` (on mean and deviation over the utterance; the default of other features)."""
+[network]: accepts `--set network=paper` (windows of frames; the default of
+MFCCs, log-mel and samples) and `--set network=statistics` (mean and deviation
+over the utterance; the default of other features)."""
 
 
 @click.command(

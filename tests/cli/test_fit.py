@@ -116,7 +116,7 @@ class TestText:
         text = " ".join(answer.out.split())
         for name, method in METHODS.items():
             marks = " (our reading)" * method.our_reading + " (oracle)" * (name == "upper-bound")
-            added = " [scl]" * hasattr(method.defaults, "add")
+            added = " [scl]" * hasattr(method.defaults, "add") + " [network]" * hasattr(method.defaults, "network")
             assert f"{name} {method.summary}{marks}{added} {method.reference}" in text
         assert all(f"\n{name} " in f"\n{answer.out}" for name in METHODS)
         assert [each["method"] for each in json.loads(fit("--list-methods", "--json").out)] == list(METHODS)

@@ -118,7 +118,8 @@ def test_page_has_all_sections_and_runs(page: ParsedPage) -> None:
     runs = [row for row in page.rows if len(row) == 14][1:]
     assert len(runs) == 32
     assert runs[0][:6] == ["emodb", HOSTILE, "valence", "source-only (steps=60, frames=32)", "0", "done"]
-    assert runs[0][10:13] == ["70.0", "46.2", "5.0"]  # constant predictors of 70 negative and 30 positive utterances
+    # Constant predictors of 70 negative and 30 positive utterances, seconds, exposure.
+    assert runs[0][10:] == ["70.0", "46.2", "5.0", "no"]
     assert [row[5] for row in runs[-2:]] == ["waiting", "failed"]
     assert [row[5] for row in page.rows if len(row) == 7][-2:] == ["waiting", "failed"]
 
