@@ -89,8 +89,8 @@ def measure(
 @click.option("--feature-set", "feature_sets", multiple=True, default=("encoder",))
 @click.option("--method", default="emo-dna")
 @click.option("--seeds", default=3)
-@click.option("--only-features", is_flag=True, help="Compare the feature sets with their defaults only.")
-def main(cache: Path, feature_sets: tuple[str, ...], method: str, seeds: int, only_features: bool) -> None:
+@click.option("--only", default="", help="Only the rows whose change contains this text.")
+def main(cache: Path, feature_sets: tuple[str, ...], method: str, seeds: int, only: str) -> None:
     """Print a row per feature set and variant."""
     logging.disable()
     columns = [f"{task} {name}" for task in TASKS for name in _CRITERIA]
@@ -98,10 +98,12 @@ def main(cache: Path, feature_sets: tuple[str, ...], method: str, seeds: int, on
     print("|" + " --- |" * (2 + len(columns)))
     for feature_set in feature_sets:
         stores = dict(zip(_CORPORA, map(FeatureStore, find_stores(cache, _CORPORA, feature_set)), strict=True))
-        for settings in _VARIANTS[:1] if only_features else _VARIANTS:
+        for settings in _VARIANTS:
+            change = " ".join(f"{key}={value}" for key, value in settings.items()) or "the defaults"
+            if only not in change:
+                continue
             rows = list(measure(stores, settings, method, seeds))
             cells = [f"{mean(row[name] for of, row in rows if of == task):.3f}" for task in TASKS for name in _CRITERIA]
-            change = " ".join(f"{key}={value}" for key, value in settings.items()) or "none"
             print(f"| {feature_set} | {change} | {' | '.join(cells)} |", flush=True)
 
 
