@@ -217,6 +217,11 @@ class Method(nn.Module, ABC):
         """Return True if the method reads pooled statistics, one frame per utterance, instead of windows of frames."""
         return isinstance(config, EncoderConfig) and config.network == "statistics"
 
+    @classmethod
+    def reads_target(cls, config: Any) -> bool:  # noqa: ARG003
+        """Return True if training reads utterances of the target. The model card says which scores depend on that."""
+        return True
+
     @abstractmethod
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of the objective by name, each a scalar. The trainer minimises their sum.
@@ -263,6 +268,11 @@ class DirectMethod(Method):
         *("batch_size", "frames", "padding", "snapshot_every"),
         *("learning_rate", "beta1", "beta2", "epsilon", "weight_decay"),
     )
+
+    @classmethod
+    def reads_target(cls, config: Any) -> bool:  # noqa: ARG003
+        """Return False: `fit` gets the source only."""
+        return False
 
     @abstractmethod
     def fit(self, source: LabelledBatch, weights: NDArray[np.float64]) -> Mapping[str, float]:
