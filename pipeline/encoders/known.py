@@ -91,7 +91,7 @@ _ENCODERS: Final = (
         seen=_mark_all("unknown", f"{_WHISPER}, section 2.1; https://huggingface.co/pipecat-ai/smart-turn-v3"),
         padding="front",
         scaling=_NORMALISED,
-        layers="4,6",
+        layers="3,4,5",
     ),
     KnownEncoder(
         "whisper-tiny",
