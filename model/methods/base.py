@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emodna.model.config import DEFAULT_STEPS, Blocks, Count, Share
+from emodna.model.config import DEFAULT_STEPS, OF_PAPER_NETWORK, Blocks, Count, Share
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.networks.emotion import EmotionClassifier, EmotionNetwork, Pooling
@@ -57,11 +57,6 @@ paper
 statistics
     One hidden layer on the mean and the standard deviation over all frames of an utterance.
 """
-
-#: Settings of layers that a network of statistics does not have.
-OF_PAPER_NETWORK: Final = frozenset(
-    ("tcn_blocks", "tcn_kernel", "tcn_pooling", "lstm_directions", "lstm_pooling", "batch_norm", "target_bn")
-)
 
 
 @dataclass(frozen=True)
