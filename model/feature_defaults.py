@@ -41,11 +41,14 @@ FEATURE_DEFAULTS: Final[Mapping[str, FeatureDefaults]] = MappingProxyType(
 )
 """Kind of features -> its defaults; other kinds have those of a representation."""
 
+#: Full name of a set of these kinds. The name of a plug-in may begin with the same letters.
+_NAME: Final = re.compile(r"(?P<kind>[a-z]+)[\d.]+(k|-\d+hz)(-[0-9a-f]{8})?")
+
 
 def find_feature_defaults(feature_set: str) -> FeatureDefaults:
-    """Return the defaults of a feature set, given its full name: its kind is the letters that the name begins with."""
-    letters = re.match("[a-z]*", feature_set)
-    return FEATURE_DEFAULTS.get(letters[0] if letters else "", _REPRESENTATION)
+    """Return the defaults of a feature set, given its full name, such as mfcc40-22050hz-1d163ad7."""
+    match = _NAME.fullmatch(feature_set)
+    return FEATURE_DEFAULTS.get(match["kind"] if match else "", _REPRESENTATION)
 
 
 def apply_run_settings(

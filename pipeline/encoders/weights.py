@@ -72,11 +72,11 @@ def find_weights(name: str, sha256: str, config_sha256: str, location: str | Non
     """
     wanted, problems = (sha256, config_sha256), []
     if location is not None and Path(location).exists():
-        if hash_weights(Path(location)) == wanted:
+        if _try_to_hash(Path(location)) == wanted:
             return Path(location)
-        problems.append(f"{location} has other weights")
+        problems.append(f"{location} has other weights, or cannot be read")
     for path in _list_candidates(name):
-        if hash_weights(path) == wanted:
+        if _try_to_hash(path) == wanted:
             return path
     known = find_known_encoder(sha256, location)
     source = known.source if known is not None else location
@@ -125,6 +125,14 @@ def hash_weights(path: Path) -> tuple[str, str]:
         single = hash_file(weights[0]) if len(weights) == 1 else _hash_all(weights)
         return single, _hash_all([path / name for name in CONFIG_FILES if (path / name).is_file()])
     return hash_file(path), ""
+
+
+def _try_to_hash(path: Path) -> tuple[str, str] | None:
+    """Return the hashes of the weights in a file or folder; None if they cannot be read."""
+    try:
+        return hash_weights(path)
+    except EncoderError:
+        return None
 
 
 def hash_file(path: Path) -> str:
@@ -177,7 +185,7 @@ def _find_in_folders(known: KnownEncoder) -> Path | None:
     if known.sha256 is None:
         return None
     candidates = _list_candidates(known.name, known.file)
-    return next((path for path in candidates if hash_weights(path)[0] == known.sha256), None)
+    return next((path for path in candidates if (found := _try_to_hash(path)) and found[0] == known.sha256), None)
 
 
 def _is_folder(known: KnownEncoder) -> bool:
@@ -214,8 +222,7 @@ def _download(repository: str, revision: str) -> Path:
     """Return the folder with a commit of a repository in the local cache, after fetching what is missing."""
     require_packages("transformers")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-    from requests.exceptions import RequestException
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         wanted = ["*.safetensors", "*.safetensors.index.json", *CONFIG_FILES]
@@ -223,5 +230,5 @@ def _download(repository: str, revision: str) -> Path:
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         where = f"{repository}@{revision}"
         raise EncoderError("not in the local cache, and the hub cannot be reached", where=where) from error
-    except (HfHubHTTPError, HFValidationError, RequestException, OSError) as error:
+    except Exception as error:  # also one of the HTTP client, which depends on the version of the library
         raise EncoderError(f"cannot be fetched: {error}".splitlines()[0], where=f"{repository}@{revision}") from error

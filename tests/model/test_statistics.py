@@ -202,7 +202,9 @@ class TestSettings:
             if features.kind in FEATURE_DEFAULTS:
                 train, config, _ = apply_run_settings({}, METHODS["dan"], features.name)
                 assert (train, config) == (TrainConfig(), METHODS["dan"].defaults)
-        for name in ("encoder-any-l4.6-25hz-00000000", "egemaps-00000000", "studio-00000000"):
+        # Names of plug-ins may begin like those of spectra.
+        others = ("studio-00000000", "mfcc-x-00000000", "wave_x-16000hz-00000000", "logmels-00000000")
+        for name in ("encoder-any-l4.6-25hz-00000000", "egemaps-00000000", *others):
             train, config, _ = apply_run_settings({"class_weights": "none"}, METHODS["dan"], name)
             assert (config.network, train.class_weights, train.normalisation) == ("statistics", "none", "per-corpus")
             assert find_non_defaults(METHODS["dan"], {}, None, name).keys() == {"feature_set"}

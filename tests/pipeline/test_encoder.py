@@ -203,6 +203,41 @@ def test_a_graph_of_any_length_gets_no_padding(models: dict[str, Path], kind: st
     np.testing.assert_allclose(features.transform(samples)[0], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("front_end", "frames", "stride", "expected"),
+    [
+        *(("waveform", None, stride, stride) for stride in (100, 256, 441, 1280, 9000)),
+        *(("log-mel", None, stride, 160 * stride) for stride in (1, 3, 8)),
+        *(("log-mel", 100, stride, 160 * stride) for stride in (1, 3, 8)),
+    ],
+)
+def test_the_distance_between_frames_is_exact(
+    tmp_path: Path, front_end: str, frames: int | None, stride: int, expected: int
+) -> None:
+    features = describe_encoder(str(write_onnx(tmp_path / "any.onnx", front_end, frames=frames, stride=stride)))
+    centre = 200 if front_end == "waveform" else 0
+    assert (features.stride, features.centre) == (expected, centre)
+    assert features.extract(noise(features.shortest / 16_000 + 1e-4))[0].dtype == np.float32
+    assert len(features.extract(noise(3.0))[0]) == pytest.approx(75, abs=1 + expected / HOP)
+
+
+def test_a_number_is_an_index_though_an_output_has_that_name(models: dict[str, Path], tmp_path: Path) -> None:
+    """Programs that write ONNX files number the outputs of nodes."""
+    import onnx
+
+    model = onnx.load(models["fixed"])
+    names = {"second": "0", "bent": "7"}
+    for node in model.graph.node:
+        for each in (node.input, node.output):
+            each[:] = [names.get(name, name) for name in each]
+    onnx.save(model, tmp_path / "fixed.onnx")
+    expected, _ = describe_encoder(str(models["fixed"]), "0").transform(noise(0.5))
+    assert np.array_equal(describe_encoder(str(tmp_path / "fixed.onnx"), "0").transform(noise(0.5))[0], expected)
+    with pytest.raises(EncoderError) as caught:
+        describe_encoder(str(tmp_path / "fixed.onnx"), "7")
+    assert caught.value.valid == ("0", "1")
+
+
 @pytest.mark.parametrize("kind", EACH_KIND)
 def test_hidden_states_equal_those_of_the_whole_model(models: dict[str, Path], kind: str) -> None:
     """Blocks after the last chosen state are cut off, with the normalisation that follows them."""
