@@ -206,9 +206,8 @@ def test_a_graph_of_any_length_gets_no_padding(models: dict[str, Path], kind: st
 @pytest.mark.parametrize(
     ("front_end", "frames", "stride", "expected"),
     [
-        *(("waveform", None, stride, stride) for stride in (100, 256, 441, 1280, 9000)),
-        *(("log-mel", None, stride, 160 * stride) for stride in (1, 3, 8)),
-        *(("log-mel", 100, stride, 160 * stride) for stride in (1, 3, 8)),
+        *(("waveform", None, stride, stride) for stride in (256, 1280, 9000)),
+        *(("log-mel", frames, stride, 160 * stride) for frames in (None, 100) for stride in (3, 8)),
     ],
 )
 def test_the_distance_between_frames_is_exact(
