@@ -323,6 +323,18 @@ def test_another_hidden_state_is_refused_with_the_valid_ones(models: dict[str, P
     assert layers == "0,0" or {"0", "1"} <= set(caught.value.valid)
 
 
+def test_weights_in_the_cache_of_the_hub_are_found_without_asking_it(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(_repository: str, *, local_files_only: bool = False, **_options: object) -> str:
+        assert local_files_only
+        return str(models["wavlm"])
+
+    features = replace(describe_encoder(str(models["wavlm"]), "1"), location=f"a/b@{'0' * 40}")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", find)
+    assert features.find_weights() == models["wavlm"]
+
+
 @pytest.mark.parametrize("reason", [OSError("no route"), RuntimeError("an error of the HTTP client")])
 def test_a_failure_of_the_hub_is_one_line(reason: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
