@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from emodna.model.config import DEFAULT_STEPS, RecordConfig, TrainConfig, apply_settings, as_settings
+from emodna.model.config import DEFAULT_STEPS, OF_WINDOWS, RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import ConfigError
 from emodna.pipeline.errors import Remedy
 
@@ -44,9 +44,6 @@ FEATURE_DEFAULTS: Final[Mapping[str, FeatureDefaults]] = MappingProxyType(
 #: Full name of a set of these kinds. The name of a plug-in may begin with the same letters.
 _NAME: Final = re.compile(r"(?P<kind>[a-z]+)[\d.]+(k|-\d+hz)(-[0-9a-f]{8})?")
 
-#: Settings of windows, which pooled statistics do not have.
-_OF_WINDOWS: Final = ("frames", "padding")
-
 
 def find_feature_defaults(feature_set: str) -> FeatureDefaults:
     """Return the defaults of a feature set, given its full name, such as mfcc40-22050hz-1d163ad7."""
@@ -68,7 +65,7 @@ def apply_run_settings(
     below = {key: text for key, text in find_feature_defaults(feature_set).settings.items() if key in own_keys}
     train, config, record = apply_settings({**below, **settings}, TrainConfig(), kind.defaults, RecordConfig())
     if kind.reads_statistics(config):
-        for key in _OF_WINDOWS:
+        for key in OF_WINDOWS:
             if key in settings and key not in kind.unused_settings:
                 problem = "has no effect on statistics over the whole utterance"
                 remedy = Remedy("leave it out, or choose {network=paper}" if "network" in own_keys else "leave it out")

@@ -1,6 +1,7 @@
 """Validate a fit request and resolve it to a plan: everything that determines the weights of a run."""
 
 import importlib.metadata
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -271,9 +272,14 @@ def find_non_defaults(
     if defaults.window_seconds is not None and "frames" in settings:  # its default follows from the features
         changed["frames"] = train.frames
     if feature_set != FEATURE_SETS[DEFAULT_FEATURE_SET].name:
-        short_names = {each.name: name for name, each in FEATURE_SETS.items()}
-        changed["feature_set"] = short_names.get(feature_set, feature_set)
+        changed["feature_set"] = _shorten_feature_set(feature_set)
     return changed
+
+
+def _shorten_feature_set(name: str) -> str:
+    """Return a feature set, given its full name, as a name of `FEATURE_SETS` or without its hash."""
+    short_names = {each.name: short for short, each in FEATURE_SETS.items()}
+    return short_names.get(name, re.sub("-[0-9a-f]{8}$", "", name))
 
 
 def _find_changes(config: object, defaults: object) -> dict[str, Any]:

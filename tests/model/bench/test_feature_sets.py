@@ -74,6 +74,20 @@ class TestNames:
             find_short_name({"a": sets["encoder"], "big": sets["big"]}, "encoder")
 
 
+@pytest.mark.parametrize("shared", [{}, {"network": "paper"}])
+def test_tables_leave_out_methods_whose_settings_have_no_effect(shared: dict[str, str], tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, ("source-only", "emo-dna"), default=ENCODER, other=MFCC40)
+    experiment = replace(experiment, conditions=replace(experiment.conditions, settings=shared))
+    needs_windows = {"source-only:target_bn=true", "emo-dna:batch_norm=separate", "emo-dna:tcn_pooling=last"}
+    defaults = {"emo-dna:normalisation=per-corpus", "emo-dna:padding=mask"}  # padding: only if windows are read
+    left_out = defaults if shared else defaults | needs_windows
+    for features, expected in ((ENCODER, left_out), (MFCC40, set())):
+        names = {row.name for name in ("2", "sensitivity") for row in make_table(experiment, name, None, features).rows}
+        assert (needs_windows | defaults) - names == expected
+    gaps = {str(spec) for gap in make_table(experiment, "2", None, ENCODER).gaps for spec in gap.methods}
+    assert ("source-only:target_bn=true" in gaps) == bool(shared)
+
+
 class TestRunNames:
     def test_names_of_earlier_versions_stay_valid(self, tmp_path: Path) -> None:
         classes = {"arousal": [1, 1], "valence": [1, 1]}
