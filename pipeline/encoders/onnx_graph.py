@@ -187,9 +187,9 @@ def _load(path: Path) -> "ModelProto":
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
-        raise EncoderError("not an ONNX file", where=path) from error
+        raise EncoderError("not an ONNX file, or a damaged one", where=path) from error
     if not model.graph.node:
-        raise EncoderError("not an ONNX file", where=path)
+        raise EncoderError("not an ONNX file, or a damaged one", where=path)
     if any(uses_external_data(tensor) for tensor in model.graph.initializer):
         raise EncoderError("keeps its weights in other files", where=path, remedy="save it as one file")
     return model

@@ -83,6 +83,9 @@ def find_weights(name: str, sha256: str, config_sha256: str, location: str | Non
     match = _HUB.fullmatch(source or "")
     if match is not None and _COMMIT.fullmatch(match["revision"] or "") and (known is None or _is_folder(known)):
         try:
+            cached = _find_cached(match["repository"], match["revision"])
+            if cached is not None and _try_to_hash(cached) == wanted:  # without the network, asking takes half a minute
+                return cached
             path = _download(match["repository"], match["revision"])
             if hash_weights(path) == wanted:
                 return path
@@ -218,12 +221,30 @@ def _read_weights(path: Path, location: str, name: str | None = None) -> Weights
     return Weights(name, path, sha256, config_sha256, location)
 
 
+def _find_cached(repository: str, revision: str) -> Path | None:
+    """Return the folder with a commit of a repository in the local cache, which may lack files; None if there is none.
+
+    Does not ask the hub.
+    """
+    require_packages("transformers")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
 def _download(repository: str, revision: str) -> Path:
     """Return the folder with a commit of a repository in the local cache, after fetching what is missing."""
     require_packages("transformers")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils.logging import ERROR, get_verbosity, set_verbosity
 
+    verbosity = get_verbosity()
+    set_verbosity(ERROR)  # each attempt without a network would be a line
     try:
         wanted = ["*.safetensors", "*.safetensors.index.json", *CONFIG_FILES]
         return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
@@ -232,3 +253,5 @@ def _download(repository: str, revision: str) -> Path:
         raise EncoderError("not in the local cache, and the hub cannot be reached", where=where) from error
     except Exception as error:  # also one of the HTTP client, which depends on the version of the library
         raise EncoderError(f"cannot be fetched: {error}".splitlines()[0], where=f"{repository}@{revision}") from error
+    finally:
+        set_verbosity(verbosity)
