@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -241,10 +242,10 @@ def _download(repository: str, revision: str) -> Path:
     require_packages("transformers")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
-    from huggingface_hub.utils.logging import ERROR, get_verbosity, set_verbosity
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
 
     verbosity = get_verbosity()
-    set_verbosity(ERROR)  # each attempt without a network would be a line
+    set_verbosity(logging.ERROR)  # each attempt without a network would be a line
     try:
         wanted = ["*.safetensors", "*.safetensors.index.json", *CONFIG_FILES]
         return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
