@@ -88,7 +88,7 @@ class TestPooling:
             FeatureStore, "gather", lambda store, rows: reads.append(len(rows)) or original(store, rows)
         )
         for kept_bytes, expected in ((1 << 20, [4]), (0, [4, 4])):
-            monkeypatch.setattr("emodna.model.data.vectors._KEPT_BYTES", kept_bytes)
+            monkeypatch.setattr("emodna.model.data.pooling._KEPT_BYTES", kept_bytes)
             store = PooledStore(FeatureStore(source.path))
             reads.clear()
             for _ in range(2):

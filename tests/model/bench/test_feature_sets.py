@@ -16,7 +16,7 @@ from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import collect_results
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, RunSpec
 from emodna.model.bench.tables import make_table
-from emodna.model.data.vectors import UtteranceVectors
+from emodna.model.data.pooling import UtteranceVectors
 from emodna.model.errors import BenchError
 from emodna.pipeline.store import FeatureStore
 from tests.model.bench.builders import finish_runs, write_experiment
