@@ -30,11 +30,11 @@ def print_encoders(*, as_json: bool) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     corpora = next(iter(KNOWN_ENCODERS.values())).seen
-    for heading in ("encoder", "licence", "here", *corpora):
-        table.add_column(heading, no_wrap=heading in corpora, overflow="fold")
+    for heading in ("encoder", "here", *corpora):
+        table.add_column(heading, no_wrap=True)
     for name, each in KNOWN_ENCODERS.items():
         here = "no" if local[name] is None else "yes"
-        table.add_row(name, each.licence, here, *(_SIGNS[seen.exposure] for seen in each.seen.values()))
+        table.add_row(name, here, *(_SIGNS[seen.exposure] for seen in each.seen.values()))
     common.out.print(table)
     for name, each in KNOWN_ENCODERS.items():
         common.out.print(f"[bold]{name}[/bold]")
@@ -52,6 +52,7 @@ def _describe(known: "KnownEncoder", local: str | None) -> Iterator[str]:
         )
     if local is not None:
         yield f"here: {local}"
+    yield f"licence: {known.licence}"
     yield f"training data: {known.training_data}"
     if known.remark:
         yield known.remark

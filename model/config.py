@@ -11,6 +11,12 @@ from emodna.model.errors import ConfigError
 Config = TypeVar("Config")
 
 DEFAULT_STEPS: Final = 1000
+#: Settings of layers that a network of statistics does not have.
+OF_PAPER_NETWORK: Final = frozenset(
+    ("tcn_blocks", "tcn_kernel", "tcn_pooling", "lstm_directions", "lstm_pooling", "batch_norm", "target_bn")
+)
+#: Settings of windows, which pooled statistics do not have.
+OF_WINDOWS: Final = ("frames", "padding")
 
 Padding = Literal["silence", "zero", "mask"]
 PADDINGS: Final[tuple[Padding, ...]] = typing.get_args(Padding)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from emodna.model.config import DEFAULT_STEPS, RecordConfig, TrainConfig, apply_settings, as_settings
+from emodna.model.config import DEFAULT_STEPS, OF_WINDOWS, RecordConfig, TrainConfig, apply_settings, as_settings
 from emodna.model.errors import ConfigError
 from emodna.pipeline.errors import Remedy
 
@@ -41,14 +41,14 @@ FEATURE_DEFAULTS: Final[Mapping[str, FeatureDefaults]] = MappingProxyType(
 )
 """Kind of features -> its defaults; other kinds have those of a representation."""
 
-#: Settings of windows, which pooled statistics do not have.
-_OF_WINDOWS: Final = ("frames", "padding")
+#: Full name of a set of these kinds. The name of a plug-in may begin with the same letters.
+_NAME: Final = re.compile(r"(?P<kind>[a-z]+)[\d.]+(k|-\d+hz)(-[0-9a-f]{8})?")
 
 
 def find_feature_defaults(feature_set: str) -> FeatureDefaults:
-    """Return the defaults of a feature set, given its full name: its kind is the letters that the name begins with."""
-    letters = re.match("[a-z]*", feature_set)
-    return FEATURE_DEFAULTS.get(letters[0] if letters else "", _REPRESENTATION)
+    """Return the defaults of a feature set, given its full name, such as mfcc40-22050hz-1d163ad7."""
+    match = _NAME.fullmatch(feature_set)
+    return FEATURE_DEFAULTS.get(match["kind"] if match else "", _REPRESENTATION)
 
 
 def apply_run_settings(
@@ -65,7 +65,7 @@ def apply_run_settings(
     below = {key: text for key, text in find_feature_defaults(feature_set).settings.items() if key in own_keys}
     train, config, record = apply_settings({**below, **settings}, TrainConfig(), kind.defaults, RecordConfig())
     if kind.reads_statistics(config):
-        for key in _OF_WINDOWS:
+        for key in OF_WINDOWS:
             if key in settings and key not in kind.unused_settings:
                 problem = "has no effect on statistics over the whole utterance"
                 remedy = Remedy("leave it out, or choose {network=paper}" if "network" in own_keys else "leave it out")

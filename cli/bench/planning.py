@@ -1,6 +1,6 @@
 """Planning of an experiment for emodna-bench run: its stores, methods and conditions, and those of earlier calls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -134,6 +134,24 @@ def find_grid(
         specs += [put_on(spec, name_folder(spec.feature_set)) for spec in group if spec.feature_set is not None]
         groups.append((tasks, list(dict.fromkeys(specs))))
     return Grid(stores, folders[default], summaries, groups)
+
+
+def leave_out(grid: Grid, settings: Mapping[str, str]) -> Grid:
+    """Return a grid without the methods of tables whose settings have no effect on their feature set; name these.
+
+    `settings` are those of all methods.
+    """
+    default = next(name for name, each in grid.feature_sets.items() if each.folder == grid.default)
+    dropped: dict[MethodSpec, str] = {}
+    for spec in (spec for _, group in grid.method_groups for spec in group):
+        name = spec.feature_set or default
+        if not grid.feature_sets[name].gives_effect(spec.overrides, settings):
+            dropped[spec] = name
+    for name in dict.fromkeys(dropped.values()):
+        specs = ", ".join(str(spec.on(None)) for spec, on in dropped.items() if on == name)
+        common.note(f"left out, because their settings have no effect on {common.escape(name)}: {specs}")
+    groups = [(tasks, [spec for spec in group if spec not in dropped]) for tasks, group in grid.method_groups]
+    return replace(grid, method_groups=groups)
 
 
 def _find_stores(cache: Path, corpora: tuple[str, ...], feature_sets: Sequence[str]) -> dict[str, list[Path]]:

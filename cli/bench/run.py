@@ -8,7 +8,15 @@ import click
 
 from emodna.cli import common
 from emodna.cli.bench import execution, out_option
-from emodna.cli.bench.planning import SENSITIVITY, Earlier, find_grid, group_methods, merge_experiments, plan_experiment
+from emodna.cli.bench.planning import (
+    SENSITIVITY,
+    Earlier,
+    find_grid,
+    group_methods,
+    leave_out,
+    merge_experiments,
+    plan_experiment,
+)
 from emodna.cli.options import (
     TEXT_PATH,
     Command,
@@ -132,6 +140,8 @@ def run(
     method_groups = group_methods(tasks, [MethodSpec.parse(text) for text in methods], tables)
     earlier = Earlier.read(out)
     grid = find_grid(earlier, cache, corpora, feature_set, method_groups)
+    if not methods:
+        grid = leave_out(grid, parsed_settings)
     resources = execution.resolve_resources(workers, scheduler, threads, device)
     decisive_threads = threads if resources.kind == "cpu" else 1  # irrelevant on CUDA
     steps = earlier.choose_steps(steps)

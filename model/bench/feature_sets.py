@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from emodna.model.config import DEFAULT_STEPS
+from emodna.model.config import DEFAULT_STEPS, OF_PAPER_NETWORK, OF_WINDOWS
 from emodna.model.errors import BenchError
 from emodna.model.feature_defaults import find_feature_defaults
 from emodna.pipeline.features import FEATURE_SETS
@@ -25,6 +25,17 @@ class FeatureSetSummary:
         """Return a feature set, by its full name, with the defaults of this version."""
         defaults = find_feature_defaults(folder)
         return cls(folder, defaults.steps, dict(defaults.settings))
+
+    def gives_effect(self, settings: Mapping[str, str], shared: Mapping[str, str]) -> bool:
+        """Return True if each setting of a method can change its runs, besides the settings that all methods share.
+
+        On pooled statistics, settings of windows and of the paper's network cannot. Settings that have the default of
+        the feature set cannot, either.
+        """
+        network = {**self.defaults, **shared, **settings}.get("network", "paper")
+        unused = {*OF_PAPER_NETWORK, *OF_WINDOWS} if network == "statistics" else ()
+        usual = {key: value for key, value in self.defaults.items() if key not in shared}
+        return not any(key in unused or usual.get(key) == value for key, value in settings.items())
 
 
 def make_short_name(folder: str, taken: Collection[str] = ()) -> str:

@@ -281,6 +281,10 @@ class Experiment:
             return self.feature_sets[spec.feature_set]
         return next(each for each in self.feature_sets.values() if each.folder == self.conditions.feature_set)
 
+    def gives_effect(self, spec: MethodSpec) -> bool:
+        """Return True if the settings of a method spec change its runs, see `FeatureSetSummary.gives_effect`."""
+        return self.find_feature_set(spec).gives_effect(spec.overrides, self.conditions.settings)
+
     def name_feature_set(self, spec: MethodSpec) -> str:
         """Return the short name of a method spec's feature set."""
         features = self.find_feature_set(spec)

@@ -97,25 +97,31 @@ def _make_paper_table(experiment: Experiment, results: pa.Table, name: str) -> T
     rows = [builder.make_row("entry", paper_row.method, paper_row=paper_row) for paper_row in paper_table.rows]
     done = {paper_row.method for paper_row in paper_table.rows}
     machines = [spec for spec in experiment.methods if spec.name == SVM]
-    rows += [builder.make_row("floor", spec) for spec in (*BASELINES, *machines) if spec not in done]
+    baselines = _leave_out(experiment, BASELINES)
+    rows += [builder.make_row("floor", spec) for spec in (*baselines, *machines) if spec not in done]
     rows.append(builder.make_row("ceiling", UPPER_BOUND))
     tasks = " and ".join(paper_table.tasks)
     scores = {"WAR and F1": paper.SCORES, "UAR and macro-F1": ("uar", "macro_f1")}
     blocks = [Block(f"{tasks}: {title}", tuple(builder.columns), each) for title, each in scores.items()]
-    return builder.build(paper_table.title, blocks, rows, [*paper_table.methods, *machines])
+    return builder.build(paper_table.title, blocks, rows, [*_leave_out(experiment, paper_table.methods), *machines])
 
 
 def _make_sensitivity_table(experiment: Experiment, results: pa.Table) -> Table:
-    first, *others = SENSITIVITY_METHODS
+    first, *others = methods = _leave_out(experiment, SENSITIVITY_METHODS)
     # The first method is part of other tables, too, so runs of the others determine the tasks and pairs.
     runs = [run for run in experiment.runs if run.method in others]
     runs = runs or [run for run in experiment.runs if run.method == first]
     tasks = [task for task in TASKS if any(run.task == task for run in runs)] or list(TASKS)
     pairs = tuple(dict.fromkeys(run.pair for run in runs)) or tuple(itertools.permutations(experiment.corpora, 2))
     builder = _TableBuilder(experiment, results, "sensitivity", tasks, _make_pair_columns(pairs))
-    rows = [builder.make_row("entry", spec, reference=first) for spec in SENSITIVITY_METHODS]
+    rows = [builder.make_row("entry", spec, reference=first) for spec in methods]
     blocks = builder.make_blocks("uar", DIFFERENCE, "war", "f1")
-    return builder.build("One setting at a time", blocks, rows, SENSITIVITY_METHODS)
+    return builder.build("One setting at a time", blocks, rows, methods)
+
+
+def _leave_out(experiment: Experiment, methods: Iterable[MethodSpec]) -> list[MethodSpec]:
+    """Return the methods of a table without those whose settings have no effect on its feature set."""
+    return [spec for spec in methods if spec in experiment.methods or experiment.gives_effect(spec)]
 
 
 def _make_pairs_table(experiment: Experiment, results: pa.Table) -> Table:

@@ -102,17 +102,20 @@ def train_run(
     from emodna.model.training.loop import never_stop
 
     arguments, folder = experiment.arguments(run), experiment.run_folder(run)
-    has_steps = not issubclass(get_method(run.method.name), DirectMethod)
+    method, settings, steps = get_method(run.method.name), arguments["settings"], arguments["steps"]
+    if issubclass(method, DirectMethod):  # else a warning per run for settings that other methods need
+        settings = {key: value for key, value in settings.items() if key not in method.unused_settings}
+        steps = None
     request = FitRequest(
         sources=[open_store(experiment, run.src, run.method, open_snapshot)],
         target=open_store(experiment, run.tgt, run.method, open_snapshot),
         task=run.task,
         method=arguments["method"],
-        steps=arguments["steps"] if has_steps else None,  # else a warning that nobody caused
+        steps=steps,
         seed=run.seed,
         device=torch.device(device or experiment.conditions.device),
         threads=threads,
-        settings=arguments["settings"],
+        settings=settings,
         out=folder.path,
         resume=folder.config.exists(),
     )

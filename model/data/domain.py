@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emodna.model.data.normalisation import MIN_STD, Statistics
-from emodna.model.data.vectors import UtteranceVectors
+from emodna.model.data.pooling import UtteranceVectors
 
 if TYPE_CHECKING:
     from emodna.pipeline.audio.quality import AudioQuality

@@ -40,8 +40,11 @@ class SpeakerCounts:
         if not self.speakers:
             return "no utterance has a speaker; all are normalised by the statistics of the corpus"
         if self.unknown:
-            known = "has no speaker; it is" if self.unknown == 1 else "have no speaker; they are"
-            clauses.append(f"{format_count(self.unknown, 'utterance')} {known} normalised together")
+            known = "has no speaker" if self.unknown == 1 else "have no speaker"
+            how = "are normalised together"
+            if self.unknown < MIN_UTTERANCES:
+                how = f"{'uses' if self.unknown == 1 else 'use'} the statistics of the corpus"
+            clauses.append(f"{format_count(self.unknown, 'utterance')} {known} and {how}")
         if self.few:
             have = f"of {self.speakers} speakers {'has' if self.few == 1 else 'have'}"
             clauses.append(

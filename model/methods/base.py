@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emodna.model.config import DEFAULT_STEPS, Blocks, Count, Share
+from emodna.model.config import DEFAULT_STEPS, OF_PAPER_NETWORK, Blocks, Count, Share
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.networks.emotion import EmotionClassifier, EmotionNetwork, Pooling
@@ -57,11 +57,6 @@ paper
 statistics
     One hidden layer on the mean and the standard deviation over all frames of an utterance.
 """
-
-#: Settings of layers that a network of statistics does not have.
-OF_PAPER_NETWORK: Final = frozenset(
-    ("tcn_blocks", "tcn_kernel", "tcn_pooling", "lstm_directions", "lstm_pooling", "batch_norm", "target_bn")
-)
 
 
 @dataclass(frozen=True)
@@ -217,6 +212,11 @@ class Method(nn.Module, ABC):
         """Return True if the method reads pooled statistics, one frame per utterance, instead of windows of frames."""
         return isinstance(config, EncoderConfig) and config.network == "statistics"
 
+    @classmethod
+    def reads_target(cls, config: Any) -> bool:  # noqa: ARG003
+        """Return True if training reads utterances of the target. The model card says which scores depend on that."""
+        return True
+
     @abstractmethod
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of the objective by name, each a scalar. The trainer minimises their sum.
@@ -263,6 +263,11 @@ class DirectMethod(Method):
         *("batch_size", "frames", "padding", "snapshot_every"),
         *("learning_rate", "beta1", "beta2", "epsilon", "weight_decay"),
     )
+
+    @classmethod
+    def reads_target(cls, config: Any) -> bool:  # noqa: ARG003
+        """Return False: `fit` gets the source only."""
+        return False
 
     @abstractmethod
     def fit(self, source: LabelledBatch, weights: NDArray[np.float64]) -> Mapping[str, float]:

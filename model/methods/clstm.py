@@ -33,6 +33,11 @@ class Clstm(NetworkMethod):
     our_reading = True
     defaults = ClstmConfig()
 
+    @classmethod
+    def reads_target(cls, config: ClstmConfig) -> bool:  # noqa: ARG003
+        """Return False."""
+        return False
+
     def __init__(self, dim: int, config: ClstmConfig, seed: int) -> None:
         super().__init__()
         with use_seed(seed, "convolutional LSTM"):

@@ -29,6 +29,11 @@ class SourceOnly(SharedEncoder):
     defaults = SourceOnlyConfig()
     config: SourceOnlyConfig
 
+    @classmethod
+    def reads_target(cls, config: SourceOnlyConfig) -> bool:
+        """Return True with `target_bn`."""
+        return config.target_bn
+
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Return Eq. 2."""
         if not self.config.target_bn:

@@ -11,10 +11,13 @@ from typing import Any, Final, get_args
 import jinja2
 from markupsafe import Markup
 
+from emodna.model.config import build_config
 from emodna.model.data.domain import TrainingDomain
+from emodna.model.data.speakers import MIN_UTTERANCES
 from emodna.model.data.validation import Split
 from emodna.model.data.windows import compute_window_seconds
 from emodna.model.errors import RunError
+from emodna.model.evaluation.criteria import LAST, SOURCE_ACCURACY
 from emodna.model.label import (
     EXPOSURE_MARKS,
     ORACLE,
@@ -27,7 +30,7 @@ from emodna.model.label import (
     read_label,
 )
 from emodna.model.methods import load_method_of_run
-from emodna.model.methods.base import Supervision
+from emodna.model.methods.base import DirectMethod, Method, Supervision
 from emodna.model.provenance import RunCorpus, forbids_commerce, read_corpora, write_audio, write_corpora
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.cards import escape_markdown, quote_yaml
@@ -68,8 +71,14 @@ def render_card(run: RunFolder) -> str:
     run.find_model()
     config, result, corpora = read_json(run.config), read_json(run.result), read_corpora(run)
     try:
-        reference = load_method_of_run(run.path, config["decisive"]["method"]).reference
-        return _load_template().render(_collect_variables(config, result, corpora), reference=reference)
+        method = load_method_of_run(run.path, config["decisive"]["method"])
+        return _load_template().render(
+            _collect_variables(config, result, corpora),
+            reference=method.reference,
+            min_utterances=MIN_UTTERANCES,
+            is_fitted_at_once=issubclass(method, DirectMethod),
+            uses_target=_uses_target(method, config["decisive"]),
+        )
     except RunError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, EmodnaError, jinja2.TemplateError) as error:
@@ -90,6 +99,12 @@ def _load_template() -> jinja2.Template:
     )
     environment.filters["yaml"] = lambda value: Markup(quote_yaml(value))  # noqa: S704
     return environment.get_template("card.md.j2")
+
+
+def _uses_target(method: type[Method], decisive: Mapping[str, Any]) -> bool:
+    """Return True if the weights of a run depend on utterances of the target, labelled or not."""
+    is_read = method.reads_target(build_config(method.defaults, decisive["method_config"]))
+    return is_read or decisive.get("select", LAST) not in (LAST, SOURCE_ACCURACY)
 
 
 def _collect_variables(

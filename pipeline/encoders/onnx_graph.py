@@ -85,15 +85,13 @@ def examine_onnx(path: Path, wanted: str | None, default: str | None, convention
         raise EncoderError(f"these hidden states differ in shape ({widths})", field="layer", value=wanted)
     frames, width = states[0]
     if probe.window is not None:
-        stride = probe.window // frames
-        centre, shortest = (0, _SHORTEST) if source.front_end == "log-mel" else (stride // 2, stride)
+        stride, field = _round_stride(probe.window, frames, source), 0
     else:
-        output = _find_output(model, layers[0])
-        stride = SAMPLE_RATE // (probe.run(2 * SAMPLE_RATE)[output][0] - frames)
-        centre, shortest = 0, _SHORTEST
-        if source.front_end == "waveform":
-            field = _measure_field(probe, output, stride)
-            centre, shortest = field // 2, max(field, stride)
+        stride, field = _measure_stride(probe, _find_output(model, layers[0]), source)
+    if source.front_end == "log-mel":
+        centre, shortest = 0, max(_SHORTEST, stride)
+    else:
+        centre, shortest = (field or stride) // 2, max(field, stride)
     return Anatomy(
         layers=layers,
         width=width,
@@ -112,11 +110,11 @@ class _Probe:
     """Runs of a whole graph on silence, which show the shapes of its hidden states."""
 
     def __init__(self, model: "ModelProto", path: Path, source: _Input, wanted: str | None) -> None:
-        self._source, self._model, self._path = source, model, path
+        self._source, self.path = source, path
         self._norms = _list_norms(model)
         self._results = [each.name for each in model.graph.output]
         computed = {name for node in model.graph.node for name in node.output}
-        named = [each.strip() for each in (wanted or "").split(",")]
+        named = _split(wanted)
         self._outputs = list(
             dict.fromkeys([*self._norms, *self._results, *(each for each in named if each in computed)])
         )
@@ -135,7 +133,7 @@ class _Probe:
         """Return frames and width of each output that is a sequence (1, frames, width), for a length in samples."""
         shape = (length,) if self._source.front_end == "waveform" else (self._source.mels, length // MEL_HOP)
         inputs = {self._source.name: np.zeros((1, *shape), np.float32)}
-        with _translate_errors(self._path):
+        with _translate_errors(self.path):
             values = self._session.run(self._outputs, inputs)
         shapes = {name: value.shape for name, value in zip(self._outputs, values, strict=True)}
         return {name: shape[1:] for name, shape in shapes.items() if len(shape) == 3 and shape[0] == 1 and shape[1] > 1}
@@ -143,19 +141,41 @@ class _Probe:
     def list_valid(self) -> tuple[str, ...]:
         """Return the indices and names of hidden states."""
         indices = [str(at) for at, name in enumerate(self._norms) if name in self.shapes]
-        valid = (*indices, *(name for name in self._outputs if name in self.shapes and name not in self._norms))
+        names = (name for name in self._outputs if name in self.shapes and name not in self._norms)
+        valid = (*indices, *(name for name in names if not name.isdecimal()))
         if not valid:
-            raise EncoderError("has no hidden states [n, frames, width]", where=self._path)
+            raise EncoderError("has no hidden states [n, frames, width]", where=self.path)
         return valid
 
 
-def _measure_field(probe: _Probe, output: str, stride: int) -> int:
-    """Return the number of samples that one frame of a graph without padding covers, at least 1."""
-    most = probe.run(SAMPLE_RATE)[output][0]
-    shortest = bisect_left(
-        range(SAMPLE_RATE - stride, SAMPLE_RATE), most, key=lambda length: probe.run(length)[output][0]
-    )
-    return max(SAMPLE_RATE - stride + shortest - (most - 1) * stride, 1)
+def _round_stride(length: int, frames: int, source: _Input) -> int:
+    """Return the number of samples between two frames, of `frames` in `length` samples."""
+    # Of a spectrogram, a frame takes a whole number of its frames.
+    return MEL_HOP * max(round(length / MEL_HOP / frames), 1) if source.front_end == "log-mel" else length // frames
+
+
+def _measure_stride(probe: _Probe, output: str, source: _Input) -> tuple[int, int]:
+    """Return the stride of a graph that reads any length, and the number of samples that one frame covers, at least 1.
+
+    The latter is 0 for a spectrogram. Raises `EncoderError`: longer audio has no more frames.
+    """
+
+    def count(length: int) -> int:
+        return probe.run(length).get(output, (1, 0))[0]
+
+    frames = count(SAMPLE_RATE)
+    more = count(2 * SAMPLE_RATE) - frames
+    if more < 1:
+        raise EncoderError(f"has {frames} frames of {output}, however long the audio is", where=probe.path)
+    if source.front_end == "log-mel":
+        return _round_stride(SAMPLE_RATE, more, source), 0
+    # The number of frames grows by one in each stride.
+    most = SAMPLE_RATE // max(more - 1, 1)
+    before = range(max(SAMPLE_RATE - most, _SHORTEST), SAMPLE_RATE)
+    after = range(SAMPLE_RATE, SAMPLE_RATE + most + 1)
+    start = before.start + bisect_left(before, frames, key=count)
+    stride = after.start + bisect_left(after, frames + 1, key=count) - start
+    return stride, max(start - (frames - 1) * stride, 1)
 
 
 def _load(path: Path) -> "ModelProto":
@@ -167,9 +187,9 @@ def _load(path: Path) -> "ModelProto":
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
-        raise EncoderError("not an ONNX file", where=path) from error
+        raise EncoderError("not an ONNX file, or a damaged one", where=path) from error
     if not model.graph.node:
-        raise EncoderError("not an ONNX file", where=path)
+        raise EncoderError("not an ONNX file, or a damaged one", where=path)
     if any(uses_external_data(tensor) for tensor in model.graph.initializer):
         raise EncoderError("keeps its weights in other files", where=path, remedy="save it as one file")
     return model
@@ -242,8 +262,8 @@ def _split(layers: str | None) -> list[str]:
 
 
 def _replace_names(model: "ModelProto", layers: str | None) -> str | None:
-    """Return hidden states with indices instead of names, so that one state has one name."""
-    indices = {name: str(index) for index, name in enumerate(_list_norms(model))}
+    """Return hidden states with indices instead of names, so that one state has one name. A number is an index."""
+    indices = {name: str(index) for index, name in enumerate(_list_norms(model)) if not name.isdecimal()}
     return layers and ",".join(indices.get(each, each) for each in _split(layers))
 
 

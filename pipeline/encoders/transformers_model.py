@@ -5,16 +5,13 @@ last chosen state are not computed.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emodna.pipeline.encoders.anatomy import MEL_HOP, SAMPLE_RATE, Anatomy, Scaling, choose_layers, require_packages
 from emodna.pipeline.errors import EncoderError
-
-if TYPE_CHECKING:
-    pass
 
 #: Files that describe model and input.
 CONFIG_FILES: Final = ("config.json", "preprocessor_config.json", "processor_config.json")

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -72,17 +73,20 @@ def find_weights(name: str, sha256: str, config_sha256: str, location: str | Non
     """
     wanted, problems = (sha256, config_sha256), []
     if location is not None and Path(location).exists():
-        if hash_weights(Path(location)) == wanted:
+        if _try_to_hash(Path(location)) == wanted:
             return Path(location)
-        problems.append(f"{location} has other weights")
+        problems.append(f"{location} has other weights, or cannot be read")
     for path in _list_candidates(name):
-        if hash_weights(path) == wanted:
+        if _try_to_hash(path) == wanted:
             return path
     known = find_known_encoder(sha256, location)
     source = known.source if known is not None else location
     match = _HUB.fullmatch(source or "")
     if match is not None and _COMMIT.fullmatch(match["revision"] or "") and (known is None or _is_folder(known)):
         try:
+            cached = _find_cached(match["repository"], match["revision"])
+            if cached is not None and _try_to_hash(cached) == wanted:  # without the network, asking takes half a minute
+                return cached
             path = _download(match["repository"], match["revision"])
             if hash_weights(path) == wanted:
                 return path
@@ -125,6 +129,14 @@ def hash_weights(path: Path) -> tuple[str, str]:
         single = hash_file(weights[0]) if len(weights) == 1 else _hash_all(weights)
         return single, _hash_all([path / name for name in CONFIG_FILES if (path / name).is_file()])
     return hash_file(path), ""
+
+
+def _try_to_hash(path: Path) -> tuple[str, str] | None:
+    """Return the hashes of the weights in a file or folder; None if they cannot be read."""
+    try:
+        return hash_weights(path)
+    except EncoderError:
+        return None
 
 
 def hash_file(path: Path) -> str:
@@ -177,7 +189,7 @@ def _find_in_folders(known: KnownEncoder) -> Path | None:
     if known.sha256 is None:
         return None
     candidates = _list_candidates(known.name, known.file)
-    return next((path for path in candidates if hash_weights(path)[0] == known.sha256), None)
+    return next((path for path in candidates if (found := _try_to_hash(path)) and found[0] == known.sha256), None)
 
 
 def _is_folder(known: KnownEncoder) -> bool:
@@ -210,18 +222,37 @@ def _read_weights(path: Path, location: str, name: str | None = None) -> Weights
     return Weights(name, path, sha256, config_sha256, location)
 
 
+def _find_cached(repository: str, revision: str) -> Path | None:
+    """Return the folder with a commit of a repository in the local cache, which may lack files; None if there is none.
+
+    Does not ask the hub.
+    """
+    require_packages("transformers")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
 def _download(repository: str, revision: str) -> Path:
     """Return the folder with a commit of a repository in the local cache, after fetching what is missing."""
     require_packages("transformers")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-    from requests.exceptions import RequestException
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
 
+    verbosity = get_verbosity()
+    set_verbosity(logging.ERROR)  # each attempt without a network would be a line
     try:
         wanted = ["*.safetensors", "*.safetensors.index.json", *CONFIG_FILES]
         return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         where = f"{repository}@{revision}"
         raise EncoderError("not in the local cache, and the hub cannot be reached", where=where) from error
-    except (HfHubHTTPError, HFValidationError, RequestException, OSError) as error:
+    except Exception as error:  # also one of the HTTP client, which depends on the version of the library
         raise EncoderError(f"cannot be fetched: {error}".splitlines()[0], where=f"{repository}@{revision}") from error
+    finally:
+        set_verbosity(verbosity)

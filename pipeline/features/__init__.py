@@ -67,6 +67,10 @@ def load_feature_set(name: str) -> FeatureSet:
     """
     if name in FEATURE_SETS:
         return FEATURE_SETS[name]
+    if name == ImportedSet.kind:
+        raise EmodnaError(
+            "needs embeddings", field="feature_set", value=name, remedy=Remedy("give their file with {features_from}")
+        )
     if name not in (names := list_feature_set_names()):
         raise EmodnaError("unknown feature set", field="feature_set", value=name, valid=[*names, EncoderSet.kind])
     return load_plugin(plugins.find_entry_points(ENTRY_POINTS)[name])

@@ -12,7 +12,7 @@ from emodna.pipeline.features.base import FeatureSet, Parameter
 
 @dataclass(frozen=True, slots=True)
 class ImportedSet(FeatureSet):
-    """Embeddings of a file. The same ids and values have the same name, in any format.
+    """Embeddings of a file. Two files with the same name, ids and values are one set, in any format.
 
     Their frame rate is unknown. Frames of an utterance divide its duration evenly.
     """

@@ -3,9 +3,7 @@
 The encoder is an ONNX file with Whisper's input of 8 s, padded at the front.
 """
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +22,7 @@ from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.store import shards
 from tests.benchmarks.inputs import root_option
 from tests.benchmarks.profile import Stopwatch
-from tests.benchmarks.timing import Rounds, time_process
+from tests.benchmarks.timing import Rounds, measure_peak_memory, time_process
 from tests.model.small import SilentCallback
 
 STEPS = {
@@ -95,18 +93,10 @@ def measure_peak(seconds: float, encoder: Path, layers: str) -> float:
         samples = np.random.default_rng(0).standard_normal(round(16_000 * seconds)) * 0.1
         (Path(name) / "audio").mkdir()
         soundfile.write(Path(name) / "audio" / "long.wav", samples, 16_000)
-        command = [
-            Path(sys.executable).with_name("emodna-prep"),
-            "--folder",
-            f"{name}/audio",
-            "--cache",
-            f"{name}/cache",
-        ]
-        options = ["--feature-set", "encoder", "--encoder", encoder, "--layer", layers, "--workers", "1", "--quiet"]
-        process = subprocess.Popen([*map(str, command), *map(str, options)], stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        assert status == 0
-        return usage.ru_maxrss / 1024
+        command = Path(sys.executable).with_name("emodna-prep")
+        options = ("--feature-set", "encoder", "--encoder", encoder, "--layer", layers, "--workers", "1", "--quiet")
+        folders = ("--folder", f"{name}/audio", "--cache", f"{name}/cache")
+        return measure_peak_memory(command, *folders, *options) / 2**20
 
 
 def print_batches(encoder: Path, layers: str) -> None:

@@ -4,7 +4,6 @@ python -m tests.benchmarks.predict RUN --root data/ravdess
 """
 
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,15 +25,9 @@ from emodna.model.inference.windows import Windows
 from emodna.pipeline.audio.decode import resample
 from emodna.pipeline.audio.quality import AudioQuality
 from tests.benchmarks.inputs import read_at, root_option
-from tests.benchmarks.timing import Rounds, measure_time, time_process
+from tests.benchmarks.timing import Rounds, measure_peak_memory, measure_time, time_process
 
 _WINDOWS = Windows(4.0, 2.0)
-#: A program that runs a command and prints its peak memory.
-_MEASURE_MEMORY = """
-import json, resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
-"""
 
 
 def predict_one_by_one(model: TrainedModel, files: list[Path]) -> list[float]:
@@ -89,9 +82,8 @@ def print_long_recordings(run: Path, files: list[Path], minutes: int) -> None:
 
     def measure_cost(*arguments: str) -> tuple[float, float]:
         began = time.perf_counter()
-        measured = [sys.executable, "-c", _MEASURE_MEMORY, *command, *arguments]
-        done = subprocess.run(measured, check=True, stdout=subprocess.PIPE, text=True)
-        return time.perf_counter() - began, int(done.stdout) / 1e6
+        peak = measure_peak_memory(*command, *arguments)
+        return time.perf_counter() - began, peak / 1e6
 
     click.echo("\nwhole command, 1 thread, with start-up")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,11 @@
 """Time several works in turn, so that a busy machine slows down all of them."""
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Seconds(NamedTuple):
@@ -29,6 +30,21 @@ def time_process(*command: object, **options: Any) -> float:
     """Return the wall time of a process; raise an error if it fails."""
     arguments = list(map(str, command))
     return measure_time(lambda: subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, **options)).wall
+
+
+#: A program that runs a command and prints its peak memory in bytes. A child of a large process, such as a benchmark,
+#: would count the memory of its parent.
+_MEASURE_MEMORY: Final = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+def measure_peak_memory(*command: object) -> int:
+    """Return the peak memory of a process in bytes; raise an error if it fails."""
+    arguments = [sys.executable, "-c", _MEASURE_MEMORY, *map(str, command)]
+    return int(subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 class Rounds:

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from emodna.model.fit import fit
 from emodna.model.provenance import read_corpora
+from emodna.model.request import FitRequest
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.card import render_card
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import fit_small, make_manifest_store, read_emotions
+from tests.model.small import SilentCallback, Stores, fit_small, make_manifest_store, read_emotions
 
 
 @pytest.fixture
@@ -102,6 +104,24 @@ def test_card_names_several_sources_and_a_target_without_labels(
     assert "from the labels of ravdess + second, for recordings such as own." in text
     assert "| second | source | 32 |" in text
     assert "| own | target | 32 |" in text
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "settings", "method", "part"),
+    [
+        ("source", {}, "svm", "were not used in training."),
+        ("per-corpus", {}, "svm", "were not used in training, but their mean"),
+        ("source", {"target_bn": "true"}, "source-only", "transductive"),
+        ("per-speaker", {}, "source-only", "were not used in training, but their mean"),
+    ],
+)
+def test_card_tells_how_training_used_the_scored_recordings(
+    normalisation: str, settings: dict[str, str], method: str, part: str, pair: Stores, tmp_path: Path
+) -> None:
+    steps = None if method == "svm" else 1
+    changed = {"normalisation": normalisation, **settings}
+    fit(FitRequest([pair[0]], pair[1], method=method, steps=steps, settings=changed, out=tmp_path), SilentCallback())
+    assert part in (tmp_path / "MODEL_CARD.md").read_text()
 
 
 def test_text_from_outside_is_escaped(run: RunFolder) -> None:

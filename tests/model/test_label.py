@@ -12,8 +12,10 @@ from emodna.model.bench.grid import describe_method, plan_experiment, update_lab
 from emodna.model.bench.method_spec import MethodInfo, MethodSpec
 from emodna.model.bench.paper import SENSITIVITY_METHODS
 from emodna.model.bench.spec import Conditions
+from emodna.model.changed_settings import find_non_defaults
 from emodna.model.config import RecordConfig, TrainConfig, as_settings
 from emodna.model.errors import BenchError
+from emodna.model.methods import METHODS
 from emodna.model.request import FitRequest, resolve_request
 from emodna.pipeline.features import FEATURE_SETS, make_feature_set
 from tests.model.small import Stores, prepare_store
@@ -65,6 +67,13 @@ class TestRun:
         self, request_fields: dict[str, Any], label: str, pair: Stores
     ) -> None:
         assert label_request(pair, **request_fields) == label
+
+    def test_features_without_a_short_name_are_named_without_their_hash(self) -> None:
+        for name, expected in (
+            ("encoder-any-l3.4-25hz-0a1b2c3d", "encoder-any-l3.4-25hz"),
+            ("imported-deadbeef-0a1b2c3d", "imported-deadbeef"),
+        ):
+            assert find_non_defaults(METHODS["dan"], {}, None, name) == {"feature_set": expected}
 
     def test_other_features_are_named(self, roots: dict[str, Path], tmp_path: Path) -> None:
         features = make_feature_set("mfcc39")

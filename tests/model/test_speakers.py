@@ -99,7 +99,8 @@ def test_each_utterance_has_the_statistics_of_its_speaker_or_else_of_the_corpus(
     [
         (["a"] * MIN_UTTERANCES, None),
         ([None] * 20, "no utterance has a speaker"),
-        ([*["a"] * MIN_UTTERANCES, None], "1 utterance has no speaker"),
+        ([*["a"] * MIN_UTTERANCES, None], "1 utterance has no speaker and uses the statistics of the corpus"),
+        ([*["a", None] * MIN_UTTERANCES], f"{MIN_UTTERANCES} utterances have no speaker and are normalised together"),
         (["a"] * 7, f"1 of 1 speakers has fewer than {MIN_UTTERANCES}"),
     ],
 )

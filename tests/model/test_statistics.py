@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from emodna.model.changed_settings import find_non_defaults
 from emodna.model.checkpoint import load_tensors, save_tensors
 from emodna.model.config import TrainConfig
 from emodna.model.data.normalisation import Statistics
@@ -27,7 +28,7 @@ from emodna.model.fit import fit
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import EncoderConfig
-from emodna.model.request import FitRequest, find_non_defaults
+from emodna.model.request import FitRequest
 from emodna.model.run_folder import hash_settings, read_json, write_json
 from emodna.pipeline.features import FEATURE_SETS, MfccSet
 from emodna.pipeline.store import FeatureStore
@@ -88,7 +89,7 @@ class TestPooling:
             FeatureStore, "gather", lambda store, rows: reads.append(len(rows)) or original(store, rows)
         )
         for kept_bytes, expected in ((1 << 20, [4]), (0, [4, 4])):
-            monkeypatch.setattr("emodna.model.data.vectors._KEPT_BYTES", kept_bytes)
+            monkeypatch.setattr("emodna.model.data.pooling._KEPT_BYTES", kept_bytes)
             store = PooledStore(FeatureStore(source.path))
             reads.clear()
             for _ in range(2):
@@ -202,7 +203,9 @@ class TestSettings:
             if features.kind in FEATURE_DEFAULTS:
                 train, config, _ = apply_run_settings({}, METHODS["dan"], features.name)
                 assert (train, config) == (TrainConfig(), METHODS["dan"].defaults)
-        for name in ("encoder-any-l4.6-25hz-00000000", "egemaps-00000000", "studio-00000000"):
+        # Names of plug-ins may begin like those of spectra.
+        others = ("studio-00000000", "mfcc-x-00000000", "wave_x-16000hz-00000000", "logmels-00000000")
+        for name in ("encoder-any-l4.6-25hz-00000000", "egemaps-00000000", *others):
             train, config, _ = apply_run_settings({"class_weights": "none"}, METHODS["dan"], name)
             assert (config.network, train.class_weights, train.normalisation) == ("statistics", "none", "per-corpus")
             assert find_non_defaults(METHODS["dan"], {}, None, name).keys() == {"feature_set"}

@@ -1,25 +1,17 @@
-"""Hidden states of encoders as features: windows, averages, ONNX graphs and models of transformers."""
+"""Hidden states of encoders as features: ONNX graphs and models of transformers, their layers and their weights."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from emodna.pipeline.encoders.anatomy import Anatomy
-from emodna.pipeline.encoders.batches import BatchedEncoder
-from emodna.pipeline.encoders.front_end import compute_log_mel, make_input
-from emodna.pipeline.encoders.windows import average, encode_in_windows, plan_windows
+from emodna.pipeline.encoders.front_end import compute_log_mel
 from emodna.pipeline.errors import AudioError, EmodnaError, EncoderError
 from emodna.pipeline.features import EncoderSet, make_feature_set, rebuild_feature_set
 from emodna.pipeline.features.encoder import describe_encoder
@@ -80,101 +72,6 @@ def average_slowly(hidden: Float32, centres: Any, length: int) -> Float32:
     return np.stack([np.mean(each, axis=0) for each in rows.values()])
 
 
-@given(length=st.integers(1, 5000), window=st.integers(2, 500), share=st.floats(0, 0.9))
-def test_windows_cover_the_audio_and_overlap(length: int, window: int, share: float) -> None:
-    overlap = int(share * window)
-    windows = plan_windows(length, window, overlap)
-    assert windows[0][0] == 0
-    assert windows[-1][1] == length
-    assert {stop - start for start, stop in windows} == {min(length, window)}
-    overlaps = [before - start for (_, before), (start, _) in pairwise(windows)]
-    assert all(each == overlap for each in overlaps[:-1])
-    assert all(overlap <= each < window for each in overlaps[-1:])
-
-
-@given(bins=st.lists(st.integers(0, 12), min_size=1, max_size=40), first=st.integers(0, 12), count=st.integers(1, 6))
-@example(bins=[0, 0], first=0, count=2)
-@example(bins=[3, 5], first=0, count=9)
-def test_averages_equal_those_of_a_loop(bins: list[int], first: int, count: int) -> None:
-    bins.sort()
-    hidden = np.random.default_rng(0).standard_normal((len(bins), 3)).astype(np.float32)
-    found = average(hidden, np.array(bins), first, first + count)
-    for row, number in zip(found, range(first, first + count), strict=True):
-        inside = [frame for frame, each in zip(hidden, bins, strict=True) if each == number]
-        after = [frame for frame, each in zip(hidden, bins, strict=True) if number < each < first + count]
-        expected = inside or after[:1] or [hidden[: max(np.searchsorted(bins, first + count), 1)][-1]]
-        np.testing.assert_allclose(row, np.mean(expected, axis=0), atol=1e-6)
-
-
-class _Sampler:
-    """An encoder whose frames are samples of its input."""
-
-    def __init__(self, stride: int) -> None:
-        self.stride, self.inputs = stride, 0
-
-    def encode(self, inputs: Float32) -> Float32:
-        self.inputs = max(self.inputs, len(inputs))
-        return inputs[:, :: self.stride, None]
-
-
-@pytest.mark.parametrize("length", [16_000, 16_001, 40_000, 123_457])
-def test_frames_of_long_audio_come_from_the_nearest_window(length: int) -> None:
-    """The samples are their own times, so a frame shows where it comes from."""
-    anatomy = Anatomy(("0",), 1, "waveform", 0, "none", "none", 16_000, 320, 0, 1)
-    samples = np.arange(length, dtype=np.float32)
-    found = encode_in_windows(samples, _Sampler(320), anatomy, overlap=4000, hop=HOP)
-    starts = np.array([start for start, _ in plan_windows(length, 16_000, 4000)])
-    assert len(found) in (length // HOP, length // HOP + 1)
-    for number, (value,) in enumerate(found):
-        start = starts[np.abs(starts + 8000 - (number + 0.5) * HOP).argmin()]
-        times = np.arange(start, start + 16_000, 320)
-        inside = times[(times // HOP == number) & (times < length)]
-        assert value == pytest.approx(inside.mean())
-
-
-class _Recorder:
-    """An encoder that returns its inputs times two, or fails for negative ones."""
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-
-    def encode(self, inputs: Float32) -> Float32:
-        self.shapes.append(inputs.shape)
-        time.sleep(0.002)  # so that other threads wait
-        if inputs.min() < 0:
-            raise RuntimeError("negative")
-        return 2 * inputs[:, :, None]
-
-
-def test_a_batch_has_the_windows_of_several_threads() -> None:
-    recorder = _Recorder()
-    encoder = BatchedEncoder(recorder, 4)
-    windows = [np.full((1, 5), number, np.float32) for number in range(40)]
-    with ThreadPoolExecutor(6) as pool:
-        for window, states in zip(windows, pool.map(encoder.encode, windows), strict=True):
-            assert np.array_equal(states, 2 * window[:, :, None])
-    assert set(recorder.shapes) == {(4, 5)}
-    assert len(recorder.shapes) < len(windows)
-    with pytest.raises(RuntimeError, match="negative"):
-        encoder.encode(-windows[1])
-    assert encoder.encode(windows[3]).max() == 6
-
-
-@pytest.mark.parametrize(("seconds", "mels"), [(2, 80), (8, 128)])
-def test_the_log_mel_spectrogram_equals_that_of_transformers(seconds: int, mels: int) -> None:
-    extractor = transformers.WhisperFeatureExtractor(feature_size=mels, chunk_length=seconds)
-    padded = np.pad(noise(1.3), (seconds * 16_000 - 20_800, 0))
-    for scaling, is_scaled in (("none", False), ("zero mean, unit variance", True)):
-        anatomy = Anatomy(("0",), 1, "log-mel", mels, scaling, "front", len(padded), 320, 0, 400)  # type: ignore[arg-type]
-        found, front = make_input(noise(1.3), anatomy)
-        (expected,) = extractor(
-            padded, sampling_rate=16_000, do_normalize=is_scaled, return_tensors="np"
-        ).input_features
-        assert front == len(padded) - 20_800
-        assert found.shape == (mels, seconds * 100)
-        np.testing.assert_allclose(found, expected, atol=2e-5)
-
-
 @pytest.mark.parametrize("seconds", [0.05, 0.31, 1.0])
 @pytest.mark.parametrize("padding", ["front", "back"])
 def test_a_fixed_length_is_padded_and_the_padding_dropped(
@@ -201,6 +98,40 @@ def test_a_graph_of_any_length_gets_no_padding(models: dict[str, Path], kind: st
     assert features.centre == centre
     expected = average_slowly(hidden, np.arange(len(hidden)) * 320 + centre, len(samples))
     np.testing.assert_allclose(features.transform(samples)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("front_end", "frames", "stride", "expected"),
+    [
+        *(("waveform", None, stride, stride) for stride in (256, 1280, 9000)),
+        *(("log-mel", frames, stride, 160 * stride) for frames in (None, 100) for stride in (3, 8)),
+    ],
+)
+def test_the_distance_between_frames_is_exact(
+    tmp_path: Path, front_end: str, frames: int | None, stride: int, expected: int
+) -> None:
+    features = describe_encoder(str(write_onnx(tmp_path / "any.onnx", front_end, frames=frames, stride=stride)))
+    centre = 200 if front_end == "waveform" else 0
+    assert (features.stride, features.centre) == (expected, centre)
+    assert features.extract(noise(features.shortest / 16_000 + 1e-4))[0].dtype == np.float32
+    assert len(features.extract(noise(3.0))[0]) == pytest.approx(75, abs=1 + expected / HOP)
+
+
+def test_a_number_is_an_index_though_an_output_has_that_name(models: dict[str, Path], tmp_path: Path) -> None:
+    """Programs that write ONNX files number the outputs of nodes."""
+    import onnx
+
+    model = onnx.load(models["fixed"])
+    names = {"second": "0", "bent": "7"}
+    for node in model.graph.node:
+        for each in (node.input, node.output):
+            each[:] = [names.get(name, name) for name in each]
+    onnx.save(model, tmp_path / "fixed.onnx")
+    expected, _ = describe_encoder(str(models["fixed"]), "0").transform(noise(0.5))
+    assert np.array_equal(describe_encoder(str(tmp_path / "fixed.onnx"), "0").transform(noise(0.5))[0], expected)
+    with pytest.raises(EncoderError) as caught:
+        describe_encoder(str(tmp_path / "fixed.onnx"), "7")
+    assert caught.value.valid == ("0", "1")
 
 
 @pytest.mark.parametrize("kind", EACH_KIND)
@@ -390,6 +321,28 @@ def test_another_hidden_state_is_refused_with_the_valid_ones(models: dict[str, P
         describe_encoder(str(models[kind]), layers)
     assert caught.value.field == "layer"
     assert layers == "0,0" or {"0", "1"} <= set(caught.value.valid)
+
+
+def test_weights_in_the_cache_of_the_hub_are_found_without_asking_it(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(_repository: str, *, local_files_only: bool = False, **_options: object) -> str:
+        assert local_files_only
+        return str(models["wavlm"])
+
+    features = replace(describe_encoder(str(models["wavlm"]), "1"), location=f"a/b@{'0' * 40}")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", find)
+    assert features.find_weights() == models["wavlm"]
+
+
+@pytest.mark.parametrize("reason", [OSError("no route"), RuntimeError("an error of the HTTP client")])
+def test_a_failure_of_the_hub_is_one_line(reason: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise reason
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(EncoderError, match=f"cannot be fetched: {reason}"):
+        describe_encoder(f"a/b@{'0' * 40}")
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,14 @@ def write_onnx(
     *,
     frames: int | str | None = 100,
     width: int = WIDTH,
+    stride: int | None = None,
     seed: int = 0,
     extra_input: bool = False,
 ) -> Path:
     """Write an encoder with two hidden states (LayerNormalization) and one number as its result.
 
-    `frames` is the length of its input, in log-mel frames or samples; a text or None if it reads any length. Each state
-    depends on the whole input, as with attention.
+    `frames` is the length of its input, in log-mel frames or samples; a text or None if it reads any length. `stride`
+    is in the same unit, by default 20 ms. Each state depends on the whole input, as with attention.
     """
     onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'emodna[encoders]'")
     from onnx import TensorProto, helper, numpy_helper
@@ -34,7 +35,7 @@ def write_onnx(
         return numpy_helper.from_array((0.3 * rng.standard_normal(shape)).astype(np.float32), name)
 
     is_mel = front_end == "log-mel"
-    kernel, stride, padding = (3, 2, 1) if is_mel else (400, 320, 0)
+    kernel, stride, padding = (3, stride or 2, 1) if is_mel else (400, stride or 320, 0)
     constants = [
         make("kernel", width, 80 if is_mel else 1, kernel),
         make("weights", width, width),

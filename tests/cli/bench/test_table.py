@@ -46,7 +46,7 @@ def unfinished_experiment(tmp_path_factory: pytest.TempPathFactory) -> Experimen
 @pytest.fixture(scope="module")
 def two_corpora(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     rows = ["source-only", "dann", "dan", "emo-dna", UPPER_BOUND]
-    conditions = Conditions(300, "mfcc40-x", {"channels": "8"})
+    conditions = Conditions(300, "mfcc40-22050hz-1d163ad7", {"channels": "8"})
     out, corpora = tmp_path_factory.mktemp("pair"), ("emodb", "ravdess")
     experiment = write_experiment(out, rows, corpora=corpora, seeds=1, conditions=conditions)
     finish_runs(experiment, make_score)
@@ -184,7 +184,7 @@ def test_table_does_not_import_torch(two_corpora: Experiment) -> None:
 
 def test_suggested_command_keeps_threads_and_skips_unlabelled_sources(emodna_bench: Command, tmp_path: Path) -> None:
     unlabelled = {"emodb": ((0, 0), (9, 9)), "casia": ((9, 9), (9, 9))}
-    conditions = Conditions(1000, "mfcc40-x", threads=2)
+    conditions = Conditions(1000, "mfcc40-22050hz-1d163ad7", threads=2)
     experiment = write_experiment(
         tmp_path, ["dan"], corpora=tuple(unlabelled), classes=unlabelled, tasks=("arousal",), conditions=conditions
     )

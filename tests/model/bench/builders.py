@@ -69,7 +69,7 @@ def write_experiment(
     wanted: Callable[[RunSpec], bool] = lambda _: True,
 ) -> Experiment:
     """Write an experiment without runs; corpora outside `classes` have 10 utterances of each class."""
-    conditions = conditions or Conditions(1000, "mfcc40-x")
+    conditions = conditions or Conditions(1000, "mfcc40-22050hz-1d163ad7")
     specs = [spec if isinstance(spec, MethodSpec) else MethodSpec.parse_unchecked(spec) for spec in methods]
     summaries = {}
     for name in corpora:
@@ -126,7 +126,7 @@ def fake_experiment(
         run.method: MethodInfo(str(run.method), False, "oracle-folds" if run.method.name == "upper-bound" else "source")
         for run in runs.values()
     }
-    experiment = Experiment(out, Conditions(60, "mfcc40-x"), corpora, methods, tuple(runs.values()))
+    experiment = Experiment(out, Conditions(60, "mfcc40-22050hz-1d163ad7"), corpora, methods, tuple(runs.values()))
     experiment.write()
     for key, uar in uars.items():
         if uar is not None:

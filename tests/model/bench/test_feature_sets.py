@@ -16,7 +16,7 @@ from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import collect_results
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, RunSpec
 from emodna.model.bench.tables import make_table
-from emodna.model.data.vectors import UtteranceVectors
+from emodna.model.data.pooling import UtteranceVectors
 from emodna.model.errors import BenchError
 from emodna.pipeline.store import FeatureStore
 from tests.model.bench.builders import finish_runs, write_experiment
@@ -72,6 +72,20 @@ class TestNames:
         assert find_short_name(sets, "enc") is None
         with pytest.raises(BenchError, match="fits several"):
             find_short_name({"a": sets["encoder"], "big": sets["big"]}, "encoder")
+
+
+@pytest.mark.parametrize("shared", [{}, {"network": "paper"}])
+def test_tables_leave_out_methods_whose_settings_have_no_effect(shared: dict[str, str], tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, ("source-only", "emo-dna"), default=ENCODER, other=MFCC40)
+    experiment = replace(experiment, conditions=replace(experiment.conditions, settings=shared))
+    needs_windows = {"source-only:target_bn=true", "emo-dna:batch_norm=separate", "emo-dna:tcn_pooling=last"}
+    defaults = {"emo-dna:normalisation=per-corpus", "emo-dna:padding=mask"}  # padding: only if windows are read
+    left_out = defaults if shared else defaults | needs_windows
+    for features, expected in ((ENCODER, left_out), (MFCC40, set())):
+        names = {row.name for name in ("2", "sensitivity") for row in make_table(experiment, name, None, features).rows}
+        assert (needs_windows | defaults) - names == expected
+    gaps = {str(spec) for gap in make_table(experiment, "2", None, ENCODER).gaps for spec in gap.methods}
+    assert ("source-only:target_bn=true" in gaps) == bool(shared)
 
 
 class TestRunNames:

@@ -192,7 +192,11 @@ def test_sensitivity_is_relative_to_the_first_method(tmp_path: Path) -> None:
     def score(run: RunSpec) -> float:
         return 50.0 + 7 * run.seed + (2 + run.seed) * rows.index(run.method)
 
-    options = {"corpora": ("emodb", "ravdess"), "tasks": ["arousal"], "conditions": Conditions(300, "mfcc40-x")}
+    options = {
+        "corpora": ("emodb", "ravdess"),
+        "tasks": ["arousal"],
+        "conditions": Conditions(300, "mfcc40-22050hz-1d163ad7"),
+    }
     found = make_table(make_experiment(tmp_path, rows, score, **options), "sensitivity")
     second = str(rows[1])
     assert [block.columns[0][1].name for block in found.blocks] == ["emodb -> ravdess", "ravdess -> emodb", AVERAGE]

@@ -19,5 +19,5 @@ def test_missing_store_fails_the_run_here_and_refuses_all_runs_elsewhere(
     order = RunOrder(str(tmp_path), digest, experiment.runs[0], read_versions(), 1, "cpu", local, restart=False)
     reply = execute_order(order)
     assert reply.kind == kind
-    assert "/stores/casia/mfcc40-x" in str(reply.error)
+    assert "/stores/casia/mfcc40-22050hz-1d163ad7" in str(reply.error)
     assert reply.traceback is None

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from emodna.model.checkpoint import load_tensors
-from emodna.model.config import apply_settings
+from emodna.model.config import OF_PAPER_NETWORK, apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods import METHODS, get_method
 from emodna.model.methods.alignment import AlignmentConfig, list_additions
-from emodna.model.methods.base import OF_PAPER_NETWORK, Method, PaperNetworkConfig
+from emodna.model.methods.base import Method, PaperNetworkConfig
 from emodna.model.methods.caam import Caam
 from emodna.model.methods.difl import Difl
 from emodna.model.methods.upper_bound import UpperBound

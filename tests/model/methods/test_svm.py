@@ -194,7 +194,7 @@ def test_a_method_spec_refuses_settings_without_effect_that_are_shared_by_other_
 def test_runs_of_an_experiment_have_no_warnings_and_statistics_as_features(
     pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    conditions = Conditions(20, make_feature_set("mfcc40").name)
+    conditions = Conditions(20, make_feature_set("mfcc40").name, {"batch_size": "8"})
     experiment = plan_experiment(tmp_path, pair, [(["arousal"], [MethodSpec("svm")])], 1, conditions)
     experiment.write()
     run = experiment.runs[0]
