@@ -166,7 +166,7 @@ def prep(
     else:
         chosen = embeddings.features
     if chosen.licence is not None:
-        common.note(f"licence of {feature_set}: {common.escape(chosen.licence)}")
+        common.note(f"licence of {common.escape(chosen.title)}: {common.escape(chosen.licence)}")
     extraction = ExtractionConfig(chosen, max_seconds, find_segmenter(segment), channel, bandwidth, ffmpeg=ffmpeg)
     suffix = extraction.provenance.suffix
     selected = sources.find_own(manifest, folder, name, root, suffix)

@@ -109,6 +109,19 @@ class TestText:
         assert "selected by" not in answer.out
         assert str(tmp_path / "run") in answer.out
 
+    def test_settings_that_are_not_those_of_the_paper_are_shown(self, cache: Path, tmp_path: Path) -> None:
+        pair = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--task", "valence"]
+        answer = fit(*pair, "--method", "svm", "--set", "normalisation=per-corpus", "--out", tmp_path / "run")
+        assert "normalisation=per-corpus, class_weights=none" in answer.out.splitlines()
+        assert "ravdess -> emodb, valence, fitted at once, seed 0" in answer.out
+        assert ("always positive" in answer.out, "always high" in answer.out) == (True, False)
+        assert "fitted at once: " in answer.err
+        assert "/s" not in answer.err
+        result = json.loads((tmp_path / "run" / "result.json").read_text())
+        assert (result["network"], result["normalisation"], result["class_weights"]) == (None, "per-corpus", "none")
+        unused = json.loads((tmp_path / "run" / "config.json").read_text())["unused_settings"]
+        assert {"frames", "padding", "tcn_blocks", "learning_rate"} <= set(unused)
+
     def test_methods_are_listed_in_80_columns(self) -> None:
         answer = fit("--list-methods")
         assert answer.code == 0
