@@ -14,8 +14,8 @@ from emodna.pipeline.encoders.known import KNOWN_ENCODERS, find_known_encoder
 from emodna.pipeline.errors import EncoderError
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.features.encoder import EncoderSet, describe_encoder
-from emodna.pipeline.features.wave import WaveSet
 from emodna.pipeline.features.imported import ImportedSet
+from emodna.pipeline.features.wave import WaveSet
 from tests.pipeline.tiny_encoders import write_transformers
 
 GUIDE = Path(__file__).parents[2] / "docs" / "FEATURES.md"
