@@ -21,7 +21,7 @@ _TRAINED: Final = "the run was trained on it with its labels; the scores do not 
 #: Notes on a corpus whose recordings were used in training, by the run's supervision and their role.
 _SEEN: Final = {
     ("source", "source"): _TRAINED,
-    ("source", "target"): "the target of the run, which did not use its labels; scores on new audio may be lower",
+    ("source", "target"): "the run used it as its target, without its labels; scores on new audio may be lower",
     ("oracle-labels", "source"): _TRAINED,
     ("oracle-labels", "target"): f"oracle: {_TRAINED}",
     ("oracle-folds", "source"): "oracle: the run used none of its labels",

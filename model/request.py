@@ -1,7 +1,6 @@
 """Validate a fit request and resolve it to a plan: everything that determines the weights of a run."""
 
 import importlib.metadata
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 import torch
 
 from emodna.model import methods
+from emodna.model.changed_settings import NOT_DECISIVE, find_non_defaults
 from emodna.model.config import RecordConfig, TrainConfig, as_settings
 from emodna.model.data.loading import Residency
 from emodna.model.data.validation import Split, split
@@ -32,14 +32,7 @@ from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 from emodna.pipeline.encoders.exposure import find_exposure
 from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.errors import PluginError, Remedy, check_list
-from emodna.pipeline.features import (
-    DEFAULT_FEATURE_SET,
-    FEATURE_SETS,
-    FeatureSet,
-    ImportedSet,
-    find_packages,
-    rebuild_feature_set,
-)
+from emodna.pipeline.features import FeatureSet, ImportedSet, find_packages, rebuild_feature_set
 from emodna.pipeline.prepare.extract import read_package_versions
 from emodna.pipeline.store import FeatureStore
 
@@ -53,10 +46,6 @@ _MIN_FRAMES: Final = 8
 _SNAPSHOTS: Final = 20
 #: Default share of the source that is held out if a criterion needs it.
 _VALIDATION: Final = 0.1
-#: Settings that change no result and may change at a resume.
-_NOT_DECISIVE: Final = ("checkpoint_seconds",)
-#: Settings that change no result, so that labels leave them out.
-_WITHOUT_EFFECT: Final = (*_NOT_DECISIVE, "log_every")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +159,7 @@ class FitPlan:
                 "tgt": request.target.snapshot.corpus,
                 **{key: getattr(request, key) for key in ("task", "method", "seed", "select")},
                 "steps": self.steps,
-                "train": {key: value for key, value in train.items() if key not in _NOT_DECISIVE},
+                "train": {key: value for key, value in train.items() if key not in NOT_DECISIVE},
                 "method_config": as_settings(self.resolved.config),
                 "features": dict(request.target.snapshot.parameters),
                 "fingerprints": {corpus: store.fingerprint for corpus, store in stores.items()},
@@ -248,43 +237,6 @@ def resolve_request(request: FitRequest) -> FitPlan:
         raise ConfigError(problem, field="cuda_graph", remedy="leave it out")
     folds = _make_folds(request, train, method)
     return FitPlan(request, steps, train, record, features, splits, data, resolved, method, folds, start_time)
-
-
-def find_non_defaults(
-    kind: type[Method], settings: Mapping[str, str], steps: int | None, feature_set: str, select: str = LAST
-) -> dict[str, Any]:
-    """Return the settings of a run that are not defaults, in the order of its label: those of the method first.
-
-    Leave out settings that change no result. Values that follow from the data or from other settings are defaults.
-    Defaults are those of the feature set, given its full name.
-    """
-    defaults = find_feature_defaults(feature_set)
-    train, method_config, _ = apply_run_settings(settings, kind, feature_set)
-    usual_train, usual_method, _ = apply_run_settings({}, kind, feature_set)
-    changed = _find_changes(method_config, usual_method)
-    if steps not in (None, defaults.steps) and not issubclass(kind, DirectMethod):
-        changed["steps"] = steps
-    if select != LAST:
-        changed["select"] = select
-    without_effect = (*_WITHOUT_EFFECT, "snapshot_every") if select == LAST else _WITHOUT_EFFECT
-    without_effect = (*without_effect, *kind.unused_settings)
-    changed |= {key: value for key, value in _find_changes(train, usual_train).items() if key not in without_effect}
-    if defaults.window_seconds is not None and "frames" in settings:  # its default follows from the features
-        changed["frames"] = train.frames
-    if feature_set != FEATURE_SETS[DEFAULT_FEATURE_SET].name:
-        changed["feature_set"] = _shorten_feature_set(feature_set)
-    return changed
-
-
-def _shorten_feature_set(name: str) -> str:
-    """Return a feature set, given its full name, as a name of `FEATURE_SETS` or without its hash."""
-    short_names = {each.name: short for short, each in FEATURE_SETS.items()}
-    return short_names.get(name, re.sub("-[0-9a-f]{8}$", "", name))
-
-
-def _find_changes(config: object, defaults: object) -> dict[str, Any]:
-    usual = as_settings(defaults)
-    return {key: value for key, value in as_settings(config).items() if value != usual[key]}
 
 
 def _check_addition(request: FitRequest, kind: type[Method]) -> None:

@@ -15,12 +15,12 @@ from emodna.model.bench.feature_sets import FeatureSetSummary, name_folders
 from emodna.model.bench.method_spec import MethodInfo, MethodSpec
 from emodna.model.bench.paper import is_upper_bound
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, Pair, RunSpec, check_distinct
+from emodna.model.changed_settings import find_non_defaults
 from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.feature_defaults import apply_run_settings
 from emodna.model.label import make_label
 from emodna.model.methods import get_method, wrap_plugin_errors
 from emodna.model.methods.base import DirectMethod
-from emodna.model.request import find_non_defaults
 from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.features import rebuild_feature_set

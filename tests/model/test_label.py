@@ -12,10 +12,11 @@ from emodna.model.bench.grid import describe_method, plan_experiment, update_lab
 from emodna.model.bench.method_spec import MethodInfo, MethodSpec
 from emodna.model.bench.paper import SENSITIVITY_METHODS
 from emodna.model.bench.spec import Conditions
+from emodna.model.changed_settings import find_non_defaults
 from emodna.model.config import RecordConfig, TrainConfig, as_settings
 from emodna.model.errors import BenchError
 from emodna.model.methods import METHODS
-from emodna.model.request import FitRequest, find_non_defaults, resolve_request
+from emodna.model.request import FitRequest, resolve_request
 from emodna.pipeline.features import FEATURE_SETS, make_feature_set
 from tests.model.small import Stores, prepare_store
 

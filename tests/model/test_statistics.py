@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from emodna.model.changed_settings import find_non_defaults
 from emodna.model.checkpoint import load_tensors, save_tensors
 from emodna.model.config import TrainConfig
 from emodna.model.data.normalisation import Statistics
@@ -27,7 +28,7 @@ from emodna.model.fit import fit
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import METHODS
 from emodna.model.methods.base import EncoderConfig
-from emodna.model.request import FitRequest, find_non_defaults
+from emodna.model.request import FitRequest
 from emodna.model.run_folder import hash_settings, read_json, write_json
 from emodna.pipeline.features import FEATURE_SETS, MfccSet
 from emodna.pipeline.store import FeatureStore

@@ -195,7 +195,7 @@ class TestListMethods:
     def test_shows_plugin_with_its_package(self, path: Path) -> None:
         install(path)
         listing = " ".join(run_command(fit_command.main, "--list-methods").out.split())
-        assert "floor a user's floor nobody 2026 from the package emodna-floor 1.0" in listing
+        assert "floor a user's floor [network] nobody 2026 from the package emodna-floor 1.0" in listing
         listed = json.loads(run_command(fit_command.main, "--list-methods", "--json").out)[-1]
         assert listed["method"] == "floor"
         assert listed["package"] == {"emodna-floor": "1.0"}
