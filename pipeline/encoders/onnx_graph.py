@@ -181,8 +181,8 @@ def _measure_stride(probe: _Probe, output: str, source: _Input) -> tuple[int, in
 
     (frames, width), longer = probe.shapes[output], probe.run(2 * SAMPLE_RATE).get(output)
     if longer is None or longer[0] <= frames or longer[1] != width:
-        after = "another shape" if longer is None else f"{longer[0]} with {longer[1]} values each"
-        problem = f"{output} has {frames} frames with {width} values each in 1 s of audio, and {after} in 2 s"
+        found = "another shape" if longer is None else f"{longer[0]} with {longer[1]} values each"
+        problem = f"{output} has {frames} frames with {width} values each in 1 s of audio, and {found} in 2 s"
         remedy = "choose a hidden state whose number of frames alone grows with the audio, or another encoder"
         raise EncoderError(problem, where=probe.path, remedy=remedy)
     more = longer[0] - frames

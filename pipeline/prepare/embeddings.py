@@ -120,7 +120,7 @@ class _Rows(ABC):
 
     ids: Sequence[str]
     advice: str | None = None
-    """How to write such a file, for errors in its arrays."""
+    """Advice on writing such a file, for errors in its arrays."""
 
     @abstractmethod
     def __contains__(self, id: str) -> bool: ...
