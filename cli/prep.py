@@ -167,6 +167,8 @@ def prep(
         chosen = embeddings.features
     if chosen.licence is not None:
         common.note(f"licence of {common.escape(chosen.title)}: {common.escape(chosen.licence)}")
+    if isinstance(chosen, features.EncoderSet) and (warning := features.describe_assumptions(chosen)) is not None:
+        common.print_warning(warning)
     extraction = ExtractionConfig(chosen, max_seconds, find_segmenter(segment), channel, bandwidth, ffmpeg=ffmpeg)
     suffix = extraction.provenance.suffix
     selected = sources.find_own(manifest, folder, name, root, suffix)
