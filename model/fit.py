@@ -120,7 +120,7 @@ def _train(
     training_rows.append((request.target, np.arange(len(request.target))))
     domain = TrainingDomain.of_corpora(training_rows, plan.features.sample_rate)
     if unknown := domain.list_unknown_measures():
-        names = [store.snapshot.corpus for store, _ in training_rows if not is_measured(store)]
+        names = sorted(store.snapshot.corpus for store, _ in training_rows if not is_measured(store))
         text = "an earlier version prepared %s, so these ranges of the training audio are not recorded: %s"
         _LOG.warning(text, ", ".join(names), ", ".join(unknown))
     windows = streams.target_windows
