@@ -23,7 +23,7 @@ from tests.model.small import CommandResult, assert_one_line_error, run_command
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 SCORES = ["war", "f1", "uar", "macro_f1"]
 REQUEST_KEYS = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "label"]
-REQUEST_KEYS += ["exposure", "select", "selected_step"]
+REQUEST_KEYS += ["exposure", "network", "normalisation", "class_weights", "select", "selected_step"]
 TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
 KEYS = [*REQUEST_KEYS, *SCORES, "constant", "intervals", *TIMES, "run"]
 
@@ -84,6 +84,9 @@ class TestJson:
             "source",
             "emo-dna (channels=8, steps=2, batch_size=8, frames=32)",
             {"ravdess": "no", "emodb": "no"},
+            "paper",
+            "source",
+            "none",
             "last",
             2,
         ]
@@ -196,7 +199,7 @@ class TestErrors:
             (["--select", "snd", "--set", "snapshot_every=0"], ["--set snapshot_every=0", "at least 1"]),
             (["--device", "warp"], ["--device warp", "cpu"]),
             (["--device", "cuda:99"], ["--device cuda:99", "cpu"]),
-            (["--feature-set", "mfcc13"], ["mfcc13", "mfcc40-22050hz-", "--feature-set"]),
+            (["--feature-set", "mfcc13"], ["mfcc13", "mfcc40", "--feature-set"]),
             (["--cache", "/nowhere/at/all"], ["ravdess: not prepared in /nowhere/at/all"]),
         ],
         ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
