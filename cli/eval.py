@@ -84,6 +84,7 @@ def evaluate(
     from emodna.model.evaluation.intervals import Resampling
     from emodna.model.inference.finished_run import FinishedRun
     from emodna.model.label import note_exposure
+    from emodna.pipeline.encoders.exposure import name_trained_model
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -104,7 +105,7 @@ def evaluate(
         document["predictions"] = None if out is None else str(_save(out, document, store, probabilities, outside))
         if document["seen"] is not None:
             common.note(f"{common.escape(name)}: {_describe_seen(document)}")
-        for line in note_exposure({name: document["exposure"]}):
+        for line in note_exposure({name: document["exposure"]}, name_trained_model(finished.model.features)):
             common.note(common.escape(line))
         if not as_json:
             print_evaluation(document, first=not documents)

@@ -14,6 +14,7 @@ from emodna.pipeline.errors import EmodnaError, PluginError, format_count
 
 if TYPE_CHECKING:
     from emodna.model.methods.catalog import MethodInfo
+    from emodna.model.request import FitPlan
 
 #: Remarks on the scores of a run that used the target's labels, by its supervision.
 _ORACLES: Final = {
@@ -22,6 +23,8 @@ _ORACLES: Final = {
 }
 #: `LAST` and the criteria, here because their module is slow to import.
 _SELECTIONS: Final = ("last", "source-accuracy", "entropy", "information-maximisation", "snd", "pseudo-label-agreement")
+#: The paper's values of the settings whose defaults depend on the features. A run with others prints them.
+_PAPER_SETTINGS: Final = {"network": "paper", "normalisation": "source", "class_weights": "none"}
 #: Greatest width of the list of methods, in columns of the terminal.
 _MAX_WIDTH: Final = 100
 _MARKS: Final = """
@@ -30,7 +33,11 @@ _MARKS: Final = """
 [scl]: accepts `--add scl`, Emo-DNA's contrastive loss on pseudo-labels.
 [network]: accepts `--set network=paper` (windows of frames; the default of
 MFCCs, log-mel and samples) and `--set network=statistics` (mean and deviation
-over the utterance; the default of other features)."""
+over the utterance; the default of other features).
+
+Methods that are trained on the source only still use mean and deviation of the
+target, without labels, with `normalisation=per-corpus` (the default of features
+other than MFCCs, log-mel and samples) and `per-speaker`."""
 
 
 @click.command(
@@ -138,6 +145,7 @@ def fit(
         RunFolder(fields["out"]).check_free(resume=fields["resume"])
     fields["threads"] = fields["threads"] or _choose_threads(fields["out"] if fields["resume"] else None)
     from emodna.model.fit import execute_plan
+    from emodna.model.methods.base import DirectMethod
     from emodna.model.request import FitRequest, resolve_request
 
     request = FitRequest(stores[:-1], stores[-1], device=common.resolve_device(device), settings=parsed, **fields)
@@ -146,15 +154,15 @@ def fit(
     common.detail(f"device {request.device}")
     plan = resolve_request(request)
     title = f"{JOIN.join(sorted(sources))} -> {target}, {request.task}, {plan.label}"
-    with show_progress(title, plan.steps, utterances=plan.utterances) as display:
+    is_fitted_at_once = isinstance(plan.method, DirectMethod)
+    with show_progress(title, None if is_fitted_at_once else plan.steps, utterances=plan.utterances) as display:
         result = execute_plan(plan, display, common.stop_on_interrupt)
     oracle = read_json(RunFolder(Path(result["run"])).oracle) if request.oracle_analysis else {}
     if as_json:
         common.print_json({**result, **oracle})
     else:
-        _print_result(
-            result, labelled=int((request.target.labels(request.task) >= 0).sum()), utterances=len(request.target)
-        )
+        labelled = int((request.target.labels(request.task) >= 0).sum())
+        _print_result(result, plan, labelled=labelled, utterances=len(request.target))
         if oracle:
             _print_oracle(oracle["oracle"])
 
@@ -170,27 +178,32 @@ def _choose_threads(resumed: Path | None) -> int:
     return threads if isinstance(threads, int) and threads >= 1 else 1  # None: the run is on CUDA
 
 
-def _print_result(result: dict[str, Any], *, labelled: int, utterances: int) -> None:
+def _print_result(result: dict[str, Any], plan: "FitPlan", *, labelled: int, utterances: int) -> None:
     predictions = Path(result["run"]) / "predictions.parquet"
     if result["select"] != "last":
         common.out.print(f"selected by {result['select']}: step {result['selected_step']} of {result['steps']}")
+    settings = {key: value for key, value in plan.chosen_settings.items() if value is not None}
+    is_paper = all(value == _PAPER_SETTINGS[key] for key, value in settings.items())
+    chosen = "" if is_paper else "\n" + ", ".join(f"{key}={value}" for key, value in settings.items())
     if labelled == 0:
-        common.out.print(f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score")
+        common.out.print(f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score{chosen}")
         common.out.print(
             f"{format_count(utterances, 'prediction')} (id, probability, label): {common.escape(predictions)}"
         )
         return
     from emodna.cli.scores import count_scored, make_score_table
     from emodna.model.label import note_exposure, read_exposure
+    from emodna.model.methods.base import DirectMethod
+    from emodna.pipeline.encoders.exposure import name_trained_model
 
-    steps = format_count(result["steps"], "step")
+    steps = "fitted at once" if isinstance(plan.method, DirectMethod) else format_count(result["steps"], "step")
     title = f"{result['src']} -> {result['tgt']}, {result['task']}, {steps}, seed {result['seed']}"
-    common.out.print(f"{common.escape(title)}; {count_scored(labelled, utterances)}\n")
+    common.out.print(f"{common.escape(title)}; {count_scored(labelled, utterances)}{chosen}\n")
     common.out.print(make_score_table(result, read_exposure(result, result["tgt"])))
     common.out.print()
     if (remark := _ORACLES.get(result.get("supervision", ""))) is not None:
         common.out.print(remark)
-    for line in note_exposure({result["tgt"]: read_exposure(result, result["tgt"])}):
+    for line in note_exposure({result["tgt"]: read_exposure(result, result["tgt"])}, name_trained_model(plan.features)):
         common.out.print(common.escape(line))
     common.out.print(common.escape(result["run"]))
 

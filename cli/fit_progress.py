@@ -31,11 +31,12 @@ _HISTORY: Final = 300
 class FitDisplay:
     """Progress as lines of text. Rates and times exclude earlier sessions of a resumed run.
 
-    `utterances` is the number of source and target utterances per step; `clock` is monotonic, in s.
+    `steps` is None for a method that is fitted at once. `utterances` is the number of source and target utterances per
+    step; `clock` is monotonic, in s.
     """
 
-    def __init__(self, steps: int, utterances: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.steps, self.step = steps, 0
+    def __init__(self, steps: int | None, utterances: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.steps, self.step, self._is_fitted_at_once = steps or 1, 0, steps is None
         self._utterances, self._clock, self._start = utterances, clock, clock()
         self._moments = deque([(self._start, 0)], maxlen=_RATE_MOMENTS)
         self._next_step = self._next_time = 0.0
@@ -53,7 +54,8 @@ class FitDisplay:
         elapsed = self._clock() - self._start
         if step >= self._next_step or elapsed >= self._next_time or step == self.steps:
             terms = "  ".join(_format_term(name, value) for name, value in values.items())
-            common.note(f"step {step}/{self.steps}: {terms}  ({', '.join(self.format_pace())})")
+            place = "fitted at once" if self._is_fitted_at_once else f"step {step}/{self.steps}"
+            common.note(f"{place}: {terms}  ({', '.join(self.format_pace())})")
             self._next_step = step + self.steps / _PLAIN_LINES
             self._next_time = elapsed + _PLAIN_SECONDS
 
@@ -61,7 +63,7 @@ class FitDisplay:
         """Return rates and times as text; before the first logged step, only the elapsed time."""
         pace, now = [], self._clock()
         (earlier, first), (later, last) = self._moments[0], self._moments[-1]
-        if last > first and later > earlier:
+        if last > first and later > earlier and not self._is_fitted_at_once:
             rate = (last - first) / (later - earlier)
             remaining = max((self.steps - last) / rate - (now - later), 0.0)
             pace += [f"{_format_number(rate)} steps/s", f"{_format_number(rate * self._utterances)} utterances/s"]
@@ -76,7 +78,7 @@ class FitDisplay:
 class _LiveFitDisplay(FitDisplay):
     """Progress as a bar, the pace, and each logged quantity with its curve."""
 
-    def __init__(self, title: str, steps: int, utterances: int) -> None:
+    def __init__(self, title: str, steps: int | None, utterances: int) -> None:
         super().__init__(steps, utterances)
         self._title = title
         self._curves: dict[str, deque[float]] = {}
@@ -91,7 +93,7 @@ class _LiveFitDisplay(FitDisplay):
         bar = Table.grid(padding=(0, 1), expand=True)
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True)
-        bar.add_row(ProgressBar(self.steps, self.step), f"{self.step}/{self.steps}")
+        bar.add_row(ProgressBar(self.steps, self.step), "" if self._is_fitted_at_once else f"{self.step}/{self.steps}")
         yield Text.from_markup(common.escape(self._title), style="bold", overflow="ellipsis", end="\n")
         yield bar
         yield _arrange_in_columns([Text(part) for part in self.format_pace()])
@@ -109,7 +111,7 @@ class _WarningPrinter(logging.Handler):
 
 
 @contextmanager
-def show_progress(title: str, steps: int, *, utterances: int) -> Iterator[FitDisplay]:
+def show_progress(title: str, steps: int | None, *, utterances: int) -> Iterator[FitDisplay]:
     """Show the progress of one run while the context is open; for the arguments see `FitDisplay`."""
     notes, logger = _WarningPrinter(), logging.getLogger("emodna.model")
     logger.addHandler(notes)

@@ -150,9 +150,14 @@ class InputWarnings:
         for few, normalised, prefix in zip(self._few, self._normalised, self._prefixes, strict=True):
             if few.recordings:
                 found = f"{few.recordings} of {format_count(normalised.recordings, self._kind)}"
+                why = f"because their speaker has fewer than {MIN_UTTERANCES} utterances or windows"
+                if self._kind == "file":
+                    why = (
+                        f"because each file is taken as one speaker, with fewer than {MIN_UTTERANCES} utterances or "
+                        "windows (a table with a column speaker, given as --manifest, joins the files of a speaker)"
+                    )
                 common.note(
-                    f"{prefix}{found} normalised by the statistics of the run's target, because their speaker has "
-                    f"fewer than {MIN_UTTERANCES} utterances or windows: {few.list_names()}"
+                    f"{prefix}{found} normalised by the statistics of the run's target, {why}: {few.list_names()}"
                 )
         if self._several_channels.recordings:
             files = format_count(self._several_channels.recordings, self._kind)

@@ -166,7 +166,9 @@ def prep(
     else:
         chosen = embeddings.features
     if chosen.licence is not None:
-        common.note(f"licence of {feature_set}: {common.escape(chosen.licence)}")
+        common.note(f"licence of {common.escape(chosen.title)}: {common.escape(chosen.licence)}")
+    if isinstance(chosen, features.EncoderSet) and (warning := features.describe_assumptions(chosen)) is not None:
+        common.print_warning(warning)
     extraction = ExtractionConfig(chosen, max_seconds, find_segmenter(segment), channel, bandwidth, ffmpeg=ffmpeg)
     suffix = extraction.provenance.suffix
     selected = sources.find_own(manifest, folder, name, root, suffix)

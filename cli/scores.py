@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.model.label import EXPOSURE_MARKS, SCORE_NAMES, mark_exposure, mark_oracle
+from emodna.model.label import EXPOSURE_MARKS, SCORE_NAMES, mark_exposure, mark_oracle, name_constant
 from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import format_count
 
@@ -36,7 +36,7 @@ def make_score_table(result: Mapping[str, Any], exposure: "Exposure") -> Table:
         ranges = ["-" if bounds[key] is None else "{:.1f}-{:.1f}".format(*bounds[key]) for key in SCORE_NAMES]
         scores.add_row(f"{intervals['level']:g} %, {format_count(bounds['n'], unit[:-1])}", *ranges)
     for name, row in result["constant"].items():
-        scores.add_row(name.replace("_", " "), *format_scores(row))
+        scores.add_row(name_constant(name, result["task"]), *format_scores(row))
     return scores
 
 
@@ -69,9 +69,12 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
         common.out.print("normalised by its own statistics, like the corpora of the run")
     elif document["speakers"] is not None:
         remark = SpeakerCounts(**document["speakers"]).remark
-        common.out.print("each speaker normalised by its own statistics, like those of the run")
-        if remark is not None:
-            common.out.print(f"  {remark}")
+        if not document["speakers"]["speakers"]:
+            common.out.print(f"{remark}")
+        else:
+            common.out.print("each speaker normalised by its own statistics, like those of the run")
+            if remark is not None:
+                common.out.print(f"  {remark}")
     if labelled:
         _print_scores(document)
         if document["seen"] == "partly":

@@ -60,7 +60,9 @@ def apply_run_settings(
     """
     own_keys = {*as_settings(TrainConfig()), *as_settings(kind.defaults)}
     if "network" in settings and "network" not in own_keys:
-        problem = f"not valid for method {kind.name}, which has a network of its own"
+        reads_statistics = kind.reads_statistics(kind.defaults)
+        reason = "always reads statistics over the whole utterance" if reads_statistics else "has a network of its own"
+        problem = f"not valid for method {kind.name}, which {reason}"
         raise ConfigError(problem, field="network", value=settings["network"], remedy="leave it out")
     below = {key: text for key, text in find_feature_defaults(feature_set).settings.items() if key in own_keys}
     train, config, record = apply_settings({**below, **settings}, TrainConfig(), kind.defaults, RecordConfig())

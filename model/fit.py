@@ -9,7 +9,7 @@ import torch
 
 from emodna.model.config import as_settings
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.data.domain import TrainingDomain
+from emodna.model.data.domain import TrainingDomain, is_measured
 from emodna.model.data.normalisation import Statistics, compute_statistics
 from emodna.model.data.pooling import PooledStore, view_utterances
 from emodna.model.data.speakers import SpeakerStatistics, count_speakers
@@ -34,6 +34,7 @@ from emodna.model.training.direct import fit_directly
 from emodna.model.training.log import FitCallback, record_events
 from emodna.model.training.loop import StopListener, Timing, never_stop, train
 from emodna.model.training.snapshots import Snapshots
+from emodna.pipeline.encoders.exposure import name_trained_model
 from emodna.pipeline.errors import format_count
 from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore
@@ -72,6 +73,7 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
                 "supervision": plan.supervision,
                 "label": plan.label,
                 "exposure": plan.exposure,
+                **plan.chosen_settings,
                 "select": request.select,
                 "selected_step": step,
                 **evaluate(assign_labels(probabilities), target, request.task),
@@ -118,8 +120,9 @@ def _train(
     training_rows.append((request.target, np.arange(len(request.target))))
     domain = TrainingDomain.of_corpora(training_rows, plan.features.sample_rate)
     if unknown := domain.list_unknown_measures():
-        text = "a corpus was prepared by an earlier version, so these ranges of its audio are not recorded: %s"
-        _LOG.warning(text, ", ".join(unknown))
+        names = sorted(store.snapshot.corpus for store, _ in training_rows if not is_measured(store))
+        text = "an earlier version prepared %s, so these ranges of the training audio are not recorded: %s"
+        _LOG.warning(text, ", ".join(names), ", ".join(unknown))
     windows = streams.target_windows
     model = TrainedModel(
         method.eval(),
@@ -181,12 +184,12 @@ def _warn(plan: FitPlan) -> None:
         _LOG.warning("%s: %s learns from the target's labels: its result is a bound for methods", ORACLE, method)
     target = plan.request.target
     if plan.exposure[target.snapshot.corpus] == "yes":
-        _LOG.warning("%s", note_exposure({target.snapshot.corpus: "yes"})[0])
+        _LOG.warning("%s", note_exposure({target.snapshot.corpus: "yes"}, name_trained_model(plan.features))[0])
     if isinstance(plan.method, DirectMethod):
         unused = [key for key in plan.method.unused_settings if key in plan.request.settings]
         if unused := [*(["steps"] if plan.request.steps is not None else []), *unused]:
             _LOG.warning("%s is fitted at once, so these settings have no effect: %s", method, ", ".join(unused))
-    elif len(target) < plan.train.batch_size:
+    elif len(target) < plan.train.batch_size and plan.method.reads_target(plan.resolved.config):
         few = format_count(len(target), "utterance")
         text = "%s has only %s; each batch of %d repeats them, so adaptation may not work"
         _LOG.warning(text, target.snapshot.corpus, few, plan.train.batch_size)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from emodna.pipeline.emotions import CLASS_NAMES, Task
+
 if TYPE_CHECKING:
     from emodna.pipeline.encoders.known import Exposure
 
@@ -55,6 +57,12 @@ def read_label(config: Mapping[str, Any]) -> str | None:
     return mark_oracle(method, config.get("supervision", SOURCE_SUPERVISION)) if isinstance(method, str) else None
 
 
+def name_constant(constant: str, task: Task) -> str:
+    """Return the name of a constant predictor of results, such as always_high, with the name of its class."""
+    low, high = CLASS_NAMES[task]
+    return {"always_high": f"always {high}", "always_low": f"always {low}"}.get(constant, constant)
+
+
 def mark_exposure(label: object, exposure: "Exposure") -> str:
     """Return the label of a result, marked if the training of its features contained the scored corpus, or may have.
 
@@ -66,14 +74,28 @@ def mark_exposure(label: object, exposure: "Exposure") -> str:
     return f"{name} ({EXPOSURE_MARKS[exposure]}){settings}"
 
 
-def note_exposure(exposures: Mapping[str, "Exposure"]) -> list[str]:
-    """Return a sentence for each mark of results on some corpora, without a full stop; the most serious one first."""
-    names = {mark: ", ".join(name for name, each in exposures.items() if each == mark) for mark in EXPOSURE_MARKS}
-    texts: dict[Exposure, str] = {
-        "yes": "the features were trained on {}; scores overestimate those on unseen speech",
-        "unknown": "the features may have been trained on {}; if so, scores overestimate those on unseen speech",
+def note_exposure(exposures: Mapping[str, "Exposure"], model: str = "the model behind the features") -> list[str]:
+    """Return a sentence for each mark of results on some corpora, without a full stop; the most serious one first.
+
+    `model` names what was trained, see `emodna.pipeline.encoders.exposure.name_trained_model`. Of corpora that are not
+    registered, such as recordings of the user, nobody has told whether a training contained them.
+    """
+    from emodna.pipeline.corpora import find_selection  # reads the entry points of packages
+
+    groups: dict[tuple[Exposure, bool], list[str]] = {}
+    for name, exposure in exposures.items():
+        is_own = exposure == "unknown" and find_selection(name) is None
+        groups.setdefault((exposure, is_own), []).append(name)
+    texts: dict[tuple[Exposure, bool], str] = {
+        ("yes", False): "{model} was trained on {names}; scores overestimate those on unseen speech",
+        ("unknown", False): "{model} may have heard {names}; if so, scores overestimate those on unseen speech",
+        ("unknown", True): "it is not known if {model} has heard {names}; it has not if they were never public",
     }
-    return [f"{EXPOSURE_MARKS[each]}: {texts[each].format(found)}" for each, found in names.items() if found]
+    return [
+        f"{EXPOSURE_MARKS[key[0]]}: {text.format(model=model, names=', '.join(groups[key]))}"
+        for key, text in texts.items()
+        if key in groups
+    ]
 
 
 def combine_exposures(exposures: Iterable["Exposure"]) -> "Exposure":

@@ -14,7 +14,7 @@ import torch
 
 from emodna.model import methods
 from emodna.model.changed_settings import NOT_DECISIVE, find_non_defaults
-from emodna.model.config import RecordConfig, TrainConfig, as_settings
+from emodna.model.config import OF_PAPER_NETWORK, OF_WINDOWS, RecordConfig, TrainConfig, as_settings
 from emodna.model.data.loading import Residency
 from emodna.model.data.validation import Split, split
 from emodna.model.errors import ConfigError, TrainingError
@@ -130,6 +130,18 @@ class FitPlan:
             return sum(int((each.labels >= 0).sum()) for each in self.splits)
         return self.train.batch_size * (2 if self.folds is None else len(self.folds.speakers))
 
+    @property
+    def chosen_settings(self) -> dict[str, str | None]:
+        """Settings whose defaults depend on the features: `network` (None: it has none), and two of the training."""
+        network = getattr(self.resolved.config, "network", None)
+        return {"network": network, **{key: getattr(self.train, key) for key in ("normalisation", "class_weights")}}
+
+    @property
+    def unused_settings(self) -> list[str]:
+        """Settings that have no effect on the run: of windows and the paper's network, or of training steps."""
+        of_frames = {*OF_WINDOWS, *OF_PAPER_NETWORK} if self.reads_statistics else set()
+        return sorted(of_frames | set(self.method.unused_settings))
+
     @cached_property
     def label(self) -> str:
         """Label of the run in tables: its method with all settings that are not defaults."""
@@ -177,6 +189,7 @@ class FitPlan:
                 "train": as_settings(usual_train),
                 "method_config": as_settings(usual_method),
             },
+            "unused_settings": self.unused_settings,
             "stores": {corpus: str(store.path) for corpus, store in stores.items()},
             **({} if self.features.location is None else {"location": self.features.location}),
             "remarks": list(self.resolved.remarks),

@@ -5,7 +5,14 @@ from pathlib import Path
 
 from emodna.pipeline import corpora
 from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError, find_similar
-from emodna.pipeline.features import DEFAULT_FEATURE_SET, FEATURE_SETS, list_feature_set_names, load_feature_set
+from emodna.pipeline.features import (
+    DEFAULT_FEATURE_SET,
+    FEATURE_SETS,
+    EncoderSet,
+    ImportedSet,
+    list_feature_set_names,
+    load_feature_set,
+)
 from emodna.pipeline.files import expand_home
 from emodna.pipeline.plugins import is_valid_name
 from emodna.pipeline.store import layout
@@ -38,6 +45,7 @@ def find_stores(cache: Path | str, corpora: Collection[str], feature_set: str | 
     found = {corpus: _match_folders(cache / corpus, feature_set) for corpus in corpora}
     for corpus, folders in found.items():
         if not folders:
+            _check_name(cache, feature_set)
             raise _make_missing_error(cache, corpus, feature_set)
     common = sorted(set.intersection(*map(set, found.values())))
     if not common:
@@ -51,10 +59,11 @@ def find_stores(cache: Path | str, corpora: Collection[str], feature_set: str | 
 def find_all_stores(cache: Path | str, feature_set: str | None = None) -> list[Path]:
     """Return the stores of all corpora with a feature set, named as for `find_stores`, sorted by corpus.
 
-    Raises `StoreError`: several feature sets in the cache match.
+    Raises `StoreError`: several feature sets in the cache match, or none has such a name.
     """
     cache = Path(cache)
     if not (folders := list_folders(cache, feature_set)):
+        _check_name(cache, feature_set)
         return []
     folder = _choose_folder(folders, str(cache), feature_set)
     return [path for path in list_stores(cache) if path.name == folder]
@@ -75,6 +84,15 @@ def _match_folders(corpus: Path, feature_set: str | None) -> list[str]:
     if name != feature_set:  # the name of a default configuration
         return []
     return sorted(file.parent.name for file in corpus.glob(f"*/{layout.STORE_JSON}") if _begins(file.parent.name, name))
+
+
+def _check_name(cache: Path, feature_set: str | None) -> None:
+    """Raise a `StoreError` if no store of the cache has this feature set, and none can have it."""
+    known = [*list_feature_set_names(), EncoderSet.kind, ImportedSet.kind]
+    if feature_set is None or any(name == feature_set or _begins(feature_set, name) for name in known):
+        return
+    if not list_folders(cache, feature_set):
+        raise StoreError("unknown feature set", field="feature_set", value=feature_set, valid=known)
 
 
 def _begins(folder: str, name: str) -> bool:
@@ -131,5 +149,9 @@ def resolve_store(cache: Path | str, name: str) -> Path:
     if not (prepared := list_prepared_corpora(cache)):
         remedy = Remedy("prepare a corpus", PrepareCorpus(cache=cache))
         raise StoreError(f"store not found; folder {cache} has no stores", where=name, remedy=remedy)
+    corpus, _slash, feature_set = name.partition("/")
+    if corpus in prepared and feature_set:
+        valid = [f"{corpus}/{path.name}" for path in list_stores(cache) if path.parent.name == corpus]
+        raise StoreError(f"no such feature set of {corpus} in {cache}", where=name, valid=valid)
     problem = f"no such store in {cache}; give the path of a store or a prepared corpus"
     raise StoreError(problem, where=name, valid=prepared)

@@ -19,12 +19,17 @@ from emodna.model.bench.spec import (
     shorten_list,
 )
 from emodna.model.bench.table_data import Cell, Table
+from emodna.model.config import TrainConfig, as_settings
 from emodna.model.label import ORACLE, OUR_READING, note_exposure
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.encoders.known import Exposure
 
 #: Sign of a score by its exposure.
 EXPOSURE_SIGNS: Final[Mapping[Exposure, str]] = {"yes": "*", "unknown": "?"}
+
+
+#: Usual defaults of settings whose defaults depend on the features.
+_USUAL: Final = {**as_settings(TrainConfig()), "network": "paper"}
 
 
 def format_caption(table: Table) -> str:
@@ -95,11 +100,14 @@ def describe_names(experiment: Experiment) -> Iterator[str]:
 
 
 def _describe_feature_sets(table: Table) -> Iterator[str]:
-    """Yield the full names of several feature sets, and their defaults that are not the usual ones."""
+    """Yield the full names of several feature sets, and the defaults of each that are not those of all features."""
     experiment, names = table.experiment, table.feature_sets
+    shared = experiment.conditions.settings
+    differing = dict.fromkeys(key for name in names for key in experiment.feature_sets[name].defaults)
     for name in names:
         features = experiment.feature_sets[name]
-        defaults = " ".join(f"{key}={value}" for key, value in features.defaults.items())
+        usual = {**_USUAL, **features.defaults}
+        defaults = " ".join(f"{key}={usual[key]}" for key in differing if key in usual and key not in shared)
         defaults = f"; by default {defaults}" if defaults else ""
         if len(names) > 1 or defaults:
             yield f"{name}: {features.folder}{defaults}."

@@ -15,11 +15,12 @@ from emodna.cli.cache.stats import stats
 from emodna.cli.options import FILE, PATH, Group, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.cli.wording import word_error
-from emodna.pipeline.errors import format_count
+from emodna.pipeline.errors import EmodnaError, format_count
 from emodna.pipeline.export import FORMATS
 
 if TYPE_CHECKING:
     from emodna.pipeline.store import FeatureStore
+    from emodna.pipeline.store.snapshot import Snapshot
 
 
 @click.group(cls=Group, examples=("emodna-cache ls", "emodna-cache stats ravdess"))
@@ -189,6 +190,7 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
         "segmentation": snapshot.segmentation and dict(snapshot.segmentation),
         "parameters": dict(snapshot.parameters),
         "libraries": dict(snapshot.libraries),
+        "features": _describe_features(snapshot),
     }
     if as_json:
         common.print_json(document)
@@ -199,10 +201,31 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
         names = {str(label): name for label, name in enumerate(classes)}
         texts[task] = {names.get(label, label): count for label, count in document[task].items()}
     texts["sample_rate"] = {f"at {rate} Hz": count for rate, count in document["sample_rate"].items()}
-    for name in ("parameters", "libraries", "segmentation"):
-        texts[name] = document[name] and ", ".join(f"{key} {value}" for key, value in document[name].items())
+    for name in ("parameters", "libraries", "segmentation", "features"):
+        entries = (document[name] or {}).items()
+        texts[name] = "; ".join(f"{key} {value}" for key, value in entries if value not in (None, "")) or None
     texts["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
     common.print_fields({**document, **texts})
+
+
+def _describe_features(snapshot: "Snapshot") -> dict[str, str | None] | None:
+    """Return terms, training data and exposure of the model that computed features; None if there is none."""
+    from emodna.pipeline.encoders.exposure import find_encoder_of, find_exposure
+    from emodna.pipeline.features import rebuild_feature_set
+
+    try:
+        features = rebuild_feature_set(snapshot.parameters, snapshot.location)
+    except EmodnaError:  # of a package that is not here
+        return None
+    if not features.is_trained and features.licence is None:
+        return None
+    encoder = find_encoder_of(features)
+    return {
+        "licence": features.licence,
+        "citation": features.citation,
+        "training_data": None if encoder is None else encoder.training_data,
+        "exposure": find_exposure(features, snapshot.corpus),
+    }
 
 
 def _count_values(values: list[Any]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from emodna.cli import common
 from emodna.cli.options import PATH, Command, Seconds, cache_option, common_options
@@ -17,6 +18,8 @@ from emodna.pipeline.errors import format_count
 _MAX_EXAMPLES: Final = 3
 #: Largest number of values of a frame whose means are listed.
 _MAX_VALUES: Final = 128
+#: Least range of the peaks of a corpus, in dB, that is printed.
+_MIN_RANGE_DB: Final = 0.1
 #: Least share of one class, and least difference of the share between women and men, to report as an anomaly.
 _LOPSIDED_SHARE: Final = 0.75
 _UNEVEN_DIFFERENCE: Final = 0.2
@@ -55,11 +58,16 @@ def stats(store: str, window: float, audio: bool, root: Path | None, cache: Path
         document = compute_statistics(opened, window=window)
     if as_json:
         common.print_json(document)
-    else:
-        _print_report(document)
+        return
+    from emodna.model.feature_defaults import find_feature_defaults
+
+    reads_windows = find_feature_defaults(document["feature_set"]).window_seconds is None
+    source = click.get_current_context().get_parameter_source("window")
+    _print_report(document, has_window=reads_windows or source is not ParameterSource.DEFAULT)
 
 
-def _print_report(document: Mapping[str, Any]) -> None:
+def _print_report(document: Mapping[str, Any], *, has_window: bool) -> None:
+    """Print the document; the row of the window only if it is asked for, or the default network reads windows."""
     speakers, durations = document["speakers"], document["durations"]
     without = f", {format_count(speakers['without'], 'utterance')} without speaker" * bool(speakers["without"])
     provenance = AudioProvenance.read(document)
@@ -99,6 +107,11 @@ def _print_report(document: Mapping[str, Any]) -> None:
         "silence": _format_quartiles(document["silent_share"], "of the frames"),
         "features": _format_features(document["features"]),
     }
+    peaks = document["peak_db"]
+    if not has_window:
+        del rows["window"]
+    if peaks is not None and peaks["max"] - peaks["min"] < _MIN_RANGE_DB:  # recordings were scaled to one peak
+        del rows["peaks"]
     common.print_fields(rows)
 
 

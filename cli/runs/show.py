@@ -102,7 +102,12 @@ def _describe_settings(run: Run) -> dict[str, str]:
         changed["train.steps"] = (steps, usual)
     used = listing.flatten({part: run.decisive.get(part, {}) for part in ("train", "method_config")})
     machine = {key: run.decisive.get(key) for key in ("device", "threads")}
-    rest = [f"{key.partition('.')[2]} {format_value(value)}" for key, value in used.items() if key not in changed]
+    unused = run.config.get("unused_settings", ())  # missing in earlier versions
+    rest = [
+        f"{name} {format_value(value)}"
+        for key, value in used.items()
+        if key not in changed and (name := key.partition(".")[2]) not in unused
+    ]
     texts = {
         f"set: {key.partition('.')[2]}": f"{format_value(value)} (default {format_value(default)})"
         for key, (value, default) in changed.items()
@@ -125,7 +130,7 @@ def _print_scores(run: Run) -> None:
         return
     from emodna.cli.scores import make_score_table
 
-    result = {"label": run.label, **run.scores, "constant": run.constants}
+    result = {"label": run.label, "task": run.identity["task"], **run.scores, "constant": run.constants}
     common.out.print(make_score_table(result, run.target_exposure))
 
 

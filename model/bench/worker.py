@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import logging
 import shutil
 import signal
 import threading
@@ -10,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -125,6 +126,7 @@ def train_run(
 def execute_order(order: RunOrder) -> RunReply:
     """Execute or resume a run; called on a worker."""
     start = time.monotonic()
+    _drop_repeated_warnings()
     if (reason := _find_refusal(order)) is not None:
         return RunReply("refused", error=f"{get_worker_name()} {reason}")
     with _process_lock:
@@ -136,6 +138,19 @@ def execute_order(order: RunOrder) -> RunReply:
             return RunReply("failed", error=str(error))
         except Exception as error:  # fails this run only
             return RunReply.of_error(error)
+
+
+@cache
+def _drop_repeated_warnings() -> None:
+    """Print each warning once in this process: most are about corpora, which many runs have in common."""
+    printed: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not (text in printed or printed.add(text))  # type: ignore[func-returns-value]
+
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(is_new)
 
 
 def _execute(order: RunOrder) -> RunReply:

@@ -183,6 +183,11 @@ class TrainingDomain:
         return cls(corpora, ranges, centres, scale, nyquist)
 
 
+def is_measured(store: FeatureStore) -> bool:
+    """Return True if a store has all measures of the audio of each utterance."""
+    return not any(store.columns([column])[column].null_count for column in _COLUMNS.values())
+
+
 def summarise(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean and the logarithm of the standard deviation of features (frames, dim), as (2 dim,)."""
     statistics = Statistics.of_frames(features)

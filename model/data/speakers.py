@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.model.data.normalisation import Statistics
@@ -94,6 +93,8 @@ def count_speakers(store: FeatureStore) -> SpeakerCounts:
 
 def _group_by_speaker(store: FeatureStore | PooledStore) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the group (n,) of each utterance and the size of each group; the last one has no speaker."""
+    import pyarrow.compute as pc  # prediction needs the constant of this module, and no table
+
     encoded = store.columns(["speaker"])["speaker"].combine_chunks().dictionary_encode()
     known = len(encoded.dictionary)
     groups = pc.fill_null(encoded.indices, known).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -25,10 +25,10 @@ class ClstmConfig:
 
 
 class Clstm(NetworkMethod):
-    """Cross-entropy on the source. The target is not used, not even by batch norm."""
+    """Cross-entropy on the source. Training reads no target, not even for batch norm."""
 
     name = "clstm"
-    summary = "convolutions and an LSTM, cross-entropy on the source; the target is not used"
+    summary = "convolutions and an LSTM, cross-entropy, trained on the source only"
     reference = "Parry et al. 2019, Interspeech"
     our_reading = True
     defaults = ClstmConfig()

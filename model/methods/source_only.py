@@ -21,10 +21,10 @@ class SourceOnlyConfig(EncoderConfig):
 
 
 class SourceOnly(SharedEncoder):
-    """Cross-entropy on the source. The target is not used, except by batch norm with `target_bn`."""
+    """Cross-entropy on the source. Training reads no target, except for batch norm with `target_bn`."""
 
     name = "source-only"
-    summary = "cross-entropy on the source; the target is not used"
+    summary = "cross-entropy, trained on the source only"
     reference = "no adaptation (V1 of the paper's Table 4)"
     defaults = SourceOnlyConfig()
     config: SourceOnlyConfig

@@ -30,7 +30,7 @@ class SvmConfig:
 
 
 class Svm(DirectMethod):
-    """Linear SVM on mean and standard deviation over the frames of an utterance. The target is not used.
+    """Linear SVM on mean and standard deviation over the frames of an utterance, fitted to the source only.
 
     It minimises |w|^2 / 2 + C / dim sum_i v_i max(0, 1 - y_i (w x_i + b))^2 over all labelled source utterances, with
     y_i = 1 for class 1 and -1 for class 0, by scikit-learn's LinearSVC (liblinear, in the primal, without random
@@ -43,7 +43,7 @@ class Svm(DirectMethod):
     """
 
     name = "svm"
-    summary = "linear SVM on the statistics of each utterance; the target is not used"
+    summary = "linear SVM on the statistics of each utterance, fitted to the source only"
     reference = "no adaptation (LinearSVC of scikit-learn, Pedregosa et al. 2011, JMLR 12)"
     defaults = SvmConfig()
     min_frames = 1

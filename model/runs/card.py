@@ -25,6 +25,7 @@ from emodna.model.label import (
     SOURCE_SUPERVISION,
     is_oracle,
     mark_exposure,
+    name_constant,
     note_exposure,
     read_exposure,
     read_label,
@@ -35,7 +36,7 @@ from emodna.model.provenance import RunCorpus, forbids_commerce, read_corpora, w
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.cards import escape_markdown, quote_yaml
 from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
-from emodna.pipeline.encoders.exposure import find_encoder_of
+from emodna.pipeline.encoders.exposure import find_encoder_of, name_trained_model
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.files import replace_atomically, write_atomically
@@ -140,12 +141,17 @@ def _collect_variables(
         "features": features,
         "encoder": find_encoder_of(features),
         "exposures": exposures,
-        "exposure_notes": note_exposure({target.name: exposure}),
+        "exposure_notes": note_exposure({target.name: exposure}, name_trained_model(features)),
         # Statistics over a whole utterance are one frame.
         "seconds": compute_window_seconds(frames, features) if (frames := decisive["train"]["frames"]) > 1 else None,
         "metrics": _METRICS,
         "score_names": SCORE_NAMES,
-        "scored": {method: result, **result["constant"]},
+        "scored": {method: result, **{name_constant(key, task): each for key, each in result["constant"].items()}},
+        "chosen": [
+            f"{key} = {value}"
+            for key in ("network", "normalisation", "class_weights")
+            if (value := used.get(key)) is not None
+        ],
         "languages": sorted({language for corpus in corpora for language in corpus.languages}),
         "closed": [
             *(corpus.name for corpus in corpora if corpus.forbids_commerce),

@@ -24,7 +24,7 @@ Scaling = Literal["none", "zero mean, unit variance"]
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """Preparation of the samples that an encoder was trained with; its file does not say so."""
+    """Preparation of the samples that an encoder was trained with. An ONNX file does not say so."""
 
     padding: Padding = "back"
     """Used only if the encoder needs a fixed length."""
@@ -61,6 +61,11 @@ class Encoder(Protocol):
         """Return the hidden states (n, frames, dim), side by side, of (n, mels, frames) or (n, samples)."""
 
 
+def find_default_layer(last: int) -> int:
+    """Return the hidden state at two thirds of the depth, of those from 0 to `last`."""
+    return round(2 / 3 * last)
+
+
 def require_packages(*names: str) -> None:
     """Raise an `EncoderError` if a package that encoders need is not installed."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
@@ -69,18 +74,21 @@ def require_packages(*names: str) -> None:
         raise EncoderError(problem, remedy="pip install 'emodna[encoders]'")
 
 
-def choose_layers(wanted: str | None, valid: tuple[str, ...], default: str | None) -> tuple[str, ...]:
+def choose_layers(
+    wanted: str | None, valid: tuple[str, ...], default: str | None, advice: str | None = None
+) -> tuple[str, ...]:
     """Return the hidden states of a text such as "4,6", of all `valid` ones; by default one at two thirds of the depth.
 
-    Raises `EncoderError`: no such hidden state, or one that is named twice.
+    Raises `EncoderError`: no such hidden state, which comes with the advice, or one that is named twice.
     """
     text = wanted if wanted is not None else default
     if text is None:
-        return (valid[round(2 / 3 * (len(valid) - 1))],)
+        return (valid[find_default_layer(len(valid) - 1)],)
     layers = tuple(each.strip() for each in text.split(","))
     for layer in layers:
         if layer not in valid:
-            raise EncoderError("no such hidden state of this encoder", field="layer", value=layer, valid=valid)
+            problem = "no such hidden state of this encoder"
+            raise EncoderError(problem, field="layer", value=layer, valid=valid, remedy=advice)
         if layers.count(layer) > 1:
             raise EncoderError("names a hidden state twice", field="layer", value=text)
     return layers

@@ -23,6 +23,15 @@ def find_exposure(features: FeatureSet, corpus: str) -> Exposure:
     return "yes" if any(each is not None and each.exposure == "yes" for each in others) else "unknown"
 
 
+def name_trained_model(features: FeatureSet) -> str:
+    """Return words for the model whose values a feature set holds, such as "the encoder smart-turn-v3.2"."""
+    parameters = features.parameters()
+    if "encoder" in parameters:
+        return f"the encoder {parameters['encoder']}"
+    kind = "embeddings" if "embeddings" in parameters else "features"
+    return f"the model of the {kind} {parameters.get('embeddings', features.title)}"
+
+
 def find_encoder_of(features: FeatureSet) -> KnownEncoder | None:
     """Return the published encoder whose hidden states a feature set holds; None if there is none."""
     sha256 = features.parameters().get("encoder_sha256")

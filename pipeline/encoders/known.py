@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
+from emodna.pipeline.encoders.anatomy import find_default_layer
+
 Exposure = Literal["yes", "no", "unknown"]
 """Answer to the question whether the training of a feature set contained a corpus."""
 
@@ -34,6 +36,10 @@ class KnownEncoder:
     """Name of the file of weights in the repository."""
     sha256: str | None
     """SHA-256 of that file; None if it is not confirmed."""
+    width: int
+    """Values per frame of one hidden state."""
+    blocks: int
+    """Transformer blocks."""
     licence: str
     training_data: str
     citation: str
@@ -55,6 +61,11 @@ class KnownEncoder:
     def source(self) -> str:
         """Repository and commit, such as openai/whisper-tiny@169d..."""
         return self.hub if self.revision is None else f"{self.hub}@{self.revision}"
+
+    @property
+    def default_layers(self) -> str:
+        """Hidden states that are used by default, such as 3,4,5."""
+        return self.layers or str(find_default_layer(self.blocks))
 
 
 #: Corpora of this package; reading them from their registry would slow down each start of a command.
@@ -84,6 +95,8 @@ _ENCODERS: Final = (
         "f766f81d3cfdf7737ac64aad813d91bbfd56bf93",
         "smart-turn-v3.2-cpu.onnx",
         "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
+        width=384,
+        blocks=4,
         licence="BSD-2-Clause",
         training_data="weights of whisper-tiny, trained further to detect the end of a turn in 23 languages, on "
         "recordings and synthetic speech of several contributors",
@@ -99,6 +112,8 @@ _ENCODERS: Final = (
         "169d4a4341b33bc18d8881c4b69c2e104e1cc0af",
         "model.safetensors",
         "7ebd0e69e78190ffe1438491fa05cc1f5c1aa3a4c4db3bc1723adbb551ea2395",
+        width=384,
+        blocks=4,
         licence="Apache-2.0",
         training_data="680 000 hours of transcribed audio from the web",
         citation=_WHISPER,
@@ -110,6 +125,8 @@ _ENCODERS: Final = (
         "e37978b90ca9030d5170a5c07aadb050351a65bb",
         "model.safetensors",
         "07cadb9f25677c8d50df603e66a98fbd842cce45047139baeb16e6219a1e807b",
+        width=512,
+        blocks=6,
         licence="Apache-2.0",
         training_data="680 000 hours of transcribed audio from the web",
         citation=_WHISPER,
@@ -121,6 +138,8 @@ _ENCODERS: Final = (
         "973afd24965f72e36ca33b3055d56a652f456b4d",
         "model.safetensors",
         "1d7734884874f1a1513ed9aa760a4f8e97aaa02fd6d93a3a85d27b2ae9ca596b",
+        width=768,
+        blocks=12,
         licence="Apache-2.0",
         training_data="680 000 hours of transcribed audio from the web",
         citation=_WHISPER,
@@ -132,6 +151,8 @@ _ENCODERS: Final = (
         None,
         "model.safetensors",
         None,
+        width=768,
+        blocks=12,
         licence="Apache-2.0",
         training_data=_LIBRISPEECH,
         citation=_WAV2VEC2,
@@ -145,6 +166,8 @@ _ENCODERS: Final = (
         "af46f65f540dc3ca7aa59f46c6c3d5dbb4374fa8",
         "model.safetensors",
         None,
+        width=768,
+        blocks=12,
         licence="Apache-2.0",
         training_data=_LIBRISPEECH,
         citation=_HUBERT,
@@ -158,6 +181,8 @@ _ENCODERS: Final = (
         None,
         "model.safetensors",
         None,
+        width=768,
+        blocks=12,
         licence="MIT",
         training_data="94 000 hours: Libri-Light (audiobooks), GigaSpeech (audiobooks, podcasts, YouTube), VoxPopuli "
         "(European Parliament)",
@@ -171,6 +196,8 @@ _ENCODERS: Final = (
         "6eba34a2485ea31cb03600241787c3a5edab8626",
         "model.safetensors",
         "efa5ac1a13b2d2f42182738e44794b1eb4c0cdd221a8b4ae11304c3a5f5fae95",
+        width=1024,
+        blocks=12,
         licence="CC BY-NC-SA 4.0",
         training_data="Libri-Light, Common Voice, Switchboard and Fisher; then the emotion labels of MSP-Podcast",
         citation=_AUDEERING,
@@ -183,6 +210,8 @@ _ENCODERS: Final = (
         "b520c9c46a719e36e1b9a91cad2cb5d0668757d8",
         "model.safetensors",
         None,
+        width=1024,
+        blocks=24,
         licence="Apache-2.0",
         training_data="XLSR-53 (Multilingual LibriSpeech, Common Voice, BABEL), Common Voice in English; then the "
         "emotion labels of RAVDESS",
@@ -200,6 +229,8 @@ _ENCODERS: Final = (
         "5342d99fbd92729de036b8680a9d8e8d7ab40eea",
         "model.safetensors",
         None,
+        width=768,
+        blocks=12,
         licence="Apache-2.0",
         training_data=f"{_LIBRISPEECH}; then the emotion labels of IEMOCAP",
         citation=_SUPERB,

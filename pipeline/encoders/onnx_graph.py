@@ -22,6 +22,7 @@ from emodna.pipeline.encoders.anatomy import (
     choose_layers,
     require_packages,
 )
+from emodna.pipeline.encoders.preprocessing import read_preprocessor
 from emodna.pipeline.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -67,16 +68,22 @@ def load_part(path: Path, layers: tuple[str, ...]) -> "ModelProto":
     return _cut(model, path, _find_input(model, path).name, [_find_output(model, layer) for layer in layers])
 
 
-def examine_onnx(path: Path, wanted: str | None, default: str | None, conventions: Conventions) -> Anatomy:
+def examine_onnx(path: Path, wanted: str | None, default: str | None, conventions: Conventions | None) -> Anatomy:
     """Return the anatomy of an ONNX file with these hidden states.
+
+    Without `conventions`, a preprocessor_config.json beside the file describes them, else they have their defaults.
 
     Raises `EncoderError`: not an ONNX file, no usable input, no such hidden state.
     """
     model = _load(path)
     source = _find_input(model, path)
+    if conventions is None:
+        conventions = read_preprocessor(path, source.front_end).conventions
     wanted = _replace_names(model, wanted)
     probe = _Probe(model, path, source, wanted)
-    layers = choose_layers(wanted, probe.list_valid(), default)
+    layers = choose_layers(
+        wanted, probe.list_valid(), default, "the name of any node's output [n, frames, width] is valid, too"
+    )
     states = [probe.shapes[_find_output(model, layer)] for layer in layers]
     if len(set(states)) > 1:
         widths = ", ".join(
@@ -86,6 +93,9 @@ def examine_onnx(path: Path, wanted: str | None, default: str | None, convention
     frames, width = states[0]
     if probe.window is not None:
         stride, field = _round_stride(probe.window, frames, source), 0
+        if stride < 1:
+            problem = f"has {frames} frames of {layers[0]} in {probe.window} samples, more than one per sample"
+            raise EncoderError(problem, where=path)
     else:
         stride, field = _measure_stride(probe, _find_output(model, layers[0]), source)
     if source.front_end == "log-mel":
@@ -135,8 +145,14 @@ class _Probe:
         inputs = {self._source.name: np.zeros((1, *shape), np.float32)}
         with _translate_errors(self.path):
             values = self._session.run(self._outputs, inputs)
-        shapes = {name: value.shape for name, value in zip(self._outputs, values, strict=True)}
-        return {name: shape[1:] for name, shape in shapes.items() if len(shape) == 3 and shape[0] == 1 and shape[1] > 1}
+        # A graph may have other results: numbers of another type, lists.
+        arrays = {
+            name: value
+            for name, value in zip(self._outputs, values, strict=True)
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim == 3
+        }
+        shapes = {name: value.shape for name, value in arrays.items()}
+        return {name: shape[1:] for name, shape in shapes.items() if shape[0] == 1 and shape[1] > 1 and shape[2] > 0}
 
     def list_valid(self) -> tuple[str, ...]:
         """Return the indices and names of hidden states."""
@@ -157,16 +173,19 @@ def _round_stride(length: int, frames: int, source: _Input) -> int:
 def _measure_stride(probe: _Probe, output: str, source: _Input) -> tuple[int, int]:
     """Return the stride of a graph that reads any length, and the number of samples that one frame covers, at least 1.
 
-    The latter is 0 for a spectrogram. Raises `EncoderError`: longer audio has no more frames.
+    The latter is 0 for a spectrogram. Raises `EncoderError`: longer audio has no more frames, or wider ones.
     """
 
     def count(length: int) -> int:
         return probe.run(length).get(output, (1, 0))[0]
 
-    frames = count(SAMPLE_RATE)
-    more = count(2 * SAMPLE_RATE) - frames
-    if more < 1:
-        raise EncoderError(f"has {frames} frames of {output}, however long the audio is", where=probe.path)
+    (frames, width), longer = probe.shapes[output], probe.run(2 * SAMPLE_RATE).get(output)
+    if longer is None or longer[0] <= frames or longer[1] != width:
+        found = "another shape" if longer is None else f"{longer[0]} with {longer[1]} values each"
+        problem = f"{output} has {frames} frames with {width} values each in 1 s of audio, and {found} in 2 s"
+        remedy = "choose a hidden state whose number of frames alone grows with the audio, or another encoder"
+        raise EncoderError(problem, where=probe.path, remedy=remedy)
+    more = longer[0] - frames
     if source.front_end == "log-mel":
         return _round_stride(SAMPLE_RATE, more, source), 0
     # The number of frames grows by one in each stride.

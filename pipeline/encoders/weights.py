@@ -93,10 +93,12 @@ def find_weights(name: str, sha256: str, config_sha256: str, location: str | Non
             problems.append(f"{source} has other weights")
         except EncoderError as error:
             problems.append(str(error))
-    searched = os.environ.get(ENCODERS_VARIABLE) or "not set"
-    places = [*([location] if location is not None else []), f"${ENCODERS_VARIABLE} ({searched})"]
+    places = [*([location] if location is not None else []), f"${ENCODERS_VARIABLE} ({_describe_folders()})"]
     problem = f"the encoder {name} is missing: no weights with the SHA-256 {sha256} at {' or in '.join(places)}"
-    remedy = "; ".join([*problems, f"put them into a folder that ${ENCODERS_VARIABLE} names"])
+    advice = f"put them into a folder that ${ENCODERS_VARIABLE} names"
+    if known is not None and known.revision is not None and not _is_folder(known):
+        advice = _describe_download(known)
+    remedy = "; ".join([*problems, advice])
     raise EncoderError(problem, remedy=remedy)
 
 
@@ -106,7 +108,7 @@ def examine(weights: Weights, layers: str | None) -> Anatomy:
     default = known.layers if known is not None else None
     if weights.path.is_dir():
         return examine_transformers(weights.path, layers, default)
-    conventions = Conventions() if known is None else Conventions(known.padding, known.scaling)
+    conventions = None if known is None else Conventions(known.padding, known.scaling)
     return examine_onnx(weights.path, layers, default, conventions)
 
 
@@ -175,12 +177,13 @@ def _locate_known(known: KnownEncoder) -> Weights:
     if (path := _find_in_folders(known)) is not None:
         return _read_weights(path, str(path.resolve()), name=known.name)
     if known.revision is None or not _is_folder(known):
-        source = f"https://huggingface.co/{known.hub}"
-        remedy = f"download {known.file} from {source} into a folder that ${ENCODERS_VARIABLE} names, or give its path"
+        remedy = f"{_describe_download(known)}, or give its path"
         if known.revision is None:
+            source = f"https://huggingface.co/{known.hub}"
             place = "" if known.safetensors_ref is None else f", such as that of {known.safetensors_ref}"
             remedy = f"give {known.hub}@COMMIT, with a commit of {source} that has {known.file}{place}"
-        raise EncoderError("not found on this machine", field="encoder", value=known.name, remedy=remedy)
+        problem = f"not found on this machine, also not in ${ENCODERS_VARIABLE} ({_describe_folders()})"
+        raise EncoderError(problem, field="encoder", value=known.name, remedy=remedy)
     return _read_weights(_download(known.hub, known.revision), known.source, name=known.name)
 
 
@@ -192,6 +195,30 @@ def _find_in_folders(known: KnownEncoder) -> Path | None:
     return next((path for path in candidates if (found := _try_to_hash(path)) and found[0] == known.sha256), None)
 
 
+def _describe_download(known: KnownEncoder) -> str:
+    """Return a clause that says where the file of a known encoder comes from."""
+    address = f"https://huggingface.co/{known.hub}/resolve/{known.revision}/{known.file}"
+    return f"download {address} into a folder that ${ENCODERS_VARIABLE} names"
+
+
+def _list_roots() -> list[Path]:
+    """Return the folders of $EMODNA_ENCODERS."""
+    names = os.environ.get(ENCODERS_VARIABLE, "").split(os.pathsep)
+    return [Path(name).expanduser() for name in names if name]
+
+
+def list_missing_folders() -> list[Path]:
+    """Return the folders of $EMODNA_ENCODERS that do not exist."""
+    return [root for root in _list_roots() if not root.is_dir()]
+
+
+def _describe_folders() -> str:
+    """Return the folders of $EMODNA_ENCODERS as text, which says which of them do not exist."""
+    missing = list_missing_folders()
+    texts = [f"{root}, which is not a folder" if root in missing else str(root) for root in _list_roots()]
+    return "; ".join(texts) or "not set"
+
+
 def _is_folder(known: KnownEncoder) -> bool:
     """Return True if an encoder is a folder of the transformers library."""
     return known.file.endswith(".safetensors")
@@ -200,8 +227,7 @@ def _is_folder(known: KnownEncoder) -> bool:
 def _list_candidates(*names: str) -> Iterator[Path]:
     """Yield the encoders below the folders of $EMODNA_ENCODERS; those whose path contains one of the names first."""
     found: list[Path] = []
-    for folder in filter(None, os.environ.get(ENCODERS_VARIABLE, "").split(os.pathsep)):
-        root = Path(folder).expanduser()
+    for root in _list_roots():
         files = [path for pattern in _DEPTH for path in sorted(root.glob(pattern)) if path.is_file()]
         found += [path for path in files if path.suffix == ".onnx"]
         found += dict.fromkeys(path.parent for path in files if path.suffix == ".safetensors")
@@ -213,7 +239,10 @@ def _read_weights(path: Path, location: str, name: str | None = None) -> Weights
     if path.is_dir() and not any(path.glob("*.safetensors")):
         has_pickles = any(path.glob("*.bin")) or any(path.glob("*.pt"))
         problem = "has its weights in pickle files, which may run any code" if has_pickles else "has no *.safetensors"
-        raise EncoderError(problem, where=location, remedy="give a folder or a commit with safetensors")
+        remedy = "give a folder or a commit with safetensors"
+        if files := sorted(path.glob("*.onnx")):
+            remedy = f"give the file itself: {' or '.join(map(str, files))}"
+        raise EncoderError(problem, where=location, remedy=remedy)
     if path.is_file() and path.suffix != ".onnx":
         raise EncoderError("not an encoder", where=location, remedy="give an .onnx file or a folder")
     sha256, config_sha256 = hash_weights(path)

@@ -13,7 +13,7 @@ from emodna.pipeline.audio.provenance import remove_provenance
 from emodna.pipeline.errors import EmodnaError, Remedy
 from emodna.pipeline.features.base import SILENCE_DB, FeatureSet
 from emodna.pipeline.features.egemaps import EgemapsSet
-from emodna.pipeline.features.encoder import EncoderSet, describe_encoder
+from emodna.pipeline.features.encoder import EncoderSet, describe_assumptions, describe_encoder
 from emodna.pipeline.features.imported import ImportedSet
 from emodna.pipeline.features.logmel import LogMelSet
 from emodna.pipeline.features.mfcc import MfccSet
@@ -31,6 +31,7 @@ __all__ = [
     "LogMelSet",
     "MfccSet",
     "WaveSet",
+    "describe_assumptions",
     "find_packages",
     "list_feature_set_names",
     "load_feature_set",

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.encoders.anatomy import SAMPLE_RATE, Anatomy, Encoder, FrontEnd, Padding, Scaling
 from emodna.pipeline.encoders.known import find_known_encoder
+from emodna.pipeline.encoders.preprocessing import PADDING_KEY, PREPROCESSOR_FILE, SCALING_KEY, read_preprocessor
 from emodna.pipeline.encoders.transformers_model import has_gpu
 from emodna.pipeline.encoders.weights import examine, find_weights, locate, open_encoder
 from emodna.pipeline.encoders.windows import encode_in_windows
+from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features.base import FeatureSet, measure_peak_db
 
 #: Share of a window that it has in common with the one before it.
@@ -137,6 +139,27 @@ class EncoderSet(FeatureSet):
 @lru_cache(maxsize=2)
 def _load(features: EncoderSet) -> Encoder:
     return open_encoder(features.find_weights(), features.anatomy)
+
+
+def describe_assumptions(features: EncoderSet) -> EmodnaError | None:
+    """Return a warning if nothing says how the input of an ONNX file is prepared, as data; None if it is known."""
+    if features.config_sha256 or features.location is None:
+        return None
+    if find_known_encoder(features.encoder_sha256, features.location) is not None:
+        return None
+    found = read_preprocessor(Path(features.location), features.anatomy.front_end)
+    assumed, keys = [], []
+    if found.scaling is None:
+        assumed.append("unscaled samples")
+        keys.append(SCALING_KEY)
+    if found.padding is None and features.padding != "none":
+        assumed.append("zeros at the back of short audio")
+        keys.append(PADDING_KEY)
+    if not assumed:
+        return None
+    problem = f"does not say how its input is prepared; assumed: {', '.join(assumed)}"
+    remedy = f"{' and '.join(keys)} in a {PREPROCESSOR_FILE} beside it would say so"
+    return EmodnaError(problem, where=features.location, remedy=remedy)
 
 
 def describe_encoder(encoder: str, layers: str | None = None) -> EncoderSet:

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,10 @@ from emodna.pipeline.tables import iterate_values
 
 #: Columns of a Parquet table: the ids, the embeddings, and the values per frame if a list holds all frames.
 _ID, _FEATURES, _DIM = "id", "features", "dim"
+#: Arrays of an exported archive: all frames, the first one of each utterance and the end, the ids, and the origin.
+_OFFSETS: Final = "offsets"
+_EXPORTED: Final = frozenset((_ID, _FEATURES, _OFFSETS, "about"))
+_ONE_EACH: Final = "write one array per utterance, named by its id: numpy.savez(file, **arrays)"
 #: Rule for the columns of a table, for errors.
 _COLUMNS: Final = f"needs a column {_ID} and a column {_FEATURES} with lists of numbers"
 #: Errors of an unreadable archive or table.
@@ -60,7 +64,8 @@ class EmbeddingFile:
             dims.setdefault(features.shape[1], id)
             if len(dims) > 1:
                 (dim, first), (other, second) = dims.items()
-                raise _make_error(path, f"{first!r} has {dim} values per frame, {second!r} has {other}")
+                problem = f"{first!r} has {dim} values per frame, {second!r} has {other}"
+                raise _make_error(path, problem, remedy=self._rows.advice)
             digest.update(json.dumps([id, len(features)]).encode())
             digest.update(features.tobytes())
         name = re.sub(r"[^a-z0-9_.-]+", "-", path.stem.lower()).strip("-_.") or "embeddings"
@@ -78,10 +83,10 @@ class EmbeddingFile:
         except _READ_ERRORS as error:
             raise _make_error(self.path, f"{id!r}: {_explain(error)}") from error
         if values.dtype.kind not in "fiu":
-            raise _make_error(self.path, f"{id!r} holds {values.dtype}, not real numbers")
+            raise _make_error(self.path, f"{id!r} holds {values.dtype}, not real numbers", remedy=self._rows.advice)
         if values.ndim not in (1, 2) or not values.size:
             problem = f"{id!r} has the shape {values.shape}; valid: (dim,) for a vector, (frames, dim) for frames"
-            raise _make_error(self.path, problem)
+            raise _make_error(self.path, problem, remedy=self._rows.advice)
         with np.errstate(over="ignore"):
             features = np.ascontiguousarray(np.atleast_2d(values), "<f4")
         if not np.isfinite(features).all():
@@ -114,6 +119,8 @@ class _Rows(ABC):
     """Access to the arrays of a file by id."""
 
     ids: Sequence[str]
+    advice: str | None = None
+    """Advice on writing such a file, for errors in its arrays."""
 
     @abstractmethod
     def __contains__(self, id: str) -> bool: ...
@@ -123,13 +130,47 @@ class _Rows(ABC):
         """Return the array of an id as the file has it."""
 
 
-class _ArchiveRows(_Rows):
-    """Arrays of an .npz file. Objects are never unpickled."""
+def _open_archive(path: Path) -> _Rows:
+    """Return the rows of an .npz file. Objects are never unpickled."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"not an .npz file; {_ONE_EACH}")
+    archive = np.load(path, allow_pickle=False)
+    return _ExportedRows(archive) if set(archive.files) >= _EXPORTED else _ArchiveRows(archive)
 
-    def __init__(self, path: Path) -> None:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("not an .npz file; write one array per utterance with numpy.savez(file, **arrays)")
-        self._archive = np.load(path, allow_pickle=False)
+
+class _ExportedRows(_Rows):
+    """Frames of an .npz file that a store was exported to. They are held in memory."""
+
+    def __init__(self, archive: np.lib.npyio.NpzFile) -> None:
+        with archive:
+            ids, self._features, self._offsets = archive[_ID], archive[_FEATURES], archive[_OFFSETS]
+        lengths = np.diff(self._offsets)
+        if (
+            ids.dtype.kind != "U"
+            or len(lengths) != len(ids)
+            or (lengths < 1).any()
+            or (self._offsets[0], self._offsets[-1]) != (0, len(self._features))
+        ):
+            raise ValueError("a damaged export: its ids, offsets and features do not fit together")
+        self.ids = ids.tolist()
+        self._positions = {id: row for row, id in enumerate(self.ids)}
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._positions
+
+    def read(self, id: str) -> NDArray[Any]:
+        row = self._positions[id]
+        frames: NDArray[Any] = self._features[self._offsets[row] : self._offsets[row + 1]]
+        return frames
+
+
+class _ArchiveRows(_Rows):
+    """Arrays of an .npz file, one per utterance."""
+
+    advice = _ONE_EACH
+
+    def __init__(self, archive: np.lib.npyio.NpzFile) -> None:
+        self._archive = archive
         weakref.finalize(self, self._archive.close)
         self.ids = self._archive.files
 
@@ -190,7 +231,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _open(path: Path) -> _Rows:
-    kinds = {".npz": _ArchiveRows, ".parquet": _TableRows}
+    kinds: dict[str, Callable[[Path], _Rows]] = {".npz": _open_archive, ".parquet": _TableRows}
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         raise _make_error(path, "unknown kind of file", valid=list(kinds))

@@ -13,6 +13,7 @@ import soundfile
 import soxr
 
 from emodna.cli import eval as eval_command
+from emodna.cli import predict as predict_command
 from emodna.model.fit import fit as run_fit
 from emodna.model.provenance import write_audio
 from emodna.model.request import FitRequest
@@ -204,3 +205,23 @@ class TestErrors:
         assert_one_line_error(answer, "--corpus emodb: given more than once")
         assert not (tmp_path / "out").exists()
         assert len(parse_documents(evaluate(run, cache, *arguments, "--json"))) == 2
+
+
+def test_a_corpus_or_folder_without_speakers_is_told_to_a_model_with_normalisation_by_speaker(
+    own_cache: Path, emodb_root: Path, tmp_path: Path
+) -> None:
+    stores = [FeatureStore(next((own_cache / name).iterdir())) for name in ("ravdess", "emodb")]
+    settings = {**SETTINGS, "normalisation": "per-speaker"}
+    request = FitRequest(stores[:1], stores[1], method="source-only", steps=1, settings=settings, out=tmp_path / "run")
+    run_fit(request, SilentCallback())
+    of_speakers = "each speaker normalised by its own statistics"
+    assert of_speakers in evaluate(tmp_path / "run", own_cache, "--corpus", "staff").out
+    answer = evaluate(tmp_path / "run", own_cache, "--corpus", "calls").out
+    assert ("no utterance has a speaker" in answer, of_speakers in answer) == (True, False)
+    files = sorted(emodb_root.glob("wav/*.wav"))[:2]
+    line = next(
+        line
+        for line in run_command(predict_command.main, tmp_path / "run", *files, "--threads", 1).err.splitlines()
+        if "2 of 2 files normalised" in line
+    )
+    assert "column speaker" in line

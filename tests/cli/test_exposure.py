@@ -22,6 +22,7 @@ from emodna.cli import prep as prep_command
 from emodna.cli.runs import command as runs_command
 from emodna.model.inference.onnx_export import _collect_metadata
 from emodna.model.inference.trained_model import TrainedModel
+from emodna.model.label import note_exposure
 from emodna.model.provenance import read_corpora
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.card import render_card
@@ -83,8 +84,8 @@ def find_row(text: str, start: str) -> str:
 def test_fit_marks_label_and_explains(trained_run: tuple[Path, CommandResult]) -> None:
     run, answer = trained_run
     assert find_row(answer.out, "source-only").startswith("source-only (exposed)")
-    assert "exposed: the features were trained on emodb" in answer.out
-    assert "exposed: the features were trained on emodb" in answer.err
+    assert "exposed: the model of the features mfcc40-22050hz was trained on emodb" in answer.out
+    assert "exposed: the model of the features mfcc40-22050hz was trained on emodb" in answer.err
     for name in ("config.json", "result.json"):
         assert json.loads((run / name).read_text())["exposure"] == SEEN
     assert "exposed" not in json.loads((run / "result.json").read_text())["label"]  # it is of the method
@@ -94,8 +95,15 @@ def test_fit_marks_label_and_explains(trained_run: tuple[Path, CommandResult]) -
 def test_unknown_exposure_is_no_warning(cache: Path, tmp_path: Path) -> None:
     answer = fit(cache, "emodb", "ravdess", "--out", tmp_path / "run")
     assert find_row(answer.out, "source-only").startswith("source-only (exposure unknown)")
-    assert "exposure unknown: the features may have been trained on ravdess" in answer.out
+    assert "exposure unknown: the model of the features mfcc40-22050hz may have heard ravdess" in answer.out
     assert "expos" not in answer.err
+
+
+def test_recordings_of_the_user_have_a_note_of_their_own() -> None:
+    notes = note_exposure({"ravdess": "unknown", "calls": "unknown", "emodb": "yes"}, "the encoder tiny")
+    assert [note.partition(": ")[0] for note in notes] == ["exposed", "exposure unknown", "exposure unknown"]
+    assert ["emodb" in notes[0], "ravdess" in notes[1], "calls" in notes[2]] == [True] * 3
+    assert all("the encoder tiny" in note for note in notes)
 
 
 def test_runs_are_marked(run: Path) -> None:
@@ -135,8 +143,8 @@ def test_evaluation_marks_the_evaluated_corpus(run: Path, cache: Path, tmp_path:
     metadata = pq.read_schema(tmp_path / "out" / "predictions-ravdess.parquet").metadata
     assert metadata[b"exposure"] == b"unknown"
     answer = run_command(eval_command.main, *options)
-    assert "exposure unknown: the features may have been trained on ravdess" in answer.err
-    assert "exposed: the features were trained on emodb" in answer.err
+    assert "exposure unknown: the model of the features mfcc40-22050hz may have heard ravdess" in answer.err
+    assert "exposed: the model of the features mfcc40-22050hz was trained on emodb" in answer.err
     rows = [line for line in answer.out.splitlines() if line.startswith("source-only (")]
     assert len(rows) == 2
     assert rows[0].startswith("source-only (exposure unknown)")
@@ -152,7 +160,7 @@ def test_card_tells_origin_and_terms_of_the_features(run: Path) -> None:
         assert text in body
     assert "its training contained emodb: yes (Card" in body
     assert "its training contained ravdess: unknown (Web" in body
-    assert "**exposed: the features were trained on emodb" in body
+    assert "**exposed: the model of the features mfcc40-22050hz was trained on emodb" in body
     assert "terms of their own: CC BY-NC 4.0. Cite: Mel 1980" in body
     assert "by the terms of ravdess and mfcc40-22050hz" in body  # not for commercial use
 

@@ -23,7 +23,7 @@ from tests.model.small import CommandResult, assert_one_line_error, run_command
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 SCORES = ["war", "f1", "uar", "macro_f1"]
 REQUEST_KEYS = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "label"]
-REQUEST_KEYS += ["exposure", "select", "selected_step"]
+REQUEST_KEYS += ["exposure", "network", "normalisation", "class_weights", "select", "selected_step"]
 TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
 KEYS = [*REQUEST_KEYS, *SCORES, "constant", "intervals", *TIMES, "run"]
 
@@ -84,6 +84,9 @@ class TestJson:
             "source",
             "emo-dna (channels=8, steps=2, batch_size=8, frames=32)",
             {"ravdess": "no", "emodb": "no"},
+            "paper",
+            "source",
+            "none",
             "last",
             2,
         ]
@@ -108,6 +111,19 @@ class TestText:
         assert "ravdess -> emodb, arousal, 2 steps, seed 0" in answer.out
         assert "selected by" not in answer.out
         assert str(tmp_path / "run") in answer.out
+
+    def test_settings_that_are_not_those_of_the_paper_are_shown(self, cache: Path, tmp_path: Path) -> None:
+        pair = ["--src", "ravdess", "--tgt", "emodb", "--cache", cache, "--task", "valence"]
+        answer = fit(*pair, "--method", "svm", "--set", "normalisation=per-corpus", "--out", tmp_path / "run")
+        assert "normalisation=per-corpus, class_weights=none" in answer.out.splitlines()
+        assert "ravdess -> emodb, valence, fitted at once, seed 0" in answer.out
+        assert ("always positive" in answer.out, "always high" in answer.out) == (True, False)
+        assert "fitted at once: " in answer.err
+        assert "/s" not in answer.err
+        result = json.loads((tmp_path / "run" / "result.json").read_text())
+        assert (result["network"], result["normalisation"], result["class_weights"]) == (None, "per-corpus", "none")
+        unused = json.loads((tmp_path / "run" / "config.json").read_text())["unused_settings"]
+        assert {"frames", "padding", "tcn_blocks", "learning_rate"} <= set(unused)
 
     def test_methods_are_listed_in_80_columns(self) -> None:
         answer = fit("--list-methods")
@@ -183,7 +199,7 @@ class TestErrors:
             (["--select", "snd", "--set", "snapshot_every=0"], ["--set snapshot_every=0", "at least 1"]),
             (["--device", "warp"], ["--device warp", "cpu"]),
             (["--device", "cuda:99"], ["--device cuda:99", "cpu"]),
-            (["--feature-set", "mfcc13"], ["mfcc13", "mfcc40-22050hz-", "--feature-set"]),
+            (["--feature-set", "mfcc13"], ["mfcc13", "mfcc40", "--feature-set"]),
             (["--cache", "/nowhere/at/all"], ["ravdess: not prepared in /nowhere/at/all"]),
         ],
         ids=lambda value: " ".join(value) if value[0].startswith("--") else "",

@@ -56,7 +56,11 @@ def test_stores_are_inspected_and_drawn(
     assert (document["flat"], document["silent_share"], document["duplicates"]["altered"]) == (None, None, None)
     assert {each["id"]: each["figure"] for each in document["outliers"]} == {ID: "distance"}
     assert len(document["features"]["mean"]) == DIM
-    assert "mfcc40" in run("stats", store)
+    printed = run("stats", store)
+    assert "mfcc40" in printed
+    assert "longer than" not in printed  # the network reads no windows
+    assert "longer than 2 s" in run("stats", store, "--window", 2)
+    assert "exposure unknown" in run("show", store)
     assert len(run("show", store, ID).splitlines()) > 20
     run("plot", store, ID, "--out", "utterance.png")
     drawn = json.loads(run("plot", store, "--against", f"ravdess/imported-{kind}", "--out", "shift.svg", "--json"))

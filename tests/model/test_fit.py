@@ -274,8 +274,10 @@ class TestOut:
 def test_a_target_smaller_than_a_batch_is_a_warning(
     pair: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for size, is_warned in ((len(pair[1]), False), (len(pair[1]) + 1, True)):
-        fit_small(*pair, tmp_path / str(size), steps=1, method="source-only", settings={"batch_size": str(size)})
+    size = len(pair[1])
+    for method, batch, is_warned in (("dan", size, False), ("source-only", size + 1, False), ("dan", size + 1, True)):
+        out = tmp_path / f"{method}-{batch}"
+        fit_small(*pair, out, steps=1, method=method, settings={"batch_size": str(batch)})
         assert ("emodb has only 32 utterances" in caplog.text) == is_warned
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emodna.pipeline.encoders import known
 from emodna.pipeline.encoders.front_end import compute_log_mel
 from emodna.pipeline.errors import AudioError, EmodnaError, EncoderError
-from emodna.pipeline.features import EncoderSet, make_feature_set, rebuild_feature_set
+from emodna.pipeline.features import EncoderSet, describe_assumptions, make_feature_set, rebuild_feature_set
 from emodna.pipeline.features.encoder import describe_encoder
 from emodna.pipeline.prepare.executors import make_process_factory
 from emodna.pipeline.store import FeatureStore
@@ -115,6 +116,130 @@ def test_the_distance_between_frames_is_exact(
     assert (features.stride, features.centre) == (expected, centre)
     assert features.extract(noise(features.shortest / 16_000 + 1e-4))[0].dtype == np.float32
     assert len(features.extract(noise(3.0))[0]) == pytest.approx(75, abs=1 + expected / HOP)
+
+
+@pytest.mark.parametrize(
+    ("how", "problem"),
+    [
+        ("constant length", "100 frames with 8 values each in 1 s of audio, and 100 with 8"),
+        ("growing width", "98 values each in 2 s|in 1 s of audio"),
+        ("more frames than samples", "more than one per sample"),
+        ("one frame", "has no hidden states"),
+        ("two axes", "has no hidden states"),
+        ("a list", "has no hidden states"),
+    ],
+)
+def test_hidden_states_that_do_not_follow_the_audio_are_refused(tmp_path: Path, how: str, problem: str) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    def constant(name: str, *values: int) -> Any:
+        return numpy_helper.from_array(np.array(values), name)
+
+    samples: int | str = 16 if how == "more frames than samples" else "samples"
+    one = helper.make_node("Unsqueeze", ["input", "axis"], ["column"])  # (1, 1, samples)
+    nodes = {
+        "constant length": [
+            one,
+            helper.make_node("Slice", ["column", "zero", "length", "last"], ["cut"]),
+            helper.make_node("Reshape", ["cut", "shape"], ["state"]),
+        ],
+        "growing width": [one, helper.make_node("Concat", ["column", "column"], ["state"], axis=1)],
+        "more frames than samples": [
+            helper.make_node("Concat", ["input", "input"], ["twice"], axis=1),
+            helper.make_node("Unsqueeze", ["twice", "last"], ["state"]),
+        ],
+        "one frame": [helper.make_node("Unsqueeze", ["input", "axis"], ["state"])],
+        "two axes": [helper.make_node("Identity", ["input"], ["state"])],
+        "a list": [helper.make_node("SplitToSequence", ["input"], ["state"], axis=1)],
+    }[how]
+    constants = [
+        constant("axis", 1),
+        constant("zero", 0),
+        constant("last", 2),
+        constant("length", 800),
+        constant("shape", 1, 100, 8),
+    ]
+    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", samples])]
+    outputs = [helper.make_tensor_value_info("state", TensorProto.FLOAT, None)]
+    if how == "a list":
+        outputs = [helper.make_tensor_sequence_value_info("state", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "odd", inputs, outputs, constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
+    for layer in (None, "state"):
+        with pytest.raises(EncoderError, match=problem) as caught:
+            describe_encoder(str(tmp_path / "m.onnx"), layer)
+        assert str(tmp_path / "m.onnx") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "scaling", "padding", "assumed"),
+    [
+        (None, "none", "back", "unscaled samples, zeros at the back"),
+        ({"do_normalize": True}, "zero mean, unit variance", "back", "zeros at the back"),
+        ({"padding_side": "left"}, "none", "front", "unscaled samples"),
+        ({"do_normalize": False, "padding_side": "right", "sampling_rate": 16_000}, "none", "back", None),
+        ({"do_normalize": True, "padding_side": "left"}, "zero mean, unit variance", "front", None),
+    ],
+)
+def test_a_file_beside_a_graph_says_how_its_input_is_prepared(
+    tmp_path: Path, content: Any, scaling: str, padding: str, assumed: str | None
+) -> None:
+    path = write_onnx(tmp_path / "m.onnx")
+    plain = describe_encoder(str(path), "1")
+    if content is not None:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(content))
+    features = describe_encoder(str(path), "1")
+    assert (features.scaling, features.padding) == (scaling, padding)
+    assert (features.name == plain.name) == ((scaling, padding) == ("none", "back"))
+    warning = describe_assumptions(features)
+    assert (warning is None) if assumed is None else (assumed in str(warning))
+    expected, _ = replace(plain, scaling=scaling, padding=padding, location=str(path)).transform(noise(0.3))
+    assert features.transform(noise(0.3))[0].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "not a JSON object"),
+        ('{"do_normalize": 1}', "do_normalize is 1"),
+        ('{"padding_side": "both"}', '"left" or "right"'),
+        ('{"sampling_rate": 8000}', "sampling_rate is 8000"),
+        ('{"hop_length": 320}', "hop_length is 320"),
+    ],
+)
+def test_an_unusable_description_of_the_input_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    path = write_onnx(tmp_path / "m.onnx")
+    (tmp_path / "preprocessor_config.json").write_text(text)
+    with pytest.raises(EncoderError, match=problem) as caught:
+        describe_encoder(str(path))
+    assert "preprocessor_config.json" in str(caught.value)
+
+
+def test_nothing_is_assumed_of_known_encoders_and_of_folders(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert describe_assumptions(describe_encoder(str(models["whisper"]))) is None
+    path = write_onnx(tmp_path / "m.onnx")
+    features = describe_encoder(str(path), "1")
+    row = replace(known.KNOWN_ENCODERS["smart-turn-v3.2"], sha256=features.encoder_sha256)
+    monkeypatch.setattr(known, "_ENCODERS", (row,))
+    (tmp_path / "preprocessor_config.json").write_text('{"padding_side": "right"}')  # the table comes first
+    features = describe_encoder(str(path), "1")
+    assert (features.scaling, features.padding) == ("zero mean, unit variance", "front")
+    assert describe_assumptions(features) is None
+
+
+def test_a_missing_known_encoder_has_an_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    row = known.KNOWN_ENCODERS["smart-turn-v3.2"]
+    monkeypatch.setenv("EMODNA_ENCODERS", str(tmp_path / "none"))
+    features = EncoderSet(encoder=row.name, encoder_sha256=str(row.sha256), layers="3", width=384)
+    for attempt in (features.find_weights, lambda: describe_encoder(row.name)):
+        with pytest.raises(EncoderError) as caught:
+            attempt()
+        assert f"https://huggingface.co/{row.hub}" in str(caught.value)
+        assert f"{tmp_path / 'none'}, which is not a folder" in str(caught.value)
 
 
 def test_a_number_is_an_index_though_an_output_has_that_name(models: dict[str, Path], tmp_path: Path) -> None:
@@ -257,6 +382,9 @@ def break_encoder(folder: Path, models: dict[str, Path], how: str) -> Path:
         target.write_bytes(b"text" * 100 if how == "text" else b"")
     elif how in ("two inputs", "no states"):
         target = write_onnx(folder / "broken.onnx", extra_input=how == "two inputs")
+    elif how == "a graph in a folder":
+        target.mkdir()
+        write_onnx(target / "m.onnx")
     elif how == "another suffix":
         target.write_bytes(models["fixed"].read_bytes())
     else:
@@ -295,6 +423,7 @@ def break_encoder(folder: Path, models: dict[str, Path], how: str) -> Path:
         ("empty", "not an ONNX file"),
         ("two inputs", "its inputs are"),
         ("another suffix", "not an encoder"),
+        ("a graph in a folder", "give the file itself: .*m.onnx"),
         ("pickle", "pickle"),
         ("no preprocessor", "preprocessor_config"),
         ("another rate", "8000 Hz"),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.corpora.own import Manifest
 from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.export import export_store
 from emodna.pipeline.features import ImportedSet, rebuild_feature_set
 from emodna.pipeline.prepare.embeddings import EmbeddingFile
 from emodna.pipeline.prepare.executors import make_process_factory
@@ -78,6 +79,25 @@ def test_the_same_content_has_the_same_name_in_any_layout(frames: bool, tmp_path
     assert EmbeddingFile(write(tmp_path / "wide", {IDS[0]: np.ones(5)})).features == replace(
         EmbeddingFile(write(tmp_path / "wide", {IDS[0]: np.ones(5, np.float16)})).features
     )
+
+
+def test_an_export_is_read(tmp_path: Path) -> None:
+    write_tiny_emodb(tmp_path / "root", [f"{id}.wav" for id in IDS])
+    store = FeatureStore(prepare_corpus(tmp_path / "root", tmp_path / "cache").store)
+    export_store(store, "npz", tmp_path / "export.npz", force=False, on_progress=lambda _done: None)
+    file = EmbeddingFile(tmp_path / "export.npz")
+    assert sorted(file.ids) == sorted(store.ids)
+    for row, id in enumerate(store.ids):
+        np.testing.assert_array_equal(file[id], store[row])
+    with np.load(tmp_path / "export.npz") as arrays:
+        cut = {**arrays, "offsets": arrays["offsets"][:-1]}
+    check_refusal(write(tmp_path / "cut", cut), "damaged export")
+
+
+@pytest.mark.parametrize("ids", [np.array(IDS), np.arange(6)])
+def test_a_file_with_all_utterances_in_one_array_is_refused(ids: NDArray[Any], tmp_path: Path) -> None:
+    stacked = {"ids": ids, "features": np.zeros((6, 4))}
+    check_refusal(write(tmp_path / "stacked", stacked), "one array per utterance, named by its id")
 
 
 BAD: dict[str, Arrays] = {

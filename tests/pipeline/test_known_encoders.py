@@ -9,11 +9,12 @@ import pytest
 
 from emodna.pipeline.corpora import CORPORA
 from emodna.pipeline.encoders import known
-from emodna.pipeline.encoders.exposure import find_encoder_of, find_exposure
+from emodna.pipeline.encoders.exposure import find_encoder_of, find_exposure, name_trained_model
 from emodna.pipeline.encoders.known import KNOWN_ENCODERS, find_known_encoder
 from emodna.pipeline.errors import EncoderError
 from emodna.pipeline.features import FEATURE_SETS
 from emodna.pipeline.features.encoder import EncoderSet, describe_encoder
+from emodna.pipeline.features.imported import ImportedSet
 from emodna.pipeline.features.wave import WaveSet
 from tests.pipeline.tiny_encoders import write_transformers
 
@@ -66,6 +67,12 @@ def test_features_without_training_have_seen_nothing(name: str) -> None:
 def test_exposure_of_an_encoder(sha256: str, location: str | None, corpus: str, expected: str) -> None:
     features = EncoderSet(encoder="any", encoder_sha256=sha256, location=location)
     assert find_exposure(features, corpus) == expected
+
+
+def test_the_trained_model_is_named() -> None:
+    assert name_trained_model(EncoderSet(encoder="whisper-tiny")) == "the encoder whisper-tiny"
+    assert name_trained_model(ImportedSet(embeddings="wavlm")) == "the model of the embeddings wavlm"
+    assert name_trained_model(WaveSet()).startswith("the model of the features wave16k")
 
 
 def test_weights_with_a_known_hash_have_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,8 +272,18 @@ class TestCatalogue:
 
     def test_a_missing_feature_set_is_refused_with_the_valid_ones(self, cache: Path, emodb_store: Path) -> None:
         with pytest.raises(StoreError) as caught:
-            find_store(cache, "emodb", "other")
+            find_store(cache, "emodb", "logmel")
         assert (caught.value.where, caught.value.valid) == ("emodb", (emodb_store.name,))
+        with pytest.raises(StoreError) as caught:
+            resolve_store(cache, "emodb/encoder")
+        assert caught.value.valid == (f"emodb/{emodb_store.name}",)
+
+    def test_a_misspelt_feature_set_is_refused_with_the_names_of_all(self, cache: Path) -> None:
+        for find in (lambda: find_store(cache, "emodb", "egemap"), lambda: find_all_stores(cache, "egemap")):
+            with pytest.raises(StoreError, match="did you mean egemaps") as caught:
+                find()
+            assert {"mfcc40", "encoder", "imported"} <= set(caught.value.valid)
+        assert find_all_stores(cache, "encoder-none") == []
 
     def test_the_beginning_of_a_name_means_the_features_that_all_corpora_have(
         self, tmp_path: Path, emodb_store: Path

@@ -24,7 +24,10 @@ CORPORA = ("emodb", "ravdess", "savee")
 TRAINED = "dan:add=scl"
 SEEN = {"emodb": "no", "ravdess": "yes", "savee": "unknown"}
 SIGNS = {"no": "", "yes": "*", "unknown": "?"}
-NOTES = {"yes": "exposed: the features were trained on ravdess", "unknown": "exposure unknown: the features may"}
+NOTES = {
+    "yes": "exposed: the model behind the features was trained on ravdess",
+    "unknown": "exposure unknown: the model behind the features may have heard savee",
+}
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,13 @@ import pytest
 from rich.console import Console
 
 from emodna.cli.bench.formats import print_text
+from emodna.cli.bench.notes import format_notes
 from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.bench.tables import make_table
 from tests.cli.running import Command
 from tests.model.bench.builders import fail_run, finish_runs, write_experiment
+from tests.model.bench.test_feature_sets import make_experiment
 
 #: A corpus name with all special characters of the formats.
 HOSTILE = 'x|&%$#_{}~^<b>*`"[\\],y'
@@ -194,3 +196,14 @@ def test_suggested_command_keeps_threads_and_skips_unlabelled_sources(emodna_ben
     assert " dan," in unlabelled_line
     assert not any("not planned" in line and "dan" in line.split() for line in text.splitlines())
     assert "--device cpu --threads 2 " in text
+
+
+def test_notes_list_the_differing_defaults_of_each_feature_set(tmp_path: Path) -> None:
+    experiment = make_experiment(tmp_path, ("dan", "dan:feature_set=encoder"))
+    finish_runs(experiment, make_score)
+    notes = list(format_notes(make_table(experiment, "pairs")))
+    for name, settings in (
+        ("mfcc40", "network=paper normalisation=source class_weights=none padding=silence"),
+        ("encoder", "network=statistics normalisation=per-corpus class_weights=balanced padding=mask"),
+    ):
+        assert next(note for note in notes if note.startswith(f"{name}: ")).endswith(f"; by default {settings}.")

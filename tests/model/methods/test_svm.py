@@ -25,7 +25,7 @@ from emodna.model.inference.predictions import predict_store
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import svm
 from emodna.model.methods.svm import Svm, SvmConfig
-from emodna.model.request import FitRequest
+from emodna.model.request import FitRequest, resolve_request
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
 from tests.model.small import (
@@ -179,6 +179,11 @@ def test_options_of_training_steps_are_refused(
         fit_svm(*pair, tmp_path / "run", **request_fields)
     assert raised.value.field == field
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_is_refused_for_the_reason_that_there_is_none(pair: Stores) -> None:
+    with pytest.raises(ConfigError, match="svm, which always reads statistics over the whole utterance"):
+        resolve_request(FitRequest([pair[0]], pair[1], method="svm", settings={"network": "statistics"}))
 
 
 def test_a_method_spec_refuses_settings_without_effect_that_are_shared_by_other_methods() -> None:
