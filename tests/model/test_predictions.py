@@ -41,9 +41,10 @@ def test_a_run_writes_the_columns_of_the_users_table(
 
 def test_predictions_are_in_the_order_of_the_store(target: FeatureStore, tmp_path: Path) -> None:
     probabilities = np.linspace(0, 1, len(target))
-    write_predictions(tmp_path / "p.parquet", target, probabilities, "oracle-labels")
+    write_predictions(tmp_path / "p.parquet", target, probabilities, "oracle-labels", "unknown")
     table = pq.read_table(tmp_path / "p.parquet")
     assert table.schema.metadata[b"supervision"] == b"oracle-labels"
+    assert table.schema.metadata[b"exposure"] == b"unknown"
     assert table["id"].to_pylist() == target.ids
     assert table["probability"].to_pylist() == probabilities.tolist()
     assert str(table.schema.field("label").type) == "int8"

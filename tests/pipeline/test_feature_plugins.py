@@ -154,7 +154,7 @@ BROKEN = {
     "frozen": {"a": ("@dataclass(frozen=True, slots=True)\n", "")},
     "no default": {"a": ("gain: float = 1.0", "gain: float"), "b": ("slots=True", "slots=True, kw_only=True")},
     "does not define": {"a": ("def transform", "def convert")},
-    "kind 'halves'": {"a": ('= "halves"\n    value', '= "halves"\n    value')},
+    "kind 'thirds'": {"a": ('= "halves"\n    value', '= "thirds"\n    value')},
     "ZeroDivisionError": {"a": ("return 2\n", "return 1 // 0\n")},
     "dim must be": {"a": ("return 2\n", "return 0\n")},
     "title must consist": {"a": ('f"halves-{self.mode}"', '"Halves!"')},
