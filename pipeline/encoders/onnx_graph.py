@@ -71,7 +71,8 @@ def load_part(path: Path, layers: tuple[str, ...]) -> "ModelProto":
 def examine_onnx(path: Path, wanted: str | None, default: str | None, conventions: Conventions | None) -> Anatomy:
     """Return the anatomy of an ONNX file with these hidden states.
 
-    Without `conventions`, a preprocessor_config.json beside the file describes them, else they have their defaults.
+    `conventions` describe the input. Without them, a preprocessor_config.json in the same folder does.
+    Without both, the defaults hold.
 
     Raises `EncoderError`: not an ONNX file, no usable input, no such hidden state.
     """

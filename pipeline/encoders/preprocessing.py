@@ -1,4 +1,4 @@
-"""Preparation of the samples for an ONNX file, which a preprocessor_config.json of transformers beside it describes."""
+"""Read how an ONNX file wants its samples: from a preprocessor_config.json of transformers in the same folder."""
 
 import json
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Preprocessor:
 
 
 def read_preprocessor(model: Path, front_end: FrontEnd) -> Preprocessor:
-    """Return what the file beside an ONNX file says; nothing if there is no such file.
+    """Return the settings in the folder of an ONNX file; empty ones if it has no such file.
 
     Raises `EncoderError`: unreadable file, or one that describes another input than the package computes.
     """

@@ -158,7 +158,7 @@ def describe_assumptions(features: EncoderSet) -> EmodnaError | None:
     if not assumed:
         return None
     problem = f"does not say how its input is prepared; assumed: {', '.join(assumed)}"
-    remedy = f"{' and '.join(keys)} in a {PREPROCESSOR_FILE} beside it would say so"
+    remedy = f"set {' and '.join(keys)} in a file {PREPROCESSOR_FILE} in the same folder"
     return EmodnaError(problem, where=features.location, remedy=remedy)
 
 

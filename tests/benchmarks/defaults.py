@@ -25,6 +25,7 @@ from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.catalogue import find_stores
 from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.store import FeatureStore
+from tests.model.small import SilentCallback
 
 _CORPORA = ("emodb", "ravdess")
 #: Criteria of selection.json; the others say nothing about a single snapshot.
@@ -46,16 +47,6 @@ _VARIANTS: tuple[Mapping[str, str], ...] = (
     {"learning_rate": "3e-3"},
     {"network": "paper", "steps": "200"},
 )
-
-
-class Silence:
-    """A callback that shows nothing."""
-
-    def on_start(self, done: int) -> None:
-        """Ignore the first step."""
-
-    def on_log(self, step: int, values: Mapping[str, float]) -> None:
-        """Ignore logged values."""
 
 
 def measure(
@@ -80,7 +71,7 @@ def measure(
                 Path(folder) / "run",
                 select=SOURCE_ACCURACY,
             )
-            fit(request, Silence())
+            fit(request, SilentCallback())
             yield task, read_json(RunFolder(Path(folder) / "run").selection)["snapshots"][-1]
 
 

@@ -92,8 +92,8 @@ def test_features_are_reused_without_another_rounding(root: Path, store: Path) -
     write_tiny_emodb(root, make_emodb_names(5))
     report = prepare_corpus(root, root / "cache", features=HalfLogMel())
     assert (report.reused, report.extracted) == (4, 1)
-    anew = prepare_corpus(root, root / "other cache", features=HalfLogMel())
-    assert content(report.store) == content(anew.store)
+    fresh = prepare_corpus(root, root / "other cache", features=HalfLogMel())
+    assert content(report.store) == content(fresh.store)
 
 
 def test_every_byte_is_checked(store: Path) -> None:
