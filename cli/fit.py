@@ -9,8 +9,8 @@ import click
 
 from emodna.cli import common, options
 from emodna.cli.options import FOLDER, Command, FeatureSetOption
-from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError, PluginError, format_count
+from emodna.pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
     from emodna.model.methods.catalog import MethodInfo

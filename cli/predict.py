@@ -149,17 +149,17 @@ def predict(
         if is_oracle(model.method.supervision):
             common.note(f"{common.escape(folder)}: {marked}: trained with the labels of its target")
         length = "the whole recording" if model.reads_statistics else f"windows of {model.seconds:.2f} s"
-        common.detail(f"{marked}, {model.task}, {model.features.name}, {length}")
+        common.detail(f"{marked}, {model.task.name}, {model.features.name}, {length}")
         if channel is None and (trained_channel := read_target_channel(folder)):
             note = f"adapted to channel {trained_channel} of its target; this reads channel 0, see --channel"
             common.note(f"[yellow]warning:[/yellow] {common.escape(folder)}: {note}")
         if windows is not None and windows.seconds > model.seconds:
             common.note(
-                f"windows of {windows.seconds:g} s are longer than the {model.task} model's window of "
+                f"windows of {windows.seconds:g} s are longer than the {model.task.name} model's window of "
                 f"{model.seconds:.2f} s: it predicts from the middle of each"
             )
 
-    rows = RowFormat([model.task for model in models], runs, has_channels=channel is not None)
+    rows = RowFormat([model.task.name for model in models], runs, has_channels=channel is not None)
     inputs, table, is_segmented = _collect_inputs(audio, manifest, root, rows.types, ffmpeg=ffmpeg)
     options: dict[str, Any] = {"windows": windows, "channel": channel or 0}
     kind = "file" if manifest is None else "row"
@@ -175,7 +175,7 @@ def predict(
         elif as_csv:
             writers.append(stack.enter_context(predictions.write_csv(sys.stdout, rows.types, table)))
         elif path is None:
-            same_task = len({model.task for model in models}) < len(models)
+            same_task = len({model.task.name for model in models}) < len(models)
             writers.append(predictions.print_lines(spans=is_segmented or windows is not None, runs=same_task))
         # Closed first: if a prediction cannot be written, the threads end before the files are closed.
         if path is not None and is_folder:

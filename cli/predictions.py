@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, TextIO
 import click
 
 from emodna.cli import common
-from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import open_atomically
+from emodna.pipeline.tasks import CLASS_NAMES
 
 if TYPE_CHECKING:
     import pyarrow as pa

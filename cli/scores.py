@@ -8,8 +8,8 @@ from rich.table import Table
 
 from emodna.cli import common
 from emodna.model.label import EXPOSURE_MARKS, SCORE_NAMES, mark_exposure, mark_oracle, name_constant
-from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import format_count
+from emodna.pipeline.tasks import CLASS_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

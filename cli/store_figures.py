@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from emodna.cli.charts import compute_envelope
 from emodna.cli.plotting import Axes, Figure, rc_context
-from emodna.pipeline.emotions import CLASS_NAMES, TASKS
 from emodna.pipeline.errors import format_count
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
 from emodna.pipeline.inspect import balance, survey
@@ -18,6 +17,7 @@ from emodna.pipeline.inspect.anomalies import is_silent
 from emodna.pipeline.inspect.spectra import has_spectrum
 from emodna.pipeline.inspect.survey import Moments
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import CLASS_NAMES, TASKS
 
 #: Colours of two stores and two classes, and a neutral one, from the palette of Okabe & Ito for the colour-blind.
 STORE_COLOURS: Final = ("#0072B2", "#D55E00")

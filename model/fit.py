@@ -76,7 +76,7 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
                 **plan.chosen_settings,
                 "select": request.select,
                 "selected_step": step,
-                **evaluate(assign_labels(probabilities), target, request.task),
+                **evaluate(assign_labels(probabilities), target, plan.task),
                 "wall_seconds": time.perf_counter() - plan.start_time,
                 "steps_per_second": timing.steps / timing.seconds if timing.steps else None,
                 "blocked_seconds": timing.blocked_seconds,
@@ -84,7 +84,7 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
             }
             write_json(run.result, result)
             recorder.record_result(result)
-            write_card(run, plan.splits, target, request.task, model.domain)
+            write_card(run, plan.splits, target, plan.task, model.domain)
             run.done.touch()
         if request.oracle_analysis and not run.oracle.exists():
             write_oracle_analysis(run, TrainedModel.load(run.model, request.device), snapshots, target)
@@ -127,7 +127,7 @@ def _train(
     model = TrainedModel(
         method.eval(),
         settings,
-        request.task,
+        plan.task,
         plan.data.dim,
         windows.framer,
         plan.features,
@@ -171,7 +171,7 @@ def make_streams(plan: FitPlan) -> Streams:
     source_stream: Stream[LabelledBatch] = SourceStream(labelled, **batches, class_weights=train.class_weights)
     target_stream: Stream[Batch] = TargetStream(target_windows, **batches)
     if plan.supervision == "oracle-labels":
-        target_stream = LabelledTargetStream(target_windows, target.labels(request.task), **batches)
+        target_stream = LabelledTargetStream(target_windows, target.labels(plan.task), **batches)
     elif plan.folds is not None:
         labels_of_folds = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
         source_stream = FoldStream(target_windows, labels_of_folds, **batches, class_weights=train.class_weights)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from emodna.pipeline.emotions import CLASS_NAMES, Task
+from emodna.pipeline.tasks import CLASS_NAMES
 
 if TYPE_CHECKING:
     from emodna.pipeline.encoders.known import Exposure
@@ -57,7 +57,7 @@ def read_label(config: Mapping[str, Any]) -> str | None:
     return mark_oracle(method, config.get("supervision", SOURCE_SUPERVISION)) if isinstance(method, str) else None
 
 
-def name_constant(constant: str, task: Task) -> str:
+def name_constant(constant: str, task: str) -> str:
     """Return the name of a constant predictor of results, such as always_high, with the name of its class."""
     low, high = CLASS_NAMES[task]
     return {"always_high": f"always {high}", "always_low": f"always {low}"}.get(constant, constant)

@@ -14,10 +14,10 @@ from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.validation import Split
 from emodna.model.errors import RunError, TrainRun
 from emodna.model.run_folder import RunFolder, read_json, write_json
-from emodna.pipeline.emotions import CLASS_NAMES, Task
 from emodna.pipeline.errors import Remedy
 from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import Task
 
 Role = Literal["source", "target"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -140,7 +140,7 @@ def _describe_corpus(role: Role, store: FeatureStore, task: Task, *, held_out: i
         speakers=pc.count_distinct(columns["speaker"]).as_py(),
         languages=sorted(pc.drop_null(pc.unique(columns["language"])).to_pylist()),
         segmentation=snapshot.segmentation,
-        classes={name: int((labels == label).sum()) for label, name in enumerate(CLASS_NAMES[task])},
+        classes={name: int((labels == label).sum()) for label, name in enumerate(task.classes)},
         unlabelled=int((labels < 0).sum()),
         held_out=held_out,
         **asdict(snapshot.provenance),

@@ -27,14 +27,15 @@ from emodna.model.methods.base import DataSummary, DirectMethod, Method, Resolve
 from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.reproducibility import use_seed
 from emodna.model.run_folder import JOIN, hash_settings
+from emodna.model.task import digest_labels, resolve_task
 from emodna.model.training.direct import STEP
-from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 from emodna.pipeline.encoders.exposure import find_exposure
 from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.errors import PluginError, Remedy, check_list
 from emodna.pipeline.features import FeatureSet, ImportedSet, find_packages, rebuild_feature_set
 from emodna.pipeline.prepare.extract import read_package_versions
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import Task, describe_task
 
 #: Length of a syllable in s; shorter windows are rejected as mistakes.
 _MIN_SECONDS: Final = 0.25
@@ -54,7 +55,10 @@ class FitRequest:
 
     sources: Sequence[FeatureStore]
     target: FeatureStore
-    task: Task = "arousal"
+    task: Task | str = "arousal"
+    """Task, or the name of a built-in one; `emotion` is the task of the emotions in `classes`."""
+    classes: Sequence[str] = ()
+    """Emotions or presets for the task `emotion`; by default those that the corpora share, see `resolve_task`."""
     method: str = "emo-dna"
     steps: int | None = None
     """Training steps; None: the default of the feature set."""
@@ -82,12 +86,14 @@ class FitRequest:
     def __post_init__(self) -> None:
         """Check types, and sort the sources by name, so that results do not depend on their order."""
         check_list("sources", self.sources, FeatureStore)
+        check_list("classes", self.classes, str)
         stores = [("sources", each) for each in self.sources] + [("target", self.target)]
         for name, value, kind, text in (
             *((name, store, FeatureStore, "a FeatureStore") for name, store in stores),
             ("device", self.device, torch.device, "a torch.device"),
             ("steps", self.steps, int | None, "a whole number"),
             ("seed", self.seed, int, "a whole number"),
+            ("task", self.task, Task | str, "a Task or a name"),
         ):
             if not isinstance(value, kind):
                 raise ConfigError(f"must be {text}", field=name, value=value)
@@ -99,6 +105,7 @@ class FitPlan:
     """A resolved and validated request."""
 
     request: FitRequest
+    task: Task
     steps: int
     """Training steps."""
     train: TrainConfig
@@ -169,12 +176,14 @@ class FitPlan:
             "decisive": {
                 "src": JOIN.join(source.snapshot.corpus for source in request.sources),
                 "tgt": request.target.snapshot.corpus,
-                **{key: getattr(request, key) for key in ("task", "method", "seed", "select")},
+                **describe_task(self.task),
+                **{key: getattr(request, key) for key in ("method", "seed", "select")},
                 "steps": self.steps,
                 "train": {key: value for key, value in train.items() if key not in NOT_DECISIVE},
                 "method_config": as_settings(self.resolved.config),
                 "features": dict(request.target.snapshot.parameters),
                 "fingerprints": {corpus: store.fingerprint for corpus, store in stores.items()},
+                **({"labels": labels} if (labels := digest_labels(request.sources, self.task)) else {}),
                 "device": request.device.type,
                 "threads": torch.get_num_threads() if request.device.type == "cpu" else None,
                 "compile": request.compile,
@@ -193,8 +202,8 @@ class FitPlan:
             "stores": {corpus: str(store.path) for corpus, store in stores.items()},
             **({} if self.features.location is None else {"location": self.features.location}),
             "remarks": list(self.resolved.remarks),
-            "shared_audio": _count_shared_audio(request),
-            "left_out": {each.snapshot.corpus: int((each.labels(request.task) < 0).sum()) for each in request.sources},
+            "shared_audio": _count_shared_audio(request, self.task),
+            "left_out": {each.snapshot.corpus: int((each.labels(self.task) < 0).sum()) for each in request.sources},
             "held_out": {
                 each.store.snapshot.corpus: {"utterances": len(each.held_out), "by": each.by}
                 for each in self.splits
@@ -236,20 +245,19 @@ def resolve_request(request: FitRequest) -> FitPlan:
     train = _resolve_window(train, request.settings, features, reads_statistics=pooled)
     if not pooled:
         _check_window(train, features)
-    for source in request.sources:
-        _check_labels(source, request.task)
-    splits = [split(source, request.task, train.validation, request.seed) for source in request.sources]
+    task = resolve_task(request.task, request.classes, request.sources, request.target)
+    splits = [split(source, task, train.validation, request.seed) for source in request.sources]
     labelled = [(each.store, each.labels) for each in splits]
     dim = request.target.dim * (2 if pooled else 1)
     data = DataSummary.of(labelled, request.target, dim, train.frames, train.batch_size)
     if not pooled:
         _check_size(kind, data)
-    resolved, method = _make_method(request, kind, method_config, data)
+    resolved, method = _make_method(request, kind, method_config, data, len(task))
     if request.cuda_graph and (reason := method.graph_obstacle):
         problem = f"method {request.method} cannot be captured: {reason}"
         raise ConfigError(problem, field="cuda_graph", remedy="leave it out")
-    folds = _make_folds(request, train, method)
-    return FitPlan(request, steps, train, record, features, splits, data, resolved, method, folds, start_time)
+    folds = _make_folds(request, task, train, method)
+    return FitPlan(request, task, steps, train, record, features, splits, data, resolved, method, folds, start_time)
 
 
 def _check_addition(request: FitRequest, kind: type[Method]) -> None:
@@ -290,13 +298,11 @@ def _resolve_selection(request: FitRequest, config: TrainConfig, steps: int) -> 
 
 
 def _resolve_features(request: FitRequest) -> FeatureSet:
-    """Return the feature set of all stores; check the task and the combination of corpora."""
+    """Return the feature set of all stores; check the combination of corpora."""
     target = request.target
     corpora = [source.snapshot.corpus for source in request.sources]
     if not request.sources:
         raise ConfigError("must name at least one corpus", field="sources")
-    if request.task not in TASKS:
-        raise ConfigError("unknown", field="task", value=request.task, valid=TASKS)
     if target.snapshot.corpus in corpora or target.fingerprint in [each.fingerprint for each in request.sources]:
         problem, remedy = "the same corpus as a source", "choose another target"
         raise ConfigError(problem, field="target", value=target.snapshot.corpus, remedy=remedy)
@@ -342,14 +348,6 @@ def _check_window(config: TrainConfig, features: FeatureSet) -> None:
         raise ConfigError(problem, field="frames", value=frames, remedy=remedy)
 
 
-def _check_labels(source: FeatureStore, task: Task) -> None:
-    present = set(np.unique(source.labels(task)).tolist()) - {-1}
-    if len(present) < 2:
-        problem = f"all labels are {CLASS_NAMES[task][present.pop()]} {task}" if present else f"no {task} labels"
-        remedy = "a source needs both classes"
-        raise TrainingError(problem, field="sources", value=source.snapshot.corpus, remedy=remedy)
-
-
 def _check_size(kind: type[Method], data: DataSummary) -> None:
     if data.frames < kind.min_frames:
         problem = f"must be at least {kind.min_frames} for {kind.name}"
@@ -360,7 +358,7 @@ def _check_size(kind: type[Method], data: DataSummary) -> None:
 
 
 def _make_method(
-    request: FitRequest, kind: type[Method], config: Any, data: DataSummary
+    request: FitRequest, kind: type[Method], config: Any, data: DataSummary, classes: int
 ) -> tuple[ResolvedConfig, Method]:
     """Resolve the configuration and make the method; raise a PluginError if another package's method is invalid."""
     with methods.wrap_plugin_errors(request.method, "resolve_config()"):
@@ -371,7 +369,7 @@ def _make_method(
             raise TypeError("its remarks must be a sequence of sentences")
     # Methods may draw from torch's global generator.
     with methods.wrap_plugin_errors(request.method, "()"), use_seed(request.seed, "method"):
-        method: Method = kind(data.dim, resolved.config, request.seed)
+        method: Method = kind(data.dim, resolved.config, request.seed, classes)
         if method.supervision not in get_args(Supervision):
             raise TypeError(f"its supervision must be one of {', '.join(get_args(Supervision))}")
         if (method.supervision == "oracle-folds") != isinstance(method, UpperBound):
@@ -379,10 +377,10 @@ def _make_method(
     return resolved, method
 
 
-def _make_folds(request: FitRequest, train: TrainConfig, method: Method) -> Folds | None:
+def _make_folds(request: FitRequest, task: Task, train: TrainConfig, method: Method) -> Folds | None:
     """Check the request of an oracle; return the folds of a cross-validated one."""
-    if method.supervision == "oracle-labels" and not (request.target.labels(request.task) >= 0).any():
-        problem = f"no {request.task} labels to use instead of pseudo-labels"
+    if method.supervision == "oracle-labels" and not (request.target.labels(task) >= 0).any():
+        problem = f"no {task.name} labels to use instead of pseudo-labels"
         raise TrainingError(problem, field="target", value=request.target.snapshot.corpus)
     if not isinstance(method, UpperBound):
         return None
@@ -394,15 +392,15 @@ def _make_folds(request: FitRequest, train: TrainConfig, method: Method) -> Fold
         if is_given:
             problem = f"not valid for method {request.method}: its scores are cross-validated and of the last step"
             raise ConfigError(problem, field=name, value=value, remedy="leave it out")
-    return split_into_folds(request.target, request.task, len(method.networks), request.seed)
+    return split_into_folds(request.target, task, len(method.networks), request.seed)
 
 
-def _count_shared_audio(request: FitRequest) -> dict[str, int]:
+def _count_shared_audio(request: FitRequest, task: Task) -> dict[str, int]:
     """Count the labelled utterances of each source with the same audio, byte for byte, as one of the target."""
     target_hashes = request.target.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
     counts = {}
     for source in request.sources:
-        labelled_rows = np.flatnonzero(source.labels(request.task) >= 0)
+        labelled_rows = np.flatnonzero(source.labels(task) >= 0)
         source_hashes = source.columns(["audio_sha256"])["audio_sha256"].take(labelled_rows)
         is_shared = pc.is_in(target_hashes, value_set=source_hashes.combine_chunks())
         counts[source.snapshot.corpus] = int(pc.sum(is_shared).as_py() or 0)

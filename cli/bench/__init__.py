@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from emodna.cli.options import FOLDER
-from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.tasks import TASKS
 
 out_option = click.option(
     "--out", type=FOLDER, default=Path("bench"), envvar="EMODNA_BENCH_OUT", show_envvar=True, help="Experiment folder."

@@ -14,8 +14,8 @@ from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.spec import Experiment, Pair, list_shared_recordings, note_shared_recordings
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES, combine_exposures, mark_exposure, merge_exposures, note_exposure
-from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, Remedy
+from emodna.pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
     from emodna.model.bench.compare import Comparison
@@ -40,7 +40,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
     ),
 )
 @click.option("--metric", type=click.Choice(list(SCORE_NAMES)), default="uar", help="Metric to compare.")
-@click.option("--task", type=click.Choice(TASKS), help="Task to compare.  [default: both]")
+@click.option("--task", type=click.Choice(TASKS), help="str to compare.  [default: both]")
 @click.option(
     "--methods", multiple=True, metavar="SPEC", help="Method spec; repeatable.  [default: all with scores, no oracles]"
 )
@@ -52,7 +52,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
 @common_options
 def compare(
     metric: str,
-    task: Task | None,
+    task: str | None,
     methods: tuple[str, ...],
     feature_set: str | None,
     against: str | None,

@@ -19,7 +19,6 @@ from emodna.cli.bench.notes import EXPOSURE_SIGNS, format_caption, format_gaps, 
 from emodna.model.bench import paper
 from emodna.model.bench.paper import AVERAGE
 from emodna.model.bench.table_data import DIFFERENCE, Block, Cell, CellPosition, Column, Table, TableRow
-from emodna.pipeline.emotions import Task
 
 #: Characters per line of a file; no table is wider.
 _FILE_WIDTH: Final = 1000
@@ -116,7 +115,7 @@ def note_hidden_columns(table: Table) -> Iterator[str]:
         yield f"Columns without a pair of this experiment are left out: {', '.join(names)}."
 
 
-def format_heading(table: Table, block: Block, task: Task, column: Column) -> str:
+def format_heading(table: Table, block: Block, task: str, column: Column) -> str:
     """Return the heading of a column: its name, an arrow after a source, and k/n if only k of its n pairs exist."""
     name = f"{column.name.upper()} ->" if column.name in paper.CORPORA else column.name
     name = "Average" if name == AVERAGE else name

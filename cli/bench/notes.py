@@ -21,8 +21,8 @@ from emodna.model.bench.spec import (
 from emodna.model.bench.table_data import Cell, Table
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.label import ORACLE, OUR_READING, note_exposure
-from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.encoders.known import Exposure
+from emodna.pipeline.tasks import TASKS
 
 #: Sign of a score by its exposure.
 EXPOSURE_SIGNS: Final[Mapping[Exposure, str]] = {"yes": "*", "unknown": "?"}

@@ -38,9 +38,9 @@ from emodna.model.errors import BenchError, RunError
 from emodna.model.label import combine_exposures, merge_exposures, note_exposure, read_exposure
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
-from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.tasks import CLASS_NAMES, TASKS
 
 _FOLDER: Final = Path(__file__).parent
 #: Metric of the comparison; constant predictors have 50 in it.
@@ -73,7 +73,7 @@ def _describe_panel(panel: Panel) -> str:
 
 
 def build_page(
-    experiment: Experiment, tasks: Sequence[Task], progress: Callable[[str], None], *, features: bool
+    experiment: Experiment, tasks: Sequence[str], progress: Callable[[str], None], *, features: bool
 ) -> Page:
     """Return the page of an experiment for some of its tasks, or for all if `tasks` is empty.
 
@@ -94,11 +94,11 @@ def build_page(
     return Page(experiment, results, sections)
 
 
-def _select_tasks(scores: pa.Table, tasks: Sequence[Task]) -> pa.Table:
+def _select_tasks(scores: pa.Table, tasks: Sequence[str]) -> pa.Table:
     return scores.filter(pc.field("task").isin(list(tasks)))
 
 
-def build_overview(experiment: Experiment, results: Sequence[RunResult], tasks: Sequence[Task]) -> Section:
+def build_overview(experiment: Experiment, results: Sequence[RunResult], tasks: Sequence[str]) -> Section:
     """Return the section on corpora, methods, conditions and states."""
     conditions, pairs = experiment.conditions, {result.run.pair for result in results}
     states, names = Counter(result.state for result in results), experiment.feature_sets
@@ -123,7 +123,7 @@ def build_overview(experiment: Experiment, results: Sequence[RunResult], tasks: 
     return Section("about", "Overview", facts=list(facts.items()), tables=tables, notes=notes)
 
 
-def _tabulate_corpora(experiment: Experiment, tasks: Sequence[Task]) -> PageTable:
+def _tabulate_corpora(experiment: Experiment, tasks: Sequence[str]) -> PageTable:
     columns = ["corpus", "languages", "utterances"]
     for task in tasks:
         low, high = CLASS_NAMES[task]
@@ -176,7 +176,7 @@ def _format_versions(experiment: Experiment, results: Sequence[RunResult]) -> st
     return ", ".join([*sorted(packages), f"page made with Python {platform.python_version()}"])
 
 
-def _build_paper_tables(experiment: Experiment, scores: pa.Table, tasks: Sequence[Task]) -> Section:
+def _build_paper_tables(experiment: Experiment, scores: pa.Table, tasks: Sequence[str]) -> Section:
     """Return the section of all tables that have at least one of our scores."""
     parts: list[Section] = []
     empty: list[str] = []
@@ -246,7 +246,7 @@ def _make_columns(table: Table, position: CellPosition, heading: str) -> Iterato
         yield DIFFERENCE, f"{heading} {DIFFERENCE} to the paper", page_cells
 
 
-def _build_comparison(experiment: Experiment, scores: pa.Table, tasks: Sequence[Task]) -> Section:
+def _build_comparison(experiment: Experiment, scores: pa.Table, tasks: Sequence[str]) -> Section:
     parts: list[Section] = []
     missing: list[str] = []
     for selection in [tuple(tasks)] * (len(tasks) > 1) + [(task,) for task in tasks]:
@@ -272,7 +272,7 @@ def _build_comparison(experiment: Experiment, scores: pa.Table, tasks: Sequence[
 
 
 def _build_figures(
-    experiment: Experiment, tasks: Sequence[Task], progress: Callable[[str], None], *, features: bool
+    experiment: Experiment, tasks: Sequence[str], progress: Callable[[str], None], *, features: bool
 ) -> Section:
     page_figures: list[PageFigure] = []
     missing: list[str] = []

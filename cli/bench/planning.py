@@ -11,8 +11,8 @@ from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, is_upper_bound
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.errors import BenchError
-from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PrepareCorpus, Remedy
+from emodna.pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
     from emodna.model.bench.grid import MethodGroup
@@ -78,7 +78,7 @@ class Grid:
     method_groups: "Sequence[MethodGroup]"
 
 
-def group_methods(tasks: tuple[Task, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
+def group_methods(tasks: tuple[str, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
     """Return the methods of the command, or those of its tables, with their tasks."""
     if not tables:
         methods = methods or [*PAPER_TABLES["2"].methods, *PAPER_TABLES["3"].methods]

@@ -8,7 +8,6 @@ from emodna.cli import common
 from emodna.cli.bench import check_output, format_count, out_option, task_option
 from emodna.cli.options import FILE, Command, common_options, config_option
 from emodna.model.bench.spec import Experiment
-from emodna.pipeline.emotions import Task
 from emodna.pipeline.files import write_atomically
 
 _FILE = "report.html"
@@ -27,7 +26,7 @@ _FILE = "report.html"
 )
 @config_option
 @common_options
-def report(out: Path, to: Path | None, tasks: tuple[Task, ...], features: bool, as_json: bool) -> None:
+def report(out: Path, to: Path | None, tasks: tuple[str, ...], features: bool, as_json: bool) -> None:
     """Write all tables, figures and the list of runs as one HTML page.
 
     The page loads nothing from the network. It lists the parts that are missing because their runs are not finished.

@@ -30,8 +30,8 @@ from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.spec import Conditions, Experiment, find_uneven_corpora, note_shared_recordings
 from emodna.model.config import apply_shared_settings
 from emodna.model.errors import BenchError
-from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, Remedy
+from emodna.pipeline.tasks import TASKS
 
 #: Key that --set refuses -> remedy.
 _REFUSED: Final = {
@@ -66,7 +66,7 @@ _scheduler_option = click.option(
     "--corpora", multiple=True, metavar="CORPUS", help="Corpus; repeatable.  [default: those of --out, else of --cache]"
 )
 @click.option(
-    "--tasks", multiple=True, type=click.Choice(TASKS), help="Task; repeatable.  [default: both, or those of --table]"
+    "--tasks", multiple=True, type=click.Choice(TASKS), help="str; repeatable.  [default: both, or those of --table]"
 )
 @click.option(
     "--methods", multiple=True, metavar="SPEC", help="Method spec; repeatable.  [default: those of tables 2 and 3]"
@@ -101,7 +101,7 @@ _scheduler_option = click.option(
 @common_options
 def run(
     corpora: tuple[str, ...],
-    tasks: tuple[Task, ...],
+    tasks: tuple[str, ...],
     methods: tuple[str, ...],
     tables: tuple[str, ...],
     seeds: int,

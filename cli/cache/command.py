@@ -172,8 +172,8 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
-    from emodna.pipeline.emotions import CLASS_NAMES
     from emodna.pipeline.store.layout import INDEX_SCHEMA
+    from emodna.pipeline.tasks import CLASS_NAMES
 
     snapshot = store.snapshot
     origin = ("corpus", "feature_set", "root", "licence", "citation", "created", "fingerprint")

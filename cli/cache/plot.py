@@ -8,8 +8,8 @@ import click
 
 from emodna.cli import common
 from emodna.cli.options import FILE, Command, cache_option, common_options
-from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ from emodna.cli import common
 from emodna.cli.options import PATH, Command, Seconds, cache_option, common_options
 from emodna.cli.progress import count_progress
 from emodna.pipeline.audio.provenance import AudioProvenance
-from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import format_count
+from emodna.pipeline.tasks import CLASS_NAMES
 
 #: Number of ids to print on a line; the JSON lists all.
 _MAX_EXAMPLES: Final = 3

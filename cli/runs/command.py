@@ -13,7 +13,7 @@ from emodna.cli.runs.compare import compare
 from emodna.cli.runs.show import show
 from emodna.cli.runs.table import Column
 from emodna.model.runs.listing import Run, find_runs
-from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.tasks import TASKS
 
 _DEFAULT: Final = Path("runs")
 _SORTS: Final = ("name", "date", "uar", "war", "f1", "macro_f1", "size")

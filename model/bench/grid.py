@@ -21,13 +21,13 @@ from emodna.model.feature_defaults import apply_run_settings
 from emodna.model.label import make_label
 from emodna.model.methods import get_method, wrap_plugin_errors
 from emodna.model.methods.base import DirectMethod
-from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import read_snapshot
+from emodna.pipeline.tasks import TASKS
 
-MethodGroup = tuple[Sequence[Task], Sequence[MethodSpec]]
+MethodGroup = tuple[Sequence[str], Sequence[MethodSpec]]
 """Tasks, and the methods to run in them."""
 
 
@@ -206,9 +206,9 @@ def open_store(
 
 
 def _generate_runs(
-    corpora: Mapping[str, CorpusSummary], tasks: Sequence[Task], methods: Sequence[MethodSpec], seeds: int
+    corpora: Mapping[str, CorpusSummary], tasks: Sequence[str], methods: Sequence[MethodSpec], seeds: int
 ) -> Iterator[RunSpec]:
-    first_source: dict[tuple[Task, MethodSpec, str], str] = {}
+    first_source: dict[tuple[str, MethodSpec, str], str] = {}
     for seed, task, spec in itertools.product(range(seeds), tasks, methods):
         for src, tgt in itertools.permutations(corpora, 2):
             if any(

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Final, Literal, NamedTuple
 
 from emodna.model.bench.method_spec import MethodSpec
-from emodna.pipeline.emotions import TASKS, Task
+from emodna.pipeline.tasks import TASKS
 
 CORPORA: Final = ("casia", "emodb", "emovo", "iemocap", "ravdess", "savee")
 """The paper's corpora, in the order of its columns. Their 30 ordered pairs are its scenarios."""
@@ -79,7 +79,7 @@ class PaperTable:
     """One of the paper's tables."""
 
     title: str
-    tasks: tuple[Task, ...]
+    tasks: tuple[str, ...]
     layout: Layout
     rows: tuple[PaperRow, ...]
 

@@ -25,11 +25,10 @@ from emodna.model.label import combine_exposures, read_exposure
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
 from emodna.model.runs.listing import is_locked
-from emodna.pipeline.emotions import Task
 from emodna.pipeline.encoders.known import Exposure
 
 RunState = Literal["done", "failed", "running", "interrupted", "waiting"]
-Scenario = tuple[Task, str, str]
+Scenario = tuple[str, str, str]
 """Task, source, target."""
 
 CLASS_1_SHARE: Final = "called_class_1"
@@ -109,7 +108,7 @@ def collect_results(
     experiment: Experiment,
     run_results: Sequence[RunResult] | None = None,
     *,
-    tasks: Sequence[Task] = (),
+    tasks: Sequence[str] = (),
     with_class_1_share: bool = False,
 ) -> pa.Table:
     """Return the results of runs as a table of `SCHEMA`. By default, read all runs, or those of some tasks.
@@ -261,7 +260,7 @@ class Gap:
     reason: GapReason
     error: str | None
     """Error of failed runs."""
-    tasks: tuple[Task, ...]
+    tasks: tuple[str, ...]
     methods: tuple[MethodSpec, ...]
     pairs: tuple[Pair, ...]
     seeds: tuple[int, ...]
@@ -275,7 +274,7 @@ class Gap:
 def find_gaps(
     experiment: Experiment,
     results: pa.Table,
-    tasks: Sequence[Task],
+    tasks: Sequence[str],
     methods: Sequence[MethodSpec],
     pairs: Sequence[Pair],
 ) -> tuple[Gap, ...]:
@@ -304,7 +303,7 @@ def find_gaps(
 def _find_missing_runs(
     experiment: Experiment,
     results: pa.Table,
-    tasks: Sequence[Task],
+    tasks: Sequence[str],
     methods: Sequence[MethodSpec],
     pairs: Sequence[Pair],
 ) -> Iterator[tuple[Any, ...]]:
@@ -320,7 +319,7 @@ def _find_missing_runs(
             reason, error = ("failed", "result.json has no scores") if labelled else ("unlabelled", None)
         yield reason, error, (task,), (specs[row["spec"]],), (pair,), (row["seed"],)
 
-    def make_key(task: Task, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
+    def make_key(task: str, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
         return task, spec, seed, pair[1], None if is_upper_bound(spec) else pair[0]  # it counts for all sources
 
     known_keys = {make_key(run.task, run.method, run.pair, run.seed) for run in experiment.runs}

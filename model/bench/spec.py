@@ -20,8 +20,8 @@ from emodna.model.bench.feature_sets import FeatureSetSummary, find_short_name, 
 from emodna.model.bench.method_spec import MethodInfo, MethodSpec
 from emodna.model.errors import BenchError, RunExperiment
 from emodna.model.run_folder import RunFolder, read_json, write_json
-from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import Remedy
+from emodna.pipeline.tasks import TASKS
 
 Pair = tuple[str, str]
 """Source and target."""
@@ -59,7 +59,7 @@ class CorpusSummary:
     language: str | None
     """ISO 639-1 codes joined by "+"; None if the language of some utterances is unknown."""
     utterances: int
-    classes: Mapping[Task, tuple[int, int]]
+    classes: Mapping[str, tuple[int, int]]
     """Utterances of class 0 (low, negative) and class 1 (high, positive) by task."""
     others: Mapping[str, "CorpusSummary"] = field(default_factory=dict)
     """Its stores of other feature sets than the default one, by their full names."""
@@ -71,7 +71,7 @@ class CorpusSummary:
         others = {name: cls.from_json(each) for name, each in content.get("others", {}).items()}
         return cls(**{**content, "classes": classes, "others": others})
 
-    def find_missing_labels(self, task: Task) -> str | None:
+    def find_missing_labels(self, task: str) -> str | None:
         """Describe the labels of a task that the corpus lacks as a source; None if it lacks none."""
         present = sum(count > 0 for count in self.classes[task])
         return {0: f"no labels of {task}", 1: f"labels of only one class of {task}"}.get(present)
@@ -83,7 +83,7 @@ class RunSpec:
 
     src: str
     tgt: str
-    task: Task
+    task: str
     method: MethodSpec
     seed: int
 
@@ -305,7 +305,7 @@ class Experiment:
         return self.out / "runs"
 
     @property
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[str]:
         """Tasks of the runs, arousal first."""
         return [task for task in TASKS if any(run.task == task for run in self.runs)]
 

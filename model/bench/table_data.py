@@ -9,8 +9,8 @@ from emodna.model.bench.paper import PaperScore
 from emodna.model.bench.results import CLASS_1_SHARE, Gap
 from emodna.model.bench.spec import Experiment, Pair
 from emodna.model.metrics import SCORE_NAMES
-from emodna.pipeline.emotions import CLASS_NAMES, TASKS, Task
 from emodna.pipeline.encoders.known import Exposure
+from emodna.pipeline.tasks import CLASS_NAMES, TASKS
 
 RowKind = Literal["entry", "floor", "ceiling", "constant"]
 """entry: a method. floor: a baseline. ceiling: an oracle. constant: a constant predictor."""
@@ -79,7 +79,7 @@ class Cell:
         return self.difference is not None
 
 
-CellPosition = tuple[Task, Column, str]
+CellPosition = tuple[str, Column, str]
 """Task, column and score of a cell in its row."""
 
 
@@ -105,7 +105,7 @@ class Block:
     """A part of a table: adjacent columns with the same scores."""
 
     title: str
-    columns: tuple[tuple[Task, Column], ...]
+    columns: tuple[tuple[str, Column], ...]
     scores: tuple[str, ...]
 
     @property
@@ -152,7 +152,7 @@ class Table:
         return (row for row in self.rows if row.kind in kinds)
 
 
-def join_class_names(tasks: Iterable[Task], label: int) -> str:
+def join_class_names(tasks: Iterable[str], label: int) -> str:
     """Return a class name: `high` for arousal, `positive` for valence, `high / positive` for both."""
     unique_tasks = set(tasks)
     return " / ".join(CLASS_NAMES[task][label] for task in TASKS if task in unique_tasks)

@@ -50,9 +50,9 @@ from emodna.model.bench.table_data import (
 )
 from emodna.model.label import combine_exposures, merge_exposures
 from emodna.model.metrics import SCORE_NAMES
-from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.features import DEFAULT_FEATURE_SET
+from emodna.pipeline.tasks import TASKS
 
 TABLE_NAMES: Final = (*PAPER_TABLES, "sensitivity", "pairs")
 
@@ -193,13 +193,13 @@ def average_by_source(scores: Mapping[Pair, float]) -> float:
 
 class _TableBuilder:
     def __init__(
-        self, experiment: Experiment, results: pa.Table, name: str, tasks: Sequence[Task], columns: list[Column]
+        self, experiment: Experiment, results: pa.Table, name: str, tasks: Sequence[str], columns: list[Column]
     ) -> None:
         self.experiment, self.name, self.tasks = experiment, name, tuple(tasks)
         self.columns = [(task, column) for task in tasks for column in columns]
         self._results = results.filter(pc.field("task").isin(self.tasks))
-        self._scores: dict[tuple[str, Task, str], dict[Pair, dict[int, float]]] = {}
-        self._constants: dict[tuple[str, Task, str, str], dict[str, float]] = {}
+        self._scores: dict[tuple[str, str, str], dict[Pair, dict[int, float]]] = {}
+        self._constants: dict[tuple[str, str, str, str], dict[str, float]] = {}
         rows = select_scores(self._results).to_pylist()
         self._exposures = {task: find_exposures(row for row in rows if row["task"] == task) for task in self.tasks}
         for row in rows:
@@ -263,7 +263,7 @@ class _TableBuilder:
         every = (item for each in self._exposures.values() for item in each.items())
         return merge_exposures(exposures for spec, exposures in every if str(spec) in names)
 
-    def _compute_means(self, spec: MethodSpec, task: Task, column: Column, score: str) -> tuple[Pairs, _BySeed]:
+    def _compute_means(self, spec: MethodSpec, task: str, column: Column, score: str) -> tuple[Pairs, _BySeed]:
         """Return the pairs of a mean, and the mean by seed; both are empty without scores."""
         pairs, seeds = choose_pairs_and_seeds(self._scores.get((str(spec), task, "uar"), {}), column.pairs)
         found = self._scores.get((str(spec), task, score), {})
@@ -271,7 +271,7 @@ class _TableBuilder:
             return (), {}
         return pairs, {seed: average_by_source({pair: found[pair][seed] for pair in pairs}) for seed in seeds}
 
-    def _make_cell(self, spec: MethodSpec, task: Task, column: Column, score: str, paper_row: PaperRow | None) -> Cell:
+    def _make_cell(self, spec: MethodSpec, task: str, column: Column, score: str, paper_row: PaperRow | None) -> Cell:
         cell = Cell()
         pairs, means = self._compute_means(spec, task, column, score)
         if means:
@@ -294,13 +294,13 @@ class _TableBuilder:
         paper_gain = paper_score.mean - base.mean if paper_score and base else None
         return replace(cell, paper_score=paper_score, gain=gain, paper_gain=paper_gain)
 
-    def _compute_gains(self, spec: MethodSpec, base: MethodSpec, task: Task, column: Column, score: str) -> _BySeed:
+    def _compute_gains(self, spec: MethodSpec, base: MethodSpec, task: str, column: Column, score: str) -> _BySeed:
         """Return the gains over another method by seed; empty unless both have the same pairs."""
         pairs, ours = self._compute_means(spec, task, column, score)
         same_pairs, others = self._compute_means(base, task, column, score)
         return {seed: ours[seed] - others[seed] for seed in ours if seed in others} if pairs == same_pairs else {}
 
-    def _find_constants(self, task: Task, tgt: str, score: str, feature_set: str) -> Mapping[str, float] | None:
+    def _find_constants(self, task: str, tgt: str, score: str, feature_set: str) -> Mapping[str, float] | None:
         """Return the scores of the constant predictors, else those on another feature set; None without labels."""
         names = (feature_set, *self.experiment.feature_sets)
         return next(
@@ -308,7 +308,7 @@ class _TableBuilder:
         )
 
     def _compute_constant_means(
-        self, task: Task, pairs: Sequence[Pair], score: str, feature_set: str
+        self, task: str, pairs: Sequence[Pair], score: str, feature_set: str
     ) -> dict[str, float]:
         """Return the mean of each constant predictor over the pairs with labelled targets."""
         found = {pair: self._find_constants(task, pair[1], score, feature_set) for pair in pairs}

@@ -56,4 +56,4 @@ class LabelledBatch(Batch):
     """A labelled batch of windows: of the source, or of the target for an oracle."""
 
     labels: Tensor
-    """(batch,) int64: 1 high / positive, 0 low / negative, -1 unlabelled (target only)."""
+    """(batch,) int64: index of the class, see `Task.classes`; -1 unlabelled (target only)."""

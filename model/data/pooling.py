@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # prediction needs no store
 
     from emodna.pipeline.store import FeatureStore
     from emodna.pipeline.store.snapshot import Snapshot
+    from emodna.pipeline.tasks import Task
 
 
 #: Most bytes of vectors that are kept for each store: 29 000 utterances of 2 x 1152 values.
@@ -104,6 +105,6 @@ class PooledStore:
         """Read only these columns of the index, in row order."""
         return self.store.columns(names)
 
-    def labels(self, task: str) -> NDArray[np.int8]:
-        """Return the labels (n,) of a task: 1 high / positive, 0 low / negative, -1 unlabelled."""
+    def labels(self, task: Task | str) -> NDArray[np.int8]:
+        """Return the labels (n,) of a task, -1 for none, as `FeatureStore.labels`."""
         return self.store.labels(task)

@@ -232,7 +232,7 @@ class FoldStream(Stream[LabelledBatch]):
 class SourceStream(Stream[LabelledBatch]):
     """Batches of the labelled utterances of source corpora; the label -1 in (n,) excludes an utterance.
 
-    With `balanced` weights, both classes of each corpus take turns, too.
+    With `balanced` weights, the classes of each corpus take turns, too.
     """
 
     batch_type = LabelledBatch
@@ -255,12 +255,13 @@ def _divide(
 ) -> tuple[list[CorpusSubset], list[int]]:
     """Return the subsets that take turns in a stream and their seeds: corpora with their labels and samplers' names.
 
-    With `balanced` weights, each class is a subset: those of class 0 of all corpora, then those of class 1.
+    With `balanced` weights, each class of a corpus is a subset: those of class 0 of all corpora, then of class 1, ...
     """
     if class_weights == "none":
         subsets = [CorpusSubset.of_labelled(windows, labels) for windows, labels, _ in corpora]
         return subsets, [derive_seed(seed, name) for _, _, name in corpora]
-    classes = [(label, *each) for label in (0, 1) for each in corpora]
+    count = max(int(labels.max()) for _, labels, _ in corpora) + 1
+    classes = [(label, *each) for label in range(count) for each in corpora if (each[1] == label).any()]
     subsets = [CorpusSubset.of_class(windows, labels, label) for label, windows, labels, _ in classes]
     return subsets, [derive_seed(seed, f"{name}/class {label}") for label, _, _, name in classes]
 

@@ -11,6 +11,7 @@ from emodna.model.errors import TrainingError
 from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.errors import Remedy
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import Task
 
 #: Number of scikit-learn's seeds.
 _SEEDS: Final = 2**32
@@ -32,12 +33,12 @@ class Split:
     """Unit that is held out; None if nothing is held out."""
 
 
-def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
+def split(store: FeatureStore, task: Task, share: float, seed: int) -> Split:
     """Hold out a random share of the labelled utterances, which depends on the seed only.
 
-    Holds out whole speakers if the share is at least one speaker and both parts have both classes; otherwise, in the
+    Holds out whole speakers if the share is at least one speaker and both parts have all classes; otherwise, in the
     same way, whole recordings if the utterances are segments of recordings; otherwise the same share of the utterances
-    of each class. Raises TrainingError if both parts cannot have both classes.
+    of each class. Raises TrainingError if both parts cannot have all classes.
     """
     labels = store.labels(task)
     if not share:
@@ -63,8 +64,8 @@ def split(store: FeatureStore, task: str, share: float, seed: int) -> Split:
             _, chosen = next(splitter.split(classes, classes))
         except ValueError:
             chosen = _NOTHING
-        if not _both_parts_have_both_classes(classes, chosen):
-            problem = f"too few utterances of a class of {task} to hold out a share of {share:g}"
+        if not _both_parts_have_all_classes(classes, chosen):
+            problem = f"too few utterances of a class of {task.name} to hold out a share of {share:g}"
             remedy = Remedy("set another {validation}, or {validation=0}")
             raise TrainingError(problem, field="sources", value=corpus, remedy=remedy)
     held_out = rows[np.sort(chosen)]
@@ -84,8 +85,8 @@ def _choose_groups(
 
     splitter = GroupShuffleSplit(1, test_size=min(round(share * count), count - 1), random_state=random_state)
     _, chosen = next(splitter.split(classes, groups=groups.to_numpy(zero_copy_only=False)))
-    return chosen if _both_parts_have_both_classes(classes, chosen) else None
+    return chosen if _both_parts_have_all_classes(classes, chosen) else None
 
 
-def _both_parts_have_both_classes(classes: NDArray[np.int64], chosen: NDArray[np.int64]) -> bool:
-    return all(0 < (classes[chosen] == each).sum() < (classes == each).sum() for each in (0, 1))
+def _both_parts_have_all_classes(classes: NDArray[np.int64], chosen: NDArray[np.int64]) -> bool:
+    return all(0 < (classes[chosen] == each).sum() < (classes == each).sum() for each in np.unique(classes))

@@ -23,6 +23,7 @@ from emodna.pipeline.encoders.exposure import find_exposure
 from emodna.pipeline.errors import format_count
 from emodna.pipeline.inspect.balance import UNKNOWN, encode_names
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import Task
 
 _NO_SCORES: Final = dict.fromkeys(SCORES)
 _CONSTANTS: Final = ("always_high", "always_low", "majority")
@@ -32,7 +33,7 @@ Groups = Mapping[str, NDArray[np.int64]]
 
 
 def evaluate(
-    predicted: NDArray[np.int64], store: FeatureStore, task: str, resampling: Resampling | None = None
+    predicted: NDArray[np.int64], store: FeatureStore, task: Task, resampling: Resampling | None = None
 ) -> dict[str, Any]:
     """Score the predictions (n,) for a store; utterances without labels are ignored.
 
@@ -189,7 +190,7 @@ class _LabelledPredictions:
     predicted: NDArray[np.int64]
 
     @classmethod
-    def of(cls, predicted: NDArray[np.int64], store: FeatureStore, task: str) -> Self:
+    def of(cls, predicted: NDArray[np.int64], store: FeatureStore, task: Task) -> Self:
         labels = store.labels(task)
         rows = np.flatnonzero(labels >= 0)
         return cls(store, rows, labels[rows].astype(np.int64), predicted[rows])

@@ -15,6 +15,7 @@ from emodna.model.methods.upper_bound import UpperBound
 from emodna.model.reproducibility import derive_seed
 from emodna.pipeline.errors import Remedy
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import Task
 
 #: scikit-learn accepts seeds below this number.
 _SEEDS: Final = 2**32
@@ -36,7 +37,7 @@ class Folds:
         return np.where(self.of == fold, np.int8(-1), self.labels)
 
 
-def split_into_folds(store: FeatureStore, task: str, count: int, seed: int) -> Folds:
+def split_into_folds(store: FeatureStore, task: Task, count: int, seed: int) -> Folds:
     """Split speakers at random into folds with similar class shares.
 
     Raise a TrainingError if there are no labels, unknown speakers, too few speakers or labels, or a fold without which
@@ -45,7 +46,7 @@ def split_into_folds(store: FeatureStore, task: str, count: int, seed: int) -> F
     corpus, labels = store.snapshot.corpus, store.labels(task)
     rows = np.flatnonzero(labels >= 0)
     if not len(rows):
-        raise TrainingError(f"no {task} labels, and upper-bound needs them", field="target", value=corpus)
+        raise TrainingError(f"no {task.name} labels, and upper-bound needs them", field="target", value=corpus)
     speakers = store.columns(["speaker"])["speaker"]
     if unknown := speakers.take(rows).null_count:
         problem = f"the speaker of {unknown} labelled utterances is unknown, and upper-bound needs all speakers"
@@ -53,7 +54,7 @@ def split_into_folds(store: FeatureStore, task: str, count: int, seed: int) -> F
     of_labelled = speakers.take(rows).to_numpy(zero_copy_only=False)
     known = len(set(of_labelled))
     if known < count or max(np.bincount(labels[rows])) < count:
-        problem = f"only {known} speakers have {task} labels" if known < count else f"too few {task} labels"
+        problem = f"only {known} speakers have {task.name} labels" if known < count else f"too few {task.name} labels"
         raise TrainingError(problem, where=corpus, field="folds", value=count, remedy="use fewer folds, at least 2")
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
 

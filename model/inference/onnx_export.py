@@ -21,7 +21,6 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.waveform_model import WaveformModel
 from emodna.model.provenance import RunCorpus, read_corpora
 from emodna.model.run_folder import RunFolder
-from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.encoders.exposure import find_exposure
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import EncoderSet
@@ -86,8 +85,8 @@ def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict
     features = model.features
     metadata: dict[str, Any] = {
         "emodna_version": importlib.metadata.version("emodna"),
-        "task": model.task,
-        "class_names": CLASS_NAMES[model.task],
+        "task": model.task.name,
+        "class_names": model.task.classes,
         "sample_rate": features.sample_rate,
         "min_samples": features.min_samples,
         "window_seconds": None if model.reads_statistics else model.seconds,
@@ -124,7 +123,7 @@ def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
     exported = _translate(model)
     exported.producer_name, exported.producer_version = "emodna", importlib.metadata.version("emodna")
     signal = f"Speech at {model.features.sample_rate} Hz, mono, float32 in [-1, 1]"
-    exported.doc_string = f"{signal}, to the probability of {CLASS_NAMES[model.task][1]} {model.task}."
+    exported.doc_string = f"{signal}, to the probability of {model.task.classes[1]} {model.task.name}."
     # Drop each node's source lines, which contain paths of this machine.
     graph = exported.graph
     for part in (exported, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from emodna.model.inference.prediction import Prediction
-from emodna.pipeline.emotions import CLASS_NAMES, Task
+from emodna.pipeline.tasks import CLASS_NAMES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ AddRow = Callable[[Row, Row, int | None], None]
 class RowFormat:
     """The columns of the rows that the predictions of some models become."""
 
-    tasks: Sequence[Task]
+    tasks: Sequence[str]
     """Task of each model."""
     runs: Sequence[Path]
     """Run of each model."""

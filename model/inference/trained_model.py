@@ -23,12 +23,12 @@ from emodna.model.data.speakers import SpeakerStatistics
 from emodna.model.data.windows import Framer, Utterance, compute_window_seconds, get_silence
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
-from emodna.model.methods.base import CLASSES, Method
+from emodna.model.methods.base import Method
 from emodna.model.reproducibility import disable_autocast, force_float32
 from emodna.model.run_folder import RunFolder
-from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.errors import EmodnaError, PluginError
 from emodna.pipeline.features import FeatureSet, rebuild_feature_set
+from emodna.pipeline.tasks import Task, describe_task, read_task
 
 if TYPE_CHECKING:  # prediction needs no store
     from emodna.pipeline.store import FeatureStore
@@ -112,8 +112,10 @@ class TrainedModel:
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
         """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
         logits = self._run(self.method.predict, windows)
-        if logits is None or logits.shape[1] != CLASSES:
-            raise TrainingError("predict() must return two logits per window", where=f"method {self.method.name}")
+        if logits is None or logits.shape[1] != len(self.task):
+            raise TrainingError(
+                "predict() must return a logit per class", where=f"method {self.method.name}"
+            )
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
         return probabilities
 
@@ -160,7 +162,7 @@ class TrainedModel:
             "method": self.method.name,
             "package": find_package(self.method.name),
             "method_config": dict(self.method_config),
-            "task": self.task,
+            **describe_task(self.task),
             "dim": self.dim,
             "frames": self.framer.frames,
             "padding": self.framer.padding,
@@ -191,16 +193,17 @@ class TrainedModel:
             if "domain" in metadata:
                 arrays = checkpoint.strip_prefix("domain", tensors)
                 domain = TrainingDomain.rebuild(metadata["domain"], arrays, features.dim)
+            task = read_task(metadata)
             kind = load_method_of_run(path, metadata["method"], metadata.get("package"))
             # On the meta device: no memory is allocated before the file's tensors are known to fit.
             with torch.device("meta"), wrap_plugin_errors(kind.name, "()"):
-                method = kind(metadata["dim"], build_config(kind.defaults, metadata["method_config"]), 0)
+                method = kind(metadata["dim"], build_config(kind.defaults, metadata["method_config"]), 0, len(task))
             settings = metadata["method_config"]
             per_speaker = metadata.get("per_speaker", False) is True
             model = cls(
                 method,
                 settings,
-                metadata["task"],
+                task,
                 metadata["dim"],
                 framer,
                 features,
@@ -223,8 +226,8 @@ class TrainedModel:
 def _rebuild_framer(
     metadata: Mapping[str, Any], tensors: Mapping[str, Tensor], features: FeatureSet, *, reads_statistics: bool
 ) -> Framer:
-    if metadata["task"] not in TASKS or metadata["padding"] not in PADDINGS:
-        raise ValueError("its task or its padding is unknown")
+    if metadata["padding"] not in PADDINGS:
+        raise ValueError("its padding is unknown")
     shortest, longest, values = (1, 1, 2) if reads_statistics else (_MIN_FRAMES, _MAX_FRAMES, 1)
     if type(metadata["frames"]) is not int or not shortest <= metadata["frames"] <= longest:
         raise ValueError("its window is invalid")

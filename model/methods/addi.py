@@ -12,7 +12,6 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.adversarial import dual_reward
 from emodna.model.methods.alignment import DomainPair
 from emodna.model.methods.base import (
-    CLASSES,
     NetworkMethod,
     PairMethod,
     PaperNetworkConfig,
@@ -76,14 +75,14 @@ class Addi(PairMethod, NetworkMethod):
     _codes: DomainPair
     """Detached codes of the encoder's turn, for the discriminators' turn."""
 
-    def __init__(self, dim: int, config: AddiConfig, seed: int) -> None:
+    def __init__(self, dim: int, config: AddiConfig, seed: int, classes: int = 2) -> None:
         super().__init__()
         self.config = config
         if config.encoder == "shared":
-            self.network = make_emotion_network(dim, config, seed)
+            self.network = make_emotion_network(dim, config, seed, classes)
         else:
             with use_seed(seed, "conv-blstm network"):
-                self.network = ConvBlstmNetwork(dim, classes=CLASSES, channels=config.channels, dropout=config.dropout)
+                self.network = ConvBlstmNetwork(dim, classes=classes, channels=config.channels, dropout=config.dropout)
         with use_seed(seed, "code discriminators"):
             sizes = config.channels, config.discriminator_hidden
             self.discriminators = nn.ModuleDict({name: make_code_discriminator(*sizes) for name in ("first", "second")})

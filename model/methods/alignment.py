@@ -75,16 +75,16 @@ class AlignmentMethod(ContrastiveMethod):
 
     config: AlignmentConfig
 
-    def __init__(self, dim: int, config: AlignmentConfig, seed: int) -> None:
-        super().__init__(dim, config, seed)
+    def __init__(self, dim: int, config: AlignmentConfig, seed: int, classes: int = 2) -> None:
+        super().__init__(dim, config, seed, classes)
         self.contrast: PseudoLabelContrast | None = None
         if config.add == "scl" and config.scl_weight:
             self.projection = self.make_projection(seed)
-            self.contrast = PseudoLabelContrast(config)
+            self.contrast = PseudoLabelContrast(config, classes)
 
     @abstractmethod
     def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:
-        """Return the weighted transfer losses of E (n or m, channels) and phi_e(E) (n or m, 2) by name."""
+        """Return the weighted transfer losses of E (n or m, channels) and phi_e(E) (n or m, classes) by name."""
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return Eq. 2, the transfer losses, and L_SCL if added. Raise a TrainingError if two terms share a name."""

@@ -23,9 +23,6 @@ from emodna.pipeline.errors import Remedy
 if TYPE_CHECKING:  # prediction needs methods, and no store
     from emodna.pipeline.store import FeatureStore
 
-#: Number of classes: both tasks are binary.
-CLASSES = 2
-
 Supervision = Literal["source", "oracle-labels", "oracle-folds"]
 """Labels that a method learns from.
 
@@ -175,7 +172,8 @@ def find_phase(phases: Sequence[Phase], step: int, steps: int) -> Phase:
 class Method(nn.Module, ABC):
     """A way to train an emotion model on a labelled and an unlabelled corpus.
 
-    Its constructor takes `(dim, config, seed)`: values per frame, a configuration like `defaults`, and the run's seed.
+    Its constructor takes `(dim, config, seed, classes)`: values per frame, a configuration like `defaults`, the run's
+    seed, and the number of classes.
     """
 
     name: ClassVar[str]
@@ -227,7 +225,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return logits (batch, 2) of features (batch, dim, frames)."""
+        """Return logits (batch, classes) of features (batch, dim, frames)."""
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor | None:  # noqa: ARG002
         """Return the emotion features (batch, width) that the classifier of `predict` reads; None if there are none."""
@@ -301,7 +299,7 @@ class NetworkMethod(Method):
     network: EmotionClassifier | ConvLstm
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return logits (batch, 2) of the network."""
+        """Return logits (batch, classes) of the network."""
         logits: Tensor = self.network(features, lengths)
         return logits
 
@@ -315,20 +313,20 @@ class SharedEncoder(NetworkMethod):
 
     network: EmotionClassifier
 
-    def __init__(self, dim: int, config: EncoderConfig, seed: int) -> None:
+    def __init__(self, dim: int, config: EncoderConfig, seed: int, classes: int = 2) -> None:
         super().__init__()
         self.config = config
-        self.network = make_emotion_network(dim, config, seed)
+        self.network = make_emotion_network(dim, config, seed, classes)
 
 
-def make_emotion_network(dim: int, config: PaperNetworkConfig, seed: int) -> EmotionClassifier:
+def make_emotion_network(dim: int, config: PaperNetworkConfig, seed: int, classes: int = 2) -> EmotionClassifier:
     """Make the shared network. Methods with the same seed begin with the same weights."""
     with use_seed(seed, "emotion network"):
         if isinstance(config, EncoderConfig) and config.network == "statistics":
-            return StatisticsNetwork(dim, classes=CLASSES, channels=config.channels, dropout=config.dropout)
+            return StatisticsNetwork(dim, classes=classes, channels=config.channels, dropout=config.dropout)
         return EmotionNetwork(
             dim,
-            classes=CLASSES,
+            classes=classes,
             channels=config.channels,
             dropout=config.dropout,
             tcn_blocks=config.tcn_blocks,

@@ -31,11 +31,11 @@ class Bsp(AdversarialMethod):
     defaults = BspConfig()
     config: BspConfig
 
-    def __init__(self, dim: int, config: BspConfig, seed: int) -> None:
-        super().__init__(dim, config, seed)
+    def __init__(self, dim: int, config: BspConfig, seed: int, classes: int = 2) -> None:
+        super().__init__(dim, config, seed, classes)
         self.conditioning: Conditioning | None = None
         if config.base == "cdan+e":
-            self.conditioning = Conditioning(config.channels, CdanE.defaults, seed)
+            self.conditioning = Conditioning(config.channels, CdanE.defaults, seed, classes)
         self.adversary = self.make_adversary(self.conditioning.width if self.conditioning else config.channels, seed)
         self._monitored_spectra: dict[str, Tensor] = {}
 

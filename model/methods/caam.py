@@ -13,7 +13,7 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.adversarial import reverse_gradient
 from emodna.model.losses.margin import LabelKind, agreement_share, margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
-from emodna.model.methods.base import CLASSES, DataSummary, Method, ParameterGroup, ResolvedConfig
+from emodna.model.methods.base import DataSummary, Method, ParameterGroup, ResolvedConfig
 from emodna.model.networks.capsules import MIN_SIZE, CapsuleEncoder, init_glorot
 from emodna.model.reproducibility import use_seed
 
@@ -68,16 +68,16 @@ class Caam(Method):
         )
         return ResolvedConfig(config, [remark])
 
-    def __init__(self, dim: int, config: CaamConfig, seed: int) -> None:  # noqa: ARG002
+    def __init__(self, dim: int, config: CaamConfig, seed: int, classes: int = 2) -> None:  # noqa: ARG002
         super().__init__()
         self.config = config
         with use_seed(seed, "capsule encoder"):
             sizes = config.channels, config.primary_maps, config.capsules, config.routings
             self.encoder = CapsuleEncoder(*sizes, config.dropout)
         with use_seed(seed, "task"):
-            self.task = _make_head(config.channels)
+            self.task = _make_head(config.channels, classes)
         with use_seed(seed, "adversary"):
-            self.adversary = _make_head(config.channels)
+            self.adversary = _make_head(config.channels, classes)
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return cross-entropy and margin disparity. In joint tensors the first n rows are the source's."""
@@ -98,7 +98,7 @@ class Caam(Method):
         }
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002
-        """Return logits (batch, 2) of the task head. The capsules do not mask padding."""
+        """Return logits (batch, classes) of the task head. The capsules do not mask padding."""
         logits: Tensor = self.task(self._encode(features))
         return logits
 
@@ -116,8 +116,8 @@ class Caam(Method):
         return [ParameterGroup("all", tuple(self.parameters()), "adam", betas=betas)]
 
 
-def _make_head(inputs: int) -> nn.Sequential:
-    """Make a ReLU and a linear layer: (batch, inputs) -> (batch, 2)."""
-    linear = nn.Linear(inputs, CLASSES)
+def _make_head(inputs: int, classes: int) -> nn.Sequential:
+    """Make a ReLU and a linear layer: (batch, inputs) -> (batch, classes)."""
+    linear = nn.Linear(inputs, classes)
     init_glorot(linear)
     return nn.Sequential(nn.ReLU(), linear)

@@ -10,7 +10,7 @@ from emodna.model.errors import ConfigError
 from emodna.model.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
 from emodna.model.methods.adversarial import AdversarialConfig, AdversarialMethod
 from emodna.model.methods.alignment import DomainPair
-from emodna.model.methods.base import CLASSES, DataSummary, ResolvedConfig, check_unused
+from emodna.model.methods.base import DataSummary, ResolvedConfig, check_unused
 from emodna.model.reproducibility import use_seed
 from emodna.pipeline.errors import Remedy
 
@@ -46,15 +46,15 @@ class CdanConfig(AdversarialConfig, ConditioningConfig):
 class Conditioning(nn.Module):
     """The map T(f, q) of features and detached class probabilities q, and the weights of the utterances."""
 
-    def __init__(self, channels: int, config: ConditioningConfig, seed: int) -> None:
+    def __init__(self, channels: int, config: ConditioningConfig, seed: int, classes: int = 2) -> None:
         super().__init__()
         self.entropy = config.entropy_conditioning
-        self.width = CLASSES * channels
+        self.width = classes * channels
         self.map: RandomisedMap | None = None
         if config.conditional_map == "randomised":
             self.width = config.randomised_dim
             with use_seed(seed, "randomised map"):
-                self.map = RandomisedMap(channels, CLASSES, self.width)
+                self.map = RandomisedMap(channels, classes, self.width)
 
     def forward(self, features: DomainPair, logits: DomainPair) -> tuple[DomainPair, DomainPair | None]:
         """Return T (n, width) and (m, width) of E and phi_e(E), and the weights (n,) and (m,) if there are any."""
@@ -73,9 +73,9 @@ class Cdan(AdversarialMethod):
     defaults = CdanConfig()
     config: CdanConfig
 
-    def __init__(self, dim: int, config: CdanConfig, seed: int) -> None:
-        super().__init__(dim, config, seed)
-        self.conditioning = Conditioning(config.channels, config, seed)
+    def __init__(self, dim: int, config: CdanConfig, seed: int, classes: int = 2) -> None:
+        super().__init__(dim, config, seed, classes)
+        self.conditioning = Conditioning(config.channels, config, seed, classes)
         self.adversary = self.make_adversary(self.conditioning.width, seed)
 
     def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from emodna.model.config import Count, Odd, Share
 from emodna.model.data.batch import Batch, LabelledBatch
-from emodna.model.methods.base import CLASSES, NetworkMethod
+from emodna.model.methods.base import NetworkMethod
 from emodna.model.networks.recurrent import ConvLstm
 from emodna.model.reproducibility import use_seed
 
@@ -38,12 +38,12 @@ class Clstm(NetworkMethod):
         """Return False."""
         return False
 
-    def __init__(self, dim: int, config: ClstmConfig, seed: int) -> None:
+    def __init__(self, dim: int, config: ClstmConfig, seed: int, classes: int = 2) -> None:
         super().__init__()
         with use_seed(seed, "convolutional LSTM"):
             self.network = ConvLstm(
                 dim,
-                classes=CLASSES,
+                classes=classes,
                 channels=config.channels,
                 kernel=config.conv_kernel,
                 units=config.lstm_units,

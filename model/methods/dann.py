@@ -14,8 +14,8 @@ class Dann(AdversarialMethod):
     reference = "Ganin et al. 2016, JMLR, arXiv 1505.07818"
     defaults = AdversarialConfig()
 
-    def __init__(self, dim: int, config: AdversarialConfig, seed: int) -> None:
-        super().__init__(dim, config, seed)
+    def __init__(self, dim: int, config: AdversarialConfig, seed: int, classes: int = 2) -> None:
+        super().__init__(dim, config, seed, classes)
         self.adversary = self.make_adversary(config.channels, seed)
 
     def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002

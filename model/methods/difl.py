@@ -14,7 +14,7 @@ from emodna.model.errors import ConfigError
 from emodna.model.losses.adversarial import UNKNOWN, known_cross_entropy, reverse_gradient
 from emodna.model.losses.regularizers import center_loss
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
-from emodna.model.methods.base import CLASSES, DataSummary, PairMethod, ParameterGroup, ResolvedConfig
+from emodna.model.methods.base import DataSummary, PairMethod, ParameterGroup, ResolvedConfig
 from emodna.model.networks.emotion import make_head
 from emodna.model.networks.passes import BatchNormMode, pass_both
 from emodna.model.networks.recurrent import AttentiveEncoder
@@ -80,7 +80,7 @@ class Difl(PairMethod):
     defaults = DiflConfig()
     _monitored: dict[str, Tensor]
 
-    def __init__(self, dim: int, config: DiflConfig, seed: int) -> None:
+    def __init__(self, dim: int, config: DiflConfig, seed: int, classes: int = 2) -> None:
         super().__init__()
         self.config = config
         with use_seed(seed, "attentive encoder"):
@@ -95,14 +95,14 @@ class Difl(PairMethod):
                 nn.Linear(self.encoder.width, config.head_units),
                 nn.ReLU(),
                 nn.Dropout(config.head_dropout),
-                nn.Linear(config.head_units, CLASSES),
+                nn.Linear(config.head_units, classes),
             )
         self.heads = nn.ModuleDict()
-        for label, classes in config.heads.items():
+        for label, values in config.heads.items():
             with use_seed(seed, f"{label} head"):
-                self.heads[label] = make_head(self.encoder.width, config.head_units, classes)
+                self.heads[label] = make_head(self.encoder.width, config.head_units, values)
         if config.center_weight:
-            self.centers = nn.Parameter(torch.zeros(CLASSES, self.encoder.width))
+            self.centers = nn.Parameter(torch.zeros(classes, self.encoder.width))
 
     @classmethod
     def resolve_config(cls, config: DiflConfig, data: DataSummary) -> ResolvedConfig:
@@ -149,12 +149,12 @@ class Difl(PairMethod):
         return terms
 
     def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Return logits (batch, 2) and z (batch, width) of features (batch, dim, frames)."""
+        """Return logits (batch, classes) and z (batch, width) of features (batch, dim, frames)."""
         z = self.encoder(features, lengths)
         return self.classifier(z), z
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return logits (batch, 2) of the emotion head."""
+        """Return logits (batch, classes) of the emotion head."""
         return self._encode(features, lengths)[0]
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:

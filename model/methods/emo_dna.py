@@ -78,8 +78,8 @@ class EmoDna(ContrastiveMethod):
     defaults = EmoDnaConfig()
     config: EmoDnaConfig
 
-    def __init__(self, dim: int, config: EmoDnaConfig, seed: int) -> None:
-        super().__init__(dim, config, seed)
+    def __init__(self, dim: int, config: EmoDnaConfig, seed: int, classes: int = 2) -> None:
+        super().__init__(dim, config, seed, classes)
         if config.corpus_weight or config.decouple_weight:
             with use_seed(seed, "corpus encoder"):
                 self.corpus_encoder = _make_corpus_encoder(dim, config)
@@ -92,7 +92,7 @@ class EmoDna(ContrastiveMethod):
             with use_seed(seed, "corpus projection head"):
                 width = self.corpus_encoder.width
                 self.corpus_projection = make_head(width, config.projection_hidden, config.projection_dim)
-        self.contrast = PseudoLabelContrast(config) if config.scl_weight else None
+        self.contrast = PseudoLabelContrast(config, classes) if config.scl_weight else None
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:
         """Return the terms of one step of Algorithm 1. In joint tensors the first n rows are the source's."""
@@ -120,7 +120,7 @@ class EmoDna(ContrastiveMethod):
         return terms | {name: is_warm * term for name, term in alignment.items()}
 
     def _encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Return phi_e(E) (batch, 2), E (batch, channels) and, if a term needs it, C (batch, its width)."""
+        """Return phi_e(E) (batch, classes), E (batch, channels) and, if a term needs it, C (batch, its width)."""
         if not (self.config.corpus_weight or self.config.decouple_weight):
             return self.network.classify_and_embed(features, lengths)
         hidden = self.network.backbone(features)  # (batch, channels, time)

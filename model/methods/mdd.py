@@ -10,7 +10,6 @@ from emodna.model.losses.adversarial import reverse_gradient
 from emodna.model.losses.margin import agreement_share, margin_disparity
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
 from emodna.model.methods.alignment import AlignmentConfig, AlignmentMethod, DomainPair
-from emodna.model.methods.base import CLASSES
 from emodna.model.networks.emotion import make_head
 from emodna.model.reproducibility import use_seed
 
@@ -35,10 +34,10 @@ class Mdd(AlignmentMethod):
     defaults = MddConfig(reversal_ceiling=0.1)
     config: MddConfig
 
-    def __init__(self, dim: int, config: MddConfig, seed: int) -> None:
-        super().__init__(dim, config, seed)
+    def __init__(self, dim: int, config: MddConfig, seed: int, classes: int = 2) -> None:
+        super().__init__(dim, config, seed, classes)
         with use_seed(seed, "adversary"):
-            self.adversary = make_head(config.channels, config.adversary_hidden, CLASSES)
+            self.adversary = make_head(config.channels, config.adversary_hidden, classes)
         self._monitored_agreement: dict[str, Tensor] = {}
 
     def transfer_losses(self, features: DomainPair, logits: DomainPair, step: Tensor) -> dict[str, Tensor]:

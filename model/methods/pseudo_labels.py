@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from emodna.model.config import Constraint, Count, Momentum, Positive, Weight
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.losses.contrastive import Reduction, supervised_contrastive
-from emodna.model.methods.base import CLASSES, AdaptationConfig, PairMethod, SharedEncoder, Supervision, check_unused
+from emodna.model.methods.base import AdaptationConfig, PairMethod, SharedEncoder, Supervision, check_unused
 from emodna.model.networks.emotion import make_head
 from emodna.model.reproducibility import use_seed
 from emodna.pipeline.errors import Remedy
@@ -132,14 +132,14 @@ class SclConfig:
 class PseudoLabelContrast(nn.Module):
     """L_SCL of the source's utterances with labels and the target's utterances with confident pseudo-labels."""
 
-    def __init__(self, config: SclConfig) -> None:
+    def __init__(self, config: SclConfig, classes: int = 2) -> None:
         super().__init__()
         self.config = config
-        self.labeller = make_labeller(config.threshold, CLASSES, config.threshold_momentum)
+        self.labeller = make_labeller(config.threshold, classes, config.threshold_momentum)
         self.confident: Tensor = torch.zeros(())
 
     def select(self, logits: Tensor, target: Batch) -> PseudoLabels:
-        """Return pseudo-labels of a target batch with logits (m, 2). An oracle uses the batch's labels."""
+        """Return pseudo-labels of a target batch with logits (m, classes). An oracle uses the batch's labels."""
         labels: PseudoLabels = self.labeller(target.labels if isinstance(target, LabelledBatch) else logits)
         self.confident = labels.selected.float().mean()
         return labels

@@ -49,8 +49,8 @@ class Saddi(Addi):
 
     config: SaddiConfig
 
-    def __init__(self, dim: int, config: SaddiConfig, seed: int) -> None:
-        super().__init__(dim, config, seed)
+    def __init__(self, dim: int, config: SaddiConfig, seed: int, classes: int = 2) -> None:
+        super().__init__(dim, config, seed, classes)
         with use_seed(seed, "window decoder"):
             self.decoder = WindowDecoder(config.channels, dim, config.decoder_channels)
         # If D2 reads windows, it is also the window discriminator.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from emodna.model.config import Positive
 from emodna.model.data.batch import LabelledBatch
-from emodna.model.methods.base import CLASSES, DirectMethod
+from emodna.model.methods.base import DirectMethod
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ class Svm(DirectMethod):
     grow with it.
 
     The logits are 0 and w x + b, so the probability is the logistic function of the decision. It is not calibrated:
-    only its order and its side of 1/2 have a meaning.
+    only its order and its side of 1/2 have a meaning. With more classes, there is such a problem for each class against
+    all others, and the logits are their decisions w x + b.
     """
 
     name = "svm"
@@ -49,10 +50,10 @@ class Svm(DirectMethod):
     min_frames = 1
     config: SvmConfig
 
-    def __init__(self, dim: int, config: SvmConfig, seed: int) -> None:  # noqa: ARG002 - the solution is unique
+    def __init__(self, dim: int, config: SvmConfig, seed: int, classes: int = 2) -> None:  # noqa: ARG002 - the solution is unique
         super().__init__()
         self.config = config
-        self.classifier = nn.Linear(dim, CLASSES)
+        self.classifier = nn.Linear(dim, classes)
 
     @classmethod
     def reads_statistics(cls, config: Any) -> bool:  # noqa: ARG003
@@ -74,17 +75,22 @@ class Svm(DirectMethod):
         if machine.n_iter_ >= _MAX_ITERATIONS:
             text = "%s: the solver stopped after %d iterations, before it converged; the features may not be normalised"
             _LOG.warning(text, self.name, _MAX_ITERATIONS)
-        weight, bias = machine.coef_[0], float(machine.intercept_[0])
+        problems = machine.classes_[-len(machine.coef_) :]  # of two classes, that of class 1
         with torch.no_grad():
-            for parameter, values in ((self.classifier.weight, weight), (self.classifier.bias, bias)):
-                parameter[0] = 0.0
-                parameter[1] = torch.as_tensor(values)
-        slack = np.maximum(1 - (2 * labels - 1) * machine.decision_function(inputs), 0)
-        hinge, norm = float(cost * (weights * slack**2).sum()), float((weight @ weight + bias**2) / 2)
+            for parameter, values in (
+                (self.classifier.weight, machine.coef_),
+                (self.classifier.bias, machine.intercept_),
+            ):
+                parameter.zero_()
+                parameter[torch.from_numpy(problems)] = torch.as_tensor(values, dtype=parameter.dtype)
+        signs = np.where(labels[:, None] == problems, 1, -1)  # (batch, problems)
+        slack = np.maximum(1 - signs * machine.decision_function(inputs).reshape(len(labels), -1), 0)
+        hinge = float(cost * (weights[:, None] * slack**2).sum())
+        norm = float((np.square(machine.coef_).sum() + np.square(machine.intercept_).sum()) / 2)
         return {"hinge": hinge, "norm": norm, "total": hinge + norm}
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return the logits (batch, 2) of statistics (batch, dim, 1): 0 and w x + b."""
+        """Return the logits (batch, classes) of statistics (batch, dim, 1): see the class."""
         logits: Tensor = self.classifier(self.embed(features, lengths))
         return logits
 

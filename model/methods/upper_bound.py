@@ -43,9 +43,9 @@ class UpperBound(Method):
     reference = "upper bound: has the labels that adaptation does without"
     defaults = UpperBoundConfig()
 
-    def __init__(self, dim: int, config: UpperBoundConfig, seed: int) -> None:
+    def __init__(self, dim: int, config: UpperBoundConfig, seed: int, classes: int = 2) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(FoldModel(dim, config, seed) for _ in range(config.folds))
+        self.networks = nn.ModuleList(FoldModel(dim, config, seed, classes) for _ in range(config.folds))
 
     @classmethod
     def resolve_config(cls, config: UpperBoundConfig, data: DataSummary) -> ResolvedConfig:
@@ -68,7 +68,7 @@ class UpperBound(Method):
         return terms
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return the mean log-probabilities (batch, 2) of all networks, for utterances that none was trained on."""
+        """Return the mean log-probabilities (batch, classes) of all networks, for utterances that none has seen."""
         logits = [self.get_fold_model(fold).predict(features, lengths) for fold in range(len(self.networks))]
         return torch.stack(logits).log_softmax(2).mean(0)
 

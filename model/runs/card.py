@@ -35,14 +35,13 @@ from emodna.model.methods.base import DirectMethod, Method, Supervision
 from emodna.model.provenance import RunCorpus, forbids_commerce, read_corpora, write_audio, write_corpora
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.cards import escape_markdown, quote_yaml
-from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, VALENCE, Task
 from emodna.pipeline.encoders.exposure import find_encoder_of, name_trained_model
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.files import replace_atomically, write_atomically
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import Task, read_task
 
-_EMOTIONS: Final[Mapping[Task, Mapping[str, int]]] = {"arousal": AROUSAL, "valence": VALENCE}
 #: Names of the scores in the hub's list of metrics.
 _METRICS: Final = {"uar": "recall", "war": "accuracy", "f1": "f1", "macro_f1": "f1"}
 
@@ -113,7 +112,7 @@ def _collect_variables(
 ) -> dict[str, Any]:
     decisive = config["decisive"]
     exposures = {corpus.name: read_exposure(result, corpus.name) for corpus in corpora}
-    task: Task = decisive["task"]
+    task = read_task(decisive)
     supervision = config.get("supervision", SOURCE_SUPERVISION)
     if supervision not in get_args(Supervision):
         raise ValueError(f"supervision {supervision!r:.40}")
@@ -123,7 +122,7 @@ def _collect_variables(
     method = mark_exposure(read_label(config), exposure)
     features = rebuild_feature_set(decisive["features"], config.get("location"))
     defaults, used = ({**each["train"], **each["method_config"]} for each in (config["defaults"], decisive))
-    tags = ["speech-emotion-recognition", "cross-corpus", "domain-adaptation", task, decisive["method"]]
+    tags = ["speech-emotion-recognition", "cross-corpus", "domain-adaptation", task.name, decisive["method"]]
     return {
         "decisive": decisive,
         "result": result,
@@ -131,13 +130,13 @@ def _collect_variables(
         "sources": sources,
         "target": target,
         "method": method,
-        "title": f"{method}, {task}, {sources} to {target.name}",
+        "title": f"{method}, {task.name}, {sources} to {target.name}",
         "tags": [*tags, *[ORACLE] * is_oracle(supervision), *filter(None, [EXPOSURE_MARKS.get(exposure)])],
         "supervision": supervision,
         "shared": sum(config["shared_audio"].values()),
-        "low": CLASS_NAMES[task][0],
-        "high": CLASS_NAMES[task][1],
-        "emotions_of": [[name for name, label in _EMOTIONS[task].items() if label == each] for each in (0, 1)],
+        "low": task.classes[0],
+        "high": task.classes[1],
+        "emotions_of": task.members,
         "features": features,
         "encoder": find_encoder_of(features),
         "exposures": exposures,
@@ -146,7 +145,7 @@ def _collect_variables(
         "seconds": compute_window_seconds(frames, features) if (frames := decisive["train"]["frames"]) > 1 else None,
         "metrics": _METRICS,
         "score_names": SCORE_NAMES,
-        "scored": {method: result, **{name_constant(key, task): each for key, each in result["constant"].items()}},
+        "scored": {method: result, **{name_constant(key, task.name): each for key, each in result["constant"].items()}},
         "chosen": [
             f"{key} = {value}"
             for key in ("network", "normalisation", "class_weights")

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.features import FeatureSet
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import TASKS
 
 #: Key of missing values.
 UNKNOWN: Final = "unknown"

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from emodna.pipeline.audio.segment import get_recording_ids, get_segment_starts
 from emodna.pipeline.corpora.base import Corpus, Scan
-from emodna.pipeline.emotions import AROUSAL, EMOTIONS, VALENCE
 from emodna.pipeline.features import find_packages
 from emodna.pipeline.files import flush_folder, write_atomically
 from emodna.pipeline.prepare.extract import ExtractionConfig
@@ -27,6 +26,7 @@ from emodna.pipeline.store.gc import delete_leftovers
 from emodna.pipeline.store.shards import write_table
 from emodna.pipeline.store.snapshot import Snapshot, compute_checksum, encode_document
 from emodna.pipeline.tables import find_positions, iterate_batches
+from emodna.pipeline.tasks import BUILT_IN_TASKS
 
 #: Number of shards per index file.
 _SHARDS_PER_INDEX: Final = 512
@@ -104,11 +104,10 @@ def _build_index(
     is_cut = extraction.segmenter is not None
     recordings = get_recording_ids(utterances["id"]) if is_cut else utterances["id"]
     scanned = scan.table.take(pa.array(find_positions(recordings, scan.table["id"])))
-    emotion = pc.index_in(scanned["emotion"], value_set=pa.array(EMOTIONS))
+    labels = {name: task.assign_labels(scanned[task.column]) for name, task in BUILT_IN_TASKS.items()}
     computed = {
         "corpus": pa.repeat(corpus.name, len(utterances)),
-        "arousal": pa.array(AROUSAL.values(), pa.int8()).take(emotion),
-        "valence": pa.array(VALENCE.values(), pa.int8()).take(emotion),
+        **{name: pa.array(each, mask=each < 0) for name, each in labels.items()},
         "shard": pa.array(shards, pa.int32()),
     }
     sources = [utterances.select(layout.AUDIO_COLUMNS), pa.table(computed), scanned]

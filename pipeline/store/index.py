@@ -16,7 +16,7 @@ from emodna.pipeline.store import layout
 from emodna.pipeline.store.snapshot import Snapshot, verify_file
 
 #: Columns that training reads for every utterance. All are numeric, so that a million rows take little memory.
-NUMERIC_COLUMNS: Final = ("arousal", "valence", "frames", "peak_db", "shard", "offset", "feature_crc")
+NUMERIC_COLUMNS: Final = ("frames", "peak_db", "shard", "offset", "feature_crc")
 
 _DIGEST_SIZE: Final = hashlib.sha256().digest_size
 
@@ -30,6 +30,11 @@ class Index:
         # Column by column, so that memory never holds a large index twice.
         self.numeric: Mapping[str, NDArray[Any]] = {name: _to_numpy(columns.pop(name)) for name in NUMERIC_COLUMNS}
         """Each column of `NUMERIC_COLUMNS` as an array (n,) of its type; null is -1."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(pq.read_schema(self._files[0]).names)
 
     def columns(self, names: Sequence[str] | None) -> pa.Table:
         """Read these columns, or all, in row order."""

@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError, check_list, find_similar, format_count
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed
 from emodna.pipeline.store.shards import StoredFeatures, compute_feature_crc, map_shard, to_float32
 from emodna.pipeline.store.snapshot import Snapshot, encode_document, make_damage_error, read_snapshot, verify_file
+from emodna.pipeline.tasks import BUILT_IN_TASKS, Task
 
 #: Maximum number of ids to compare with an unknown id. The comparison takes a second.
 _IDS_TO_COMPARE: Final = 20_000
@@ -67,7 +67,7 @@ class FeatureStore:
         """Number of frames of each utterance, (n,)."""
         self.peak_db: NDArray[np.float32] = numeric["peak_db"]
         """Peak of each utterance in dB, of its log-mel spectrogram or its waveform, (n,)."""
-        self._labels: dict[str, NDArray[np.int8]] = {task: numeric[task] for task in TASKS}
+        self._labels: dict[Task, NDArray[np.int8]] = {}
         self._shard, self._offset, self._crc = numeric["shard"], numeric["offset"], numeric["feature_crc"]
         self._shards = self.snapshot.shards
         self._maps: dict[int, StoredFeatures] = {}
@@ -108,8 +108,17 @@ class FeatureStore:
             return [to_float32(each) for each in stored]
         return cast(list[NDArray[np.float32]], stored)
 
-    def labels(self, task: str) -> NDArray[np.int8]:
-        """Return the labels (n,) of a task: 1 high / positive, 0 low / negative, -1 unlabelled."""
+    def labels(self, task: Task | str) -> NDArray[np.int8]:
+        """Return the labels (n,) of a task, or of the built-in task of a name: see `Task.classes`; -1 for none.
+
+        Raises StoreError: the index has no column for the task.
+        """
+        task = BUILT_IN_TASKS[task] if isinstance(task, str) else task
+        if task not in self._labels:
+            if task.column not in (names := self._index.names):
+                problem = f"no column {task.column}, which the task {task.name} reads"
+                raise StoreError(problem, where=self.path, valid=names)
+            self._labels[task] = task.assign_labels(self.columns([task.column])[task.column])
         return self._labels[task]
 
     @property

@@ -23,8 +23,8 @@ from emodna.model.fit import fit
 from emodna.model.request import FitRequest
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.catalogue import find_stores
-from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import TASKS
 from tests.model.small import SilentCallback
 
 _CORPORA = ("emodb", "ravdess")

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.svm import LinearSVC
 
-from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import TASKS
 from tests.benchmarks.inputs import read_at
 from tests.benchmarks.timing import Rounds, time_process
 

@@ -25,8 +25,8 @@ from emodna.model.data.normalisation import MIN_STD
 from emodna.model.data.pooling import PooledStore
 from emodna.model.methods.svm import Svm, SvmConfig
 from emodna.pipeline.catalogue import find_store
-from emodna.pipeline.emotions import TASKS
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import TASKS
 
 _FOLDS: Final = 5
 _COSTS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 10.0)

@@ -1,6 +1,6 @@
 """Tests of the labels of the two tasks: Table 1 of the paper."""
 
-from emodna.pipeline.emotions import AROUSAL, CLASS_NAMES, TASKS, VALENCE
+from emodna.pipeline.tasks import AROUSAL, CLASS_NAMES, TASKS, VALENCE
 
 LOW_AROUSAL = {"boredom", "calm", "neutral", "sadness"}
 HIGH_AROUSAL = {"anger", "disgust", "fear", "happiness", "surprise"}
@@ -9,10 +9,10 @@ POSITIVE = {"calm", "happiness", "neutral", "surprise"}
 
 
 def test_labels_of_both_tasks_are_those_of_table_1() -> None:
-    assert {emotion for emotion, label in AROUSAL.items() if label == 1} == HIGH_AROUSAL
-    assert {emotion for emotion, label in AROUSAL.items() if label == 0} == LOW_AROUSAL
-    assert {emotion for emotion, label in VALENCE.items() if label == 1} == POSITIVE
-    assert {emotion for emotion, label in VALENCE.items() if label == 0} == NEGATIVE
+    assert {*AROUSAL.members[1]} == HIGH_AROUSAL
+    assert {*AROUSAL.members[0]} == LOW_AROUSAL
+    assert {*VALENCE.members[1]} == POSITIVE
+    assert {*VALENCE.members[0]} == NEGATIVE
 
 
 def test_class_1_is_high_or_positive() -> None:

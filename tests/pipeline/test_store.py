@@ -14,11 +14,11 @@ import pytest
 
 from emodna.pipeline.audio.decode import decode, resample
 from emodna.pipeline.catalogue import find_all_stores, find_store, find_stores, list_stores, resolve_store
-from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.prepare.extract import ExtractionConfig
 from emodna.pipeline.store import FeatureStore, layout
+from emodna.pipeline.tasks import AROUSAL, VALENCE
 from tests.pipeline.making import flip, make_emodb_names, prepare_corpus, write_tiny_emodb
 
 COLUMNS = {
@@ -101,7 +101,11 @@ class TestContent:
             store = FeatureStore(path)
             emotions = store.column("emotion")
             for task, labels in (("arousal", AROUSAL), ("valence", VALENCE)):
-                assert store.labels(task).tolist() == store.column(task) == [labels[emotion] for emotion in emotions]
+                assert (
+                    store.labels(task).tolist()
+                    == store.column(task)
+                    == [labels.find_label(emotion) for emotion in emotions]
+                )
 
     def test_rejected_files_have_their_reasons(self, tiny_store: Path) -> None:
         rejected = FeatureStore(tiny_store).read_rejected().to_pylist()

@@ -22,8 +22,8 @@ from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import read_run_result
 from emodna.model.bench.spec import Experiment, Pair, RunSpec, shorten_list
 from emodna.model.errors import TrainingError
-from emodna.pipeline.emotions import CLASS_NAMES
 from emodna.pipeline.errors import Remedy
+from emodna.pipeline.tasks import CLASS_NAMES
 
 #: The pair of the paper's figures.
 _PAPER: Final = ("casia", "emodb")

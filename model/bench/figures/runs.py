@@ -26,7 +26,7 @@ from emodna.model.errors import RunError
 from emodna.model.metrics import confusions
 from emodna.model.runs.compare import read_predictions, read_truth
 from emodna.model.runs.listing import open_run, read_curves
-from emodna.pipeline.emotions import CLASS_NAMES
+from emodna.pipeline.tasks import CLASS_NAMES
 
 _MAX_PAIRS: Final = 6
 _TOTAL: Final = "total"

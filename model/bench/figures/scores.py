@@ -41,7 +41,7 @@ from emodna.model.bench.spec import Experiment, Pair
 from emodna.model.errors import RunError
 from emodna.model.evaluation.intervals import Resampling
 from emodna.model.runs.listing import flatten, open_run
-from emodna.pipeline.emotions import TASKS
+from emodna.pipeline.tasks import TASKS
 
 #: Distance of the bars from the worst mean rank and from each other, in ranks.
 _BAR_STEP: Final = 0.3

@@ -13,7 +13,6 @@ from emodna.model.bench.paper import is_upper_bound
 from emodna.model.bench.results import Scores, collect_results, read_run_results, select_scores
 from emodna.model.bench.spec import Experiment, Pair, RunSpec, shorten_list
 from emodna.model.errors import BenchError, ShowExperiment
-from emodna.pipeline.emotions import Task
 from emodna.pipeline.errors import Remedy
 
 MIN_SCORE_SPAN: Final = 2.0
@@ -24,7 +23,7 @@ MIN_SCORE_SPAN: Final = 2.0
 class FigureOptions:
     """Data to show in a figure; None: the figure's default."""
 
-    task: Task = "arousal"
+    task: str = "arousal"
     src: str | None = None
     tgt: str | None = None
     seed: int | None = None
@@ -35,7 +34,7 @@ class NoFigureDataError(BenchError):
     """No finished run has the data of a figure."""
 
 
-def select_results(experiment: Experiment, options: FigureOptions, tasks: Sequence[Task] = ()) -> pa.Table:
+def select_results(experiment: Experiment, options: FigureOptions, tasks: Sequence[str] = ()) -> pa.Table:
     """Return the scores (`select_scores`) of the source, target and seed of the options, in their task or `tasks`."""
     found = select_scores(collect_results(experiment, tasks=tasks or [options.task]))
     for column in ("src", "tgt", "seed"):

@@ -18,8 +18,8 @@ from emodna.model.bench.worker import train_run
 from emodna.model.config import DEFAULT_STEPS
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import write_json
-from emodna.pipeline.emotions import TASKS, Task
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import TASKS
 from tests.model.small import SETTINGS
 
 #: Utterances of class 0 and 1 in the full corpora, METHODS 1.2: arousal, then valence.
@@ -36,7 +36,7 @@ LANGUAGES: Mapping[str, str | None] = {"casia": "zh", "emodb": "de", "emovo": "i
 TRAINED = ("source-only", "emo-dna", "v2", "upper-bound")
 
 Score = Callable[[RunSpec], float | None]
-RunKey = tuple[str, str, Task, str, int]
+RunKey = tuple[str, str, str, str, int]
 """Source, target, task, method, seed."""
 
 
@@ -60,7 +60,7 @@ def write_experiment(
     methods: Sequence[str | MethodSpec],
     *,
     corpora: Sequence[str] = tuple(CLASSES),
-    tasks: Sequence[Task] = TASKS,
+    tasks: Sequence[str] = TASKS,
     seeds: int = 2,
     classes: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = CLASSES,
     languages: Mapping[str, str | None] = LANGUAGES,
@@ -74,10 +74,10 @@ def write_experiment(
     summaries = {}
     for name in corpora:
         arousal, valence = classes.get(name, ((10, 10), (10, 10)))
-        counts: dict[Task, tuple[int, int]] = {"arousal": arousal, "valence": valence}
+        counts: dict[str, tuple[int, int]] = {"arousal": arousal, "valence": valence}
         store, digest = f"/stores/{name}/{conditions.feature_set}", sha256(f"store of {name}".encode()).hexdigest()
         summaries[name] = CorpusSummary(name, store, digest, languages.get(name, "en"), sum(arousal), counts)
-    first: dict[tuple[Task, str], str] = {}
+    first: dict[tuple[str, str], str] = {}
     grid = (
         RunSpec(src, tgt, task, spec, seed)
         for seed, task, spec in itertools.product(range(seeds), tasks, specs)
@@ -135,7 +135,7 @@ def fake_experiment(
 
 
 def repeat_uars(
-    methods: Mapping[str, float], pairs: Sequence[tuple[str, str]], tasks: Sequence[Task] = ("arousal",), seeds: int = 1
+    methods: Mapping[str, float], pairs: Sequence[tuple[str, str]], tasks: Sequence[str] = ("arousal",), seeds: int = 1
 ) -> dict[RunKey, float | None]:
     """Return the UAR of each run of a grid, the same in all runs of a method."""
     grid = itertools.product(range(seeds), tasks, methods.items(), pairs)

@@ -16,13 +16,12 @@ from emodna.model.bench.paper import AVERAGE, CORPORA, SENSITIVITY_METHODS, UPPE
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.bench.table_data import DIFFERENCE, Cell, Table
 from emodna.model.bench.tables import average_by_source, choose_pairs_and_seeds, make_table
-from emodna.pipeline.emotions import Task
 from tests.model.bench.builders import CLASSES, Score, fail_run, finish_runs, write_experiment
 
 POSITION = {name: position for position, name in enumerate(CORPORA)}
 
 
-def get_cell(table: Table, row: str, column: str = AVERAGE, score: str = "war", task: Task | None = None) -> Cell:
+def get_cell(table: Table, row: str, column: str = AVERAGE, score: str = "war", task: str | None = None) -> Cell:
     """Return a cell of a table, by default of its first task."""
     (table_row,) = (table_row for table_row in table.rows if table_row.name == row)
     task = task or table.blocks[0].columns[0][0]

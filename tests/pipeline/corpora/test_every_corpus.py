@@ -12,9 +12,9 @@ import pytest
 from emodna.pipeline.archives import FolderTree
 from emodna.pipeline.corpora import CORPORA, load_corpus
 from emodna.pipeline.corpora.base import Scan
-from emodna.pipeline.emotions import AROUSAL, VALENCE
 from emodna.pipeline.errors import CorpusError
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import AROUSAL, VALENCE
 from tests.pipeline.corpora.builders import BUILDERS, Builder, write_file
 from tests.pipeline.making import noise, prepare_corpus, wav
 
@@ -78,7 +78,7 @@ def test_scan_has_the_published_numbers_of_utterances_emotions_classes_and_speak
     emotions = Counter(utterance.emotion or "" for utterance in full_scan.utterances)
     assert emotions == published.emotions
     for labels, ones in ((AROUSAL, published.high), (VALENCE, published.positive)):
-        assert sum(count for emotion, count in emotions.items() if labels[emotion]) == ones
+        assert sum(count for emotion, count in emotions.items() if labels.find_label(emotion)) == ones
     speakers = {(utterance.speaker, utterance.gender) for utterance in full_scan.utterances}
     assert Counter(gender for _, gender in speakers) == Counter(f=published.women, m=published.men)
 

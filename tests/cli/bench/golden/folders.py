@@ -14,7 +14,6 @@ from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.metrics import SCORES, compute_scores
 from emodna.model.run_folder import write_json
-from emodna.pipeline.emotions import Task
 from emodna.pipeline.store import FeatureStore
 from tests.model.bench.builders import (
     CLASSES,
@@ -186,7 +185,7 @@ def make_settings_folder(out: Path) -> Experiment:
     return experiment
 
 
-def score_constant(corpus: str, task: Task) -> dict[str, float | None]:
+def score_constant(corpus: str, task: str) -> dict[str, float | None]:
     low, high = CLASSES[corpus][task == "valence"]
     return make_scores((low, high), (0, high))
 
