@@ -18,9 +18,10 @@ from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, Pair,
 from emodna.model.changed_settings import find_non_defaults
 from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.feature_defaults import apply_run_settings
-from emodna.model.label import make_label
+from emodna.model.label import SEMI_SUPERVISED, make_label
 from emodna.model.methods import get_method, wrap_plugin_errors
 from emodna.model.methods.base import DirectMethod
+from emodna.model.request import check_target_labels
 from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
@@ -154,6 +155,9 @@ def describe_method(
     # Supervision depends on the configuration, so this builds the method, without memory for its weights.
     with wrap_plugin_errors(spec.name, "()"), torch.device("meta"):
         supervision = method(method.min_dim, config, 0).supervision
+    if train.target_labels:
+        check_target_labels(str(spec), train.target_labels, supervision)
+        supervision = SEMI_SUPERVISED
     marks: dict[str, Any] = {"our_reading": method.our_reading, "supervision": supervision}
     short = {**spec.overrides, **changed}
     short.pop("feature_set", None)
