@@ -258,13 +258,15 @@ def task_options(command: Callable[..., Returned]) -> Callable[..., Returned]:
         return command(task=_choose_task(task, task_file, classes), **others)
 
     for option in (
-        click.option("--task", type=TASK, help=f"Labels to learn.  [default: {AROUSAL.name}]"),
+        click.option(
+            "--task", type=TASK, metavar="TASK", help=f"{', '.join(TASK.choices)}.  [default: {AROUSAL.name}]"
+        ),
         click.option("--task-file", type=TASK_FILE, metavar="FILE", help="TOML file with a task of your own."),
         click.option(
             "--classes",
             type=CLASSES,
             metavar="LIST",
-            help="Emotions of task emotion, such as anger,sadness, or emobox4.  [default: those that all corpora have]",
+            help="Classes of task emotion: anger,fear,... or emobox4.  [default: shared ones]",
         ),
     ):
         option(with_task)
