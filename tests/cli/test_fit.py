@@ -25,7 +25,7 @@ SCORES = ["war", "f1", "uar", "macro_f1"]
 REQUEST_KEYS = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "label"]
 REQUEST_KEYS += ["exposure", "network", "normalisation", "class_weights", "select", "selected_step"]
 TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
-KEYS = [*REQUEST_KEYS, *SCORES, "constant", "intervals", *TIMES, "run"]
+KEYS = [*REQUEST_KEYS, "excluded", *SCORES, "constant", "intervals", *TIMES, "run"]
 
 
 def fit(*arguments: object) -> CommandResult:
