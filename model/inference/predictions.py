@@ -100,8 +100,8 @@ def write_predictions(
 ) -> None:
     """Write the probabilities (n, classes) of all utterances of a store, in its order, to a Parquet file, atomically.
 
-    The columns are id, those of `Task.probability_columns`, label (the most probable class), `outside` (n,) if given, as
-    `Prediction.outside`, `training_label` if `training_labels` (n,) are given, True for utterances whose label trained
+    The columns are id, those of `Task.probability_columns`, label (the most probable class), `outside` (n,) if given,
+    as `Prediction.outside`, `training_label` if `training_labels` (n,) are given, True for utterances whose label trained
     the run, and the metadata of each utterance in the store's index. The schema's metadata contains `supervision`, see
     `Supervision`, and `exposure`, see `find_exposure`.
     """
