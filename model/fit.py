@@ -38,6 +38,7 @@ from emodna.pipeline.encoders.exposure import name_trained_model
 from emodna.pipeline.errors import format_count
 from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import describe_task
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -70,12 +71,17 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
             write_predictions(run.predictions, target, probabilities, plan.supervision, exposure)
             result = {
                 **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
+                **describe_task(plan.task),
+                "task_hash": plan.task.hash,
+                "classes": list(plan.task.classes),
                 "supervision": plan.supervision,
                 "label": plan.label,
                 "exposure": plan.exposure,
                 **plan.chosen_settings,
                 "select": request.select,
                 "selected_step": step,
+                "utterances": len(target),
+                "labelled": int((target.labels(plan.task) >= 0).sum()),
                 **evaluate(assign_labels(probabilities), target, plan.task),
                 "wall_seconds": time.perf_counter() - plan.start_time,
                 "steps_per_second": timing.steps / timing.seconds if timing.steps else None,
