@@ -22,6 +22,9 @@ _TRAINED: Final = "the run was trained on it with its labels; the scores do not 
 _SEEN: Final = {
     ("source", "source"): _TRAINED,
     ("source", "target"): "the run used it as its target, without its labels; scores on new audio may be lower",
+    ("semi-supervised", "source"): _TRAINED,
+    ("semi-supervised", "target"): "the run used it as its target, with some labels, which the scores leave out; "
+    "scores on new audio may be lower",
     ("oracle-labels", "source"): _TRAINED,
     ("oracle-labels", "target"): f"oracle: {_TRAINED}",
     ("oracle-folds", "source"): "oracle: the run used none of its labels",
@@ -102,7 +105,9 @@ def evaluate(
         outside = _compare_audio(finished, store)
         unknown = finished.model.domain.list_unknown_measures(store) if finished.model.domain else ()
         document["outside"] = None if outside is None else count_outside(outside, unknown)
-        document["predictions"] = None if out is None else str(_save(out, document, store, probabilities, outside))
+        document["predictions"] = (
+            None if out is None else str(_save(finished, out, document, store, probabilities, outside))
+        )
         if document["seen"] is not None:
             common.note(f"{common.escape(name)}: {_describe_seen(document)}")
         for line in note_exposure({name: document["exposure"]}, name_trained_model(finished.model.features)):
@@ -120,14 +125,16 @@ def _describe_seen(document: "Mapping[str, Any]") -> str:
     supervision = document["supervision"]
     if document["seen"] != "partly":
         return _SEEN[supervision, document["seen"]]
+    from emodna.model.label import is_oracle
+
     seen, unseen = document["audio"]["seen"], document["audio"]["unseen"]["utterances"]
     source, of_all = seen["source"], f"of its {format_count(document['utterances'], 'utterance')}"
     uses = []
-    if supervision != "source":
+    if is_oracle(supervision):
         uses.append(f"oracle: the run was trained on {seen['utterances']} {of_all}")
     elif source:
         uses.append(f"the run was trained on {source} {of_all} with their labels (in {document['src']})")
-    if supervision == "source" and seen["target"]:
+    if not is_oracle(supervision) and seen["target"]:
         adapted = f"adapted to {seen['target']}"
         uses.append(
             f"{adapted} without their labels" if source else f"the run was {adapted} {of_all} without their labels"
@@ -162,6 +169,7 @@ def _compare_audio(run: "FinishedRun", store: "FeatureStore") -> "list[tuple[Dev
 
 
 def _save(
+    run: "FinishedRun",
     out: Path,
     document: dict[str, Any],
     store: "FeatureStore",
@@ -177,7 +185,9 @@ def _save(
     name = store.snapshot.corpus
     predictions = (out / f"predictions-{name}.parquet").absolute()
     outside = None if deviations is None else list(map(join_measures, deviations))
-    write_predictions(predictions, store, probabilities, document["supervision"], document["exposure"], outside)
+    marks = document["supervision"], document["exposure"]
+    used = run.find_seen(store)["target-labels"]
+    write_predictions(predictions, store, probabilities, *marks, outside, training_labels=used if used.any() else None)
     write_json(out / f"evaluation-{name}.json", {**document, "predictions": str(predictions)})
     return predictions
 

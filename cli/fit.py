@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from emodna.model.request import FitPlan
 
 #: Remarks on the scores of a run that used the target's labels, by its supervision.
-_ORACLES: Final = {
+_REMARKS: Final = {
+    "semi-supervised": "semi-supervised: trained with some target labels; the scores leave their recordings out",
     "oracle-labels": "oracle: trained with the labels of the scored utterances; an upper bound, not a method",
     "oracle-folds": "oracle: trained with target labels, cross-validated over speakers; an upper bound, not a method",
 }
@@ -46,8 +47,8 @@ other than MFCCs, log-mel and samples) and `per-speaker`."""
     environment="EMODNA_FIT",
     groups={
         "Data": "sources target task task_file classes feature_set cache",
-        "Training": "method add settings steps seed select oracle_analysis residency compile cuda_graph threads device"
-        " list_methods",
+        "Training": "method add target_labels settings steps seed select oracle_analysis residency compile cuda_graph"
+        " threads device list_methods",
         "Output": "out resume",
     },
     examples=(
@@ -66,6 +67,12 @@ other than MFCCs, log-mel and samples) and `per-speaker`."""
 @options.task_options
 @click.option("--method", default="emo-dna", metavar="NAME", help="Training method; see --list-methods.")
 @click.option("--add", type=click.Choice(["scl"]), help="Contrastive loss for methods marked [scl] in --list-methods.")
+@click.option(
+    "--target-labels",
+    type=click.IntRange(min=0),
+    metavar="K",
+    help="Train with K labels of each class of the target, which scores leave out.",
+)
 @click.option(
     "--steps", type=click.IntRange(min=1), help="Training steps.  [default: 1000 for mfcc40; see docs/FEATURES.md]"
 )
@@ -104,6 +111,7 @@ def fit(
     sources: tuple[str, ...],
     target: str | None,
     add: str | None,
+    target_labels: int | None,
     device: str,
     cache: Path,
     feature_set: str | None,
@@ -126,11 +134,12 @@ def fit(
     if target in sources:
         raise EmodnaError("the same corpus as --src", field="target", value=target, remedy="choose another target")
     parsed = options.parse_settings(settings)
-    if add:
-        if parsed.get("add", add) != add:
-            problem = f"conflicts with --set add={parsed['add']}"
-            raise EmodnaError(problem, field="add", value=add, remedy="give only one of them")
-        parsed["add"] = add
+    for key, value in (("add", add), ("target_labels", target_labels)):
+        if value is not None:
+            if parsed.get(key, str(value)) != str(value):
+                problem = f"conflicts with --set {key}={parsed[key]}"
+                raise EmodnaError(problem, field=key, value=value, remedy="give only one of them")
+            parsed[key] = str(value)
     # Checks without torch come first: its import takes seconds.
     from emodna.cli.fit_progress import print_warnings, show_progress
     from emodna.model.config import apply_shared_settings
@@ -202,7 +211,7 @@ def _print_result(result: dict[str, Any], plan: "FitPlan") -> None:
     notes = [] if is_paper else [", ".join(f"{key}={value}" for key, value in settings.items())]
     notes += _describe_classes(plan)
     labels = plan.request.target.labels(plan.task)
-    labelled, utterances = int((labels >= 0).sum()), len(labels)
+    labelled, utterances = int((labels >= 0).sum()) - result.get("excluded", 0), len(labels)
     if labelled == 0:
         common.out.print(f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score")
         for line in notes:
@@ -224,7 +233,7 @@ def _print_result(result: dict[str, Any], plan: "FitPlan") -> None:
     common.out.print()
     common.out.print(make_score_table(result, read_exposure(result, result["tgt"])))
     common.out.print()
-    if (remark := _ORACLES.get(result.get("supervision", ""))) is not None:
+    if (remark := _REMARKS.get(result.get("supervision", ""))) is not None:
         common.out.print(remark)
     for line in note_exposure({result["tgt"]: read_exposure(result, result["tgt"])}, name_trained_model(plan.features)):
         common.out.print(common.escape(line))

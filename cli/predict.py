@@ -133,7 +133,7 @@ def predict(
     from emodna.model.inference.rows import RowFormat
     from emodna.model.inference.trained_model import TrainedModel
     from emodna.model.inference.windows import Windows
-    from emodna.model.label import is_oracle, mark_oracle
+    from emodna.model.label import is_oracle, mark_supervision, uses_target_labels
     from emodna.model.run_folder import read_target_channel
     from emodna.pipeline.features import find_packages
 
@@ -145,9 +145,10 @@ def predict(
     for model in models:
         model.features.check_requirements()
     for model, folder in zip(models, runs, strict=True):
-        marked = mark_oracle(model.method.name, model.method.supervision)
-        if is_oracle(model.method.supervision):
-            common.note(f"{common.escape(folder)}: {marked}: trained with the labels of its target")
+        marked = mark_supervision(model.method.name, model.supervision, model.target_labels)
+        if uses_target_labels(model.supervision):
+            which = "labels" if is_oracle(model.supervision) else "some labels"
+            common.note(f"{common.escape(folder)}: {marked}: trained with {which} of its target")
         length = "the whole recording" if model.reads_statistics else f"windows of {model.seconds:.2f} s"
         common.detail(f"{marked}, {model.task.name}, {model.features.name}, {length}")
         if channel is None and (trained_channel := read_target_channel(folder)):

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.model.label import EXPOSURE_MARKS, SCORE_NAMES, mark_exposure, mark_oracle, name_constant
+from emodna.model.label import EXPOSURE_MARKS, SCORE_NAMES, mark_exposure, mark_supervision, name_constant
 from emodna.pipeline.errors import format_count
 from emodna.pipeline.tasks import CLASS_NAMES
 
@@ -28,7 +28,7 @@ def make_score_table(result: Mapping[str, Any], exposure: "Exposure") -> Table:
     `exposure` is that of the scored corpus.
     """
     scores = _make_table("percent", *SCORE_NAMES.values())
-    label = result.get("label") or mark_oracle(result["method"], result.get("supervision"))
+    label = result.get("label") or mark_supervision(result["method"], result.get("supervision"))
     scores.add_row(common.escape(mark_exposure(label, exposure)), *format_scores(result), style="bold")
     intervals = result.get("intervals", {})  # earlier versions wrote none
     for unit in ("utterances", "speakers") if intervals else ():

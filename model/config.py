@@ -77,6 +77,8 @@ class TrainConfig:
     checkpoint_seconds: Weight = 30.0
     snapshot_every: Number = 0
     """Steps between two model snapshots; 0: none, or about 20 in total if a selection or an analysis needs them."""
+    target_labels: Number = 0
+    """Labelled utterances of each class that are drawn from the target and used in training; scores leave them out."""
     validation: Share = 0.0
     """Share of each source that is held out to validate on; 0.1 to select by source accuracy."""
     deterministic: bool = False

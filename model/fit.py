@@ -23,7 +23,7 @@ from emodna.model.evaluation.oracle import write_oracle_analysis
 from emodna.model.evaluation.selection import Sources, select
 from emodna.model.inference.predictions import predict_store, write_predictions
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.label import ORACLE, is_oracle, note_exposure
+from emodna.model.label import ORACLE, SEMI_SUPERVISED, is_oracle, note_exposure
 from emodna.model.methods.base import DirectMethod
 from emodna.model.metrics import assign_labels
 from emodna.model.reproducibility import force_float32, use_deterministic_algorithms
@@ -55,6 +55,9 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
     snapshots = Snapshots(run.snapshots, plan.train.snapshot_every, plan.steps)
     events = record_events(callback, run.path, config, enabled=plan.record.tensorboard)
     _warn(plan)
+    excluded = None if plan.target_labels is None else plan.target_labels.excluded
+    is_labelled = target.labels(plan.task) >= 0  # for scores only; an unusable column fails before the training
+    excluded_labels = 0 if excluded is None else int(is_labelled[excluded].sum())
     with run.claim(config, resume=request.resume), events as recorder:
         if not run.done.exists():
             _check_resume(plan, run)
@@ -68,7 +71,9 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
             folds = plan.folds
             probabilities = predict_store(model, target) if folds is None else predict_folds(model, target, folds)
             exposure = plan.exposure[target.snapshot.corpus]
-            write_predictions(run.predictions, target, probabilities, plan.supervision, exposure)
+            write_predictions(
+                run.predictions, target, probabilities, plan.supervision, exposure, training_labels=excluded
+            )
             result = {
                 **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
                 **describe_task(plan.task),
@@ -81,8 +86,9 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
                 "select": request.select,
                 "selected_step": step,
                 "utterances": len(target),
-                "labelled": int((target.labels(plan.task) >= 0).sum()),
-                **evaluate(assign_labels(probabilities), target, plan.task),
+                "excluded": excluded_labels,
+                "scored": int(is_labelled.sum()) - excluded_labels,
+                **evaluate(assign_labels(probabilities), target, plan.task, excluded=excluded),
                 "wall_seconds": time.perf_counter() - plan.start_time,
                 "steps_per_second": timing.steps / timing.seconds if timing.steps else None,
                 "blocked_seconds": timing.blocked_seconds,
@@ -90,10 +96,10 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
             }
             write_json(run.result, result)
             recorder.record_result(result)
-            write_card(run, plan.splits, target, plan.task, model.domain)
+            write_card(run, plan.splits, target, plan.task, model.domain, excluded)
             run.done.touch()
         if request.oracle_analysis and not run.oracle.exists():
-            write_oracle_analysis(run, TrainedModel.load(run.model, request.device), snapshots, target)
+            write_oracle_analysis(run, TrainedModel.load(run.model, request.device), snapshots, target, excluded)
         return {**read_json(run.result), "run": str(run.path.absolute())}  # the folder may have been moved
 
 
@@ -141,6 +147,7 @@ def _train(
         per_speaker=plan.train.normalisation == "per-speaker",
         speakers=windows.speakers,
         reads_statistics=plan.reads_statistics,
+        target_labels=plan.train.target_labels,
     )
     return model, list(zip(plan.splits, streams.source_windows, strict=True)), timing
 
@@ -156,7 +163,7 @@ class Streams(NamedTuple):
 
 
 def make_streams(plan: FitPlan) -> Streams:
-    """Make the streams of a run. This is the only place where an oracle gets the target's labels."""
+    """Make the streams of a run. This is the only place where training gets labels of the target."""
     request, train = plan.request, plan.train
     pooled = plan.reads_statistics
     target = view_utterances(request.target, pooled=pooled)
@@ -174,13 +181,15 @@ def make_streams(plan: FitPlan) -> Streams:
     target_windows = make_windows(target, target_statistics)
     batches = {"batch_size": train.batch_size, "seed": request.seed}
     labelled = [(each, labels) for each, (_, labels) in zip(windows, sources, strict=True)]
-    source_stream: Stream[LabelledBatch] = SourceStream(labelled, **batches, class_weights=train.class_weights)
+    drawn = None if plan.target_labels is None else (target_windows, plan.target_labels.labels)
+    weights = train.class_weights
+    source_stream: Stream[LabelledBatch] = SourceStream(labelled, **batches, class_weights=weights, target=drawn)
     target_stream: Stream[Batch] = TargetStream(target_windows, **batches)
     if plan.supervision == "oracle-labels":
         target_stream = LabelledTargetStream(target_windows, target.labels(plan.task), **batches)
     elif plan.folds is not None:
         labels_of_folds = [plan.folds.mask_labels(fold) for fold in range(len(plan.folds.speakers))]
-        source_stream = FoldStream(target_windows, labels_of_folds, **batches, class_weights=train.class_weights)
+        source_stream = FoldStream(target_windows, labels_of_folds, **batches, class_weights=weights)
     return Streams(source_stream, target_stream, windows, target_windows)
 
 
@@ -189,6 +198,10 @@ def _warn(plan: FitPlan) -> None:
     if is_oracle(plan.supervision):
         _LOG.warning("%s: %s learns from the target's labels: its result is a bound for methods", ORACLE, method)
     target = plan.request.target
+    if plan.target_labels is not None:
+        text = "%s: the labels of %s of %s train the run; scores leave them out"
+        count = format_count(int((plan.target_labels.labels >= 0).sum()), "utterance")
+        _LOG.warning(text, SEMI_SUPERVISED, count, target.snapshot.corpus)
     if plan.exposure[target.snapshot.corpus] == "yes":
         _LOG.warning("%s", note_exposure({target.snapshot.corpus: "yes"}, name_trained_model(plan.features))[0])
     if isinstance(plan.method, DirectMethod):

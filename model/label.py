@@ -11,8 +11,10 @@ from emodna.pipeline.tasks import CLASS_NAMES
 if TYPE_CHECKING:
     from emodna.pipeline.encoders.known import Exposure
 
-#: `Method.supervision` of methods that use no target labels.
+#: Supervision of runs that use no target labels.
 SOURCE_SUPERVISION: Final = "source"
+#: Supervision of runs that use the labels of a few target utterances, which their scores leave out.
+SEMI_SUPERVISED: Final = "semi-supervised"
 ORACLE: Final = "oracle"
 OUR_READING: Final = "our reading"
 #: Mark of a result by its exposure, see `emodna.pipeline.encoders.exposure.find_exposure`; none for "no".
@@ -24,13 +26,26 @@ SCORE_NAMES: Final = MappingProxyType({"uar": "UAR", "war": "WAR", "f1": "F1", "
 
 
 def is_oracle(supervision: object) -> bool:
-    """Return True if a method with this `Method.supervision` learns from target labels. None means unknown."""
-    return supervision not in (None, SOURCE_SUPERVISION)
+    """Return True if a run with this supervision is scored on target labels that it learns from. None: unknown."""
+    return supervision not in (None, SOURCE_SUPERVISION, SEMI_SUPERVISED)
 
 
-def mark_oracle(method: object, supervision: object) -> str:
-    """Return the name of a method, marked if it learns from target labels."""
-    return f"{method} ({ORACLE})" if is_oracle(supervision) else str(method)
+def uses_target_labels(supervision: object) -> bool:
+    """Return True if a run with this supervision learns from target labels: oracles, and semi-supervised runs."""
+    return is_oracle(supervision) or supervision == SEMI_SUPERVISED
+
+
+def mark_supervision(method: object, supervision: object, target_labels: int = 0) -> str:
+    """Return the name of a method, marked if it learns from target labels.
+
+    `target_labels` is the number of labels per class of a semi-supervised run; 0: unknown.
+    """
+    if is_oracle(supervision):
+        return f"{method} ({ORACLE})"
+    if supervision != SEMI_SUPERVISED:
+        return str(method)
+    count = f", {target_labels} label{'s' * (target_labels > 1)} per class" if target_labels else ""
+    return f"{method} ({SEMI_SUPERVISED}{count})"
 
 
 def make_label(method: str, changed: Mapping[str, Any], *, our_reading: bool, supervision: str) -> str:
@@ -41,10 +56,11 @@ def make_label(method: str, changed: Mapping[str, Any], *, our_reading: bool, su
     settings = [
         f"{key}={value if isinstance(value, str) else json.dumps(value)}"
         for key, value in changed.items()
-        if key != "add"
+        if key not in ("add", "target_labels")
     ]
     added = f" + {changed['add']}" if "add" in changed else ""
-    name = mark_oracle(f"{method}{added}{f' ({OUR_READING})' if our_reading else ''}", supervision)
+    our_mark = f" ({OUR_READING})" if our_reading else ""
+    name = mark_supervision(f"{method}{added}{our_mark}", supervision, int(changed.get("target_labels", 0)))
     return f"{name} ({', '.join(settings)})" if settings else name
 
 
@@ -54,7 +70,7 @@ def read_label(config: Mapping[str, Any]) -> str | None:
         return label
     decisive = config.get("decisive")
     method = decisive.get("method") if isinstance(decisive, dict) else None
-    return mark_oracle(method, config.get("supervision", SOURCE_SUPERVISION)) if isinstance(method, str) else None
+    return mark_supervision(method, config.get("supervision", SOURCE_SUPERVISION)) if isinstance(method, str) else None
 
 
 def name_constant(constant: str, task: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.validation import Split
@@ -19,7 +20,8 @@ from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.tasks import Task
 
-Role = Literal["source", "target"]
+Role = Literal["source", "target", "target-labels"]
+"""Use of a recording in training: of a source, of the target, or of the target with its label."""
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 #: Words of licences that forbid commercial use: Creative Commons' NC, and restrictions to research.
@@ -92,9 +94,20 @@ def read_corpora(run: RunFolder) -> list[RunCorpus]:
         raise RunError(f"damaged: {error}", where=run.corpora) from error
 
 
-def write_audio(run: RunFolder, sources: Sequence[FeatureStore], target: FeatureStore, task: Task) -> None:
-    """Write the audio hashes of a run's utterances: unique rows of `role` and `audio_sha256`, sorted."""
+def write_audio(
+    run: RunFolder,
+    sources: Sequence[FeatureStore],
+    target: FeatureStore,
+    task: Task,
+    training_labels: NDArray[np.bool_] | None = None,
+) -> None:
+    """Write the audio hashes of a run's utterances: unique rows of `role` and `audio_sha256`, sorted.
+
+    `training_labels` (n,) marks the target's utterances of the role `target-labels`, which have the role `target`, too.
+    """
     hashes = {"source": [hash_audio(each, task) for each in sources], "target": [hash_audio(target)]}
+    if training_labels is not None:
+        hashes["target-labels"] = [hash_audio(target).take(np.flatnonzero(training_labels))]
     unique = {role: pc.unique(pa.chunked_array(each, pa.string())).sort() for role, each in hashes.items()}
     roles = pa.concat_arrays([pa.array([role] * len(each), pa.string()) for role, each in unique.items()])
     table = pa.table({"role": roles, "audio_sha256": pa.concat_arrays(list(unique.values()))})

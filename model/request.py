@@ -16,12 +16,13 @@ from emodna.model import methods
 from emodna.model.changed_settings import NOT_DECISIVE, find_non_defaults
 from emodna.model.config import OF_PAPER_NETWORK, OF_WINDOWS, RecordConfig, TrainConfig, as_settings
 from emodna.model.data.loading import Residency
+from emodna.model.data.target_labels import TargetLabels, draw_target_labels
 from emodna.model.data.validation import Split, split
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.model.evaluation.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.evaluation.folds import Folds, split_into_folds
 from emodna.model.feature_defaults import apply_run_settings, find_feature_defaults
-from emodna.model.label import make_label
+from emodna.model.label import SEMI_SUPERVISED, is_oracle, make_label
 from emodna.model.methods.alignment import list_additions
 from emodna.model.methods.base import DataSummary, DirectMethod, Method, ResolvedConfig, Supervision
 from emodna.model.methods.upper_bound import UpperBound
@@ -119,12 +120,14 @@ class FitPlan:
     method: Method
     folds: Folds | None
     """Folds of the target's speakers, if the method is cross-validated over them."""
+    target_labels: TargetLabels | None
+    """Target utterances that are used with their labels; None if there are none."""
     start_time: float = field(default_factory=time.perf_counter)
 
     @property
     def supervision(self) -> Supervision:
-        """Labels that the method learns from."""
-        return self.method.supervision
+        """Labels that the run learns from."""
+        return self.method.supervision if self.target_labels is None else SEMI_SUPERVISED
 
     @property
     def reads_statistics(self) -> bool:
@@ -135,7 +138,8 @@ class FitPlan:
     def utterances(self) -> int:
         """Number of utterances per step, of the sources and the target together; of the sources, if fitted at once."""
         if isinstance(self.method, DirectMethod):
-            return sum(int((each.labels >= 0).sum()) for each in self.splits)
+            drawn = [] if self.target_labels is None else [self.target_labels.labels]
+            return sum(int((labels >= 0).sum()) for labels in (*(each.labels for each in self.splits), *drawn))
         return self.train.batch_size * (2 if self.folds is None else len(self.folds.speakers))
 
     @property
@@ -171,6 +175,7 @@ class FitPlan:
         train = as_settings(self.train)
         usual_train, usual_method, _ = apply_run_settings({}, type(self.method), self.features.name)
         is_direct = isinstance(self.method, DirectMethod)
+        labelled = request.sources if self.target_labels is None else (*request.sources, request.target)
         given = {} if self.features.has_frame_rate else request.settings  # without a rate, frames have no default
         usual_train = _resolve_window(usual_train, given, self.features, reads_statistics=self.reads_statistics)
         return {
@@ -184,7 +189,7 @@ class FitPlan:
                 "method_config": as_settings(self.resolved.config),
                 "features": dict(request.target.snapshot.parameters),
                 "fingerprints": {corpus: store.fingerprint for corpus, store in stores.items()},
-                **({"labels": labels} if (labels := digest_labels(request.sources, self.task)) else {}),
+                **({"labels": labels} if (labels := digest_labels(labelled, self.task)) else {}),
                 "device": request.device.type,
                 "threads": torch.get_num_threads() if request.device.type == "cpu" else None,
                 "compile": request.compile,
@@ -193,6 +198,7 @@ class FitPlan:
             "supervision": self.supervision,
             "label": self.label,
             "exposure": self.exposure,
+            **({} if self.target_labels is None else {"target_labels": dict(self.target_labels.ids)}),
             "folds": None if self.folds is None else self.folds.speakers,
             "defaults": {
                 "steps": self.steps if is_direct else find_feature_defaults(self.features.name).steps,
@@ -258,7 +264,10 @@ def resolve_request(request: FitRequest) -> FitPlan:
         problem = f"method {request.method} cannot be captured: {reason}"
         raise ConfigError(problem, field="cuda_graph", remedy="leave it out")
     folds = _make_folds(request, task, train, method)
-    return FitPlan(request, task, steps, train, record, features, splits, data, resolved, method, folds, start_time)
+    target_labels = _draw_target_labels(request, task, train.target_labels, method)
+    return FitPlan(
+        request, task, steps, train, record, features, splits, data, resolved, method, folds, target_labels, start_time
+    )
 
 
 def _check_addition(request: FitRequest, kind: type[Method]) -> None:
@@ -371,8 +380,9 @@ def _make_method(
     # Methods may draw from torch's global generator.
     with methods.wrap_plugin_errors(request.method, "()"), use_seed(request.seed, "method"):
         method: Method = kind(data.dim, resolved.config, request.seed, classes)
-        if method.supervision not in get_args(Supervision):
-            raise TypeError(f"its supervision must be one of {', '.join(get_args(Supervision))}")
+        valid = [each for each in get_args(Supervision) if each != SEMI_SUPERVISED]
+        if method.supervision not in valid:
+            raise TypeError(f"its supervision must be one of {', '.join(valid)}")
         if (method.supervision == "oracle-folds") != isinstance(method, UpperBound):
             raise TypeError("the supervision oracle-folds is reserved for UpperBound")
     if request.method not in methods.METHODS and not isinstance(method, DirectMethod):
@@ -399,6 +409,20 @@ def _make_folds(request: FitRequest, task: Task, train: TrainConfig, method: Met
             problem = f"not valid for method {request.method}: its scores are cross-validated and of the last step"
             raise ConfigError(problem, field=name, value=value, remedy="leave it out")
     return split_into_folds(request.target, task, len(method.networks), request.seed)
+
+
+def _draw_target_labels(request: FitRequest, task: Task, count: int, method: Method) -> TargetLabels | None:
+    if not count:
+        return None
+    check_target_labels(request.method, count, method.supervision)
+    return draw_target_labels(request.target, task, count, request.seed)
+
+
+def check_target_labels(method: str, count: int, supervision: Supervision) -> None:
+    """Raise a ConfigError if labels of a few target utterances are asked for a method that learns from all of them."""
+    if count and is_oracle(supervision):
+        problem = f"not valid for method {method} with these settings, which learns from the labels of the target"
+        raise ConfigError(problem, field="target_labels", value=count, remedy="leave it out")
 
 
 def _count_shared_audio(request: FitRequest, task: Task) -> dict[str, int]:

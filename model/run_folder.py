@@ -16,7 +16,11 @@ from emodna.pipeline.errors import Remedy, explain_os_error
 from emodna.pipeline.files import is_temporary, write_atomically
 
 #: Settings that runs of earlier versions do not have, with the value that is the same as theirs.
-LATER_SETTINGS: Final[Mapping[str, str]] = {"train.class_weights": "none", "method_config.network": "paper"}
+LATER_SETTINGS: Final[Mapping[str, str | int]] = {
+    "train.class_weights": "none",
+    "train.target_labels": 0,
+    "method_config.network": "paper",
+}
 #: Separator of the names of several sources.
 JOIN: Final = "+"
 _LOCK: Final = ".lock"

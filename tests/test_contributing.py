@@ -31,21 +31,22 @@ FILES = ("f01-anger-01.wav", "f01-joy-01.wav", "m02-grief-01.wav", "m02-plain-02
 
 
 @pytest.fixture(autouse=True)
-def _forget_modules() -> Iterator[None]:
-    """Remove the packages' modules after a test."""
+def _use_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in a folder whose `installed` is on the module path; forget the packages' modules after a test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "installed")
     yield
     for name in ("emodna_bands", "emodna_coral", "emodna_studio"):
         sys.modules.pop(name, None)
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """Folder with the two files of the corpus's package, as printed."""
-    folder = tmp_path / "package"
-    folder.mkdir()
-    for name in ("pyproject.toml", "emodna_studio.py"):
-        (folder / name).write_text(read_printed(name))
-    return folder
+def install_printed(kind: str, name: str) -> Path:
+    """Install the printed package that adds corpora, features or methods; return the folder on the module path."""
+    folder, module, group = Path("installed").absolute(), f"emodna_{name}", f"emodna.{kind}"
+    (entries,) = re.findall(rf"(\[project\.entry-points\.\"{group}\"\]\n[^\n]+)", CONTRIBUTING.read_text())
+    entry_points = tomllib.loads(entries)["project"]["entry-points"][group]
+    modules = {module: read_printed(f"{module}.py")}
+    return install_plugin(folder, entry_points, group=group, distribution=f"emodna-{name}", **modules)
 
 
 def read_printed(name: str) -> str:
@@ -76,47 +77,26 @@ def run_json(main: Callable[[], None], *words: object) -> Any:
     return json.loads(result.out)
 
 
-def test_corpus_of_another_package_works_like_a_built_in_one(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry_points = tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"]
-    text = (package / "emodna_studio.py").read_text()
-    folder = install_plugin(tmp_path / "installed", entry_points["emodna.corpora"], emodna_studio=text)
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.chdir(tmp_path)
+def test_corpus_of_another_package_works_like_a_built_in_one(tmp_path: Path) -> None:
+    install_printed("corpora", "studio")
     commands = {"emodna-corpora": corpora.main, "emodna-prep": prep.main}
     use_corpus(lambda name, *words: run_json(commands[name], *words), tmp_path)
 
 
 @pytest.mark.slow
-def test_pip_installs_the_corpus_package(package: Path, tmp_path: Path) -> None:
-    target = tmp_path / "installed"
+def test_pip_installs_the_corpus_package(tmp_path: Path) -> None:
+    package, target = tmp_path / "package", tmp_path / "installed"
+    package.mkdir()
+    for name in ("pyproject.toml", "emodna_studio.py"):
+        (package / name).write_text(read_printed(name))
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(package)], check=True, timeout=300)
     environment = os.environ | {"PYTHONPATH": str(target)}
     use_corpus(lambda name, *words: run_script(name, *words, cwd=tmp_path, env=environment).json, tmp_path)
 
 
-def read_entry_points(group: str) -> dict[str, str]:
-    """Return the printed entry points of a group."""
-    pattern = rf"```toml\n(\[project\.entry-points\.\"{re.escape(group)}\"\]\n.*?)```"
-    (text,) = re.findall(pattern, CONTRIBUTING.read_text(), re.DOTALL)
-    entry_points: dict[str, str] = tomllib.loads(text)["project"]["entry-points"][group]
-    return entry_points
-
-
-def test_features_of_another_package_work_like_built_in_ones(
-    ravdess_root: Path, emodb_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed = install_plugin(
-        tmp_path / "installed",
-        read_entry_points("emodna.features"),
-        group="emodna.features",
-        distribution="emodna-bands",
-        emodna_bands=read_printed("emodna_bands.py"),
-    )
-    monkeypatch.syspath_prepend(installed)
-    monkeypatch.chdir(tmp_path)
+def test_features_of_another_package_work_like_built_in_ones(ravdess_root: Path, emodb_root: Path) -> None:
+    installed = install_printed("features", "bands")
     assert "bands" in run_command(prep.main, "--help").out
     for corpus, root in (("ravdess", ravdess_root), ("emodb", emodb_root)):
         run_json(prep.main, "--corpus", corpus, "--root", root, "--feature-set", "bands", "--json")
@@ -135,18 +115,8 @@ def test_features_of_another_package_work_like_built_in_ones(
         assert_one_line_error(failed, "bands", "emodna.features")
 
 
-def test_method_of_another_package_works_like_a_built_in_one(
-    cache: Path, emodb_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = install_plugin(
-        tmp_path / "installed",
-        read_entry_points("emodna.methods"),
-        group="emodna.methods",
-        distribution="emodna-coral",
-        emodna_coral=read_printed("emodna_coral.py"),
-    )
-    monkeypatch.syspath_prepend(folder)
-
+def test_method_of_another_package_works_like_a_built_in_one(cache: Path, emodb_root: Path, tmp_path: Path) -> None:
+    install_printed("methods", "coral")
     method = run_json(fit.main, "--list-methods", "--json")[-1]
     assert [method[key] for key in ("method", "add", "package")] == ["coral", ["scl"], {"emodna-coral": "1.0"}]
     options = [
@@ -174,14 +144,12 @@ def test_method_of_another_package_works_like_a_built_in_one(
 
 
 @pytest.mark.parametrize("shift", [0.0, 5.0])
-def test_coral_equals_its_equation(shift: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "emodna_coral.py").write_text(read_printed("emodna_coral.py"))
-    monkeypatch.syspath_prepend(tmp_path)
+def test_coral_equals_its_equation(shift: float) -> None:
+    install_printed("methods", "coral")
     coral = importlib.import_module("emodna_coral").Coral
     source, target = (np.random.default_rng(seed).normal(seed * shift, 1 + seed, (9, 8)) for seed in (0, 1))
     expected = np.square(np.cov(source.T) - np.cov(target.T)).sum() / (4 * 8**2)
     features = DomainPair(torch.from_numpy(source), torch.from_numpy(target))
-    found = coral(6, dataclasses.replace(coral.defaults, channels=8), 0).transfer_losses(
-        features, features, torch.tensor(0)
-    )
+    method = coral(6, dataclasses.replace(coral.defaults, channels=8), 0, 4)
+    found = method.transfer_losses(features, features, torch.tensor(0))
     torch.testing.assert_close(found["coral"].item(), expected)

@@ -237,6 +237,7 @@ def _make_document(
                 "method": str(spec),
                 "label": experiment.methods[spec].label,
                 "oracle": experiment.methods[spec].oracle,
+                "supervision": experiment.methods[spec].supervision,
                 "exposure": matched.exposures.get(spec, {}),
                 "mean": mean,
                 "mean_rank": rank,

@@ -20,7 +20,7 @@ from emodna.model.bench.spec import (
 )
 from emodna.model.bench.table_data import Cell, Table
 from emodna.model.config import TrainConfig, as_settings
-from emodna.model.label import ORACLE, OUR_READING, note_exposure
+from emodna.model.label import ORACLE, OUR_READING, SEMI_SUPERVISED, note_exposure
 from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.tasks import TASKS
 
@@ -143,6 +143,8 @@ def _explain_signs(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
         yield from (f"{sign}: {note}." for note in note_exposure(marked))
     if any(f"({ORACLE})" in label for label in labels):
         yield f"({ORACLE}): uses target labels."
+    if any(f"({SEMI_SUPERVISED}" in label for label in labels):
+        yield f"({SEMI_SUPERVISED}): trained with some target labels; its scores leave out the recordings of these."
     if any(f"({OUR_READING})" in label for label in labels):
         yield f"({OUR_READING}): the original paper leaves details open, or was not available."
     own_corpora = [name for name in table.experiment.corpora if name not in paper.CORPORA]

@@ -146,7 +146,7 @@ def _tabulate_methods(experiment: Experiment, results: Sequence[RunResult]) -> P
     for method, info in experiment.methods.items():
         method_results = [result for result in results if result.run.method == method]
         seconds = [result.seconds or 0.0 for result in method_results if result.state == "done"]
-        oracle = PageCell("yes", css_class="bad") if info.oracle else "no"
+        oracle = PageCell("yes", css_class="bad") if info.oracle else "some" if info.uses_target_labels else "no"
         names = [info.label, str(method), *[experiment.name_feature_set(method)] * several]
         exposures = [read_exposure(each.result, each.run.tgt) for each in method_results if each.result is not None]
         marks = [oracle, _make_exposure_cell(combine_exposures(exposures)), "yes" if info.our_reading else "no"]

@@ -132,8 +132,9 @@ class Comparison:
 
 
 def list_default_methods(experiment: Experiment, scores: Scores) -> list[MethodSpec]:
-    """Return the methods to compare by default: all with scores, without oracles."""
-    return [spec for spec, info in experiment.methods.items() if not info.oracle and spec in scores.methods]
+    """Return the methods to compare by default: all with scores that use no target labels."""
+    known = experiment.methods.items()
+    return [spec for spec, info in known if not info.uses_target_labels and spec in scores.methods]
 
 
 def match_scores(scores: Scores, methods: Iterable[MethodSpec]) -> MatchedScores:

@@ -17,10 +17,11 @@ from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, Pair,
 from emodna.model.changed_settings import find_non_defaults
 from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.feature_defaults import apply_run_settings
-from emodna.model.label import make_label
+from emodna.model.label import SEMI_SUPERVISED, make_label
 from emodna.model.methods import get_method
 from emodna.model.methods.base import DirectMethod
 from emodna.model.methods.catalog import find_supervision
+from emodna.model.request import check_target_labels
 from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
@@ -152,6 +153,9 @@ def describe_method(
     # The settings of the spec come first, as they tell the rows of a table apart.
     changed = dict(sorted(changed.items(), key=lambda setting: setting[1] == usual.get(setting[0])))
     supervision = find_supervision(spec.name, method, config)
+    if train.target_labels:
+        check_target_labels(str(spec), train.target_labels, supervision)
+        supervision = SEMI_SUPERVISED
     marks: dict[str, Any] = {"our_reading": method.our_reading, "supervision": supervision}
     short = {**spec.overrides, **changed}
     short.pop("feature_set", None)

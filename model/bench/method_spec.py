@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from emodna.model.errors import ConfigError
-from emodna.model.label import is_oracle
+from emodna.model.label import is_oracle, uses_target_labels
 from emodna.model.methods import check_method_name
 from emodna.pipeline.errors import Remedy
 
@@ -94,11 +94,16 @@ class MethodInfo:
     our_reading: bool
     """True if the method is our reading of its paper."""
     supervision: str
-    """Labels that the method learns from, as `Method.supervision`."""
+    """Labels that the method learns from, as `Supervision`."""
     short_label: str | None = None
     """Label for a table with a column of feature sets: without the feature set, but with all settings of the spec."""
 
     @property
     def oracle(self) -> bool:
-        """True if the method learns from target labels."""
+        """True if the scored labels are learned from."""
         return is_oracle(self.supervision)
+
+    @property
+    def uses_target_labels(self) -> bool:
+        """True if the method learns from target labels; tables and tests do not rank it with the others."""
+        return uses_target_labels(self.supervision)

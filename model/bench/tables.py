@@ -132,7 +132,7 @@ def _make_pairs_table(experiment: Experiment, results: pa.Table) -> Table:
         experiment.methods, key=lambda spec: (names.index(experiment.name_feature_set(spec)), is_upper_bound(spec))
     )
     scores = (*SCORE_NAMES, CLASS_1_SHARE)
-    kinds: list[RowKind] = ["ceiling" if experiment.methods[spec].oracle else "entry" for spec in specs]
+    kinds: list[RowKind] = ["ceiling" if experiment.methods[spec].uses_target_labels else "entry" for spec in specs]
     rows = [builder.make_row(kind, spec, scores=scores) for kind, spec in zip(kinds, specs, strict=True)]
     return builder.build("All pairs", builder.make_blocks(*scores), rows, specs)
 

@@ -85,27 +85,29 @@ class CorpusSubset:
     """The utterances of one corpus that a stream draws from."""
 
     windows: CorpusWindows
+    role: int
+    """`SOURCE` or `TARGET`."""
     rows: NDArray[np.int64]
     """(n,) rows in the store."""
     labels: Labels | None = None
     """(n,) labels of the rows, for a labelled stream."""
 
     @classmethod
-    def of_all(cls, windows: CorpusWindows, labels: Labels | None = None) -> Self:
-        """Return all utterances of a corpus, with their labels (n,) if given."""
-        return cls(windows, np.arange(len(windows.store)), labels)
+    def of_target(cls, windows: CorpusWindows, labels: Labels | None = None) -> Self:
+        """Return all utterances of the target, with their labels (n,) if given."""
+        return cls(windows, TARGET, np.arange(len(windows.store)), labels)
 
     @classmethod
-    def of_labelled(cls, windows: CorpusWindows, labels: Labels) -> Self:
+    def of_labelled(cls, windows: CorpusWindows, role: int, labels: Labels) -> Self:
         """Return the utterances whose label is not -1, given the labels (n,) of all utterances of the store."""
         rows = np.flatnonzero(labels >= 0)
-        return cls(windows, rows, labels[rows])
+        return cls(windows, role, rows, labels[rows])
 
     @classmethod
-    def of_class(cls, windows: CorpusWindows, labels: Labels, label: int) -> Self:
+    def of_class(cls, windows: CorpusWindows, role: int, labels: Labels, label: int) -> Self:
         """Return the utterances of a class, given the labels (n,) of all utterances of the store."""
         rows = np.flatnonzero(labels == label)
-        return cls(windows, rows, labels[rows])
+        return cls(windows, role, rows, labels[rows])
 
 
 class Stream(Generic[BatchT]):
@@ -116,7 +118,6 @@ class Stream(Generic[BatchT]):
     """
 
     batch_type: type[BatchT]
-    _corpus: int
 
     def __init__(self, corpora: Sequence[CorpusSubset], seeds: Sequence[int], batch_size: int) -> None:
         self.batch_size = batch_size
@@ -166,9 +167,9 @@ class Stream(Generic[BatchT]):
     def gather(self, numbers: NDArray[np.int64], *, pinned: bool = False) -> BatchT:
         """Read the utterances with some numbers (n,) from their stores into a batch on the CPU."""
         batch = self.batch_type.empty(len(numbers), *self.window, pinned=pinned)
-        batch.corpus.fill_(self._corpus)
         for corpus, places, rows, labels in self._locate(numbers):
             corpus.windows.write(rows, batch, places)
+            batch.corpus.numpy()[places] = corpus.role
             if isinstance(batch, LabelledBatch):
                 batch.labels.numpy()[places] = labels
         return batch
@@ -189,20 +190,18 @@ class TargetStream(Stream[Batch]):
     """Batches of all utterances of the target, without labels."""
 
     batch_type = Batch
-    _corpus = TARGET
 
     def __init__(self, windows: CorpusWindows, *, batch_size: int, seed: int) -> None:
-        super().__init__([CorpusSubset.of_all(windows)], [derive_seed(seed, "target sampler")], batch_size)
+        super().__init__([CorpusSubset.of_target(windows)], [derive_seed(seed, "target sampler")], batch_size)
 
 
 class LabelledTargetStream(Stream[LabelledBatch]):
     """Batches of `TargetStream` with labels (n,), for oracles only; -1 marks unlabelled utterances."""
 
     batch_type = LabelledBatch
-    _corpus = TARGET
 
     def __init__(self, windows: CorpusWindows, labels: Labels, *, batch_size: int, seed: int) -> None:
-        super().__init__([CorpusSubset.of_all(windows, labels)], [derive_seed(seed, "target sampler")], batch_size)
+        super().__init__([CorpusSubset.of_target(windows, labels)], [derive_seed(seed, "target sampler")], batch_size)
 
 
 class FoldStream(Stream[LabelledBatch]):
@@ -214,7 +213,6 @@ class FoldStream(Stream[LabelledBatch]):
     """
 
     batch_type = LabelledBatch
-    _corpus = TARGET
 
     def __init__(
         self,
@@ -225,7 +223,7 @@ class FoldStream(Stream[LabelledBatch]):
         seed: int,
         class_weights: ClassWeights = "none",
     ) -> None:
-        folds = [(windows, each, f"fold sampler/{fold}") for fold, each in enumerate(labels)]
+        folds = [(windows, TARGET, each, f"fold sampler/{fold}") for fold, each in enumerate(labels)]
         super().__init__(*_divide(folds, class_weights, seed), len(labels) * batch_size)
 
 
@@ -233,10 +231,10 @@ class SourceStream(Stream[LabelledBatch]):
     """Batches of the labelled utterances of source corpora; the label -1 in (n,) excludes an utterance.
 
     With `balanced` weights, the classes of each corpus take turns, too: each class that a corpus has gets equal parts.
+    Labelled utterances of the `target` are one more corpus, with the role `TARGET`: with one source, half of a batch.
     """
 
     batch_type = LabelledBatch
-    _corpus = SOURCE
 
     def __init__(
         self,
@@ -245,25 +243,28 @@ class SourceStream(Stream[LabelledBatch]):
         batch_size: int,
         seed: int,
         class_weights: ClassWeights = "none",
+        target: tuple[CorpusWindows, Labels] | None = None,
     ) -> None:
-        named = [(each, labels, f"source sampler/{each.store.snapshot.corpus}") for each, labels in corpora]
+        named = [(each, SOURCE, labels, f"source sampler/{each.store.snapshot.corpus}") for each, labels in corpora]
+        if target is not None:
+            named.append((target[0], TARGET, target[1], "target label sampler"))
         super().__init__(*_divide(named, class_weights, seed), batch_size)
 
 
 def _divide(
-    corpora: Sequence[tuple[CorpusWindows, Labels, str]], class_weights: ClassWeights, seed: int
+    corpora: Sequence[tuple[CorpusWindows, int, Labels, str]], class_weights: ClassWeights, seed: int
 ) -> tuple[list[CorpusSubset], list[int]]:
-    """Return the subsets that take turns in a stream and their seeds: corpora with their labels and samplers' names.
+    """Return the subsets that take turns in a stream and their seeds: corpora with role, labels and sampler's name.
 
     With `balanced` weights, each class of a corpus is a subset: those of class 0 of all corpora, then of class 1, ...
     """
     if class_weights == "none":
-        subsets = [CorpusSubset.of_labelled(windows, labels) for windows, labels, _ in corpora]
-        return subsets, [derive_seed(seed, name) for _, _, name in corpora]
-    count = max(int(labels.max()) for _, labels, _ in corpora) + 1
-    classes = [(label, *each) for label in range(count) for each in corpora if (each[1] == label).any()]
-    subsets = [CorpusSubset.of_class(windows, labels, label) for label, windows, labels, _ in classes]
-    return subsets, [derive_seed(seed, f"{name}/class {label}") for label, _, _, name in classes]
+        subsets = [CorpusSubset.of_labelled(windows, role, labels) for windows, role, labels, _ in corpora]
+        return subsets, [derive_seed(seed, name) for *_, name in corpora]
+    count = max(int(labels.max()) for _, _, labels, _ in corpora) + 1
+    classes = [(label, *each) for label in range(count) for each in corpora if (each[2] == label).any()]
+    subsets = [CorpusSubset.of_class(windows, role, labels, label) for label, windows, role, labels, _ in classes]
+    return subsets, [derive_seed(seed, f"{name}/class {label}") for label, *_, name in classes]
 
 
 def _encode(store: FeatureStore | PooledStore, column: str, vocabulary: Sequence[str]) -> NDArray[np.int16]:

@@ -33,14 +33,19 @@ Groups = Mapping[str, NDArray[np.int64]]
 
 
 def evaluate(
-    predicted: NDArray[np.int64], store: FeatureStore, task: Task, resampling: Resampling | None = None
+    predicted: NDArray[np.int64],
+    store: FeatureStore,
+    task: Task,
+    resampling: Resampling | None = None,
+    *,
+    excluded: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
-    """Score the predictions (n,) for a store; utterances without labels are ignored.
+    """Score the predictions (n,) for a store; ignore utterances that have no label or are `excluded` (n,).
 
     Returns war, f1, uar and macro_f1 in percent (None without labels), the scores of constant predictors under
     `constant`, and under `intervals` the 95 % intervals of the scores over `utterances` and over `speakers`.
     """
-    scored = _LabelledPredictions.of(predicted, store, task)
+    scored = _LabelledPredictions.of(predicted, store, task, excluded)
     any_labels = len(scored.rows) > 0
     constants = constant_scores(scored.truth) if any_labels else {}
     return {
@@ -66,13 +71,15 @@ def evaluate_run(
     start = time.perf_counter()
     probabilities = predict_store(run.adapt_model(store), store, advance)
     predicted = assign_labels(probabilities)
-    scored = _LabelledPredictions.of(predicted, store, run.model.task)
+    seen_in_roles = run.find_seen(store)
+    excluded = seen_in_roles["target-labels"]
+    scored = _LabelledPredictions.of(predicted, store, run.model.task, excluded)
     any_labels = len(scored.rows) > 0
-    scores = evaluate(predicted, store, run.model.task, resampling)
+    scores = evaluate(predicted, store, run.model.task, resampling, excluded=excluded)
     if len(np.unique(scored.truth)) == 1:
         for row in (scores, *scores["constant"].values()):
             row["uar"] = None
-    seen = separate_roles(run.find_seen(store), run.description["supervision"])
+    seen = separate_roles(seen_in_roles, run.description["supervision"])
     evaluation = {
         "run": str(run.path.absolute()),
         **run.description,
@@ -83,6 +90,7 @@ def evaluate_run(
         "seen": _summarise_seen(seen, scored.rows if any_labels else np.arange(len(store))),
         "utterances": len(store),
         "labelled": len(scored.rows),
+        "excluded": int((store.labels(run.model.task)[excluded] >= 0).sum()),
         **scores,
         "confusion": confusions(scored.truth, scored.predicted).reshape(2, 2).tolist() if any_labels else None,
         "calibration": compute_calibration(scored.truth, probabilities[scored.rows]) if any_labels else None,
@@ -182,7 +190,7 @@ def break_down_scores(groups: Groups) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _LabelledPredictions:
-    """Rows, labels and predictions, (n,) each, of the labelled utterances of a store."""
+    """Rows, labels and predictions, (n,) each, of the scored utterances of a store."""
 
     store: FeatureStore
     rows: NDArray[np.int64]
@@ -190,9 +198,11 @@ class _LabelledPredictions:
     predicted: NDArray[np.int64]
 
     @classmethod
-    def of(cls, predicted: NDArray[np.int64], store: FeatureStore, task: Task) -> Self:
+    def of(
+        cls, predicted: NDArray[np.int64], store: FeatureStore, task: Task, excluded: NDArray[np.bool_] | None
+    ) -> Self:
         labels = store.labels(task)
-        rows = np.flatnonzero(labels >= 0)
+        rows = np.flatnonzero(labels >= 0 if excluded is None else (labels >= 0) & ~excluded)
         return cls(store, rows, labels[rows].astype(np.int64), predicted[rows])
 
     def group_by(self, column: str) -> Groups:

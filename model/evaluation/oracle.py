@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emodna.model.evaluation.selection import find_best_step
 from emodna.model.inference.predictions import predict_store
@@ -16,13 +17,20 @@ from emodna.pipeline.store import FeatureStore
 _NOTE: Final = "computed with the target's labels, for analysis only: never a result, never used to select a model"
 
 
-def write_oracle_analysis(run: RunFolder, model: TrainedModel, snapshots: Snapshots, target: FeatureStore) -> None:
+def write_oracle_analysis(
+    run: RunFolder,
+    model: TrainedModel,
+    snapshots: Snapshots,
+    target: FeatureStore,
+    excluded: NDArray[np.bool_] | None = None,
+) -> None:
     """Score every model snapshot with the target's labels, and write oracle.json, with the single key `oracle`.
 
-    The model ends in the state of the last snapshot. Raise a RunError if a snapshot is damaged.
+    Scores leave out the utterances that are `excluded` (n,), as the result of the run does. The model ends in the state
+    of the last snapshot. Raise a RunError if a snapshot is damaged.
     """
     model, labels = model.adapt_to_speakers(target), target.labels(model.task).astype(np.int64)
-    rows = np.flatnonzero(labels >= 0)
+    rows = np.flatnonzero(labels >= 0 if excluded is None else (labels >= 0) & ~excluded)
     analysis: dict[str, Any] = {"note": _NOTE, "labelled": len(rows), "best_step": None, "best": None}
     if len(rows):
         truth, table = labels[rows], []

@@ -98,7 +98,7 @@ def _collect_metadata(model: TrainedModel, corpora: Sequence[RunCorpus]) -> dict
         },
         "features": features.parameters(),
         "method": model.method.name,
-        "supervision": model.method.supervision,
+        "supervision": model.supervision,
         "exposure": {corpus.name: find_exposure(features, corpus.name) for corpus in corpora},
         "feature_licence": features.licence or "",
         "feature_citation": features.citation or "",

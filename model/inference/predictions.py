@@ -94,17 +94,21 @@ def write_predictions(
     supervision: str,
     exposure: Exposure,
     outside: Sequence[str] | None = None,
+    training_labels: NDArray[np.bool_] | None = None,
 ) -> None:
     """Write the probabilities (n,) of all utterances of a store, in its order, to a Parquet file, atomically.
 
-    The columns are id, probability (of class 1), label (0 or 1), `outside` (n,) if given, as `Prediction.outside`, and
-    the metadata of each utterance in the store's index. The schema's metadata contains `supervision`, see
-    `Method.supervision`, and `exposure`, see `find_exposure`.
+    The columns are id, probability (of class 1), label (0 or 1), `outside` (n,) if given, as `Prediction.outside`,
+    `training_label` if `training_labels` (n,) are given, True for utterances whose label trained the run, and the
+    metadata of each utterance in the store's index. The schema's metadata contains `supervision`, see `Supervision`,
+    and `exposure`, see `find_exposure`.
     """
     table, labels = store.table, assign_labels(probabilities).astype(np.int8)
     columns = {"id": table["id"], "probability": probabilities, "label": labels}
     if outside is not None:
         columns["outside"] = pa.array(outside, pa.string())
+    if training_labels is not None:
+        columns["training_label"] = training_labels
     corpus_columns = [name for name in table.column_names if name not in INDEX_SCHEMA.names]
     new_names = choose_column_names([*_METADATA_COLUMNS, *corpus_columns], columns)
     columns |= {new: table[name] for name, new in new_names.items()}

@@ -23,7 +23,7 @@ from emodna.model.data.speakers import SpeakerStatistics
 from emodna.model.data.windows import Framer, Utterance, compute_window_seconds, get_silence
 from emodna.model.errors import RunError, TrainingError
 from emodna.model.methods import find_package, load_method_of_run, wrap_plugin_errors
-from emodna.model.methods.base import Method
+from emodna.model.methods.base import Method, Supervision
 from emodna.model.reproducibility import disable_autocast, force_float32
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError, PluginError
@@ -65,6 +65,13 @@ class TrainedModel:
     """Statistics of the speakers of a store, see `adapt_to_speakers`."""
     reads_statistics: bool = False
     """True if the network reads statistics over all frames of an utterance, which the framer takes as one frame."""
+    target_labels: int = 0
+    """Labels per class of the target that its training used, see `TrainConfig.target_labels`."""
+
+    @property
+    def supervision(self) -> Supervision:
+        """Labels that its training used."""
+        return "semi-supervised" if self.target_labels else self.method.supervision
 
     @property
     def seconds(self) -> float:
@@ -170,6 +177,8 @@ class TrainedModel:
         }
         if self.per_speaker:
             metadata["per_speaker"] = True
+        if self.target_labels:
+            metadata["target_labels"] = self.target_labels
         if self.features.location is not None:
             metadata["location"] = self.features.location
         if self.domain is not None:
@@ -208,6 +217,7 @@ class TrainedModel:
                 domain,
                 per_speaker,
                 reads_statistics=reads_statistics,
+                target_labels=int(metadata.get("target_labels", 0)),
             )
         except RunError:
             raise

@@ -24,11 +24,14 @@ from emodna.pipeline.errors import Remedy
 if TYPE_CHECKING:  # prediction needs methods, and no store
     from emodna.pipeline.store import FeatureStore
 
-Supervision = Literal["source", "oracle-labels", "oracle-folds"]
-"""Labels that a method learns from.
+Supervision = Literal["source", "semi-supervised", "oracle-labels", "oracle-folds"]
+"""Labels that a run learns from.
 
 source
     Labels of the source only. The task of this project.
+semi-supervised
+    Labels of the source, and of a few target utterances that the scores leave out. A property of the run, with any
+    method of `source`: see `TrainConfig.target_labels`.
 oracle-labels
     Labels of source and target. Target batches have labels, -1 where one is missing.
 oracle-folds

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from emodna.model.config import build_config
 from emodna.model.data.domain import TrainingDomain
@@ -22,6 +24,7 @@ from emodna.model.label import (
     EXPOSURE_MARKS,
     ORACLE,
     SCORE_NAMES,
+    SEMI_SUPERVISED,
     SOURCE_SUPERVISION,
     is_oracle,
     mark_exposure,
@@ -47,11 +50,19 @@ _METRICS: Final = {"uar": "recall", "war": "accuracy", "f1": "f1", "macro_f1": "
 
 
 def write_card(
-    run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task, domain: TrainingDomain | None
+    run: RunFolder,
+    sources: Sequence[Split],
+    target: FeatureStore,
+    task: Task,
+    domain: TrainingDomain | None,
+    training_labels: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Write the card of a finished run, and the information on its corpora for later cards, and their audio hashes."""
+    """Write the card of a finished run, and the information on its corpora for later cards, and their audio hashes.
+
+    `training_labels` as in `write_audio`.
+    """
     write_corpora(run, sources, target, task, domain)
-    write_audio(run, [each.store for each in sources], target, task)
+    write_audio(run, [each.store for each in sources], target, task, training_labels)
     write_atomically(run.card, render_card(run).encode())
 
 
@@ -131,8 +142,15 @@ def _collect_variables(
         "target": target,
         "method": method,
         "title": f"{method}, {task.name}, {sources} to {target.name}",
-        "tags": [*tags, *[ORACLE] * is_oracle(supervision), *filter(None, [EXPOSURE_MARKS.get(exposure)])],
+        "tags": [
+            *tags,
+            *[ORACLE] * is_oracle(supervision),
+            *[SEMI_SUPERVISED] * bool(supervision == SEMI_SUPERVISED),
+            *filter(None, [EXPOSURE_MARKS.get(exposure)]),
+        ],
         "supervision": supervision,
+        "excluded": result.get("excluded", 0),  # missing in earlier versions
+        "drawn": sum(map(len, config.get("target_labels", {}).values())),
         "shared": sum(config["shared_audio"].values()),
         "low": task.classes[0],
         "high": task.classes[1],

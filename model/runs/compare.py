@@ -26,7 +26,7 @@ class RunPair:
     agreement: float | None = None
     """Percentage of utterances with equal predictions."""
     labelled: int | None = None
-    """Number of labelled utterances; None if the target's labels are not available."""
+    """Number of labelled utterances whose labels neither run used; None if the target's labels are not available."""
     only_a: int | None = None
     """Number of labelled utterances that only the first run predicts correctly; None, like the numbers below, without
     labels."""
@@ -125,27 +125,35 @@ def _compare_pair(a: Run, first: pa.Table | str, b: Run, second: pa.Table | str)
     if not first["id"].equals(second["id"]):
         return RunPair(problem="different utterances")
     labels = [np.asarray(table["label"]) for table in (first, second)]
+    excluded = np.any([np.asarray(table["training_label"]) for table in (first, second)], axis=0)
     agreement = 100 * float(np.mean(labels[0] == labels[1]))
     truth = next((found for run in (a, b) if (found := read_truth(run, first["id"])) is not None), None)
     if truth is None:
         return RunPair(len(first), agreement)
     if not (truth >= 0).any():
         return RunPair(len(first), agreement, 0)
+    truth = np.where(excluded, np.int8(-1), truth)
     right = [(label == truth) & (truth >= 0) for label in labels]
     only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     return RunPair(len(first), agreement, int((truth >= 0).sum()), *only, mcnemar(*only))
 
 
 def read_predictions(run: Run) -> pa.Table | str:
-    """Return the columns id and label of a run's predictions, sorted by id, or the reason why they cannot be read."""
+    """Return the columns id, label and training_label of a run's predictions, or the reason why they cannot be read.
+
+    The rows are sorted by id. The label of an utterance is used in training if `training_label` is True.
+    """
     path = run.folder.predictions
     if run.state != "done":
         return f"{run.folder.path}: not finished"
     try:
         with pq.ParquetFile(path) as parquet:
-            table = parquet.read(["id", "label"], use_threads=False)
+            marks = [name for name in ("training_label",) if name in parquet.schema_arrow.names]
+            table = parquet.read(["id", "label", *marks], use_threads=False)
     except (pa.ArrowException, OSError) as error:
         return f"{path}: cannot be read ({' '.join(str(error).split())})"
+    if not marks:  # only semi-supervised runs have the column
+        table = table.append_column("training_label", pa.array(np.zeros(len(table), np.bool_)))
     return table.sort_by("id").combine_chunks()
 
 

@@ -25,7 +25,7 @@ DEFAULT_FEATURES = FEATURE_SETS["mfcc40"].name
 OTHERS = {
     "batch_size": "32", "frames": "94", "padding": "mask", "normalisation": "none", "learning_rate": "0.0003",
     "class_weights": "balanced", "beta1": "0.8", "beta2": "0.99", "epsilon": "1e-7", "weight_decay": "0.01",
-    "validation": "0.5",
+    "validation": "0.5", "target_labels": "1",
     "deterministic": "true", "log_every": "5", "checkpoint_seconds": "7", "snapshot_every": "5", "tensorboard": "false",
 }  # fmt: skip
 WITHOUT_EFFECT = ("log_every", "checkpoint_seconds", "snapshot_every", "tensorboard")
@@ -43,6 +43,8 @@ class TestRun:
     @pytest.mark.parametrize("key", OTHERS)
     def test_label_has_each_shared_setting_that_changes_the_result(self, key: str, pair: Stores) -> None:
         expected = "dan" if key in WITHOUT_EFFECT else f"dan ({key}={OTHERS[key].replace('1e-7', '1e-07')})"
+        if key == "target_labels":
+            expected = "dan (semi-supervised, 1 label per class)"
         assert label_request(pair, method="dan", settings={key: OTHERS[key]}) == expected
         assert label_spec("dan", **{key: OTHERS[key]}) == expected
 

@@ -283,6 +283,16 @@ class TestBalancedClasses:
         assert sum(int(plain.batch(step).labels.sum()) for step in range(4)) < 10
         assert len(balanced) == len(plain) == int((labels >= 0).sum())
 
+    def test_every_class_takes_turns_if_a_batch_is_smaller_than_their_number(self, source: FeatureStore) -> None:
+        labels = [(np.arange(len(source)) % classes).astype(np.int8) for classes in (4, 3)]
+        framer = Framer(24, "silence", Statistics.identity(40), MfccSet().silence)
+        corpora = [(CorpusWindows(source, framer, ()), each) for each in labels]  # the second lacks class 3
+        stream = SourceStream(corpora, batch_size=2, seed=0, class_weights="balanced")
+        drawn = [label for step in range(14) for label in stream.batch(step).labels.tolist()]
+        assert drawn == [0, 0, 1, 1, 2, 2, 3] * 4
+        shares = {label: stream.weights[stream.gather(np.arange(64)).labels.numpy() == label].sum() for label in (0, 3)}
+        assert shares[0] == pytest.approx(2 * shares[3])
+
     def test_each_fold_of_an_oracle_is_balanced(self, source: FeatureStore) -> None:
         labels = [source.labels("valence").copy() for _ in range(3)]
         for fold, each in enumerate(labels):

@@ -41,7 +41,7 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
     finished_runs = [
         run
         for run in select_finished_runs(experiment, options)
-        if options.methods is not None or not experiment.methods[run.method].oracle
+        if options.methods is not None or not experiment.methods[run.method].uses_target_labels
     ]
     if not finished_runs:
         raise_no_data(experiment, options, "with predictions")
@@ -79,7 +79,7 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
 
 
 def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]:
-    """Return counts (2, 2), true by predicted class, over labelled utterances; raise a RunError without labels."""
+    """Return counts (2, 2), true by predicted class, over scored utterances; raise a RunError without labels."""
     opened = open_run(experiment.run_folder(run).path)
     table = read_predictions(opened)
     if not isinstance(table, pa.Table):
@@ -87,8 +87,9 @@ def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]
     truth = read_truth(opened, table["id"])
     if truth is None:
         raise RunError(f"the store of {run.tgt}, which has the labels, is missing or has changed", where=run)
-    labelled, predicted = truth >= 0, np.asarray(table["label"])
-    return confusions(truth[labelled].astype(np.int64), predicted[labelled].astype(np.int64)).reshape(2, 2)
+    scored = (truth >= 0) & ~np.asarray(table["training_label"])
+    predicted = np.asarray(table["label"])
+    return confusions(truth[scored].astype(np.int64), predicted[scored].astype(np.int64)).reshape(2, 2)
 
 
 def draw_threshold(experiment: Experiment, options: FigureOptions) -> FigureData:

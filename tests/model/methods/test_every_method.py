@@ -16,16 +16,28 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from emodna.model.checkpoint import load_tensors
-from emodna.model.config import OF_PAPER_NETWORK, apply_settings
+from emodna.model.config import OF_PAPER_NETWORK, TrainConfig, apply_settings
 from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.methods import METHODS, get_method
 from emodna.model.methods.alignment import AlignmentConfig, list_additions
-from emodna.model.methods.base import Method, PaperNetworkConfig
+from emodna.model.methods.base import EncoderConfig, Method, PaperNetworkConfig, find_phase
 from emodna.model.methods.caam import Caam
 from emodna.model.methods.difl import Difl
 from emodna.model.methods.upper_bound import UpperBound
+from emodna.model.networks.passes import evaluation_mode
+from emodna.model.training.loop import Update
+from emodna.model.training.state import make_optimizers
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import REPRESENTATIVE, STEPPED, WITH_CODE, Stores, assert_same_tensors, fit_small, make_batches
+from tests.model.small import (
+    REPRESENTATIVE,
+    STEPPED,
+    WITH_CODE,
+    Stores,
+    assert_same_tensors,
+    fit_small,
+    make_batches,
+    make_noise,
+)
 
 STEP = torch.tensor(0)
 Pair = tuple[LabelledBatch, Batch]
@@ -306,3 +318,57 @@ def test_only_the_seed_determines_the_initial_weights(kind: type[Method]) -> Non
     assert_same_tensors(first, small(kind, 3).state_dict())
     other = small(kind, 4).state_dict()
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, id=name, marks=() if isinstance(kind.defaults, EncoderConfig) else pytest.mark.slow)
+        for name, kind in STEPPED.items()
+    ],
+)
+def test_four_classes_are_learned_from_batches_that_each_lack_one(kind: type[Method]) -> None:
+    is_pooled, steps, classes = isinstance(kind.defaults, EncoderConfig), 60, 4
+    changed = {"network": "statistics"} if is_pooled else {}
+    config = dataclasses.replace(kind.defaults, channels=8, **changed)
+    model = kind(dim_of(kind), config, 0, classes).train()
+    model.steps = steps
+    labels = torch.arange(16).repeat_interleave(folds(kind)) % classes
+    frames = 1 if is_pooled else max(32, kind.min_frames)
+    source, target = make_batches(len(labels), 16, dim=dim_of(kind), frames=frames, labels=labels.tolist())
+    of_class = 3 * make_noise(classes, dim_of(kind), 1, seed=5)
+    source = dataclasses.replace(source, features=source.features + of_class[labels])
+    optimizers = make_optimizers(model.parameter_groups(), TrainConfig(learning_rate=0.02))
+    update = Update(model, optimizers, torch.device("cpu"))
+
+    def measure_loss() -> float:
+        with evaluation_mode(model):
+            logits = model.predict(source.features, source.lengths)
+        assert logits.shape == (len(labels), classes)
+        return nn.functional.cross_entropy(logits, labels).item()
+
+    torch.manual_seed(0)
+    before = measure_loss()
+    for step in range(steps):
+        present = (labels != step % classes).nonzero().squeeze(1)
+        terms = update(source.take(present), target, find_phase(kind.phases, step, steps))
+        assert all(value.isfinite() for value in [*terms.values(), *model.monitor().values()])
+    assert measure_loss() < 0.8 * before
+
+
+#: Sum of the initial weights of small networks for two classes, each times its position in its tensor.
+# fmt: off
+INITIAL = {
+    "source-only": 128.653, "clstm": 25400.051, "dann": 12889.096, "dan": 128.653, "jan": 128.653, "cdan": 1422.630,
+    "cdan+e": 1422.630, "bsp": 12889.096, "addi": 58264.697, "saddi": -28988.668, "difl": 296720.720,
+    "caam": -3503.483, "mdd": 2092.792, "emo-dna": 10435.620, "v1": 128.653, "v2": 1430.096, "v3": 10435.620,
+    "v4": 10435.620, "v5": 9134.177, "upper-bound": 514.612,
+}
+# fmt: on
+
+
+@pytest.mark.parametrize(("name", "expected"), INITIAL.items())
+def test_initial_weights_for_two_classes_never_change(name: str, expected: float) -> None:
+    tensors = [each.detach().double().flatten() for each in small(STEPPED[name], 3).parameters()]
+    total = sum(float(each @ torch.arange(1.0, len(each) + 1, dtype=torch.float64)) for each in tensors)
+    assert total == pytest.approx(expected, rel=1e-5, abs=0.01)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from sklearn.svm import LinearSVC
 
 from emodna.model.bench.analysis import extract_features
 from emodna.model.bench.grid import describe_method, plan_experiment
@@ -53,26 +54,33 @@ def read_run(run: Path) -> tuple[bytes, list[float], list[dict[str, float]]]:
     return read_model(run), table["probability"].to_pylist(), read_log(run)
 
 
-def test_the_fit_is_the_minimum_of_the_documented_objective() -> None:
-    batch, _ = make_batches(40, dim=6, frames=1)
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_fit_is_the_minimum_of_the_documented_objective(classes: int) -> None:
+    batch, _ = make_batches(40, dim=6, frames=1, labels=[row % classes for row in range(40)])
     weights = np.random.default_rng(0).uniform(0.5, 2, 40)
-    method = Svm(6, SvmConfig(C=2.0), 0)
+    method = Svm(6, SvmConfig(C=2.0), 0, classes)
     terms = method.fit(batch, weights)
-    w, b = method.classifier.weight[1].double(), method.classifier.bias[1].double()
-    parameters = torch.cat([w, b[None]]).detach().requires_grad_()
-    inputs = torch.cat([batch.features.flatten(1), torch.ones(40, 1)], 1).double()
-    slack = (1 - (2 * batch.labels - 1) * (inputs @ parameters)).clamp_min(0)
-    hinge = 2.0 / 6 * (torch.as_tensor(weights) * slack**2).sum()
-    objective = parameters @ parameters / 2 + hinge
-    (gradient,) = torch.autograd.grad(objective, parameters)
-    assert gradient.abs().max() < 1e-2 * hinge
-    assert terms == pytest.approx(
-        {"hinge": hinge.item(), "norm": (objective - hinge).item(), "total": objective.item()}
-    )
     logits = method.predict(batch.features, batch.lengths)
-    torch.testing.assert_close(logits[:, 1], (inputs @ parameters).float().detach())
-    assert not logits[:, 0].any()
+    inputs = torch.cat([batch.features.flatten(1), torch.ones(40, 1)], 1).double()
+    total = {"hinge": 0.0, "norm": 0.0, "total": 0.0}
+    for label in range(classes) if classes > 2 else [1]:
+        w, b = method.classifier.weight[label].double(), method.classifier.bias[label].double()
+        parameters = torch.cat([w, b[None]]).detach().requires_grad_()
+        slack = (1 - (2.0 * (batch.labels == label) - 1) * (inputs @ parameters)).clamp_min(0)
+        hinge = 2.0 / 6 * (torch.as_tensor(weights) * slack**2).sum()
+        objective = parameters @ parameters / 2 + hinge
+        (gradient,) = torch.autograd.grad(objective, parameters)
+        assert gradient.abs().max() < 1e-2 * hinge
+        for name, value in (("hinge", hinge), ("norm", objective - hinge), ("total", objective)):
+            total[name] += value.item()
+        torch.testing.assert_close(logits[:, label], (inputs @ parameters).float().detach())
+    assert terms == pytest.approx(total)
+    assert classes > 2 or not logits[:, 0].any()
     assert torch.equal(method.classifier(method.embed(batch.features, batch.lengths)), logits)
+    machine = LinearSVC(C=2.0 / 6, dual=False).fit(inputs[:, :6], batch.labels, sample_weight=weights)
+    decisions = machine.decision_function(inputs[:, :6])
+    np.testing.assert_allclose(logits.detach().numpy()[:, classes == 2 :].squeeze(), decisions, atol=1e-5)
+    assert logits.argmax(1).tolist() == machine.predict(inputs[:, :6]).tolist()
 
 
 def test_a_solver_that_does_not_converge_is_a_warning(
