@@ -211,7 +211,7 @@ def _print_result(result: dict[str, Any], plan: "FitPlan") -> None:
     notes = [] if is_paper else [", ".join(f"{key}={value}" for key, value in settings.items())]
     notes += _describe_classes(plan)
     labels = plan.request.target.labels(plan.task)
-    labelled, utterances = int((labels >= 0).sum()) - result["excluded"], len(labels)
+    labelled, utterances = int((labels >= 0).sum()) - result.get("excluded", 0), len(labels)
     if labelled == 0:
         common.out.print(f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score")
         for line in notes:

@@ -182,7 +182,7 @@ def read_task_file(path: Path) -> Task:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EmodnaError(f"not valid TOML: {error}", where=path) from error
     if unknown := [key for key in content if key not in _KEYS]:
-        raise EmodnaError("unknown key", where=f"{path}: {unknown[0]}", valid=_KEYS)
+        raise EmodnaError(f"unknown key {unknown[0]}", where=path, valid=_KEYS)
     name, column = content.get("name"), content.get("column", EMOTION_COLUMN)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise _make_key_error(path, "name", "must be 1 to 40 lower-case letters, digits and underscores", name)
