@@ -38,6 +38,7 @@ from emodna.pipeline.encoders.exposure import name_trained_model
 from emodna.pipeline.errors import format_count
 from emodna.pipeline.features import WaveSet
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import describe_task
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
     events = record_events(callback, run.path, config, enabled=plan.record.tensorboard)
     _warn(plan)
     excluded = None if plan.target_labels is None else plan.target_labels.excluded
+    is_labelled = target.labels(plan.task) >= 0  # for scores only; an unusable column fails before the training
+    excluded_labels = 0 if excluded is None else int(is_labelled[excluded].sum())
     with run.claim(config, resume=request.resume), events as recorder:
         if not run.done.exists():
             _check_resume(plan, run)
@@ -69,17 +72,22 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
             probabilities = predict_store(model, target) if folds is None else predict_folds(model, target, folds)
             exposure = plan.exposure[target.snapshot.corpus]
             write_predictions(
-                run.predictions, target, probabilities, plan.supervision, exposure, training_labels=excluded
+                run.predictions, target, probabilities, plan.task, plan.supervision, exposure, training_labels=excluded
             )
             result = {
                 **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},
+                **describe_task(plan.task),
+                "task_hash": plan.task.hash,
+                "classes": list(plan.task.classes),
                 "supervision": plan.supervision,
                 "label": plan.label,
                 "exposure": plan.exposure,
                 **plan.chosen_settings,
                 "select": request.select,
                 "selected_step": step,
-                "excluded": 0 if excluded is None else int((target.labels(plan.task)[excluded] >= 0).sum()),
+                "utterances": len(target),
+                "excluded": excluded_labels,
+                "scored": int(is_labelled.sum()) - excluded_labels,
                 **evaluate(assign_labels(probabilities), target, plan.task, excluded=excluded),
                 "wall_seconds": time.perf_counter() - plan.start_time,
                 "steps_per_second": timing.steps / timing.seconds if timing.steps else None,

@@ -28,6 +28,7 @@ from emodna.pipeline.tasks import (
 )
 
 _LOG: Final = logging.getLogger(__name__)
+_TWO_CLASSES: Final = "a source needs at least two classes"
 #: Greatest number of values of a column that an error lists.
 _MAX_VALUES: Final = 8
 
@@ -61,28 +62,31 @@ def check_labels(sources: Sequence[FeatureStore], task: Task) -> None:
     for source in sources:
         present = set(np.unique(source.labels(task)).tolist()) - {-1}
         if len(present) < 2:
-            problem = f"all labels are {task.classes[present.pop()]} {task.name}" if present else _explain(source, task)
-            remedy = "a source needs both classes" if len(task) == 2 else "a source needs at least two classes"
+            problem = (
+                f"all {task.name} labels are {task.classes[present.pop()]}" if present else f"no {task.name} labels"
+            )
+            remedy = "a source needs both classes" if len(task) == 2 else _TWO_CLASSES
+            problem += _describe_column(source, task)
             raise TrainingError(problem, field="sources", value=source.snapshot.corpus, remedy=remedy)
         found |= present
     if missing := [name for label, name in enumerate(task.classes) if label not in found]:
         names = ", ".join(source.snapshot.corpus for source in sources)
         problem = f"no labels of {task.name} {', '.join(missing)}"
+        problem += "".join(_describe_column(source, task) for source in sources)
         raise TrainingError(problem, field="sources", value=names, remedy="choose other classes or another source")
 
 
-def _explain(store: FeatureStore, task: Task) -> str:
-    """Return the reason why a store has no label of a task."""
+def _describe_column(store: FeatureStore, task: Task) -> str:
+    """Return the values of the column of a user's task, as the end of an error; empty if there are none."""
+    if task.column == EMOTION_COLUMN:
+        return ""
     if task.column not in store.column_names:
         own = [name for name in store.column_names if name not in INDEX_SCHEMA.names]
-        has = f"its own columns: {', '.join(own)}" if own else "it has no columns of its own"
-        return f"no column {task.column}, which the task {task.name} reads; {has}"
+        return f": no column {task.column}, only {', '.join(own)}" if own else f": no column {task.column}"
     counts = _count_values(store.columns([task.column])[task.column])
     known = [f"{value!r} ({count})" for value, count in counts.items() if value != UNKNOWN]
-    if task.column == EMOTION_COLUMN or not known:
-        return f"no {task.name} labels"
-    shown = ", ".join(known[:_MAX_VALUES]) + (f" and {len(known) - _MAX_VALUES} more" * (len(known) > _MAX_VALUES))
-    return f"no {task.name} labels: no class lists a value of the column {task.column}, which has {shown}"
+    more = f" and {len(known) - _MAX_VALUES} more" * (len(known) > _MAX_VALUES)
+    return f": the column {task.column} has {', '.join(known[:_MAX_VALUES]) or 'no value'}{more}"
 
 
 def count_left_out(store: FeatureStore, task: Task) -> dict[str, int]:
@@ -109,16 +113,22 @@ def digest_labels(sources: Sequence[FeatureStore], task: Task) -> dict[str, str]
 def _find_shared_emotions(sources: Sequence[FeatureStore], target: FeatureStore) -> Task:
     shared = set(EMOTIONS)
     for source in sources:
-        shared &= set(pc.unique(source.columns([EMOTION_COLUMN])[EMOTION_COLUMN]).to_pylist())
-    corpus = target.snapshot.corpus
-    if (published := find_published_emotions(corpus)) is None:
-        text = "the emotions of %s are not published: the classes are those of the source, %s"
-        _LOG.warning(text, corpus, ", ".join(sorted(shared)))
-    else:
+        found = set(pc.unique(source.columns([EMOTION_COLUMN])[EMOTION_COLUMN]).to_pylist()) - {None}
+        if len(found) < 2:
+            problem = f"all labels are {found.pop()}" if found else "no emotion labels"
+            raise TrainingError(problem, field="sources", value=source.snapshot.corpus, remedy=_TWO_CLASSES)
+        shared &= found
+    corpora, corpus = [source.snapshot.corpus for source in sources], target.snapshot.corpus
+    if (published := find_published_emotions(corpus)) is not None:
         shared &= published
+        corpora.append(corpus)
     if len(shared) < 2:
-        problem = f"{corpus} and the sources share {'only ' + min(shared) if shared else 'no emotion'}"
-        raise ConfigError(problem, field="classes", valid=(*EMOTIONS, *CLASS_PRESETS))
+        problem = f"{', '.join(corpora)} share {'only ' + min(shared) if shared else 'no emotion'}"
+        remedy = "choose emotions that every source has"
+        raise ConfigError(problem, field="classes", valid=(*EMOTIONS, *CLASS_PRESETS), remedy=remedy)
+    if published is None:
+        text = "no publication lists the emotions of %s: the classes are those of %s, %s"
+        _LOG.warning(text, corpus, ", ".join(corpora), ", ".join(sorted(shared)))
     return make_emotion_task(sorted(shared))
 
 

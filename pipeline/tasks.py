@@ -62,6 +62,11 @@ class Task:
         return BUILT_IN_TASKS.get(self.name) == self
 
     @property
+    def probability_columns(self) -> tuple[str, ...]:
+        """Columns of the probabilities in tables: that of class 1 of two classes, or one column for each class."""
+        return ("probability",) if len(self) == 2 else tuple(f"probability_{name}" for name in self.classes)
+
+    @property
     def hash(self) -> str:
         """Hash of the definition, 8 hexadecimal digits: tasks with equal hashes have the same labels."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
@@ -177,7 +182,7 @@ def read_task_file(path: Path) -> Task:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EmodnaError(f"not valid TOML: {error}", where=path) from error
     if unknown := [key for key in content if key not in _KEYS]:
-        raise EmodnaError("unknown key", where=f"{path}: {unknown[0]}", valid=_KEYS)
+        raise EmodnaError(f"unknown key {unknown[0]}", where=path, valid=_KEYS)
     name, column = content.get("name"), content.get("column", EMOTION_COLUMN)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise _make_key_error(path, "name", "must be 1 to 40 lower-case letters, digits and underscores", name)

@@ -18,14 +18,15 @@ from emodna.model.evaluation.criteria import CRITERIA
 from emodna.model.methods import METHODS
 from emodna.model.request import FitPlan
 from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.tasks import AROUSAL, VALENCE, Task, make_emotion_task, read_task
 from tests.model.small import CommandResult, assert_one_line_error, run_command
 
 SMALL = ("batch_size=8", "frames=32", "channels=8", "log_every=1")
 SCORES = ["war", "f1", "uar", "macro_f1"]
-REQUEST_KEYS = ["src", "tgt", "task", "method", "seed", "steps", "supervision", "label"]
+REQUEST_KEYS = ["src", "tgt", "task", "method", "seed", "steps", "task_hash", "classes", "supervision", "label"]
 REQUEST_KEYS += ["exposure", "network", "normalisation", "class_weights", "select", "selected_step"]
 TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
-KEYS = [*REQUEST_KEYS, "excluded", *SCORES, "constant", "intervals", *TIMES, "run"]
+KEYS = [*REQUEST_KEYS, "utterances", "excluded", "scored", *SCORES, "constant", "intervals", *TIMES, "run"]
 
 
 def fit(*arguments: object) -> CommandResult:
@@ -81,6 +82,8 @@ class TestJson:
             "emo-dna",
             5,
             2,
+            VALENCE.hash,
+            ["negative", "positive"],
             "source",
             "emo-dna (channels=8, steps=2, batch_size=8, frames=32)",
             {"ravdess": "no", "emodb": "no"},
@@ -200,6 +203,10 @@ class TestErrors:
             (["--device", "warp"], ["--device warp", "cpu"]),
             (["--device", "cuda:99"], ["--device cuda:99", "cpu"]),
             (["--feature-set", "mfcc13"], ["mfcc13", "mfcc40", "--feature-set"]),
+            (["--classes", "angry,exited"], ["--classes exited: unknown emotion", "emobox4"]),
+            (["--classes", "joy,happiness"], ["--classes joy,happiness: must name at least two emotions"]),
+            (["--classes", "emobox4,boredom"], ["--src ravdess: no labels of emotion boredom"]),
+            (["--task-file", "/absent.toml"], ["/absent.toml: cannot be read: No such file"]),
             (["--cache", "/nowhere/at/all"], ["ravdess: not prepared in /nowhere/at/all"]),
         ],
         ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
@@ -215,7 +222,11 @@ class TestErrors:
         [
             (["--steps", "-5"], ["--steps", "-5"]),
             (["--seed", "-1"], ["--seed"]),
-            (["--task", "dominance"], ["--task", "arousal", "valence"]),
+            (["--task", "dominance"], ["--task", "arousal", "valence", "emotion"]),
+            (
+                ["--task", "valence", "--classes", "emobox4"],
+                ["--classes is for --task emotion, not for --task valence"],
+            ),
             (["--set", "batch_size"], ["--set", "key=value"]),
             (["--set", "batch_size=4", "--set", "batch_size=8"], ["--set", "batch_size has two values, 4 and 8"]),
             (["--select", "best"], ["--select", "best", *CRITERIA]),
@@ -282,6 +293,53 @@ class TestThreads:
             monkeypatch.delenv("OMP_WAIT_POLICY")
         assert fit().code == 2
         assert os.environ["OMP_WAIT_POLICY"] == after
+
+
+class TestTasks:
+    """A task by name, by its emotions, or by a file."""
+
+    MINE = Task("calmness", ("upset", "calm"), (("anger", "fear"), ("calm",)))
+    SHARED = make_emotion_task(["anger", "disgust", "fear", "happiness", "neutral", "sadness"])
+
+    @pytest.fixture
+    def toml(self, tmp_path: Path) -> Path:
+        file = tmp_path / "calmness.toml"
+        file.write_text('name = "calmness"\n[classes]\nupset = ["angry", "fear"]\ncalm = "calm"\n')
+        return file
+
+    @pytest.mark.parametrize(
+        ("config", "arguments", "task"),
+        [
+            ("", [], AROUSAL),
+            ("", ["--task", "emotion"], SHARED),
+            ("", ["--task", "emotion", "--classes", "sad, anger"], make_emotion_task(["anger", "sadness"])),
+            ("", ["--classes", "emobox4"], make_emotion_task(["emobox4"])),
+            ("", ["--task-file", "calmness.toml"], MINE),
+            ('task-file = "calmness.toml"', [], MINE),
+            ('task-file = "calmness.toml"', ["--task", "valence"], VALENCE),
+            ('task = "valence"\nclasses = "emobox4"', ["--task-file", "calmness.toml"], MINE),
+            ('task = "valence"', ["--classes", "emobox4"], make_emotion_task(["emobox4"])),
+            ('classes = "emobox4"', ["--task", "emotion"], make_emotion_task(["emobox4"])),
+            ('classes = "emobox4"', ["--task", "arousal"], AROUSAL),
+        ],
+    )
+    def test_the_command_line_has_precedence_and_classes_are_those_of_emotions(
+        self,
+        config: str,
+        arguments: list[str],
+        task: Task,
+        short_run: list[object],
+        toml: Path,
+        decisive: Callable[..., dict[str, Any]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.chdir(toml.parent)
+        (toml.parent / "small.toml").write_text("\n".join([config, "[set]", *SMALL]))
+        assert read_task(decisive(*short_run, "--method", "source-only", *arguments)) == task
+
+    @pytest.mark.parametrize("other", [["--task", "emotion"], ["--classes", "emobox4"]])
+    def test_a_file_excludes_a_name_and_classes(self, other: list[str], short_run: list[object], toml: Path) -> None:
+        assert_usage_error(fit(*short_run, "--task-file", toml, *other), f"leave {other[0]} out")
 
 
 class TestPrecedence:

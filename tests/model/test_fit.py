@@ -387,7 +387,11 @@ class TestLabels:
 
     @pytest.mark.parametrize(
         ("emotion", "says"),
-        [("anger", "all labels are high arousal"), ("sadness", "all labels are low"), ("", "no arousal labels")],
+        [
+            ("anger", "all arousal labels are high"),
+            ("sadness", "all arousal labels are low"),
+            ("", "no arousal labels"),
+        ],
     )
     def test_a_source_without_two_classes_is_an_error(
         self, emotion: str, says: str, pair: Stores, roots: dict[str, Path], tmp_path: Path
