@@ -76,10 +76,15 @@ def write_corpora(
     run: RunFolder, sources: Sequence[Split], target: FeatureStore, task: Task, domain: TrainingDomain | None
 ) -> None:
     """Write the corpora of a run, after its training because it counts the target's labels."""
-    corpora = [_describe_corpus("source", each.store, task, held_out=len(each.held_out)) for each in sources]
-    corpora.append(_describe_corpus("target", target, task, held_out=0))
+    corpora = [describe_corpus("source", each.store, task, held_out=len(each.held_out)) for each in sources]
+    corpora.append(describe_corpus("target", target, task, held_out=0))
     if domain is not None:
         corpora = [replace(each, audio=domain.describe(number)) for number, each in enumerate(corpora)]
+    write_entries(run, corpora)
+
+
+def write_entries(run: RunFolder, corpora: Sequence[RunCorpus]) -> None:
+    """Write the entries of a run's corpora, sources first."""
     write_json(run.corpora, {"corpora": [asdict(corpus) for corpus in corpora]})
 
 
@@ -109,8 +114,21 @@ def write_audio(
     if training_labels is not None:
         hashes["target-labels"] = [hash_audio(target).take(np.flatnonzero(training_labels))]
     unique = {role: pc.unique(pa.chunked_array(each, pa.string())).sort() for role, each in hashes.items()}
-    roles = pa.concat_arrays([pa.array([role] * len(each), pa.string()) for role, each in unique.items()])
-    table = pa.table({"role": roles, "audio_sha256": pa.concat_arrays(list(unique.values()))})
+    _write_hashes(run, unique)
+
+
+def add_target_audio(base: RunFolder, run: RunFolder, target: FeatureStore) -> None:
+    """Write the audio hashes of another run and those of a further target, unless the other run has no list."""
+    if (recorded := read_audio(base)) is None:
+        return
+    of_target = pa.chunked_array([recorded["target"], hash_audio(target)], pa.string())
+    _write_hashes(run, {**recorded, "target": pc.unique(of_target).sort()})
+
+
+def _write_hashes(run: RunFolder, unique: Mapping[Role, pa.Array]) -> None:
+    known = {role: each for role, each in unique.items() if len(each)}
+    roles = pa.concat_arrays([pa.array([role] * len(each), pa.string()) for role, each in known.items()])
+    table = pa.table({"role": roles, "audio_sha256": pa.concat_arrays(list(known.values()))})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", use_dictionary=["role"])
     write_atomically(run.audio, sink.getvalue().to_pybytes())
@@ -136,7 +154,8 @@ def hash_audio(store: FeatureStore, labels_of: Task | None = None) -> pa.Array:
     return hashes if labels_of is None else hashes.take(np.flatnonzero(store.labels(labels_of) >= 0))
 
 
-def _describe_corpus(role: Role, store: FeatureStore, task: Task, *, held_out: int) -> RunCorpus:
+def describe_corpus(role: Role, store: FeatureStore, task: Task, *, held_out: int) -> RunCorpus:
+    """Return the entry of a corpus in a run of a task."""
     snapshot, labels = store.snapshot, store.labels(task)
     columns = store.columns(["speaker", "language", "emotion"])
     emotions = {each["values"]: each["counts"] for each in pc.value_counts(columns["emotion"]).to_pylist()}

@@ -159,6 +159,15 @@ class TrainingDomain:
         """Return the range of each known measure in a corpus, given its number, as JSON values."""
         return {measure: list(ranges[corpus]) for measure, ranges in self.ranges.items()}
 
+    def replace_target(self, store: FeatureStore) -> TrainingDomain:
+        """Return the domain with all utterances of a store in place of the last corpus, the target."""
+        own = TrainingDomain.of_corpora([(store, np.arange(len(store)))], round(2 * self.nyquist))
+        ranges = {name: [*each[:-1], *own.ranges[name]] for name, each in self.ranges.items() if name in own.ranges}
+        centres = np.concatenate([self.centres[:-1], own.centres])
+        # The wider scale, so that the utterances of no corpus are outside.
+        scale = np.maximum(self.scale, own.scale)
+        return TrainingDomain([*self.corpora[:-1], *own.corpora], ranges, centres, scale, self.nyquist)
+
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the arrays, to save them with `to_metadata`."""
         return {"centres": torch.from_numpy(self.centres), "scale": torch.from_numpy(self.scale)}
