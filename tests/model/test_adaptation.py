@@ -51,14 +51,13 @@ def base(roots: dict[str, Path], target: FeatureStore, tmp_path_factory: pytest.
 
 class TestPriors:
     def test_estimate_equals_hand_computed_rounds(self) -> None:
-        # Two utterances with p(class 1) 0.9 and 0.6 and equal training priors: one round gives 0.75, the next the mean
-        # of 0.9 * 0.75 / (0.9 * 0.75 + 0.1 * 0.25) and of 0.6 * 0.75 / (0.6 * 0.75 + 0.4 * 0.25), and so on.
-        found, prior = 0.5, 0.5
-        for _ in range(20_000):
-            odds = [p / (1 - p) * (found / prior) / ((1 - found) / (1 - prior)) for p in (0.9, 0.6)]
-            found = sum(each / (1 + each) for each in odds) / 2
-        posteriors = np.array([[0.1, 0.9], [0.4, 0.6]])
-        assert estimate_priors(posteriors, np.array([0.5, 0.5]))[1] == pytest.approx(found, abs=1e-4)
+        # Each round multiplies the odds of class 1 by those of its share against those of the training.
+        found, prior = 0.4, 0.4
+        for _ in range(2000):
+            odds = [p / (1 - p) * (found / (1 - found)) / (prior / (1 - prior)) for p in (0.9, 0.7, 0.1)]
+            found = sum(each / (1 + each) for each in odds) / 3
+        posteriors = np.array([[0.1, 0.9], [0.3, 0.7], [0.9, 0.1]])
+        assert estimate_priors(posteriors, np.array([0.6, 0.4])) == pytest.approx([1 - found, found], abs=1e-6)
 
     @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.8, 0.2), (0.1, 0.2, 0.3, 0.4)])
     def test_shares_of_exact_posteriors_are_found(self, shares: tuple[float, ...]) -> None:
