@@ -88,7 +88,7 @@ def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]
     if truth is None:
         raise RunError(f"the store of {run.tgt}, which has the labels, is missing or has changed", where=run)
     labelled, predicted = truth >= 0, np.asarray(table["label"])
-    return confusions(truth[labelled].astype(np.int64), predicted[labelled].astype(np.int64)).reshape(2, 2)
+    return confusions(truth[labelled].astype(np.int64), predicted[labelled].astype(np.int64), 2)[0]
 
 
 def draw_threshold(experiment: Experiment, options: FigureOptions) -> FigureData:
