@@ -10,7 +10,6 @@ import click
 from emodna.cli import common, options
 from emodna.cli.options import FOLDER, Command, FeatureSetOption
 from emodna.pipeline.errors import EmodnaError, PluginError, format_count
-from emodna.pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
     from emodna.model.methods.catalog import MethodInfo
@@ -25,6 +24,8 @@ _ORACLES: Final = {
 _SELECTIONS: Final = ("last", "source-accuracy", "entropy", "information-maximisation", "snd", "pseudo-label-agreement")
 #: The paper's values of the settings whose defaults depend on the features. A run with others prints them.
 _PAPER_SETTINGS: Final = {"network": "paper", "normalisation": "source", "class_weights": "none"}
+#: Greatest number of values that are listed, of the utterances without a class of the task.
+_MAX_VALUES: Final = 8
 #: Greatest width of the list of methods, in columns of the terminal.
 _MAX_WIDTH: Final = 100
 _MARKS: Final = """
@@ -44,7 +45,7 @@ other than MFCCs, log-mel and samples) and `per-speaker`."""
     cls=Command,
     environment="EMODNA_FIT",
     groups={
-        "Data": "sources target task feature_set cache",
+        "Data": "sources target task task_file classes feature_set cache",
         "Training": "method add settings steps seed select oracle_analysis residency compile cuda_graph threads device"
         " list_methods",
         "Output": "out resume",
@@ -62,7 +63,7 @@ other than MFCCs, log-mel and samples) and `per-speaker`."""
     help="Labelled source corpus; repeatable. All sources have equal shares of a batch.",
 )
 @click.option("--tgt", "target", metavar="CORPUS", help="Target corpus; only oracle methods learn from its labels.")
-@click.option("--task", type=click.Choice(TASKS), default="arousal", help="Labels to learn.")
+@options.task_options
 @click.option("--method", default="emo-dna", metavar="NAME", help="Training method; see --list-methods.")
 @click.option("--add", type=click.Choice(["scl"]), help="Contrastive loss for methods marked [scl] in --list-methods.")
 @click.option(
@@ -131,10 +132,11 @@ def fit(
             raise EmodnaError(problem, field="add", value=add, remedy="give only one of them")
         parsed["add"] = add
     # Checks without torch come first: its import takes seconds.
-    from emodna.cli.fit_progress import show_progress
+    from emodna.cli.fit_progress import print_warnings, show_progress
     from emodna.model.config import apply_shared_settings
     from emodna.model.methods import check_method_name
-    from emodna.model.run_folder import JOIN, RunFolder, read_json
+    from emodna.model.run_folder import RunFolder
+    from emodna.model.task import resolve_task
     from emodna.pipeline.catalogue import find_stores
     from emodna.pipeline.store import FeatureStore
 
@@ -144,27 +146,40 @@ def fit(
     if fields["out"] is not None:
         RunFolder(fields["out"]).check_free(resume=fields["resume"])
     fields["threads"] = fields["threads"] or _choose_threads(fields["out"] if fields["resume"] else None)
-    from emodna.model.fit import execute_plan
-    from emodna.model.methods.base import DirectMethod
-    from emodna.model.request import FitRequest, resolve_request
+    with print_warnings():
+        fields["task"] = resolve_task(fields["task"], (), stores[:-1], stores[-1])
+        from emodna.model.fit import execute_plan
+        from emodna.model.methods.base import DirectMethod
+        from emodna.model.request import FitRequest, resolve_request
 
-    request = FitRequest(stores[:-1], stores[-1], device=common.resolve_device(device), settings=parsed, **fields)
-    for store in stores:
-        common.detail(f"store {common.escape(store.path)}")
-    common.detail(f"device {request.device}")
-    plan = resolve_request(request)
-    title = f"{JOIN.join(sorted(sources))} -> {target}, {request.task}, {plan.label}"
-    is_fitted_at_once = isinstance(plan.method, DirectMethod)
-    with show_progress(title, None if is_fitted_at_once else plan.steps, utterances=plan.utterances) as display:
-        result = execute_plan(plan, display, common.stop_on_interrupt)
-    oracle = read_json(RunFolder(Path(result["run"])).oracle) if request.oracle_analysis else {}
+        request = FitRequest(stores[:-1], stores[-1], device=common.resolve_device(device), settings=parsed, **fields)
+        for store in stores:
+            common.detail(f"store {common.escape(store.path)}")
+        common.detail(f"device {request.device}")
+        plan = resolve_request(request)
+        steps = None if isinstance(plan.method, DirectMethod) else plan.steps
+        with show_progress(_describe_run(plan), steps, utterances=plan.utterances) as display:
+            result = execute_plan(plan, display, common.stop_on_interrupt)
+    _print_document(result, plan, as_json=as_json)
+
+
+def _describe_run(plan: "FitPlan") -> str:
+    from emodna.model.run_folder import JOIN
+
+    sources = JOIN.join(source.snapshot.corpus for source in plan.request.sources)
+    return f"{sources} -> {plan.request.target.snapshot.corpus}, {plan.task.name}, {plan.label}"
+
+
+def _print_document(result: dict[str, Any], plan: "FitPlan", *, as_json: bool) -> None:
+    from emodna.model.run_folder import RunFolder, read_json
+
+    oracle = read_json(RunFolder(Path(result["run"])).oracle) if plan.request.oracle_analysis else {}
     if as_json:
         common.print_json({**result, **oracle})
-    else:
-        labelled = int((request.target.labels(request.task) >= 0).sum())
-        _print_result(result, plan, labelled=labelled, utterances=len(request.target))
-        if oracle:
-            _print_oracle(oracle["oracle"])
+        return
+    _print_result(result, plan)
+    if oracle:
+        _print_oracle(oracle["oracle"])
 
 
 def _choose_threads(resumed: Path | None) -> int:
@@ -178,15 +193,20 @@ def _choose_threads(resumed: Path | None) -> int:
     return threads if isinstance(threads, int) and threads >= 1 else 1  # None: the run is on CUDA
 
 
-def _print_result(result: dict[str, Any], plan: "FitPlan", *, labelled: int, utterances: int) -> None:
+def _print_result(result: dict[str, Any], plan: "FitPlan") -> None:
     predictions = Path(result["run"]) / "predictions.parquet"
     if result["select"] != "last":
         common.out.print(f"selected by {result['select']}: step {result['selected_step']} of {result['steps']}")
     settings = {key: value for key, value in plan.chosen_settings.items() if value is not None}
     is_paper = all(value == _PAPER_SETTINGS[key] for key, value in settings.items())
-    chosen = "" if is_paper else "\n" + ", ".join(f"{key}={value}" for key, value in settings.items())
+    notes = [] if is_paper else [", ".join(f"{key}={value}" for key, value in settings.items())]
+    notes += _describe_classes(plan)
+    labels = plan.request.target.labels(plan.task)
+    labelled, utterances = int((labels >= 0).sum()), len(labels)
     if labelled == 0:
-        common.out.print(f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score{chosen}")
+        common.out.print(f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score")
+        for line in notes:
+            common.out.print(common.escape(line))
         common.out.print(
             f"{format_count(utterances, 'prediction')} (id, probability, label): {common.escape(predictions)}"
         )
@@ -198,7 +218,10 @@ def _print_result(result: dict[str, Any], plan: "FitPlan", *, labelled: int, utt
 
     steps = "fitted at once" if isinstance(plan.method, DirectMethod) else format_count(result["steps"], "step")
     title = f"{result['src']} -> {result['tgt']}, {result['task']}, {steps}, seed {result['seed']}"
-    common.out.print(f"{common.escape(title)}; {count_scored(labelled, utterances)}{chosen}\n")
+    common.out.print(f"{common.escape(title)}; {count_scored(labelled, utterances)}")
+    for line in notes:
+        common.out.print(common.escape(line))
+    common.out.print()
     common.out.print(make_score_table(result, read_exposure(result, result["tgt"])))
     common.out.print()
     if (remark := _ORACLES.get(result.get("supervision", ""))) is not None:
@@ -206,6 +229,24 @@ def _print_result(result: dict[str, Any], plan: "FitPlan", *, labelled: int, utt
     for line in note_exposure({result["tgt"]: read_exposure(result, result["tgt"])}, name_trained_model(plan.features)):
         common.out.print(common.escape(line))
     common.out.print(common.escape(result["run"]))
+
+
+def _describe_classes(plan: "FitPlan") -> Iterator[str]:
+    """Yield the classes, unless they are built in, and the utterances of each corpus without one of them."""
+    from emodna.model.task import count_left_out
+
+    if not plan.task.is_built_in:
+        yield f"classes: {', '.join(plan.task.classes)}"
+    request = plan.request
+    for store in (*request.sources, request.target):
+        if not (counts := count_left_out(store, plan.task)):
+            continue
+        done = "not scored" if store is request.target else "not trained on"
+        most = [f"{count} {value}" for value, count in list(counts.items())[:_MAX_VALUES]]
+        if (more := len(counts) - _MAX_VALUES) > 0:
+            most.append(format_count(more, "other value"))
+        found = f"{sum(counts.values())} of {format_count(len(store), 'utterance')}"
+        yield f"{found} of {store.snapshot.corpus} {done}: {', '.join(most)}"
 
 
 def _print_oracle(oracle: dict[str, Any]) -> None:

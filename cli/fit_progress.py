@@ -111,19 +111,25 @@ class _WarningPrinter(logging.Handler):
 
 
 @contextmanager
-def show_progress(title: str, steps: int | None, *, utterances: int) -> Iterator[FitDisplay]:
-    """Show the progress of one run while the context is open; for the arguments see `FitDisplay`."""
+def print_warnings() -> Iterator[None]:
+    """Print the warnings of the model's modules while the context is open."""
     notes, logger = _WarningPrinter(), logging.getLogger("emodna.model")
     logger.addHandler(notes)
     try:
-        if common.is_quiet() or not common.err.is_terminal or common.err.is_dumb_terminal:
-            yield FitDisplay(steps, utterances)
-            return
-        display = _LiveFitDisplay(title, steps, utterances)
-        with Live(display, console=common.err, transient=True):
-            yield display
+        yield
     finally:
         logger.removeHandler(notes)
+
+
+@contextmanager
+def show_progress(title: str, steps: int | None, *, utterances: int) -> Iterator[FitDisplay]:
+    """Show the progress of one run while the context is open; for the arguments see `FitDisplay`."""
+    if common.is_quiet() or not common.err.is_terminal or common.err.is_dumb_terminal:
+        yield FitDisplay(steps, utterances)
+        return
+    display = _LiveFitDisplay(title, steps, utterances)
+    with Live(display, console=common.err, transient=True):
+        yield display
 
 
 def _arrange_in_columns(items: Sequence[Text]) -> Columns:

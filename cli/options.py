@@ -19,6 +19,7 @@ from emodna.cli.common import print_error
 from emodna.cli.wording import word_error
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import expand_home
+from emodna.pipeline.tasks import AROUSAL, BUILT_IN_TASKS, EMOTION_TASK, TASKS, Task, make_emotion_task, read_task_file
 
 Returned = TypeVar("Returned")
 
@@ -227,6 +228,67 @@ class FeatureSetOption(click.Option):
         return record and (record[0], record[1].replace("{names}", names))
 
 
+class TaskFile(HomePath):
+    """The path of a task file, which is read."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the task of the file. Raises EmodnaError as `read_task_file`."""
+        return read_task_file(Path(super().convert(value, param, ctx)))
+
+
+class EmotionClasses(click.types.StringParamType):
+    """Emotions or presets, separated by commas."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the task with these classes. Raises EmodnaError as `make_emotion_task`."""
+        return make_emotion_task(super().convert(value, param, ctx).split(","))
+
+
+#: The types of options that name a task, or define one.
+TASK: Final = click.Choice([*TASKS, EMOTION_TASK])
+TASK_FILE: Final = TaskFile()
+CLASSES: Final = EmotionClasses()
+
+
+def task_options(command: Callable[..., Returned]) -> Callable[..., Returned]:
+    """Add --task, --task-file and --classes. The command gets them as `task`: a task, or the name of task emotion."""
+
+    @functools.wraps(command)
+    def with_task(*, task: str | None, task_file: Task | None, classes: Task | None, **others: Any) -> Returned:
+        return command(task=_choose_task(task, task_file, classes), **others)
+
+    for option in (
+        click.option("--task", type=TASK, help=f"Labels to learn.  [default: {AROUSAL.name}]"),
+        click.option("--task-file", type=TASK_FILE, metavar="FILE", help="TOML file with a task of your own."),
+        click.option(
+            "--classes",
+            type=CLASSES,
+            metavar="LIST",
+            help="Emotions of task emotion, such as anger,sadness, or emobox4.  [default: those that all corpora have]",
+        ),
+    ):
+        option(with_task)
+    return with_task
+
+
+def _choose_task(task: str | None, task_file: Task | None, classes: Task | None) -> Task | str:
+    given: dict[str, Task | str | None] = {"task": task, "task_file": task_file, "classes": classes}
+    pairs = [("task_file", "task"), ("task_file", "classes")]
+    if task != EMOTION_TASK:
+        pairs.append(("classes", "task"))
+    for first, second in pairs:
+        if given[first] is None or given[second] is None:
+            continue
+        ranks = {name: _rank_source(name) for name in (first, second)}
+        if ranks[first] == ranks[second]:
+            if first == "classes":
+                raise click.UsageError(f"--classes is for --task {EMOTION_TASK}, not for --task {task}")
+            raise click.UsageError(f"--task-file defines the task and its classes; leave --{second} out")
+        given[max(ranks, key=ranks.__getitem__)] = None
+    chosen = given["task_file"] or given["classes"] or given["task"]
+    return BUILT_IN_TASKS.get(chosen, chosen) if isinstance(chosen, str) else chosen or AROUSAL
+
+
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
     """Return the keys and values of --set and of the configuration file; --set takes precedence."""
     parsed: dict[str, str] = {}
@@ -296,11 +358,19 @@ def _toml_key(option: click.Parameter) -> str:
     return max(option.opts, key=len).lstrip("-")
 
 
+#: Sources of options, by precedence: the command line wins over the environment, which wins over a file.
+_SOURCES: Final = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+
+
+def _rank_source(name: str) -> int:
+    """Return the position of an option's source in `_SOURCES`; its length for a default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return _SOURCES.index(source) if source in _SOURCES else len(_SOURCES)
+
+
 def resolve_workers(workers: int, scheduler: str) -> tuple[int | None, str | None]:
-    """Keep --workers or --scheduler: the command line wins over the environment, which wins over a file."""
-    order = [ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP]
-    find_source = click.get_current_context().get_parameter_source
-    first, second = (order.index(source) for source in map(find_source, ("workers", "scheduler")) if source is not None)
+    """Keep --workers or --scheduler: the one whose source has precedence."""
+    first, second = map(_rank_source, ("workers", "scheduler"))
     if first == second:
         raise click.UsageError("--workers and --scheduler exclude each other; a cluster has its own workers")
     return (workers, None) if first < second else (None, scheduler)

@@ -65,7 +65,7 @@ class TrainConfig:
     padding: Padding = "silence"
     normalisation: Normalisation = "source"
     class_weights: ClassWeights = "none"
-    """`balanced` draws both classes of each source equally often, whatever its numbers of utterances are."""
+    """`balanced` draws the classes of each source equally often, whatever their numbers of utterances are."""
     learning_rate: Positive = 1e-3
     """Learning rate of RAdam."""
     beta1: Share = 0.9

@@ -203,6 +203,9 @@ def _warn(plan: FitPlan) -> None:
         if count:
             shared = format_count(count, "utterance")
             _LOG.warning("source %s contains %s of the target, with labels that training uses", corpus, shared)
+    for each in plan.splits:
+        if missing := [name for label, name in enumerate(plan.task.classes) if not (each.labels == label).any()]:
+            _LOG.warning("source %s has no utterances of %s", each.store.snapshot.corpus, ", ".join(missing))
     for remark in plan.resolved.remarks:
         _LOG.warning("%s: %s", method, remark)
 

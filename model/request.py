@@ -25,6 +25,7 @@ from emodna.model.label import make_label
 from emodna.model.methods.alignment import list_additions
 from emodna.model.methods.base import DataSummary, DirectMethod, Method, ResolvedConfig, Supervision
 from emodna.model.methods.upper_bound import UpperBound
+from emodna.model.networks.passes import evaluation_mode
 from emodna.model.reproducibility import use_seed
 from emodna.model.run_folder import JOIN, hash_settings
 from emodna.model.task import digest_labels, resolve_task
@@ -374,6 +375,11 @@ def _make_method(
             raise TypeError(f"its supervision must be one of {', '.join(get_args(Supervision))}")
         if (method.supervision == "oracle-folds") != isinstance(method, UpperBound):
             raise TypeError("the supervision oracle-folds is reserved for UpperBound")
+    if request.method not in methods.METHODS and not isinstance(method, DirectMethod):
+        with methods.wrap_plugin_errors(request.method, "predict()"), evaluation_mode(method):
+            shape = method.predict(torch.zeros(1, data.dim, data.frames), torch.full((1,), data.frames)).shape
+            if shape != (1, classes):
+                raise TypeError(f"it must return {classes} logits per utterance, one of each class, not {shape[1:]}")
     return resolved, method
 
 

@@ -2,16 +2,21 @@
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from emodna.model.errors import ConfigError, TrainingError
 from emodna.pipeline.corpora import find_selection, load_corpus
 from emodna.pipeline.emotions import EMOTIONS
+from emodna.pipeline.inspect.balance import UNKNOWN, count_values
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.store.layout import INDEX_SCHEMA
+from emodna.pipeline.tables import is_missing
 from emodna.pipeline.tasks import (
     BUILT_IN_TASKS,
     CLASS_PRESETS,
@@ -23,6 +28,8 @@ from emodna.pipeline.tasks import (
 )
 
 _LOG: Final = logging.getLogger(__name__)
+#: Greatest number of values of a column that an error lists.
+_MAX_VALUES: Final = 8
 
 
 def resolve_task(
@@ -54,9 +61,7 @@ def check_labels(sources: Sequence[FeatureStore], task: Task) -> None:
     for source in sources:
         present = set(np.unique(source.labels(task)).tolist()) - {-1}
         if len(present) < 2:
-            problem = f"no {task.name} labels"
-            if present:
-                problem = f"all labels are {task.classes[present.pop()]} {task.name}"
+            problem = f"all labels are {task.classes[present.pop()]} {task.name}" if present else _explain(source, task)
             remedy = "a source needs both classes" if len(task) == 2 else "a source needs at least two classes"
             raise TrainingError(problem, field="sources", value=source.snapshot.corpus, remedy=remedy)
         found |= present
@@ -64,6 +69,34 @@ def check_labels(sources: Sequence[FeatureStore], task: Task) -> None:
         names = ", ".join(source.snapshot.corpus for source in sources)
         problem = f"no labels of {task.name} {', '.join(missing)}"
         raise TrainingError(problem, field="sources", value=names, remedy="choose other classes or another source")
+
+
+def _explain(store: FeatureStore, task: Task) -> str:
+    """Return the reason why a store has no label of a task."""
+    if task.column not in store.column_names:
+        own = [name for name in store.column_names if name not in INDEX_SCHEMA.names]
+        has = f"its own columns: {', '.join(own)}" if own else "it has no columns of its own"
+        return f"no column {task.column}, which the task {task.name} reads; {has}"
+    counts = _count_values(store.columns([task.column])[task.column])
+    known = [f"{value!r} ({count})" for value, count in counts.items() if value != UNKNOWN]
+    if task.column == EMOTION_COLUMN or not known:
+        return f"no {task.name} labels"
+    shown = ", ".join(known[:_MAX_VALUES]) + (f" and {len(known) - _MAX_VALUES} more" * (len(known) > _MAX_VALUES))
+    return f"no {task.name} labels: no class lists a value of the column {task.column}, which has {shown}"
+
+
+def count_left_out(store: FeatureStore, task: Task) -> dict[str, int]:
+    """Count the utterances without a label of the task by their value in its column, the most frequent first."""
+    if task.column not in store.column_names:
+        return {f"without a column {task.column}": len(store)}
+    return _count_values(store.columns([task.column])[task.column].filter(pa.array(store.labels(task) < 0)))
+
+
+def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
+    counts = Counter[str]()
+    for value, count in count_values(column).items():
+        counts[UNKNOWN if is_missing(value) else value] += count
+    return dict(counts.most_common())
 
 
 def digest_labels(sources: Sequence[FeatureStore], task: Task) -> dict[str, str]:

@@ -5,6 +5,8 @@ Positive is the only reading that fits its results, and the convention of the cr
 2010).
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
@@ -13,22 +15,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Self
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from emodna.pipeline.emotions import EMOTIONS, find_emotion
 from emodna.pipeline.errors import EmodnaError
+
+if TYPE_CHECKING:  # numpy and pyarrow would double the time of a program that only needs the names of tasks
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 EMOTION_COLUMN: Final = "emotion"
 #: Name of the task whose classes are emotions themselves.
 EMOTION_TASK: Final = "emotion"
 #: Keys of a task file.
 _KEYS: Final = ("name", "column", "classes")
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_]*")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
+#: Greatest number of classes. Labels are int8.
+_MAX_CLASSES: Final = 100
+#: A whole number with decimals, as pandas writes it next to missing cells.
+_WHOLE: Final = re.compile(r"([+-]?\d+)[.,]0+")
+_BOOLEANS: Final = ("true", "false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,10 @@ class Task:
     classes: tuple[str, ...]
     """Name of each class, by its label 0, 1, ... Of two classes, probability and F1 are those of the second."""
     members: tuple[tuple[str, ...], ...]
-    """Values of the column that belong to each class, as text. Utterances with other values have no label."""
+    """Values of the column that belong to each class, as text (numbers 1, 0.5; booleans true, false).
+
+    Utterances with other values have no label.
+    """
     column: str = EMOTION_COLUMN
 
     def __len__(self) -> int:
@@ -53,22 +63,27 @@ class Task:
 
     @property
     def hash(self) -> str:
-        """Hash of the definition, 8 hexadecimal digits."""
+        """Hash of the definition, 8 hexadecimal digits: tasks with equal hashes have the same labels."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
-    def find_label(self, value: str) -> int:
-        """Return the label of a value of the column; -1 if it belongs to no class."""
-        return next((label for label, values in enumerate(self.members) if value in values), -1)
-
     def assign_labels(self, column: pa.ChunkedArray) -> NDArray[np.int8]:
-        """Return the labels (n,) of the values of the column; -1 for values of no class and nulls."""
-        values, labels = zip(*self._list_values(), strict=True)
-        positions = pc.index_in(pc.cast(column, pa.string()), value_set=pa.array(values, pa.string()))
-        found = pc.fill_null(pc.take(pa.array(labels, pa.int8()), positions), -1)
-        return np.array(found.to_numpy(), np.int8)
+        """Return the labels (n,) of the values of the column; -1 for values of no class and nulls.
 
-    def _list_values(self) -> list[tuple[str, int]]:
-        return [(value, label) for label, values in enumerate(self.members) for value in values]
+        Raises EmodnaError: the values are no text, numbers or booleans.
+        """
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        try:
+            values = pc.cast(column, pa.string()).combine_chunks().dictionary_encode()
+        except pa.ArrowException as error:
+            problem = f"no classes can be made of the column {self.column}, whose values are {column.type}"
+            raise EmodnaError(problem) from error
+        label_of = {_normalise(value): label for label, listed in enumerate(self.members) for value in listed}
+        labels = [label_of.get(_normalise(value), -1) for value in values.dictionary.to_pylist()]
+        found: NDArray[np.int8] = np.array([*labels, -1], np.int8)[values.indices.fill_null(-1).to_numpy()]
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Return the definition as a JSON object."""
@@ -85,6 +100,14 @@ class Task:
         if len(classes) < 2:
             raise ValueError("its task has fewer than two classes")
         return cls(str(content["name"]), tuple(classes), tuple(classes.values()), str(content["column"]))
+
+
+def _normalise(value: str) -> str:
+    """Return a value as `Task.members` has it: without spaces at its ends, 1.0 as 1, True as true."""
+    value = value.strip()
+    if found := _WHOLE.fullmatch(value):
+        return found[1]
+    return value.lower() if value.lower() in _BOOLEANS else value
 
 
 AROUSAL: Final = Task(
@@ -148,42 +171,54 @@ def read_task_file(path: Path) -> Task:
     an unknown emotion.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise EmodnaError(f"cannot be read: {error.strerror or error}", where=path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise EmodnaError(f"not valid TOML: {error}", where=path) from error
     if unknown := [key for key in content if key not in _KEYS]:
-        raise EmodnaError("unknown key", where=path, field=unknown[0], valid=_KEYS)
+        raise EmodnaError("unknown key", where=f"{path}: {unknown[0]}", valid=_KEYS)
     name, column = content.get("name"), content.get("column", EMOTION_COLUMN)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        problem = "must be a name of lower-case letters, digits and underscores"
-        raise EmodnaError(problem, where=path, field="name", value=name)
+        raise _make_key_error(path, "name", "must be 1 to 40 lower-case letters, digits and underscores", name)
     if name in (*TASKS, EMOTION_TASK):
-        raise EmodnaError("the name of a built-in task", where=path, field="name", value=name, remedy="choose another")
+        raise _make_key_error(path, "name", "the name of a built-in task; choose another", name)
     if not isinstance(column, str) or not column:
-        raise EmodnaError("must be the name of a column", where=path, field="column", value=column)
+        raise _make_key_error(path, "column", "must be the name of a column", column)
     classes = content.get("classes")
-    if not isinstance(classes, dict) or len(classes) < 2:
-        problem = "must be a table with at least two classes and their values"
-        raise EmodnaError(problem, where=path, field="classes", value=classes)
+    if not isinstance(classes, dict) or not 2 <= len(classes) <= _MAX_CLASSES:
+        problem = f"must be a table, [classes], of 2 to {_MAX_CLASSES} classes: name = list of values"
+        raise _make_key_error(path, "classes", problem)
     members = {each: _read_members(path, each, values, column) for each, values in classes.items()}
     owner: dict[str, str] = {}
     for each, values in members.items():
         for value in values:
             if (other := owner.setdefault(value, each)) != each:
-                raise EmodnaError(f"in the classes {other} and {each}", where=path, field="classes", value=value)
+                raise _make_key_error(path, f"classes.{each}", f"the class {other} has this value, too", value)
     return Task(name, tuple(members), tuple(members.values()), column)
 
 
 def _read_members(path: Path, name: str, values: object, column: str) -> tuple[str, ...]:
-    """Return the values of a class as the texts that `Task.assign_labels` compares."""
-    listed = values if isinstance(values, list) else [values]
-    if not name.strip() or not listed or not all(isinstance(each, str | int | float) for each in listed):
-        raise EmodnaError("must list values (text, numbers or true and false)", where=path, field=f"classes.{name}")
-    texts = tuple(str(pc.cast(pa.array([each]), pa.string())[0].as_py()) for each in listed)
-    if column != EMOTION_COLUMN:
-        return texts
-    if unknown := [text for text in texts if find_emotion(text) is None]:
-        raise EmodnaError("unknown emotion", where=path, field=f"classes.{name}", value=unknown[0], valid=EMOTIONS)
-    return tuple(str(find_emotion(text)) for text in texts)
+    """Return the values of a class as `Task.members` has them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    listed, key = values if isinstance(values, list) else [values], f"classes.{name}"
+    if name != name.strip() or not name.isprintable() or not name:
+        raise _make_key_error(
+            path, "classes", "the name of a class must be printable, without spaces at its ends", name
+        )
+    if not listed or not all(isinstance(each, str | int | float) for each in listed):
+        raise _make_key_error(path, key, "must list values: texts, numbers, true or false", values)
+    # The same conversion as that of a column.
+    texts = [_normalise(pc.cast(pa.scalar(each), pa.string()).as_py()) for each in listed]
+    if column == EMOTION_COLUMN:
+        if unknown := [text for text in texts if find_emotion(text) is None]:
+            raise EmodnaError(f"unknown emotion {unknown[0]!r}", where=f"{path}: {key}", valid=EMOTIONS)
+        texts = [str(find_emotion(text)) for text in texts]
+    return tuple(dict.fromkeys(texts))
+
+
+def _make_key_error(path: Path, key: str, problem: str, value: object = None) -> EmodnaError:
+    shown = "" if value is None else f" = {json.dumps(value, ensure_ascii=False, default=str)}"
+    return EmodnaError(problem, where=f"{path}: {key}{shown}")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import torch
 
 from emodna.model.bench.feature_sets import FeatureSetSummary, name_folders
 from emodna.model.bench.method_spec import MethodInfo, MethodSpec
@@ -19,8 +18,9 @@ from emodna.model.changed_settings import find_non_defaults
 from emodna.model.errors import BenchError, ConfigError, RunExperiment
 from emodna.model.feature_defaults import apply_run_settings
 from emodna.model.label import make_label
-from emodna.model.methods import get_method, wrap_plugin_errors
+from emodna.model.methods import get_method
 from emodna.model.methods.base import DirectMethod
+from emodna.model.methods.catalog import find_supervision
 from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
@@ -151,9 +151,7 @@ def describe_method(
         changed["feature_set"] = usual["feature_set"] = feature_set
     # The settings of the spec come first, as they tell the rows of a table apart.
     changed = dict(sorted(changed.items(), key=lambda setting: setting[1] == usual.get(setting[0])))
-    # Supervision depends on the configuration, so this builds the method, without memory for its weights.
-    with wrap_plugin_errors(spec.name, "()"), torch.device("meta"):
-        supervision = method(method.min_dim, config, 0).supervision
+    supervision = find_supervision(spec.name, method, config)
     marks: dict[str, Any] = {"our_reading": method.our_reading, "supervision": supervision}
     short = {**spec.overrides, **changed}
     short.pop("feature_set", None)

@@ -209,8 +209,8 @@ class FoldStream(Stream[LabelledBatch]):
     """Batches of labelled utterances of the target, for an oracle with one network per fold.
 
     Rows k, k + networks, k + 2 * networks, ... of a batch are the `batch_size` utterances of network k. Each network
-    has its own labels (n,); -1 excludes an utterance from its training. With `balanced` weights, the batches of a
-    network alternate between the classes.
+    has its own labels (n,), of the same classes; -1 excludes an utterance from its training. With `balanced` weights,
+    the classes take turns in the batches of a network.
     """
 
     batch_type = LabelledBatch
@@ -232,7 +232,7 @@ class FoldStream(Stream[LabelledBatch]):
 class SourceStream(Stream[LabelledBatch]):
     """Batches of the labelled utterances of source corpora; the label -1 in (n,) excludes an utterance.
 
-    With `balanced` weights, the classes of each corpus take turns, too.
+    With `balanced` weights, the classes of each corpus take turns, too: each class that a corpus has gets equal parts.
     """
 
     batch_type = LabelledBatch

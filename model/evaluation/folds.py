@@ -41,7 +41,7 @@ def split_into_folds(store: FeatureStore, task: Task, count: int, seed: int) -> 
     """Split speakers at random into folds with similar class shares.
 
     Raise a TrainingError if there are no labels, unknown speakers, too few speakers or labels, or a fold without which
-    only one class is left.
+    a class of the corpus, or all classes but one, are missing.
     """
     corpus, labels = store.snapshot.corpus, store.labels(task)
     rows = np.flatnonzero(labels >= 0)
@@ -63,10 +63,13 @@ def split_into_folds(store: FeatureStore, task: Task, count: int, seed: int) -> 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")  # the folds are checked below
         parts = [part for _, part in splitter.split(rows, labels[rows], of_labelled)]
+    classes = set(labels[rows].tolist())
     for part in parts:
-        if len(np.unique(np.delete(labels[rows], part))) < 2:
+        left = set(np.delete(labels[rows], part).tolist())
+        if len(left) < 2 or left != classes:  # the batches of all networks hold the same classes in turn
             names = ", ".join(sorted(set(of_labelled[part])))
-            problem = f"without {names}, the speakers of one fold, only one class is left"
+            missing = ", ".join(name for label, name in enumerate(task.classes) if label not in left)
+            problem = f"without {names}, the speakers of one fold, no utterance of {missing} is left"
             remedy = Remedy("use fewer folds or another {seed}")
             raise TrainingError(problem, where=corpus, field="folds", value=count, remedy=remedy)
     groups = [sorted(set(of_labelled[part].tolist())) for part in parts]

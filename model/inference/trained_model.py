@@ -113,9 +113,7 @@ class TrainedModel:
         """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
         logits = self._run(self.method.predict, windows)
         if logits is None or logits.shape[1] != len(self.task):
-            raise TrainingError(
-                "predict() must return a logit per class", where=f"method {self.method.name}"
-            )
+            raise TrainingError("predict() must return a logit per class", where=f"method {self.method.name}")
         probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
         return probabilities
 

@@ -13,7 +13,7 @@ from emodna.model.data.batch import Batch, LabelledBatch
 from emodna.model.errors import TrainingError
 from emodna.model.losses.kernels import Bandwidth, KernelOptions, KernelReduction
 from emodna.model.losses.mmd import Estimator
-from emodna.model.methods.base import Method, check_unused
+from emodna.model.methods.base import Method, check_unused, monitor_target
 from emodna.model.methods.pseudo_labels import ContrastiveConfig, ContrastiveMethod, PseudoLabelContrast, SclConfig
 from emodna.model.networks.passes import pass_both
 from emodna.pipeline.errors import Remedy
@@ -99,13 +99,9 @@ class AlignmentMethod(ContrastiveMethod):
         if self.contrast:
             pseudo = self.contrast.select(predicted.target, target)
             terms["scl"] = self.config.scl_weight * self.contrast(self.projection(emotion), source.labels, pseudo)
-        probabilities = predicted.target.detach().softmax(1)
-        self._monitored = {
-            "target_high": probabilities.argmax(1).float().mean(),
-            "target_entropy": -(probabilities * probabilities.clamp_min(1e-8).log()).sum(1).mean(),
-        }
+        self._monitored = monitor_target(predicted.target)
         return terms
 
     def monitor(self) -> Mapping[str, Tensor]:
-        """Return share of class 1 and mean entropy of predictions on the target, and values of the pseudo-labels."""
+        """Return values of `monitor_target`, and of the pseudo-labels."""
         return {**self._monitored, **(self.contrast.monitor() if self.contrast else {})}

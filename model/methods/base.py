@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -333,6 +334,18 @@ def make_emotion_network(dim: int, config: PaperNetworkConfig, seed: int, classe
             tcn_kernel=config.tcn_kernel,
             pooling=config.tcn_pooling,
         )
+
+
+def monitor_target(logits: Tensor) -> dict[str, Tensor]:
+    """Return values to log of target logits (batch, classes), which reveal a collapse of the predictions.
+
+    They are the mean entropy in nats, and the share of the class predicted most often; of two classes, that of class 1.
+    """
+    probabilities = logits.detach().softmax(1)
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    shares = (probabilities.argmax(1, keepdim=True) == classes).float().mean(0)  # (classes,)
+    share = {"target_high": shares[1]} if len(classes) == 2 else {"target_largest": shares.max()}
+    return {**share, "target_entropy": -(probabilities * probabilities.clamp_min(1e-8).log()).sum(1).mean()}
 
 
 def check_unused(config: object, unused: Iterable[Field[Any]], remedy: Remedy) -> None:

@@ -1,6 +1,7 @@
 """Load and check methods of other packages, and describe all methods."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint
 from typing import Any, Final
@@ -11,7 +12,7 @@ from emodna.model.config import RecordConfig, TrainConfig, as_settings, check_ke
 from emodna.model.errors import ConfigError
 from emodna.model.methods import find_package, load_methods, wrap_plugin_errors
 from emodna.model.methods.alignment import list_additions
-from emodna.model.methods.base import Method, Phase
+from emodna.model.methods.base import Method, Phase, Supervision
 from emodna.pipeline import plugins
 from emodna.pipeline.errors import PluginError
 
@@ -47,7 +48,7 @@ def describe_methods() -> dict[str, MethodInfo | PluginError]:
                     summary=kind.summary,
                     reference=kind.reference,
                     our_reading=kind.our_reading,
-                    oracle=_learns_from_target(name, kind),
+                    oracle=find_supervision(name, kind, kind.defaults) != "source",
                     add=list_additions(kind),
                     package=find_package(name),
                     settings=as_settings(kind.defaults),
@@ -68,18 +69,22 @@ def load_plugin_method(entry: EntryPoint) -> type[Method]:
             problem = f"{entry.value} has the `{name}` {value!r:.60}: must be {requirement}"
             raise plugins.make_plugin_error(entry, problem)
     try:
+        inspect.signature(kind).bind(kind.min_dim, kind.defaults, 0, 2)
+    except TypeError as error:
+        problem = f"{entry.value}() must take (dim, config, seed, classes): add classes, the number of classes"
+        raise plugins.make_plugin_error(entry, problem) from error
+    try:
         check_keys(kind.defaults, TrainConfig(), RecordConfig())
     except ConfigError as error:
         raise plugins.make_plugin_error(entry, f"{entry.value}: defaults: {error}") from error
     return kind
 
 
-def _learns_from_target(name: str, kind: type[Method]) -> bool:
-    if kind.supervision is Method.supervision:
-        return False
+def find_supervision(name: str, kind: type[Method], config: Any) -> Supervision:
+    """Return the labels that a method learns from; raise a PluginError if another package's method is invalid."""
     # The property needs an instance, which takes no memory on the meta device.
     with wrap_plugin_errors(name, "()"), torch.device("meta"):
-        return kind(kind.min_dim, kind.defaults, 0).supervision != "source"
+        return kind(kind.min_dim, config, 0, 2).supervision
 
 
 def _is_line_of_text(value: Any) -> bool:

@@ -14,7 +14,7 @@ from emodna.model.errors import ConfigError
 from emodna.model.losses.adversarial import UNKNOWN, known_cross_entropy, reverse_gradient
 from emodna.model.losses.regularizers import center_loss
 from emodna.model.methods.adversarial import ReversalConfig, reversal_weight
-from emodna.model.methods.base import DataSummary, PairMethod, ParameterGroup, ResolvedConfig
+from emodna.model.methods.base import DataSummary, PairMethod, ParameterGroup, ResolvedConfig, monitor_target
 from emodna.model.networks.emotion import make_head
 from emodna.model.networks.passes import BatchNormMode, pass_both
 from emodna.model.networks.recurrent import AttentiveEncoder
@@ -70,7 +70,7 @@ class DiflConfig(ReversalConfig):
 class Difl(PairMethod):
     """Cross-entropy on the source, and adversarial heads for corpus, gender and language on both corpora.
 
-    The log has the share of class 1 on the target, lambda, and the accuracy of each head (NaN without known labels).
+    The log has values of `monitor_target`, lambda, and the accuracy of each head (NaN without known labels).
     """
 
     name = "difl"
@@ -128,7 +128,7 @@ class Difl(PairMethod):
         config, n = self.config, len(source.labels)
         logits, z = pass_both(self.encoder, self._encode, source, target, config.batch_norm)
         terms = {"emotion": F.cross_entropy(logits[:n], source.labels)}
-        self._monitored = {"target_high": logits[n:].detach().argmax(1).float().mean()}
+        self._monitored = monitor_target(logits[n:])
         if self.heads:
             terms |= self._compute_head_losses(z, source, target, step)
         if config.center_weight:

@@ -36,11 +36,10 @@ class Svm(DirectMethod):
     y_i = 1 for class 1 and -1 for class 0, by scikit-learn's LinearSVC (liblinear, in the primal, without random
     numbers). |w| includes b. The weights v_i have the mean 1, and give each source, and with `class_weights=balanced`
     each class of it, the same total. The number of values `dim` makes one C fit all features, as their inner products
-    grow with it.
+    grow with it. With more than two classes there is such a problem for each class against the rest.
 
-    The logits are 0 and w x + b, so the probability is the logistic function of the decision. It is not calibrated:
-    only its order and its side of 1/2 have a meaning. With more classes, there is such a problem for each class against
-    all others, and the logits are their decisions w x + b.
+    The logits are the decisions w x + b; of two classes, 0 and the decision. So probabilities are not calibrated: only
+    the predicted class and the order of utterances have a meaning.
     """
 
     name = "svm"
@@ -50,8 +49,8 @@ class Svm(DirectMethod):
     min_frames = 1
     config: SvmConfig
 
-    def __init__(self, dim: int, config: SvmConfig, seed: int, classes: int = 2) -> None:  # noqa: ARG002 - the solution is unique
-        super().__init__()
+    def __init__(self, dim: int, config: SvmConfig, seed: int, classes: int = 2) -> None:  # noqa: ARG002
+        super().__init__()  # no seed: the solution is unique
         self.config = config
         self.classifier = nn.Linear(dim, classes)
 
@@ -61,7 +60,7 @@ class Svm(DirectMethod):
         return True
 
     def fit(self, source: LabelledBatch, weights: NDArray[np.float64]) -> Mapping[str, float]:
-        """Solve the problem of the class, with v_i in `weights` (batch,); return the terms of the objective."""
+        """Solve the problem of each class, with v_i in `weights` (batch,); return the terms of their total."""
         from sklearn.exceptions import ConvergenceWarning  # takes a second to load
         from sklearn.svm import LinearSVC
 
@@ -75,18 +74,16 @@ class Svm(DirectMethod):
         if machine.n_iter_ >= _MAX_ITERATIONS:
             text = "%s: the solver stopped after %d iterations, before it converged; the features may not be normalised"
             _LOG.warning(text, self.name, _MAX_ITERATIONS)
-        problems = machine.classes_[-len(machine.coef_) :]  # of two classes, that of class 1
+        count, coefficients, biases = len(self.classifier.bias), machine.coef_, machine.intercept_
+        problems = np.arange(1 if count == 2 else 0, count)  # of two classes, that of class 1
         with torch.no_grad():
-            for parameter, values in (
-                (self.classifier.weight, machine.coef_),
-                (self.classifier.bias, machine.intercept_),
-            ):
+            for parameter, values in ((self.classifier.weight, coefficients), (self.classifier.bias, biases)):
                 parameter.zero_()
-                parameter[torch.from_numpy(problems)] = torch.as_tensor(values, dtype=parameter.dtype)
+                parameter[problems[0] :] = torch.from_numpy(values)
         signs = np.where(labels[:, None] == problems, 1, -1)  # (batch, problems)
-        slack = np.maximum(1 - signs * machine.decision_function(inputs).reshape(len(labels), -1), 0)
+        slack = np.maximum(1 - signs * (inputs @ coefficients.T + biases), 0)
         hinge = float(cost * (weights[:, None] * slack**2).sum())
-        norm = float((np.square(machine.coef_).sum() + np.square(machine.intercept_).sum()) / 2)
+        norm = float((np.vdot(coefficients, coefficients) + np.vdot(biases, biases)) / 2)
         return {"hinge": hinge, "norm": norm, "total": hinge + norm}
 
     def predict(self, features: Tensor, lengths: Tensor) -> Tensor:

@@ -17,7 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from emodna.pipeline.errors import PrepareCorpus, Remedy, StoreError, check_list, find_similar, format_count
+from emodna.pipeline.errors import (
+    EmodnaError,
+    PrepareCorpus,
+    Remedy,
+    StoreError,
+    check_list,
+    find_similar,
+    format_count,
+)
 from emodna.pipeline.store import layout
 from emodna.pipeline.store.index import Index, read_checksummed
 from emodna.pipeline.store.shards import StoredFeatures, compute_feature_crc, map_shard, to_float32
@@ -111,15 +119,23 @@ class FeatureStore:
     def labels(self, task: Task | str) -> NDArray[np.int8]:
         """Return the labels (n,) of a task, or of the built-in task of a name: see `Task.classes`; -1 for none.
 
-        Raises StoreError: the index has no column for the task.
+        Without the column of the task, no utterance has a label. Raises StoreError: its values cannot be compared.
         """
         task = BUILT_IN_TASKS[task] if isinstance(task, str) else task
         if task not in self._labels:
-            if task.column not in (names := self._index.names):
-                problem = f"no column {task.column}, which the task {task.name} reads"
-                raise StoreError(problem, where=self.path, valid=names)
-            self._labels[task] = task.assign_labels(self.columns([task.column])[task.column])
+            labels = np.full(len(self), -1, np.int8)
+            if task.column in self.column_names:
+                try:
+                    labels = task.assign_labels(self.columns([task.column])[task.column])
+                except EmodnaError as error:
+                    raise StoreError(error.problem, where=self.path) from error
+            self._labels[task] = labels
         return self._labels[task]
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the index columns."""
+        return self._index.names
 
     @property
     def dim(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from emodna.cli import common, options
-from emodna.cli.fit_progress import FitDisplay, show_progress
+from emodna.cli.fit_progress import FitDisplay, print_warnings, show_progress
 
 TERMS = {"emotion": 0.7, "total": 1.5, "threshold": 0.51, "confident": 0.8}
 
@@ -79,7 +79,7 @@ def test_quiet_prints_nothing(train: Training) -> None:
 
 def test_warnings_of_the_training_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
     options.set_verbosity(verbose=False, quiet=False)
-    with show_progress("a -> b", 1, utterances=1):
+    with print_warnings():
         logging.getLogger("emodna.model.fit").warning("a source contains the target")
     assert "warning: a source contains the target" in capsys.readouterr().err
 

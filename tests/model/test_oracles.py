@@ -256,7 +256,7 @@ class TestFolds:
             ([0, 1, 0, 1], ["a", None, "b", "b"], "1 labelled utterances"),
             ([0, 1, 0, 1], "abab", "only 2 speakers"),
             ([0, 1, 0, 1], "abca", "too few arousal labels"),
-            ([0, 0, 1, 1, 0, 0], "abccad", "one class"),
+            ([0, 0, 1, 1, 0, 0], "abccad", "no utterance of high is left"),
         ],
         ids=["no labels", "unknown speaker", "two speakers", "few", "one class"],
     )

@@ -23,20 +23,23 @@ from emodna.model.methods.pseudo_labels import (
 from tests.model.small import make_batches
 
 
-def binary_logits(*confidences: float) -> Tensor:
-    """Return logits of two classes in which class 1 has these probabilities."""
+def make_logits(*confidences: float, classes: int = 2) -> Tensor:
+    """Return logits in which class 1 has these probabilities, and the others have equal ones."""
     confidence = torch.tensor(confidences, dtype=torch.float64)
-    return torch.stack((torch.log1p(-confidence), torch.log(confidence)), dim=1)
+    logits = (torch.log1p(-confidence) - math.log(classes - 1))[:, None].repeat(1, classes)
+    logits[:, 1] = torch.log(confidence)
+    return logits
 
 
 class TestGoldenValues:
-    def test_moving_average(self) -> None:
-        module = AdaptiveThreshold(2, 0.9)
+    @pytest.mark.parametrize(("classes", "expected"), [(2, [0.5, 0.51, 0.539]), (4, [0.25, 0.285, 0.3365])])
+    def test_moving_average(self, classes: int, expected: list[float]) -> None:
+        module = AdaptiveThreshold(classes, 0.9)
         values = [module.threshold.item()]
         for confidence in (0.6, 0.8):
-            module(binary_logits(confidence, confidence))
+            module(make_logits(confidence, confidence, classes=classes))
             values.append(module.threshold.item())
-        assert values == pytest.approx([0.5, 0.51, 0.539], abs=1e-6)
+        assert values == pytest.approx(expected, abs=1e-6)
 
     @pytest.mark.parametrize(
         ("momentum", "expected"),
@@ -48,7 +51,7 @@ class TestGoldenValues:
     )
     def test_speed_of_the_moving_average(self, momentum: float, expected: dict[int, float]) -> None:
         module = AdaptiveThreshold(2, momentum)
-        logits = binary_logits(0.95)
+        logits = make_logits(0.95)
         for step in range(1, max(expected) + 1):
             module(logits)
             if step in expected:
@@ -81,12 +84,12 @@ def test_adaptive_threshold_equals_a_loop(n_classes: int, momentum: float, sizes
 class TestUpdate:
     def test_update_comes_before_selection(self) -> None:
         # 0.6 is above the first threshold 0.5 but below the second, 0.5 * 0.5 + 0.5 * 0.75 = 0.625.
-        labels = AdaptiveThreshold(2, 0.5)(binary_logits(0.6, 0.9))
+        labels = AdaptiveThreshold(2, 0.5)(make_logits(0.6, 0.9))
         assert labels.selected.tolist() == [False, True]
 
     def test_threshold_is_fixed_in_evaluation_mode(self) -> None:
         module = AdaptiveThreshold(2, 0.5).eval()
-        labels = module(binary_logits(0.6, 0.9))
+        labels = module(make_logits(0.6, 0.9))
         assert module.threshold.item() == 0.5
         assert labels.selected.all()
 
@@ -114,7 +117,7 @@ def test_degenerate_batches_are_finite(logits: list[list[float]], confidence: fl
 
 @pytest.mark.parametrize("threshold", ["adaptive", "fixed:0.9", "none"])
 def test_pseudo_labels_have_no_gradient_and_need_no_host(threshold: str) -> None:
-    labels = make_labeller(threshold, 2, 0.9)(binary_logits(0.6, 0.9).requires_grad_())
+    labels = make_labeller(threshold, 2, 0.9)(make_logits(0.6, 0.9).requires_grad_())
     assert not any(part.requires_grad for part in labels)
     # Fake tensors hold no data: .item(), bool() and shapes that depend on values raise an error.
     with FakeTensorMode():
@@ -135,7 +138,7 @@ class TestVariants:
         ],
     )
     def test_golden_selection(self, threshold: str, selected: list[bool]) -> None:
-        labels = make_labeller(threshold, 2, 0.9)(binary_logits(0.55, 0.85, 0.95))
+        labels = make_labeller(threshold, 2, 0.9)(make_logits(0.55, 0.85, 0.95))
         assert labels.selected.tolist() == selected
         assert labels.labels.tolist() == [1, 1, 1]
         assert labels.confidence.tolist() == pytest.approx([0.55, 0.85, 0.95])

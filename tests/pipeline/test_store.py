@@ -101,11 +101,8 @@ class TestContent:
             store = FeatureStore(path)
             emotions = store.column("emotion")
             for task, labels in (("arousal", AROUSAL), ("valence", VALENCE)):
-                assert (
-                    store.labels(task).tolist()
-                    == store.column(task)
-                    == [labels.find_label(emotion) for emotion in emotions]
-                )
+                label_of = {emotion: label for label, listed in enumerate(labels.members) for emotion in listed}
+                assert store.labels(task).tolist() == store.column(task) == [label_of[each] for each in emotions]
 
     def test_rejected_files_have_their_reasons(self, tiny_store: Path) -> None:
         rejected = FeatureStore(tiny_store).read_rejected().to_pylist()

@@ -47,11 +47,13 @@ def oracle(
 
 
 class TestGoldenValues:
+    @pytest.mark.parametrize(("classes", "expected"), [(2, math.log(3)), (4, math.log(7))])
     @pytest.mark.parametrize("temperature", [1, 0.1, 0.01])
-    def test_all_equal(self, temperature: float) -> None:
-        labels = torch.tensor([0, 0, 1, 1])
-        value = supervised_contrastive(torch.ones(4, 3), labels, torch.ones(4).bool(), temperature=temperature)
-        assert value.item() == pytest.approx(math.log(3), abs=1e-5)
+    def test_all_equal(self, temperature: float, classes: int, expected: float) -> None:
+        labels = torch.arange(classes).repeat(2)
+        z, selected = torch.ones(len(labels), 3), torch.ones(len(labels)).bool()
+        value = supervised_contrastive(z, labels, selected, temperature=temperature)
+        assert value.item() == pytest.approx(expected, abs=1e-5)
 
     def test_anchor_without_positive_is_skipped(self) -> None:
         labels = torch.tensor([0, 0, 1])
@@ -63,12 +65,19 @@ class TestGoldenValues:
 
     @pytest.mark.parametrize(
         ("labels", "temperature", "expected"),
-        [([0, 1, 0, 1], 1, 0.551445), ([0, 1, 0, 1], 0.01, 0), ([0, 0, 1, 1], 0.01, 100)],
+        [
+            ([0, 1, 0, 1], 1, 0.551445),
+            ([0, 1, 0, 1], 0.01, 0),
+            ([0, 0, 1, 1], 0.01, 100),
+            ([0, 1, 2, 3, 0, 1, 2, 3], 1, 1.165422),
+            ([0, 1, 2, 3, 0, 1, 2, 3], 0.01, 0),
+            ([0, 0, 1, 1, 2, 2, 3, 3], 0.01, 100),
+        ],
     )
     def test_orthonormal_pairs(self, labels: list[int], temperature: float, expected: float) -> None:
-        z = torch.eye(2).repeat(2, 1)
+        z = torch.eye(len(labels) // 2).repeat(2, 1)
         y = torch.tensor(labels)
-        value = supervised_contrastive(z, y, torch.ones(4).bool(), temperature=temperature)
+        value = supervised_contrastive(z, y, torch.ones(len(y)).bool(), temperature=temperature)
         assert value.item() == pytest.approx(expected, abs=1e-6)
 
     def test_batch_that_gives_nan_in_the_reference_implementation(self) -> None:
@@ -90,7 +99,7 @@ class TestGoldenValues:
 
 
 class TestOracle:
-    @pytest.mark.parametrize(("n", "d", "classes"), [(9, 2, 3), (2, 4, 1)])
+    @pytest.mark.parametrize(("n", "d", "classes"), [(9, 2, 2), (12, 3, 4), (2, 4, 1)])
     @pytest.mark.parametrize("temperature", [1, 0.01])
     @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-11)])
     def test_value_and_gradient(

@@ -22,14 +22,15 @@ from tests.model.losses.test_mmd import (
 )
 
 
-def layers(n: int, d: int, seed: int, *, shift: float = 0.0, dtype: torch.dtype = torch.float64) -> LayerOutputs:
-    """Return random features and probabilities of two classes."""
-    logits = features(n, 2, seed + 1000, shift=0.0) * 2 + torch.tensor([0.0, shift])
-    return LayerOutputs(features(n, d, seed, shift=shift, dtype=dtype), logits.softmax(1).to(dtype))
+def layers(n: int, d: int, seed: int, *, shift: float = 0.0, classes: int = 2) -> LayerOutputs:
+    """Return random features, and probabilities of classes of which the target has more of the last."""
+    logits = features(n, classes, seed + 1000, shift=0.0) * 2
+    logits[:, -1] += shift
+    return LayerOutputs(features(n, d, seed, shift=shift), logits.softmax(1))
 
 
-def one_hot(*labels: int) -> Tensor:
-    return torch.eye(2, dtype=torch.float64)[list(labels)]
+def one_hot(*labels: int, classes: int = 2) -> Tensor:
+    return torch.eye(classes, dtype=torch.float64)[list(labels)]
 
 
 def oracle(
@@ -55,10 +56,15 @@ class TestGoldenValues:
 
     def test_one_kernel_of_width_1(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kernels, "heuristic_widths", lambda distances, *_, **__: distances.new_ones(1))
-        constant = torch.full((2, 2), 0.5)
-        assert self.value(column(2, 3), constant, constant) == pytest.approx(1.165562, abs=1e-6)
-        assert self.value(column(0, 1), one_hot(0, 1), one_hot(1, 0)) == pytest.approx(0.438170, abs=1e-6)
-        assert self.value(column(2, 3), one_hot(0, 1), one_hot(1, 0)) == pytest.approx(0.923254, abs=1e-6)
+        for k in (2, 4):  # with certain predictions, only their equality counts
+            constant, first, second = (
+                torch.full((2, k), 1 / k),
+                one_hot(0, k - 1, classes=k),
+                one_hot(k - 1, 0, classes=k),
+            )
+            assert self.value(column(2, 3), constant, constant) == pytest.approx(1.165562, abs=1e-6)
+            assert self.value(column(0, 1), first, second) == pytest.approx(0.438170, abs=1e-6)
+            assert self.value(column(2, 3), first, second) == pytest.approx(0.923254, abs=1e-6)
 
     def test_five_kernels_and_opposite_predictions(self) -> None:
         # The features agree, so only the cross term differs, by the factor of the probabilities. Eight of twelve pairs
@@ -69,12 +75,16 @@ class TestGoldenValues:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
-def test_value_and_gradient_equal_the_oracle(estimator: Any, dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "tolerance", "classes"), [(torch.float32, 2e-6, 2), (torch.float64, 1e-12, 2), (torch.float64, 1e-12, 4)]
+)
+def test_value_and_gradient_equal_the_oracle(
+    estimator: Any, dtype: torch.dtype, tolerance: float, classes: int
+) -> None:
     n, m = (5, 5) if estimator.startswith("linear") else (7, 4)
     source, target = (
         LayerOutputs(*(layer.to(dtype).requires_grad_() for layer in each))
-        for each in (layers(n, 3, 0), layers(m, 3, 1, shift=0.7))
+        for each in (layers(n, 3, 0, classes=classes), layers(m, 3, 1, shift=0.7, classes=classes))
     )
     wide = [LayerOutputs(*(layer.detach().double().requires_grad_() for layer in each)) for each in (source, target)]
     for bandwidth, reduction in zip(BANDWIDTHS, ("mean", "sum", "mean"), strict=True):

@@ -37,38 +37,49 @@ def compute_naively(logits: list[Tensor], margin: float, labels: LabelKind) -> f
 
 
 class TestValues:
-    @pytest.mark.parametrize(("margin", "p", "value"), [(1.5, 0.6, 1.682529), (4.0, 0.8, 2.502012)])
-    def test_golden_values(self, margin: float, p: float, value: float) -> None:
-        task, adversary = torch.tensor([[3.0, 1.0]] * 3), torch.tensor([[math.log(p), math.log(1 - p)]] * 3)
+    @pytest.mark.parametrize(
+        ("classes", "margin", "p", "value"),
+        [
+            (2, 1.5, 0.6, 1.682529),
+            (2, 4.0, 0.8, 2.502012),
+            (4, 1.5, 0.6, 1.682529),
+            # An adversary that knows nothing: margin ln K + ln K / (K - 1).
+            (2, 1.5, 0.5, 1.732868),
+            (4, 1.5, 0.25, 2.367124),
+        ],
+    )
+    def test_golden_values(self, classes: int, margin: float, p: float, value: float) -> None:
+        others = [math.log((1 - p) / (classes - 1))] * (classes - 1)
+        task, adversary = torch.tensor([[3.0] + [1.0] * (classes - 1)] * 3), torch.tensor([[math.log(p), *others]] * 3)
         loss = margin_disparity(task, adversary, task, adversary, margin=margin)
         assert loss.item() == pytest.approx(value, abs=1e-6)
 
     @each_label_kind
-    @pytest.mark.parametrize("classes", [2, 5])
+    @pytest.mark.parametrize("classes", [2, 4])
     def test_equals_the_definition(self, classes: int, labels: LabelKind) -> None:
         logits = draw_logits(classes)
         value = margin_disparity(*logits, margin=1.3, labels=labels).item()
         assert value == pytest.approx(compute_naively(logits, 1.3, labels), rel=1e-12)
 
 
+@pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize(("margin", "best"), [(1.5, 0.6), (4.0, 0.8)])
-def test_optimal_adversary_on_equal_corpora(margin: float, best: float) -> None:
-    features = noise(32, 4)
-    task = features @ noise(4, 2, seed=1)
-    sign = 1 - 2 * task.argmax(1).double()
+def test_optimal_adversary_on_equal_corpora(margin: float, best: float, classes: int) -> None:
+    task = noise(32, 4) @ noise(4, classes, seed=1)
+    preferred = torch.eye(classes, dtype=torch.float64)[task.argmax(1)]
     # The adversary's only parameter is the logit of the preferred class.
     own = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([own], max_iter=50, tolerance_grad=1e-12)
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        adversary = torch.stack([own * sign, -own * sign], 1) / 2
+        adversary = own * preferred
         value = margin_disparity(task, adversary, task, adversary, margin=margin)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimizer.step(loss)
-    assert own.sigmoid().item() == pytest.approx(best, abs=1e-6)
+    assert (own * preferred).softmax(1).amax().item() == pytest.approx(best, abs=1e-5)
     assert loss().item() == pytest.approx(-margin * math.log(best) - math.log(1 - best), abs=1e-9)
 
 

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from emodna.model.losses.regularizers import center_loss, squared_spectral_norm
 
-LABELS = torch.tensor([0, 1, 1, 0, 1])
+#: Labels of two and of four classes.
+LABELS, OF_FOUR = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([0, 3, 1, 2, 3])
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -14,14 +15,15 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 class TestCenterLoss:
+    @pytest.mark.parametrize(("labels", "classes"), [(LABELS, 2), (OF_FOUR, 4)])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    def test_equals_a_loop(self, dtype: torch.dtype) -> None:
-        features, centers = noise(5, 3).to(dtype), noise(2, 3, seed=1).to(dtype)
+    def test_equals_a_loop(self, dtype: torch.dtype, labels: Tensor, classes: int) -> None:
+        features, centers = noise(5, 3).to(dtype), noise(classes, 3, seed=1).to(dtype)
         total = 0.0
-        for row, label in zip(features.tolist(), LABELS.tolist(), strict=True):
+        for row, label in zip(features.tolist(), labels.tolist(), strict=True):
             total += sum((x - c) ** 2 for x, c in zip(row, centers[label].tolist(), strict=True))
-        torch.testing.assert_close(center_loss(features, LABELS, centers), torch.tensor(total / 2 / 5, dtype=dtype))
-        assert center_loss(centers[LABELS], LABELS, centers).item() == 0
+        torch.testing.assert_close(center_loss(features, labels, centers), torch.tensor(total / 2 / 5, dtype=dtype))
+        assert center_loss(centers[labels], labels, centers).item() == 0
 
     @pytest.mark.parametrize("labels", [LABELS, torch.ones(5, dtype=torch.int64)], ids=["both", "one class"])
     def test_gradient_moves_centers_to_the_mean_of_their_class(self, labels: Tensor) -> None:

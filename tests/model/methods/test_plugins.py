@@ -16,7 +16,7 @@ from emodna.cli import fit as fit_command
 from emodna.cli import predict as predict_command
 from emodna.cli.runs import command as runs_command
 from emodna.model.checkpoint import load_tensors
-from emodna.model.errors import ConfigError, RunError, TrainingError
+from emodna.model.errors import ConfigError, RunError
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.methods import ENTRY_POINTS, METHODS, find_package, get_method, list_method_names, load_methods
 from emodna.model.methods.catalog import MethodInfo, describe_methods
@@ -88,6 +88,7 @@ FAILING = {
     "@classmethod\n    def resolve_config(cls, config, data): return ResolvedConfig({})": "ResolvedConfig",
     "supervision = 'oracle-folds'": "UpperBound",
     "supervision = property(lambda self: 'mine')": "supervision",
+    "def predict(self, features, lengths): return features[:, :3, 0]": "predict() fails: TypeError: it must return 2",
 }
 
 
@@ -157,11 +158,13 @@ def assert_broken(name: str, reason: str) -> None:
         ("floor", "floor_good:number", "floor_good:number is not a subclass of Method"),
         ("floor", "floor_good:Unnamed", "has the name 'source-only', but its entry point 'floor'"),
         ("unfinished", "floor_good:Unfinished", "does not define losses, predict"),
+        ("floor", "floor_old:Derived", "must take (dim, config, seed, classes): add classes"),
         ("Floor 1", "floor_good:Floor", "not a valid name"),
     ],
 )
 def test_import_failure_is_a_one_line_error(path: Path, name: str, value: str, reason: str) -> None:
-    install(path, value, name, floor_raises="raise RuntimeError('on two\\nlines')")
+    old = derive("def __init__(self, dim, config, seed): super().__init__(dim, config, seed)")
+    install(path, value, name, floor_raises="raise RuntimeError('on two\\nlines')", floor_old=old)
     assert_broken(name, reason)
 
 
@@ -270,10 +273,3 @@ class TestRuns:
             importlib.invalidate_caches()
             with pytest.raises(RunError, match=r"model\.safetensors: .*emodna-floor 1\.0 cannot be used"):
                 TrainedModel.load(run)
-
-
-def test_logits_of_wrong_shape_are_refused(path: Path, pair: Stores, tmp_path: Path) -> None:
-    body = "def predict(self, features, lengths): return features[:, :3, 0]"
-    install(path, "floor_three:Derived", floor_three=derive(body))
-    with pytest.raises(TrainingError, match=r"method floor: predict\(\) must return two logits per window"):
-        fit_small(*pair, tmp_path / "run", method="floor")
