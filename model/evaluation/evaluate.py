@@ -55,7 +55,7 @@ def evaluate(
         "classes": list(task.classes),
         "confusion": counts.tolist() if any_labels else None,
         "recalls": recalls if any_labels else None,
-        "left_out": count_values(store.columns([task.column])[task.column].filter(pa.array(store.labels(task) < 0))),
+        "left_out": count_values(_read_column(store, task.column).filter(pa.array(store.labels(task) < 0))),
     }
 
 
@@ -198,10 +198,16 @@ class LabelledPredictions:
 
     def group_by(self, column: str) -> Groups:
         """Count the confusions for each value of an index column, sorted by value."""
-        values = self.store.columns([column])[column]
-        group, names = encode_names(pc.cast(values, pa.string()))  # a column of the task may have numbers
+        group, names = encode_names(_read_column(self.store, column))
         counts = confusions(self.truth, self.predicted, len(self.task), group[self.rows], len(names))
         return {name: row for name, row in sorted(zip(names, counts, strict=True), key=itemgetter(0)) if row.any()}
+
+
+def _read_column(store: FeatureStore, column: str) -> pa.ChunkedArray:
+    """Return the values (n,) of an index column as text; null if the store lacks the column of a task."""
+    if column not in store.column_names:
+        return pa.chunked_array([pa.nulls(len(store), pa.string())])
+    return pc.cast(store.columns([column])[column], pa.string())
 
 
 def _break_down(scored: LabelledPredictions) -> dict[str, Any]:

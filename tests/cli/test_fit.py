@@ -92,7 +92,7 @@ class TestJson:
             2,
         ]
         assert [result[key] for key in REQUEST_KEYS] == expected
-        assert list(result["constant"]) == ["always_low", "always_high", "majority", "prior_proportional"]
+        assert list(result["constant"]) == ["always_negative", "always_positive", "majority", "prior_proportional"]
         assert all(list(constant) == SCORES for constant in result["constant"].values())
         assert all(0 <= result[key] <= 100 for key in SCORES)
         assert result["run"] == str(tmp_path / "run")

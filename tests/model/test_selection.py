@@ -27,6 +27,7 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import SCORES, scores
 from emodna.model.request import FitRequest, resolve_request
 from emodna.model.training.snapshots import Snapshots
+from emodna.pipeline.tasks import AROUSAL
 from tests.model.small import (
     SETTINGS,
     InterruptAt,
