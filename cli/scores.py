@@ -7,9 +7,8 @@ from rich import box
 from rich.table import Table
 
 from emodna.cli import common
-from emodna.model.label import EXPOSURE_MARKS, SCORE_NAMES, mark_exposure, mark_supervision, name_constant
+from emodna.model.label import EXPOSURE_MARKS, SCORE_NAMES, mark_exposure, mark_supervision, name_constant, name_scores
 from emodna.pipeline.errors import format_count
-from emodna.pipeline.tasks import CLASS_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Greatest number of speakers in a printed table; the JSON lists all.
 _MAX_SPEAKERS: Final = 12
+#: Greatest number of values without a class in the text; the JSON lists all.
+_MAX_VALUES: Final = 10
+#: Breakdowns by scores, not by recalls.
+_GROUP_COLUMNS: Final = ("speaker", "gender", "language")
 #: With fewer speakers, intervals over speakers are too narrow (docs/EVALUATION.md).
 _MIN_SPEAKERS: Final = 20
 
@@ -27,22 +30,32 @@ def make_score_table(result: Mapping[str, Any], exposure: "Exposure") -> Table:
 
     `exposure` is that of the scored corpus.
     """
-    scores = _make_table("percent", *SCORE_NAMES.values())
+    names = _name_scores(result)
+    scores = _make_table("percent", *names.values())
     label = result.get("label") or mark_supervision(result["method"], result.get("supervision"))
-    scores.add_row(common.escape(mark_exposure(label, exposure)), *format_scores(result), style="bold")
+    scores.add_row(common.escape(mark_exposure(label, exposure)), *format_scores(result, names), style="bold")
     intervals = result.get("intervals", {})  # earlier versions wrote none
     for unit in ("utterances", "speakers") if intervals else ():
         bounds = intervals[unit]
-        ranges = ["-" if bounds[key] is None else "{:.1f}-{:.1f}".format(*bounds[key]) for key in SCORE_NAMES]
+        ranges = ["-" if bounds[key] is None else "{:.1f}-{:.1f}".format(*bounds[key]) for key in names]
         scores.add_row(f"{intervals['level']:g} %, {format_count(bounds['n'], unit[:-1])}", *ranges)
     for name, row in result["constant"].items():
-        scores.add_row(name_constant(name, result["task"]), *format_scores(row))
+        scores.add_row(name_constant(name, result["task"]), *format_scores(row, names))
     return scores
 
 
-def format_scores(row: Mapping[str, Any]) -> Sequence[str]:
-    """Return the scores of a row as text, in the order of `SCORE_NAMES`."""
-    return [format_percent(row[key]) for key in SCORE_NAMES]
+def make_confusion_table(result: Mapping[str, Any]) -> Table:
+    """Return a table of a run's confusions: a row per true class with its recall, a column per predicted class."""
+    rows = zip(result["classes"], result["confusion"], result["recalls"].values(), strict=True)
+    confusion = _make_table("true class, predicted as", *result["classes"], "recall %", fold=True)
+    for name, counts, recall in rows:
+        confusion.add_row(common.escape(name), *map(str, counts), format_percent(recall))
+    return confusion
+
+
+def format_scores(row: Mapping[str, Any], names: Iterable[str] = SCORE_NAMES) -> Sequence[str]:
+    """Return the named scores of a row as text."""
+    return [format_percent(row[key]) for key in names]
 
 
 def count_scored(labelled: int, utterances: int) -> str:
@@ -79,24 +92,29 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
         _print_scores(document)
         if document["seen"] == "partly":
             groups = {name: row for name, row in document["audio"].items() if row["count"]}
-            _print_table(_make_group_table("audio", groups.items(), CLASS_NAMES[document["task"]]))
-        _print_breakdown(document["breakdown"], CLASS_NAMES[document["task"]])
-        _print_calibration(document["calibration"], CLASS_NAMES[document["task"]][1])
+            _print_table(_make_group_table("audio", groups.items(), document))
+        _print_breakdown(document)
+        _print_calibration(document)
     else:
         common.out.print(f"no {document['task']} labels: nothing to score")
+    if document["left_out"]:
+        common.out.print(f"  not scored, of no class: {_list_counts(document['left_out'])}")
     if document["predictions"] is not None:
         common.out.print(f"\n{format_count(count, 'prediction')}: {common.escape(document['predictions'])}")
 
 
 def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Draw the reliability curve of class 1 and a histogram of its probabilities, one column per corpus."""
+    """Draw a reliability curve and a histogram of its probabilities, one column per corpus.
+
+    The probabilities are those of class 1 of two classes, else those of the predicted class.
+    """
     from emodna.cli.plotting import Figure
     from emodna.cli.store_figures import NEUTRAL_COLOUR, STORE_COLOURS
 
     figure = Figure(figsize=(1 + 3.4 * len(documents), 4.6), layout="constrained")
     axes = figure.subplots(2, len(documents), sharex=True, squeeze=False, height_ratios=[3, 1])
     for number, (document, curve, histogram) in enumerate(zip(documents, *axes, strict=True)):
-        rows, name = document["calibration"]["probability"], CLASS_NAMES[document["task"]][1]
+        rows, positive = _choose_reliability(document)
         filled = [row for row in rows if row["count"]]
         means, shares = ([row[key] for row in filled] for key in ("mean", "share"))
         curve.plot([0, 1], [0, 1], color=NEUTRAL_COLOUR, linewidth=1, linestyle="--")
@@ -110,15 +128,21 @@ def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
         )
         counts = [row["count"] for row in rows]
         histogram.stairs(counts, [rows[0]["from"], *(row["to"] for row in rows)], fill=True, color=STORE_COLOURS[0])
-        histogram.set(xlabel=f"probability of {name} {document['task']}")
+        of_positive = f"probability of {positive} {document['task']}"
+        histogram.set(xlabel=f"confidence, {document['task']}" if positive is None else of_positive)
         if number == 0:
-            curve.set(ylabel=f"share that is {name}")
+            curve.set(ylabel="share that is correct" if positive is None else f"share that is {positive}")
             histogram.set(ylabel="utterances")
     return figure
 
 
 def _print_scores(document: Mapping[str, Any]) -> None:
     _print_table(make_score_table(document, document["exposure"]))
+    _print_intervals(document)
+    _print_table(make_confusion_table(document))
+
+
+def _print_intervals(document: Mapping[str, Any]) -> None:
     for unit in ("utterances", "speakers"):
         if (why := document["intervals"][unit]["why"]) is not None:
             over = "over" if document["intervals"][unit]["war"] is not None else "no interval over"
@@ -128,51 +152,87 @@ def _print_scores(document: Mapping[str, Any]) -> None:
         common.out.print(f"  {over_speakers['n']} speakers are few: their interval is too narrow")
 
 
-def _print_breakdown(breakdown: Mapping[str, Any], classes: tuple[str, str]) -> None:
-    emotions = _make_table("emotion", "class", "utterances", f"predicted {classes[1]} %", "recall %")
-    for name, row in breakdown["emotion"].items():
-        label = "both" if row["label"] is None else classes[row["label"]]
-        shares = map(format_percent, (row["called_high"], row["recall"]))
-        emotions.add_row(common.escape(name), label, str(row["count"]), *shares)
-    _print_table(emotions)
+def _print_breakdown(document: Mapping[str, Any]) -> None:
+    breakdown, classes = document["breakdown"], document["classes"]
+    for column, values in breakdown.items():
+        # Where each value is a class, its row is that of the confusion matrix.
+        if column not in _GROUP_COLUMNS and list(values) != sorted(classes):
+            _print_table(_make_value_table(column, values, classes))
     for column in ("gender", "language"):
         if len(breakdown[column]) > 1:
-            _print_table(_make_group_table(column, breakdown[column].items(), classes))
+            _print_table(_make_group_table(column, breakdown[column].items(), document))
     speakers = sorted(breakdown["speaker"].items(), key=lambda pair: (pair[1]["war"], pair[0]))
     if len(speakers) > 1:
-        _print_table(_make_group_table("speaker", speakers[:_MAX_SPEAKERS], classes))
+        _print_table(_make_group_table("speaker", speakers[:_MAX_SPEAKERS], document))
         if len(speakers) > _MAX_SPEAKERS:
             more = format_count(len(speakers) - _MAX_SPEAKERS, "more speaker")
             common.out.print(f"  {more} with equal or higher WAR: see --json")
 
 
-def _make_group_table(name: str, groups: Iterable[tuple[str, Mapping[str, Any]]], classes: tuple[str, str]) -> Table:
-    found = _make_table(name, "utterances", f"{classes[1]} %", *SCORE_NAMES.values())
-    for group, row in groups:
-        share = format_percent(100 * row["high"] / row["count"])
-        found.add_row(common.escape(group), str(row["count"]), share, *format_scores(row))
+def _make_value_table(column: str, values: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> Table:
+    """Return a table of the recall of each emotion, or value of another column."""
+    called = {classes[1]: f"predicted {classes[1]} %"} if len(classes) == 2 else {}
+    found = _make_table(column, "class", "utterances", *called.values(), "recall %")
+    for name, row in values.items():
+        label = "several" if row["label"] is None else classes[row["label"]]
+        shares = map(format_percent, (*(row["shares"][each] for each in called), row["recall"]))
+        found.add_row(common.escape(name), common.escape(label), str(row["count"]), *shares)
     return found
 
 
-def _print_calibration(found: Mapping[str, Any], positive: str) -> None:
+def _make_group_table(name: str, groups: Iterable[tuple[str, Mapping[str, Any]]], document: Mapping[str, Any]) -> Table:
+    names, classes = _name_scores(document), document["classes"]
+    positive = classes[1:] if len(classes) == 2 else ()
+    found = _make_table(name, "utterances", *(f"{each} %" for each in positive), *names.values())
+    for group, row in groups:
+        shares = (format_percent(100 * row["classes"][each] / row["count"]) for each in positive)
+        found.add_row(common.escape(group), str(row["count"]), *shares, *format_scores(row, names))
+    return found
+
+
+def _print_calibration(document: Mapping[str, Any]) -> None:
+    found = document["calibration"]
     common.out.print(
         f"\n[bold]calibration[/bold]  ECE {found['ece']:.3f}, MCE {found['mce']:.3f} ({found['bins']} bins), "
         f"Brier {found['brier']:.3f}, NLL {found['nll']:.3f}"
     )
-    curve = _make_table(f"p({positive})", "utterances", "mean p", f"{positive}, share")
-    for row in found["probability"]:
+    rows, positive = _choose_reliability(document)
+    headings = ("confidence", "mean", "correct, share")
+    if positive is not None:
+        headings = (f"p({positive})", "mean p", f"{positive}, share")
+    curve = _make_table(headings[0], "utterances", *headings[1:])
+    for row in rows:
         if row["count"]:
             numbers = (str(row["count"]), f"{row['mean']:.3f}", f"{row['share']:.3f}")
             curve.add_row(f"{row['from']:.2f} to {row['to']:.2f}", *numbers)
     _print_table(curve)
 
 
-def _make_table(*headings: str) -> Table:
-    """Return an empty table: a column of names, which folds in a narrow terminal, and columns of numbers."""
+def _choose_reliability(document: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+    """Return the bins of the probability of class 1 of two, with its name, else those of the confidence."""
+    calibration, classes = document["calibration"], document["classes"]
+    return (calibration["probability"], classes[1]) if len(classes) == 2 else (calibration["confidence"], None)
+
+
+def _name_scores(document: Mapping[str, Any]) -> Mapping[str, str]:
+    return name_scores(len(document.get("classes", ())) or 2)  # earlier versions had tasks of two classes only
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    listed = [f"{count} {common.escape(name)}" for name, count in counts.items()]
+    more = [f"{len(listed) - _MAX_VALUES} more values"] if len(listed) > _MAX_VALUES else []
+    return ", ".join([*listed[:_MAX_VALUES], *more])
+
+
+def _make_table(*headings: str, fold: bool = False) -> Table:
+    """Return an empty table: a column of names, which folds in a narrow terminal, and columns of numbers.
+
+    With `fold`, the headings of the latter fold, too.
+    """
     empty = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     empty.add_column(headings[0], overflow="fold")
     for heading in headings[1:]:
-        empty.add_column(heading, justify="right", no_wrap=True)
+        empty.add_column(common.escape(heading), justify="right", no_wrap=not fold, overflow="fold")
     return empty
 
 

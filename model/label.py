@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from emodna.pipeline.tasks import CLASS_NAMES
+from emodna.pipeline.tasks import VALENCE
 
 if TYPE_CHECKING:
     from emodna.pipeline.encoders.known import Exposure
@@ -73,10 +73,18 @@ def read_label(config: Mapping[str, Any]) -> str | None:
     return mark_supervision(method, config.get("supervision", SOURCE_SUPERVISION)) if isinstance(method, str) else None
 
 
+def name_scores(classes: int) -> Mapping[str, str]:
+    """Return the display name of each score that a task with this number of classes has, in display order."""
+    return {key: name for key, name in SCORE_NAMES.items() if key != "f1" or classes == 2}
+
+
 def name_constant(constant: str, task: str) -> str:
-    """Return the name of a constant predictor of results, such as always_high, with the name of its class."""
-    low, high = CLASS_NAMES[task]
-    return {"always_high": f"always {high}", "always_low": f"always {low}"}.get(constant, constant)
+    """Return the name of a constant predictor of results, such as always_high or prior_proportional."""
+    # Results of earlier versions name the classes of every task low and high.
+    if task == VALENCE.name:
+        constant = {"always_low": "always_negative", "always_high": "always_positive"}.get(constant, constant)
+    always, _, name = constant.partition("_")
+    return f"always {name}" if always == "always" else constant.replace("_", "-")
 
 
 def mark_exposure(label: object, exposure: "Exposure") -> str:

@@ -1,18 +1,20 @@
 """Compute the scores of predictions and of constant predictors.
 
-WAR is the accuracy and F1 the F1 score of class 1 (high / positive); only these definitions fit the paper's tables.
-Constant predictors have UAR 50; over the 30 pairs, "always high" has a mean WAR of 62.5 and a mean F1 of 76.7.
+WAR is the accuracy. F1 is the F1 score of class 1 (high / positive) of two classes; only these definitions fit the
+paper's tables. A constant predictor has a UAR of 100 / K for K classes that occur. Over the 30 pairs, "always high" has
+a mean WAR of 62.5 and a mean F1 of 76.7.
 
-All scores follow from four counts, the confusions: class 0 predicted as 0 and as 1, class 1 predicted as 0 and as 1.
+Each score follows from the confusions: the number of utterances of each true class (row) and predicted class (column).
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from emodna.model.label import SCORE_NAMES as SCORE_NAMES
+from emodna.pipeline.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,49 +23,84 @@ class Scores:
 
     war: float
     """Weighted average recall: accuracy."""
-    f1: float
-    """F1 of class 1; 0 if class 1 neither occurs nor is predicted."""
+    f1: float | None
+    """F1 of class 1; 0 if class 1 neither occurs nor is predicted; None for more than two classes."""
     uar: float
     """Unweighted average recall of the classes that occur."""
     macro_f1: float
-    """Mean F1 of the two classes."""
+    """Mean F1 of the classes of the task; 0 for a class that neither occurs nor is predicted."""
+
+    @classmethod
+    def of(cls, counts: ArrayLike) -> Self:
+        """Return the scores of confusions (classes, classes)."""
+        war, f1, uar, macro_f1 = compute_scores(counts).tolist()
+        return cls(war, f1 if len(np.asarray(counts)) == 2 else None, uar, macro_f1)
 
 
 SCORES: Final = tuple(field.name for field in fields(Scores))
 
 
 def confusions(
-    truth: NDArray[np.int64], predicted: NDArray[np.int64], group: NDArray[np.int64] | None = None, groups: int = 1
+    truth: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    classes: int,
+    group: NDArray[np.int64] | None = None,
+    groups: int = 1,
 ) -> NDArray[np.int64]:
-    """Count the confusions (groups, 4) of labels (n,) and predictions (n,), by group numbers (n,) if given."""
-    cell = 2 * truth + predicted
-    index = cell if group is None else 4 * group + cell
-    return np.bincount(index, minlength=4 * groups).reshape(groups, 4)
+    """Count the confusions (groups, classes, classes) of labels (n,) and predictions (n,).
+
+    Rows are true classes, columns predicted ones. `group` has the number (n,) of each utterance's group.
+    """
+    cell = classes * truth + predicted
+    index = cell if group is None else classes**2 * group + cell
+    return np.bincount(index, minlength=classes**2 * groups).reshape(groups, classes, classes)
 
 
-def compute_scores(counts: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the scores (..., 4), in the order of `SCORES`, of confusions (..., 4); NaN if all four are 0."""
-    right_low, wrong_low, wrong_high, right_high = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
-    wrong = wrong_low + wrong_high
-    f1_high, f1_low = _ratio(2 * right_high, 2 * right_high + wrong), _ratio(2 * right_low, 2 * right_low + wrong)
-    low, high = right_low + wrong_low, right_high + wrong_high
-    recalls = _ratio(right_low, low) + _ratio(right_high, high)  # 0 for a class that does not occur
+def compute_scores(counts: ArrayLike) -> NDArray[np.float64]:
+    """Return the scores (..., 4), in the order of `SCORES`, of confusions (..., classes, classes).
+
+    NaN if there are no utterances; F1 is NaN for more than two classes.
+    """
+    table = np.asarray(counts, np.float64)
+    right, occurring = np.diagonal(table, axis1=-2, axis2=-1), table.sum(axis=-1)  # (..., classes)
+    f1 = _ratio(2 * right, occurring + table.sum(axis=-2))
+    recalls = _ratio(right, occurring)  # 0 for a class that does not occur
     with np.errstate(invalid="ignore"):
-        war = (right_low + right_high) / (low + high)
-        uar = recalls / ((low > 0).astype(np.float64) + (high > 0))
-    return 100 * np.stack([war, f1_high, uar, (f1_high + f1_low) / 2], axis=-1)
+        war = right.sum(axis=-1) / occurring.sum(axis=-1)
+        uar = recalls.sum(axis=-1) / (occurring > 0).sum(axis=-1)
+    f1_of_class_1 = f1[..., 1] if table.shape[-1] == 2 else np.full_like(war, np.nan)
+    return 100 * np.stack([war, f1_of_class_1, uar, f1.mean(axis=-1)], axis=-1)
 
 
-def scores(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> Scores:
-    """Return the scores of predictions (n,) of classes 0 and 1, given the labels (n,)."""
-    return Scores(*compute_scores(confusions(truth, predicted)[0]).tolist())
+def compute_recalls(counts: NDArray[np.int64], task: Task) -> dict[str, float | None]:
+    """Return the recall of each class in percent, from confusions (classes, classes); None if it does not occur."""
+    return {
+        name: 100 * float(row[label] / row.sum()) if row.any() else None
+        for label, (name, row) in enumerate(zip(task.classes, counts, strict=True))
+    }
 
 
-def constant_scores(truth: NDArray[np.int64]) -> dict[str, Scores]:
-    """Return the scores of constant predictors; `majority` uses the labels (n,) themselves."""
-    majority = int(2 * truth.sum() >= len(truth))
-    constants = {"always_high": 1, "always_low": 0, "majority": majority}
-    return {name: scores(truth, np.full_like(truth, constant)) for name, constant in constants.items()}
+def scores(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> Scores:
+    """Return the scores of predictions (n,), given the labels (n,) and the number of classes."""
+    return Scores.of(confusions(truth, predicted, classes)[0])
+
+
+def constant_scores(truth: NDArray[np.int64], task: Task) -> dict[str, Scores]:
+    """Return the scores of the constant predictors, given the labels (n,).
+
+    `always_<class>` predicts one class. Two predictors use the labels themselves: `majority` predicts the most frequent
+    class (of equal ones the last), and `prior_proportional` guesses each class as often as it occurs. The scores of the
+    latter are those of its expected confusions.
+    """
+    classes = len(task)
+    counts = np.bincount(truth, minlength=classes)
+    found = {
+        f"always_{name}": Scores.of(np.outer(counts, row))
+        for name, row in zip(task.classes, np.eye(classes), strict=True)
+    }
+    majority = task.classes[classes - 1 - int(np.argmax(counts[::-1]))]
+    # Scores do not depend on the sum of the confusions, so integers without rounding serve.
+    return found | {"majority": found[f"always_{majority}"], "prior_proportional": Scores.of(np.outer(counts, counts))}
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.encoders.known import Exposure
+from emodna.pipeline.tasks import BUILT_IN_TASKS
 
 RunState = Literal["done", "failed", "running", "interrupted", "waiting"]
 Scenario = tuple[str, str, str]
@@ -126,7 +127,7 @@ def collect_results(
         if with_class_1_share:
             scores[CLASS_1_SHARE] = compute_class_1_share(experiment, run) if scores["uar"] is not None else None
         feature_set, folder = experiment.name_feature_set(run.method), experiment.find_feature_set(run.method).folder
-        constants = constant_scores(experiment.find_corpus(run.tgt, folder).classes[run.task]) or {}
+        constants = constant_scores(experiment.find_corpus(run.tgt, folder).classes[run.task], run.task) or {}
         common = {
             "src": run.src,
             "tgt": run.tgt,
@@ -233,10 +234,11 @@ def compute_class_1_share(experiment: Experiment, run: RunSpec) -> float | None:
 
 
 @cache
-def constant_scores(classes: tuple[int, int]) -> Mapping[str, Mapping[str, float]] | None:
+def constant_scores(classes: tuple[int, int], task: str) -> Mapping[str, Mapping[str, float | None]] | None:
     """Compute the scores of each constant predictor from a target's class counts; None without labels."""
     truth = np.repeat([0, 1], classes)
-    return {name: asdict(scores) for name, scores in metrics.constant_scores(truth).items()} if len(truth) else None
+    low, high, majority, _ = map(asdict, metrics.constant_scores(truth, BUILT_IN_TASKS[task]).values())
+    return {"always_high": high, "always_low": low, "majority": majority} if len(truth) else None
 
 
 def to_finite_float(value: object) -> float | None:

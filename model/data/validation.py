@@ -1,6 +1,7 @@
 """Hold out labelled source utterances from training, to validate on."""
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from emodna.model.errors import TrainingError
 from emodna.model.reproducibility import derive_seed
-from emodna.pipeline.errors import Remedy
+from emodna.pipeline.errors import Remedy, format_count
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.tasks import Task
 
@@ -65,7 +66,9 @@ def split(store: FeatureStore, task: Task, share: float, seed: int) -> Split:
         except ValueError:
             chosen = _NOTHING
         if not _both_parts_have_all_classes(classes, chosen):
-            problem = f"too few utterances of a class of {task.name} to hold out a share of {share:g}"
+            rarest, count = min(zip(*np.unique(classes, return_counts=True), strict=True), key=itemgetter(1))
+            few = f"{format_count(count, 'utterance')} of {task.name} {task.classes[rarest]}"
+            problem = f"{few} {'is' if count == 1 else 'are'} too few to hold out a share of {share:g}"
             remedy = Remedy("set another {validation}, or {validation=0}")
             raise TrainingError(problem, field="sources", value=corpus, remedy=remedy)
     held_out = rows[np.sort(chosen)]

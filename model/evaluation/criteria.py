@@ -89,7 +89,8 @@ class Criterion:
 def _compute_source_accuracy(evidence: Evidence) -> float | None:
     if not evidence.held_out:
         return None
-    return float(np.mean([scores(truth, predicted).uar for truth, predicted in evidence.held_out]))
+    classes = evidence.probabilities.shape[1]
+    return float(np.mean([scores(truth, predicted, classes).uar for truth, predicted in evidence.held_out]))
 
 
 def _compute_agreement(evidence: Evidence) -> float:

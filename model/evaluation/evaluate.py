@@ -8,6 +8,8 @@ from operator import itemgetter
 from typing import Any, Final, Literal, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emodna.model.data.domain import MEASURES, Deviation, Measure
@@ -17,19 +19,18 @@ from emodna.model.evaluation.calibration import compute_calibration
 from emodna.model.evaluation.intervals import Resampling
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
-from emodna.model.metrics import SCORES, assign_labels, compute_scores, confusions, constant_scores, scores
+from emodna.model.metrics import SCORES, Scores, assign_labels, compute_recalls, confusions, constant_scores
 from emodna.model.provenance import Role
 from emodna.pipeline.encoders.exposure import find_exposure
 from emodna.pipeline.errors import format_count
-from emodna.pipeline.inspect.balance import UNKNOWN, encode_names
+from emodna.pipeline.inspect.balance import UNKNOWN, count_values, encode_names
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.tasks import Task
+from emodna.pipeline.tasks import EMOTION_COLUMN, Task
 
 _NO_SCORES: Final = dict.fromkeys(SCORES)
-_CONSTANTS: Final = ("always_high", "always_low", "majority")
-
+_GROUP_COLUMNS: Final = ("speaker", "gender", "language")
 Groups = Mapping[str, NDArray[np.int64]]
-"""Name of a group of utterances -> its confusions (4,)."""
+"""Name of a group of utterances -> its confusions (classes, classes)."""
 
 
 def evaluate(
@@ -42,16 +43,24 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score the predictions (n,) for a store; ignore utterances that have no label or are `excluded` (n,).
 
-    Returns war, f1, uar and macro_f1 in percent (None without labels), the scores of constant predictors under
-    `constant`, and under `intervals` the 95 % intervals of the scores over `utterances` and over `speakers`.
+    Returns war, f1 (None for more than two classes), uar and macro_f1 in percent, the scores of constant predictors
+    under `constant`, under `intervals` the 95 % intervals of the scores over `utterances` and over `speakers`, the
+    names of the `classes`, the `confusion` (classes, classes) and the `recalls` of the classes. `left_out` counts the
+    utterances of no class, by the value of the task's column. Without labels, scores, recalls and confusion are None.
     """
-    scored = _LabelledPredictions.of(predicted, store, task, excluded)
+    scored = LabelledPredictions.of(predicted, store, task, excluded)
+    counts = confusions(scored.truth, scored.predicted, len(task))[0]
     any_labels = len(scored.rows) > 0
-    constants = constant_scores(scored.truth) if any_labels else {}
+    constants = {name: asdict(each) for name, each in constant_scores(scored.truth, task).items()}
+    recalls = compute_recalls(counts, task)
     return {
-        **(asdict(scores(scored.truth, scored.predicted)) if any_labels else _NO_SCORES),
-        "constant": {name: asdict(constants[name]) if any_labels else dict(_NO_SCORES) for name in _CONSTANTS},
+        **(asdict(Scores.of(counts)) if any_labels else _NO_SCORES),
+        "constant": constants if any_labels else {name: dict(_NO_SCORES) for name in constants},
         "intervals": _compute_intervals(scored, resampling or Resampling()),
+        "classes": list(task.classes),
+        "confusion": counts.tolist() if any_labels else None,
+        "recalls": recalls if any_labels else None,
+        "left_out": count_values(_read_column(store, task.column).filter(pa.array(store.labels(task) < 0))),
     }
 
 
@@ -73,7 +82,7 @@ def evaluate_run(
     predicted = assign_labels(probabilities)
     seen_in_roles = run.find_seen(store)
     excluded = seen_in_roles["target-labels"]
-    scored = _LabelledPredictions.of(predicted, store, run.model.task, excluded)
+    scored = LabelledPredictions.of(predicted, store, run.model.task, excluded)
     any_labels = len(scored.rows) > 0
     scores = evaluate(predicted, store, run.model.task, resampling, excluded=excluded)
     if len(np.unique(scored.truth)) == 1:
@@ -92,13 +101,9 @@ def evaluate_run(
         "labelled": len(scored.rows),
         "excluded": int((store.labels(run.model.task)[excluded] >= 0).sum()),
         **scores,
-        "confusion": confusions(scored.truth, scored.predicted).reshape(2, 2).tolist() if any_labels else None,
         "calibration": compute_calibration(scored.truth, probabilities[scored.rows]) if any_labels else None,
         "audio": _score_audio(seen, scored),
-        "breakdown": {
-            "emotion": break_down_emotions(scored.group_by("emotion")),
-            **{column: break_down_scores(scored.group_by(column)) for column in ("speaker", "gender", "language")},
-        },
+        "breakdown": _break_down(scored),
         "wall_seconds": time.perf_counter() - start,
     }
     return evaluation, probabilities
@@ -120,15 +125,14 @@ def separate_roles(seen: Mapping[Role, NDArray[np.bool_]], supervision: str) -> 
     return {"source": source, "target": target & ~source}
 
 
-def _score_audio(seen: Mapping[Role, NDArray[np.bool_]], scored: "_LabelledPredictions") -> dict[str, Any]:
+def _score_audio(seen: Mapping[Role, NDArray[np.bool_]], scored: "LabelledPredictions") -> dict[str, Any]:
     """Count the utterances with seen and with unseen audio, and score both apart as `break_down_scores` does."""
     is_seen = seen["source"] | seen["target"]
     groups: dict[str, dict[str, Any]] = {}
     for name, chosen in {"seen": is_seen, "unseen": ~is_seen}.items():
         rows = chosen[scored.rows]
-        counts = confusions(scored.truth[rows], scored.predicted[rows])[0]
-        scores = break_down_scores({name: counts})[name] if rows.any() else {"count": 0, "high": 0, **_NO_SCORES}
-        groups[name] = {"utterances": int(chosen.sum()), **scores}
+        counts = confusions(scored.truth[rows], scored.predicted[rows], len(scored.task))[0]
+        groups[name] = {"utterances": int(chosen.sum()), **break_down_scores({name: counts}, scored.task)[name]}
     roles = {role: int(each.sum()) for role, each in seen.items()}
     return {"seen": {**roles, **groups["seen"]}, "unseen": groups["unseen"]}
 
@@ -147,76 +151,92 @@ def count_outside(
     return {"utterances": sum(map(bool, deviations)), **by_measure}
 
 
-def group_confusions(
-    column: str, store: FeatureStore, rows: NDArray[np.int64], truth: NDArray[np.int64], predicted: NDArray[np.int64]
-) -> Groups:
-    """Count the confusions of truth and predictions (rows,) for each value of an index column, sorted by value."""
-    group, names = encode_names(store.columns([column])[column])
-    counts = confusions(truth, predicted, group[rows], len(names))
-    return {name: row for name, row in sorted(zip(names, counts, strict=True), key=itemgetter(0)) if row.any()}
+def break_down_values(groups: Groups, task: Task) -> dict[str, Any]:
+    """Return `count`, `label`, `shares` and `recall` of the utterances of each emotion, or value of another column.
 
-
-def break_down_emotions(groups: Groups) -> dict[str, Any]:
-    """Return `count`, `label`, and the percentages `called_high` and `recall` of each emotion.
-
-    Label and recall are None if the utterances of the emotion belong to both classes.
+    `shares` has the percentage predicted as each class. Label and recall are None if the utterances of a value belong
+    to several classes.
     """
     found = {}
     for name, counts in groups.items():
-        mixed, label = counts[:2].any() and counts[2:].any(), int(counts[2:].any())
-        called_high = 100 * float(counts[1] + counts[3]) / float(counts.sum())
+        shares = 100 * counts.sum(axis=0) / counts.sum()
+        labels = np.flatnonzero(counts.any(axis=1)).tolist()
+        label = labels[0] if len(labels) == 1 else None
         found[name] = {
             "count": int(counts.sum()),
-            "label": None if mixed else label,
-            "called_high": called_high,
-            "recall": None if mixed else called_high if label else 100 - called_high,
+            "label": label,
+            "shares": dict(zip(task.classes, shares.tolist(), strict=True)),
+            "recall": None if label is None else float(shares[label]),
         }
     return found
 
 
-def break_down_scores(groups: Groups) -> dict[str, Any]:
-    """Return `count`, the number of `high` utterances, and the scores in percent of each group.
+def break_down_scores(groups: Groups, task: Task) -> dict[str, Any]:
+    """Return `count`, the number of utterances of each of the `classes`, and the scores in percent of each group.
 
-    UAR is None if the group has only one class.
+    UAR is None if the group has only one class; scores are None if the group is empty.
     """
     found = {}
     for name, counts in groups.items():
-        count, high = int(counts.sum()), int(counts[2:].sum())
-        found[name] = {"count": count, "high": high, **dict(zip(SCORES, compute_scores(counts).tolist(), strict=True))}
-        if high in (0, count):
+        of_classes = counts.sum(axis=1)
+        scores = asdict(Scores.of(counts)) if counts.any() else dict(_NO_SCORES)
+        classes = dict(zip(task.classes, of_classes.tolist(), strict=True))
+        found[name] = {"count": int(counts.sum()), "classes": classes, **scores}
+        if np.count_nonzero(of_classes) == 1:
             found[name]["uar"] = None
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class _LabelledPredictions:
+class LabelledPredictions:
     """Rows, labels and predictions, (n,) each, of the scored utterances of a store."""
 
     store: FeatureStore
+    task: Task
     rows: NDArray[np.int64]
     truth: NDArray[np.int64]
     predicted: NDArray[np.int64]
 
     @classmethod
     def of(
-        cls, predicted: NDArray[np.int64], store: FeatureStore, task: Task, excluded: NDArray[np.bool_] | None
+        cls, predicted: NDArray[np.int64], store: FeatureStore, task: Task, excluded: NDArray[np.bool_] | None = None
     ) -> Self:
+        """Select the labelled ones of the predictions (n,) for a store that are not `excluded` (n,)."""
         labels = store.labels(task)
         rows = np.flatnonzero(labels >= 0 if excluded is None else (labels >= 0) & ~excluded)
-        return cls(store, rows, labels[rows].astype(np.int64), predicted[rows])
+        return cls(store, task, rows, labels[rows].astype(np.int64), predicted[rows])
 
     def group_by(self, column: str) -> Groups:
-        return group_confusions(column, self.store, self.rows, self.truth, self.predicted)
+        """Count the confusions for each value of an index column, sorted by value."""
+        group, names = encode_names(_read_column(self.store, column))
+        counts = confusions(self.truth, self.predicted, len(self.task), group[self.rows], len(names))
+        return {name: row for name, row in sorted(zip(names, counts, strict=True), key=itemgetter(0)) if row.any()}
 
 
-def _compute_intervals(scored: _LabelledPredictions, resampling: Resampling) -> dict[str, Any]:
+def _read_column(store: FeatureStore, column: str) -> pa.ChunkedArray:
+    """Return the values (n,) of an index column as text; null if the store lacks the column of a task."""
+    if column not in store.column_names:
+        return pa.chunked_array([pa.nulls(len(store), pa.string())])
+    return pc.cast(store.columns([column])[column], pa.string())
+
+
+def _break_down(scored: LabelledPredictions) -> dict[str, Any]:
+    """Break the predictions down by emotion, by the values of a column of the task, and by groups of utterances."""
+    groups = {column: break_down_scores(scored.group_by(column), scored.task) for column in _GROUP_COLUMNS}
+    columns = dict.fromkeys((EMOTION_COLUMN, scored.task.column))
+    values = {column: break_down_values(scored.group_by(column), scored.task) for column in columns}
+    return values | groups
+
+
+def _compute_intervals(scored: LabelledPredictions, resampling: Resampling) -> dict[str, Any]:
     found = {"level": intervals.LEVEL, **asdict(resampling)}
     if not len(scored.rows):
         return {
             **found,
             **{unit: intervals.make_empty_intervals(0, "no labels") for unit in ("utterances", "speakers")},
         }
-    found["utterances"] = intervals.resample_utterances(confusions(scored.truth, scored.predicted)[0], resampling)
+    counts = confusions(scored.truth, scored.predicted, len(scored.task))[0]
+    found["utterances"] = intervals.resample_utterances(counts, resampling)
     speakers = scored.group_by("speaker")
     if UNKNOWN in speakers:
         unknown = int(speakers[UNKNOWN].sum())

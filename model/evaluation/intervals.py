@@ -35,13 +35,14 @@ class Resampling:
 
 
 def resample_utterances(counts: NDArray[np.int64], resampling: Resampling) -> dict[str, Any]:
-    """Return the intervals over utterances of the scores of confusions (4,)."""
-    kinds = np.eye(4, dtype=np.int64)[::-1]  # in the order of `np.unique`, for equal draws of equal units
-    return _compute_intervals(kinds, counts[::-1], resampling, "utterance")
+    """Return the intervals over utterances of the scores of confusions (classes, classes)."""
+    # The kinds are in the order of `np.unique`, for equal draws of equal units.
+    kinds = np.eye(counts.size, dtype=np.int64)[::-1].reshape(-1, *counts.shape)
+    return _compute_intervals(kinds, counts.ravel()[::-1], resampling, "utterance")
 
 
 def resample_speakers(counts: NDArray[np.int64], resampling: Resampling) -> dict[str, Any]:
-    """Return the intervals over speakers of the scores of the summed confusions (speakers, 4)."""
+    """Return the intervals over speakers of the scores of the summed confusions (speakers, classes, classes)."""
     return _compute_intervals(*np.unique(counts, axis=0, return_counts=True), resampling, "speaker")
 
 
@@ -53,7 +54,7 @@ def make_empty_intervals(units: int, why: str) -> dict[str, Any]:
 def _compute_intervals(
     kinds: NDArray[np.int64], multiplicity: NDArray[np.int64], resampling: Resampling, unit: str
 ) -> dict[str, Any]:
-    """Return the intervals over units from the confusions (kinds, 4) and the number (kinds,) of each kind.
+    """Return the intervals over units from the confusions (kinds, classes, classes) and the number (kinds,) of each.
 
     The result has the number of units `n`, [lower, upper] of each score in percent or None, and the reason `why`.
     """
@@ -65,9 +66,11 @@ def _compute_intervals(
     found = compute_scores(counts)
     tails = (50 - LEVEL / 2, 50 + LEVEL / 2)
     intervals = dict(zip(SCORES, np.percentile(found, tails, axis=0).T.tolist(), strict=True))
+    if counts.shape[-1] > 2:
+        intervals["f1"] = None
     # UAR is undefined in a resample that lacks one of the true classes.
-    occurs, expected = (each.reshape(-1, 2, 2).sum(axis=2) > 0 for each in (counts, multiplicity @ kinds))
-    if not expected.all():
+    occurs, expected = counts.sum(axis=2) > 0, np.tensordot(multiplicity, kinds, 1).sum(axis=1) > 0
+    if expected.sum() < 2:
         return {"n": units, **intervals, "uar": None, "why": "no UAR: only one class has labels"}
     complete = (occurs >= expected).all(axis=1)
     missing = 1 - complete.mean()
@@ -80,9 +83,11 @@ def _compute_intervals(
 
 def _resample(kinds: NDArray[np.int64], multiplicity: NDArray[np.int64], resampling: Resampling) -> NDArray[np.int64]:
     rng = np.random.default_rng(resampling.seed)
-    units, counts = int(multiplicity.sum()), np.empty((resampling.resamples, 4), np.int64)
+    """Return the confusions (resamples, classes, classes)."""
+    units, counts = int(multiplicity.sum()), np.empty((resampling.resamples, *kinds.shape[1:]), np.int64)
     rows = max(_CHUNK // len(kinds), 1)
     for start in range(0, resampling.resamples, rows):
         part = counts[start : start + rows]
-        part[:] = rng.multinomial(units, multiplicity / units, size=len(part)) @ kinds
+        draws = rng.multinomial(units, multiplicity / units, size=len(part))  # (resamples, kinds)
+        part[:] = (draws @ kinds.reshape(len(kinds), -1)).reshape(part.shape)
     return counts

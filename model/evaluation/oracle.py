@@ -37,11 +37,12 @@ def write_oracle_analysis(
         for step in snapshots.steps:
             snapshots.restore(model.method, step)
             predicted = assign_labels(predict_store(model, target))[rows]
-            table.append({"step": step, **asdict(scores(truth, predicted))})
+            table.append({"step": step, **asdict(scores(truth, predicted, len(model.task)))})
         step = find_best_step(table, "uar", higher_is_better=True)
         analysis["best_step"] = step
         analysis["best"] = next(row for row in table if row["step"] == step)
         analysis["last"] = table[-1]
-        analysis["constant"] = {name: asdict(each) for name, each in constant_scores(truth).items()}
+        constants = constant_scores(truth, model.task)
+        analysis["constant"] = {name: asdict(each) for name, each in constants.items()}
         analysis["snapshots"] = table
     write_json(run.oracle, {"oracle": analysis})

@@ -18,6 +18,7 @@ from emodna.model.metrics import confusions
 from emodna.model.run_folder import LATER_SETTINGS, drop_later_settings
 from emodna.model.runs.listing import Run, find_training_store, flatten
 from emodna.pipeline.tables import find_positions
+from emodna.pipeline.tasks import Task, read_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def read_truth(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
     if store is None:
         return None
     rows = find_positions(ids, store.table["id"])
-    truth: NDArray[np.int8] = store.labels(str(run.identity["task"]))[rows]
+    truth: NDArray[np.int8] = store.labels(read_task(run.decisive))[rows]
     return truth
 
 
@@ -173,6 +174,7 @@ def read_truth(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
 class Outcome:
     """Predictions of a finished run and the truth, in the order of the ids."""
 
+    task: Task
     ids: NDArray[np.object_]
     """(n,) sorted ids of the target's utterances."""
     truth: NDArray[np.int8]
@@ -193,12 +195,19 @@ def read_outcome(run: Run) -> Outcome:
         target = run.identity["tgt"]
         raise RunError(f"the store of {target}, which has the labels, is missing or has changed", where=run.folder.path)
     ids = table["id"].to_numpy()
-    return Outcome(ids, truth, np.asarray(table["label"]), (truth >= 0) & ~np.asarray(table["training_label"]))
+    return Outcome(
+        read_task(run.decisive),
+        ids,
+        truth,
+        np.asarray(table["label"]),
+        (truth >= 0) & ~np.asarray(table["training_label"]),
+    )
 
 
 def count_confusions(outcome: Outcome, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the confusions of some utterances (n,) of a run."""
-    counts: NDArray[np.int64] = confusions(outcome.truth[rows].astype(np.int64), outcome.predicted[rows])[0]
+    """Return the confusions (classes, classes) of some utterances (n,) of a run."""
+    truth, predicted = outcome.truth[rows].astype(np.int64), outcome.predicted[rows].astype(np.int64)
+    counts: NDArray[np.int64] = confusions(truth, predicted, len(outcome.task))[0]
     return counts
 
 

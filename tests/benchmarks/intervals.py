@@ -19,13 +19,15 @@ RECALL = 0.7
 
 
 def simulate_confusions(rng: np.random.Generator, speakers: int, each: int, deviation: float) -> NDArray[np.int64]:
-    """Return confusions (speakers, 4) of speakers whose recalls vary around `RECALL`."""
+    """Return confusions (speakers, 2, 2) of speakers whose recalls vary around `RECALL`."""
     recalls = np.full((speakers, 2), RECALL)
     if deviation:
         strength = RECALL * (1 - RECALL) / deviation**2 - 1  # of a beta distribution
         recalls = rng.beta(RECALL * strength, (1 - RECALL) * strength, size=(speakers, 2))
     right = rng.binomial(each // 2, recalls)
-    return np.stack([right[:, 0], each // 2 - right[:, 0], each // 2 - right[:, 1], right[:, 1]], axis=1)
+    return np.stack([right[:, 0], each // 2 - right[:, 0], each // 2 - right[:, 1], right[:, 1]], axis=1).reshape(
+        -1, 2, 2
+    )
 
 
 def measure_coverage(
@@ -43,10 +45,11 @@ def measure_coverage(
 
 def bootstrap_with_scipy(counts: NDArray[np.int64], resamples: int) -> object:
     """Compute the same intervals by drawing utterances one by one."""
-    outcomes = np.repeat(np.arange(4), counts)
+    outcomes = np.repeat(np.arange(4), counts.ravel())
 
     def statistic(rows: Any, axis: int) -> Any:
-        return compute_scores(np.stack([(outcomes[rows] == each).sum(axis) for each in range(4)], axis=-1)).T
+        counts = np.stack([(outcomes[rows] == each).sum(axis) for each in range(4)], axis=-1)
+        return compute_scores(counts.reshape(*counts.shape[:-1], 2, 2)).T
 
     return scipy.stats.bootstrap(
         (np.arange(len(outcomes)),), statistic, n_resamples=resamples, method="percentile", rng=0, batch=200

@@ -29,7 +29,8 @@ KEYS = [
     "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation",
     "speakers", "corpus", "store", "exposure", "seen", "utterances", "labelled", "excluded",
     "war", "f1", "uar", "macro_f1",
-    "constant", "intervals", "confusion", "calibration", "audio", "breakdown", "wall_seconds", "outside", "predictions",
+    "constant", "intervals", "classes", "confusion", "recalls", "left_out", "calibration", "audio", "breakdown",
+    "wall_seconds", "outside", "predictions",
 ]  # fmt: skip
 
 
@@ -70,7 +71,7 @@ class TestJson:
             assert Path(each["store"]).parent.name == each["corpus"]
             assert list(each["intervals"]) == ["level", "resamples", "seed", "utterances", "speakers"]
             assert (each["intervals"]["resamples"], each["predictions"]) == (100, None)
-            assert list(each["constant"]) == ["always_high", "always_low", "majority"]
+            assert list(each["constant"]) == ["always_low", "always_high", "majority", "prior_proportional"]
 
     def test_features_and_normalisation_of_the_run_are_used(
         self, cache: Path, ravdess_root: Path, emodb_root: Path, tmp_path: Path

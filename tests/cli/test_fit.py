@@ -26,7 +26,8 @@ SCORES = ["war", "f1", "uar", "macro_f1"]
 REQUEST_KEYS = ["src", "tgt", "task", "method", "seed", "steps", "task_hash", "classes", "supervision", "label"]
 REQUEST_KEYS += ["exposure", "network", "normalisation", "class_weights", "select", "selected_step"]
 TIMES = ["wall_seconds", "steps_per_second", "blocked_seconds"]
-KEYS = [*REQUEST_KEYS, "utterances", "excluded", "scored", *SCORES, "constant", "intervals", *TIMES, "run"]
+EVALUATION = ["constant", "intervals", "confusion", "recalls", "left_out"]
+KEYS = [*REQUEST_KEYS, "utterances", "excluded", "scored", *SCORES, *EVALUATION, *TIMES, "run"]
 
 
 def fit(*arguments: object) -> CommandResult:
@@ -94,7 +95,7 @@ class TestJson:
             2,
         ]
         assert [result[key] for key in REQUEST_KEYS] == expected
-        assert list(result["constant"]) == ["always_high", "always_low", "majority"]
+        assert list(result["constant"]) == ["always_negative", "always_positive", "majority", "prior_proportional"]
         assert all(list(constant) == SCORES for constant in result["constant"].values())
         assert all(0 <= result[key] <= 100 for key in SCORES)
         assert result["run"] == str(tmp_path / "run")

@@ -58,7 +58,7 @@ class TestCard:
     def test_table_has_the_scores_of_constant_predictors(self, trained_run: Path) -> None:
         result = json.loads((trained_run / "result.json").read_text())
         text = render_card(RunFolder(trained_run))
-        names = {"always_high": "always high", "always_low": "always low"}
+        names = {"prior_proportional": "prior-proportional", "always_high": "always high", "always_low": "always low"}
         for name, row in {result["label"]: result, **result["constant"]}.items():
             cells = " | ".join(f"{row[key]:.1f}" for key in ("uar", "war", "f1", "macro_f1"))
             assert f"| {names.get(name, name)} | {cells} |".replace("_", r"\_") in text

@@ -181,7 +181,7 @@ class TestEvaluation:
         high = {path: emotion for (path, emotion), label in of_path if label == 1}
         found, _ = evaluate_run(load_run(trained_run), make_manifest_store(roots["emodb"], high, tmp_path), FEW)
         rows = (found, *found["constant"].values(), found["intervals"]["utterances"])
-        assert [(row["uar"], row["war"] is None) for row in rows] == [(None, False)] * 5
+        assert [(row["uar"], row["war"] is None) for row in rows] == [(None, False)] * 6
         assert "only one class" in found["intervals"]["utterances"]["why"]
 
     def test_store_is_predicted_in_parts(

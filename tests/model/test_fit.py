@@ -25,6 +25,7 @@ from emodna.model.methods.emo_dna import EmoDna
 from emodna.model.request import FitRequest, resolve_request
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import AROUSAL
 from tests.model.small import (
     SETTINGS,
     STEPPED,
@@ -345,7 +346,7 @@ class TestRunFolder:
     def test_the_result_contains_the_scores_of_the_predictions(self, trained_run: Path, pair: Stores) -> None:
         result = json.loads((trained_run / "result.json").read_text())
         predicted = np.array(pq.read_table(trained_run / "predictions.parquet")["label"].to_pylist())
-        scores = evaluate(predicted, pair[1], "arousal")
+        scores = evaluate(predicted, pair[1], AROUSAL)
         assert {key: result[key] for key in scores} == scores
         assert result["run"] == str(trained_run)
         assert result["wall_seconds"] > 0

@@ -27,6 +27,7 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import SCORES, scores
 from emodna.model.request import FitRequest, resolve_request
 from emodna.model.training.snapshots import Snapshots
+from emodna.pipeline.tasks import AROUSAL
 from tests.model.small import (
     SETTINGS,
     InterruptAt,
@@ -108,13 +109,13 @@ class TestSelection:
         written = pq.read_table(selected_run / "predictions.parquet")
         model = TrainedModel.load(selected_run / "model.safetensors", torch.device("cpu"))
         assert predict_store(model, pair[1]).tolist() == written["probability"].to_pylist()
-        evaluated = evaluate(np.array(written["label"].to_pylist()), pair[1], "arousal")
+        evaluated = evaluate(np.array(written["label"].to_pylist()), pair[1], AROUSAL)
         assert {key: result[key] for key in evaluated} == evaluated
 
     def test_each_criterion_selects_its_best_snapshot(self, selected_run: Path, pair: Stores) -> None:
         model = TrainedModel.load(selected_run / "model.safetensors", torch.device("cpu"))
         snapshots, steps = Snapshots(selected_run / "snapshots", 2, STEPS), set()
-        sources = [(split(pair[0], "arousal", 0.25, 0), CorpusWindows(pair[0], model.framer, []))]
+        sources = [(split(pair[0], AROUSAL, 0.25, 0), CorpusWindows(pair[0], model.framer, []))]
         for name, criterion in CRITERIA.items():
             chosen = select(name, model, snapshots, pair[1], sources, 0)
             step, table = chosen["selected_step"], chosen["snapshots"]
@@ -249,7 +250,7 @@ class TestValidation:
         self, selected_run: Path, pair: Stores
     ) -> None:
         source = pair[0]
-        rows = split(source, "arousal", 0.25, 0).held_out
+        rows = split(source, AROUSAL, 0.25, 0).held_out
         statistics = Statistics.of_corpora([(source, np.setdiff1d(np.arange(len(source)), rows))])
         model = TrainedModel.load(selected_run / "model.safetensors", torch.device("cpu"))
         assert np.array_equal(model.framer.statistics.mean, statistics.mean)
@@ -275,13 +276,13 @@ class TestValidation:
         found = []
         for store, (_, windows) in zip(stores, spy.call_args.args[4], strict=True):
             framer = windows.framer
-            part = split(store, "arousal", 0.5, 0)
+            part = split(store, AROUSAL, 0.5, 0)
             own = Statistics.of_corpora([(store, np.flatnonzero(part.labels >= 0))])
             np.testing.assert_array_equal(framer.statistics.mean, own.mean)
             assert not np.allclose(model.framer.statistics.mean, own.mean)  # those of the target
             given = [(store[row], float(store.peak_db[row])) for row in part.held_out.tolist()]
             predicted = replace(model, framer=framer).probabilities(given) >= 0.5
-            found.append(scores(part.truth, predicted.astype(np.int64)).uar)
+            found.append(scores(part.truth, predicted.astype(np.int64), 2).uar)
         (row,) = read(run / "selection.json")["snapshots"]
         assert row["source-accuracy"] == pytest.approx(np.mean(found))
 

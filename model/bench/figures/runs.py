@@ -77,9 +77,9 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
 
 
 def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]:
-    """Return counts (2, 2), true by predicted class, over scored utterances; raise a RunError without labels."""
+    """Return counts (classes, classes), true by predicted class, over scored utterances; raise a RunError without labels."""
     outcome = read_outcome(open_run(experiment.run_folder(run).path))
-    return count_confusions(outcome, outcome.scored).reshape(2, 2)
+    return count_confusions(outcome, outcome.scored)
 
 
 def draw_threshold(experiment: Experiment, options: FigureOptions) -> FigureData:

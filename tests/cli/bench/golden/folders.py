@@ -52,8 +52,8 @@ def is_learnable(run: RunSpec) -> bool:
 
 def make_scores(counts: tuple[int, int], right: tuple[int, int]) -> dict[str, float | None]:
     """Return all scores in percent from the numbers of utterances and of correct predictions of class 0 and 1."""
-    confusion = np.array([[right[0], counts[0] - right[0], counts[1] - right[1], right[1]]])
-    values = compute_scores(confusion)[0].tolist() if sum(counts) else [None] * len(SCORES)
+    confusion = np.array([[right[0], counts[0] - right[0]], [counts[1] - right[1], right[1]]])
+    values = compute_scores(confusion).tolist() if sum(counts) else [None] * len(SCORES)
     return {key: None if value is None else round(value, 3) for key, value in zip(SCORES, values, strict=True)}
 
 
