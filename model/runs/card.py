@@ -23,12 +23,12 @@ from emodna.model.evaluation.criteria import LAST, SOURCE_ACCURACY
 from emodna.model.label import (
     EXPOSURE_MARKS,
     ORACLE,
-    SCORE_NAMES,
     SEMI_SUPERVISED,
     SOURCE_SUPERVISION,
     is_oracle,
     mark_exposure,
     name_constant,
+    name_scores,
     note_exposure,
     read_exposure,
     read_label,
@@ -115,7 +115,7 @@ def _load_template() -> jinja2.Template:
 def _uses_target(method: type[Method], decisive: Mapping[str, Any]) -> bool:
     """Return True if the weights of a run depend on utterances of the target, labelled or not."""
     is_read = method.reads_target(build_config(method.defaults, decisive["method_config"]))
-    return is_read or decisive.get("select", LAST) not in (LAST, SOURCE_ACCURACY)
+    return is_read or "adaptation" in decisive or decisive.get("select", LAST) not in (LAST, SOURCE_ACCURACY)
 
 
 def _collect_variables(
@@ -152,17 +152,18 @@ def _collect_variables(
         "excluded": result.get("excluded", 0),  # missing in earlier versions
         "drawn": sum(map(len, config.get("target_labels", {}).values())),
         "shared": sum(config["shared_audio"].values()),
-        "low": task.classes[0],
-        "high": task.classes[1],
-        "emotions_of": task.members,
+        "classes": task.classes,
+        "members": dict(zip(task.classes, task.members, strict=True)),
+        "column": task.column,
+        "adaptation": decisive.get("adaptation"),
         "features": features,
         "encoder": find_encoder_of(features),
         "exposures": exposures,
         "exposure_notes": note_exposure({target.name: exposure}, name_trained_model(features)),
         # Statistics over a whole utterance are one frame.
         "seconds": compute_window_seconds(frames, features) if (frames := decisive["train"]["frames"]) > 1 else None,
-        "metrics": _METRICS,
-        "score_names": SCORE_NAMES,
+        "metrics": {key: _METRICS[key] for key in name_scores(len(task))},
+        "score_names": name_scores(len(task)),
         "scored": {method: result, **{name_constant(key, task.name): each for key, each in result["constant"].items()}},
         "chosen": [
             f"{key} = {value}"

@@ -5,8 +5,8 @@
     python -m tests.benchmarks.adapt --cache cache --feature-set encoder --out adapt emodb ravdess
 
 For each ordered pair of the corpora, task and seed: Source Only, each method of adaptation from it, and Emo-DNA with
-the data of both corpora. Prints mean and standard deviation of UAR over the seeds and the pairs' mean. Finished runs are
-kept, so the command continues after an interruption.
+the data of both corpora. Prints mean and standard deviation of UAR over the seeds, also of the mean of the pairs.
+Finished runs are kept, so the command continues after an interruption.
 """
 
 import argparse

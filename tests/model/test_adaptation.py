@@ -22,9 +22,11 @@ from emodna.model.adaptation.t3a import find_prototypes
 from emodna.model.checkpoint import load_tensors
 from emodna.model.errors import ConfigError, RunError
 from emodna.model.evaluation.evaluate import evaluate_run
+from emodna.model.fit import fit
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
 from emodna.model.provenance import read_audio, read_corpora
+from emodna.model.request import FitRequest
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.store import FeatureStore
@@ -230,7 +232,7 @@ def test_models_that_a_method_cannot_adapt_are_refused(
     with pytest.raises(ConfigError) as error:
         run_adaptation(base, source, tmp_path / "a")
     assert (error.value.field, error.value.value) == ("target", "ravdess")
-    fit_small(source, target, tmp_path / "svm", method="svm", steps=None, settings={})
+    fit(FitRequest([source], target, method="svm", out=tmp_path / "svm"), SilentCallback())
     for method in ("shot", "adabn"):
         with pytest.raises(ConfigError) as error:
             run_adaptation(tmp_path / "svm", target, tmp_path / method, method=method, steps=None)

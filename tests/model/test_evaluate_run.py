@@ -68,7 +68,8 @@ class TestSeenAudio:
         found, _ = evaluate_run(load_run(calls_run), other, FEW)
         assert (found["corpus"], found["seen"]) == ("own", "target")
         assert (found["audio"]["seen"]["target"], found["audio"]["unseen"]["utterances"]) == (len(other), 0)
-        found, probabilities = evaluate_run(load_run(calls_run), target, FEW)
+        found, of_both = evaluate_run(load_run(calls_run), target, FEW)
+        probabilities = of_both[:, 1]
         seen, others = found["audio"]["seen"], found["audio"]["unseen"]
         assert (found["seen"], seen["source"], seen["target"]) == ("partly", 0, len(other))
         assert (seen["utterances"], others["utterances"]) == (len(other), len(target) - len(other))
@@ -131,7 +132,8 @@ class TestEvaluation:
         self, trained_run: Path, target: FeatureStore
     ) -> None:
         result = json.loads((trained_run / "result.json").read_text())
-        found, probabilities = evaluate_run(load_run(trained_run), target)
+        found, of_both = evaluate_run(load_run(trained_run), target)
+        probabilities = of_both[:, 1]
         shared = [*SCORES, "constant", "intervals", "src", "tgt", "task", "method", "seed", "steps", "run"]
         assert {key: found[key] for key in shared} == {key: result[key] for key in shared}
         table = pq.read_table(trained_run / "predictions.parquet")
@@ -139,7 +141,8 @@ class TestEvaluation:
         assert json.loads(json.dumps(found, allow_nan=False)) == found
 
     def test_evaluation_on_another_corpus_is_complete(self, trained_run: Path, other: FeatureStore) -> None:
-        found, probabilities = evaluate_run(load_run(trained_run), other, FEW)
+        found, of_both = evaluate_run(load_run(trained_run), other, FEW)
+        probabilities = of_both[:, 1]
         truth, called = other.labels("arousal"), probabilities >= 0.5
         assert (found["corpus"], found["seen"], found["utterances"]) == ("own", "target", len(other))
         assert found["war"] == pytest.approx(100 * (called == truth).mean())
@@ -157,9 +160,10 @@ class TestEvaluation:
         self, trained_run: Path, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
     ) -> None:
         store = make_manifest_store(roots["emodb"], dict.fromkeys(read_emotions(target), ""), tmp_path)
-        found, probabilities = evaluate_run(load_run(trained_run), store, FEW)
+        found, of_both = evaluate_run(load_run(trained_run), store, FEW)
+        probabilities = of_both[:, 1]
         _, expected = evaluate_run(load_run(trained_run), target, FEW)
-        of_path = dict(zip(target.column("path"), expected, strict=True))
+        of_path = dict(zip(target.column("path"), expected[:, 1], strict=True))
         assert probabilities == pytest.approx([of_path[path] for path in store.column("path")], abs=1e-6)
         assert [found[key] for key in (*SCORES, "confusion", "calibration", "labelled")] == [None] * 6 + [0]
         assert found["breakdown"] == {"emotion": {}, "speaker": {}, "gender": {}, "language": {}}

@@ -108,7 +108,7 @@ class TestSelection:
         # Predictions and scores are of the selected model.
         written = pq.read_table(selected_run / "predictions.parquet")
         model = TrainedModel.load(selected_run / "model.safetensors", torch.device("cpu"))
-        assert predict_store(model, pair[1]).tolist() == written["probability"].to_pylist()
+        assert predict_store(model, pair[1])[:, 1].tolist() == written["probability"].to_pylist()
         evaluated = evaluate(np.array(written["label"].to_pylist()), pair[1], AROUSAL)
         assert {key: result[key] for key in evaluated} == evaluated
 
@@ -141,7 +141,7 @@ class TestSelection:
         found = {}
         for step in snapshots.steps:
             snapshots.restore(model.method, step)
-            found[step] = predict_store(model, same)
+            found[step] = predict_store(model, same)[:, 1]
         mean = np.array(list(found.values())).mean(axis=0)
         rows = read(run / "selection.json")["snapshots"]
         expected = [100 * np.mean((found[row["step"]] >= 0.5) == (mean >= 0.5)) for row in rows]
@@ -281,7 +281,7 @@ class TestValidation:
             np.testing.assert_array_equal(framer.statistics.mean, own.mean)
             assert not np.allclose(model.framer.statistics.mean, own.mean)  # those of the target
             given = [(store[row], float(store.peak_db[row])) for row in part.held_out.tolist()]
-            predicted = replace(model, framer=framer).probabilities(given) >= 0.5
+            predicted = replace(model, framer=framer).probabilities(given)[:, 1] >= 0.5
             found.append(scores(part.truth, predicted.astype(np.int64), 2).uar)
         (row,) = read(run / "selection.json")["snapshots"]
         assert row["source-accuracy"] == pytest.approx(np.mean(found))

@@ -77,7 +77,7 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
 
 
 def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]:
-    """Return counts (classes, classes), true by predicted class, over scored utterances; raise a RunError without labels."""
+    """Return the confusions (classes, classes) of the scored utterances; raise a RunError without labels."""
     outcome = read_outcome(open_run(experiment.run_folder(run).path))
     return count_confusions(outcome, outcome.scored)
 
