@@ -187,7 +187,8 @@ def _save(
     outside = None if deviations is None else list(map(join_measures, deviations))
     marks = document["supervision"], document["exposure"]
     used = run.find_seen(store)["target-labels"]
-    write_predictions(predictions, store, probabilities, *marks, outside, training_labels=used if used.any() else None)
+    training_labels = used if used.any() else None
+    write_predictions(predictions, store, probabilities, run.model.task, *marks, outside, training_labels)
     write_json(out / f"evaluation-{name}.json", {**document, "predictions": str(predictions)})
     return predictions
 

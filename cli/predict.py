@@ -98,9 +98,10 @@ def predict(
     """Predict the emotion in audio files with the model of a RUN.
 
     RUN is a run folder of emodna-fit. AUDIO are files, folders and archives, or - for standard input. A prediction is
-    the probability of high arousal or positive valence. Without --windows, a model that reads windows uses only the
-    middle of a longer recording, 4.4 s by default. A model with normalisation by speaker takes the manifest's column
-    `speaker`; without it, each recording is one speaker. The exit code is 1 if a file cannot be used.
+    the probability of high arousal or positive valence, or of each class of another task. Without --windows, a model
+    that reads windows uses only the middle of a longer recording, 4.4 s by default. A model with normalisation by
+    speaker takes the manifest's column `speaker`; without it, each recording is one speaker. The exit code is 1 if a
+    file cannot be used.
 
     --out FOLDER predicts in bulk: by --workers or --scheduler, in parts, so that --resume continues after any
     interruption. FOLDER is a name that ends with / or has no suffix; pandas.read_parquet reads it as one table.
@@ -160,7 +161,7 @@ def predict(
                 f"{model.seconds:.2f} s: it predicts from the middle of each"
             )
 
-    rows = RowFormat([model.task.name for model in models], runs, has_channels=channel is not None)
+    rows = RowFormat([model.task for model in models], runs, has_channels=channel is not None)
     inputs, table, is_segmented = _collect_inputs(audio, manifest, root, rows.types, ffmpeg=ffmpeg)
     options: dict[str, Any] = {"windows": windows, "channel": channel or 0}
     kind = "file" if manifest is None else "row"
@@ -177,7 +178,9 @@ def predict(
             writers.append(stack.enter_context(predictions.write_csv(sys.stdout, rows.types, table)))
         elif path is None:
             same_task = len({model.task.name for model in models}) < len(models)
-            writers.append(predictions.print_lines(spans=is_segmented or windows is not None, runs=same_task))
+            writers.append(
+                predictions.print_lines(rows.tasks, spans=is_segmented or windows is not None, runs=same_task)
+            )
         # Closed first: if a prediction cannot be written, the threads end before the files are closed.
         if path is not None and is_folder:
             from emodna.model.inference.bulk import BulkRequest

@@ -12,23 +12,27 @@ import click
 from emodna.cli import common
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import open_atomically
-from emodna.pipeline.tasks import CLASS_NAMES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from emodna.model.inference.rows import AddRow, Row, RowFormat
+    from emodna.pipeline.tasks import Task
 
 #: Suffixes of prediction files.
 SUFFIXES: Final = (".csv", ".parquet", ".json")
 
 
-def print_lines(*, spans: bool, runs: bool) -> "AddRow":
-    """Print a line per prediction, except for errors of whole files.
+def print_lines(tasks: "Iterable[Task]", *, spans: bool, runs: bool) -> "AddRow":
+    """Print a line per prediction of models of some tasks, except for errors of whole files.
 
     `spans` adds start and end to each line, otherwise they are in the lines of files that are used in part. `runs` adds
     the run to each line.
     """
+    classes: dict[str, dict[str, str]] = {}
+    for task in tasks:
+        names = task.classes[-len(task.probability_columns) :]
+        classes.setdefault(task.name, {}).update(zip(task.probability_columns, names, strict=True))
 
     def add(prediction: "Row", extra: "Row", _number: int | None) -> None:
         if prediction["start"] is None:
@@ -37,8 +41,11 @@ def print_lines(*, spans: bool, runs: bool) -> "AddRow":
         if prediction["error"] is not None:
             text = f"{prediction['error']}  ({span})"
         else:
-            positive = CLASS_NAMES[prediction["task"]][1]
-            text = f"{prediction['label']} {prediction['task']}  (p({positive}) = {prediction['probability']:.3f}"
+            known = {
+                column: name for column, name in classes[prediction["task"]].items() if prediction[column] is not None
+            }
+            values = ", ".join(f"p({name}) = {prediction[column]:.3f}" for column, name in known.items())
+            text = f"{prediction['label']} {prediction['task']}  ({values}"
             text += f", {span})" if spans or prediction["start"] else ")"  # else the span is the whole file
         text += f"  outside={prediction['outside']}" if prediction["outside"] else ""
         text += f"  channel={prediction['channel']}" if "channel" in prediction else ""

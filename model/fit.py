@@ -72,7 +72,7 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
             probabilities = predict_store(model, target) if folds is None else predict_folds(model, target, folds)
             exposure = plan.exposure[target.snapshot.corpus]
             write_predictions(
-                run.predictions, target, probabilities, plan.supervision, exposure, training_labels=excluded
+                run.predictions, target, probabilities, plan.task, plan.supervision, exposure, training_labels=excluded
             )
             result = {
                 **{key: config["decisive"][key] for key in ("src", "tgt", "task", "method", "seed", "steps")},

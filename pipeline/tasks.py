@@ -62,6 +62,11 @@ class Task:
         return BUILT_IN_TASKS.get(self.name) == self
 
     @property
+    def probability_columns(self) -> tuple[str, ...]:
+        """Columns of the probabilities in tables: that of class 1 of two classes, or one column for each class."""
+        return ("probability",) if len(self) == 2 else tuple(f"probability_{name}" for name in self.classes)
+
+    @property
     def hash(self) -> str:
         """Hash of the definition, 8 hexadecimal digits: tasks with equal hashes have the same labels."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]

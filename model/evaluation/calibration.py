@@ -1,8 +1,8 @@
 """Calibration of predicted probabilities.
 
 ECE and MCE follow Guo et al. (2017), On calibration of modern neural networks, equations 3 and 5. They use the
-confidence in the predicted class, which is at least 1/2. The reliability curve uses the probability of class 1, so it
-also shows a preference for one class.
+confidence in the predicted class, which is at least 1 / classes. Of two classes, a second reliability curve uses the
+probability of class 1, so it also shows a preference for one class.
 """
 
 from typing import Any, Final
@@ -18,27 +18,30 @@ BINS: Final = 15
 _EPSILON: Final = float(np.finfo(np.float64).eps)
 
 
-def compute_calibration(truth: NDArray[np.int64], probability: NDArray[np.float64]) -> dict[str, Any]:
-    """Compute the calibration of probabilities (n,) of class 1 against the truth (n,), n at least 1.
+def compute_calibration(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[str, Any]:
+    """Compute the calibration of probabilities (n, classes) against the truth (n,), n at least 1.
 
     Returns the number of `bins`; `ece` and `mce`, the expected and maximum calibration error, 0 to 1; `brier`, the mean
-    squared difference of probability and class, 0 to 1; `nll`, the mean negative log-likelihood, nats; and the rows of
-    `bin_probabilities` for the `confidence` in the predicted class and for the `probability` of class 1.
+    squared difference of probability and class, summed over the classes, of two classes that of class 1 only, as
+    scikit-learn does; `nll`, the mean negative log-likelihood, nats; and the rows of `bin_probabilities` for the
+    `confidence` in the predicted class and for the `probability` of class 1, which is None for more than two classes.
     """
-    predicted = assign_labels(probability)
-    confidence = bin_probabilities(np.maximum(probability, 1 - probability), predicted == truth)
+    predicted, rows = assign_labels(probabilities), np.arange(len(truth))
+    confidence = bin_probabilities(probabilities[rows, predicted], predicted == truth)
     filled = [each for each in confidence if each["count"]]
     gaps = np.array([abs(each["share"] - each["mean"]) for each in filled])
     shares = np.array([each["count"] for each in filled]) / len(truth)
-    likelihood = np.clip(np.where(truth == 1, probability, 1 - probability), _EPSILON, 1 - _EPSILON)
+    likelihood = np.clip(probabilities[rows, truth], _EPSILON, 1 - _EPSILON)
+    squares = np.square(probabilities - np.eye(probabilities.shape[1])[truth])
+    is_binary = probabilities.shape[1] == 2
     return {
         "bins": BINS,
         "ece": float(shares @ gaps),
         "mce": float(gaps.max()),
-        "brier": float(np.square(probability - truth).mean()),
+        "brier": float((squares[:, 1] if is_binary else squares.sum(axis=1)).mean()),
         "nll": float(-np.log(likelihood).mean()),
         "confidence": confidence,
-        "probability": bin_probabilities(probability, truth == 1),
+        "probability": bin_probabilities(probabilities[:, 1], truth == 1) if is_binary else None,
     }
 
 

@@ -93,7 +93,7 @@ def _compute_source_accuracy(evidence: Evidence) -> float | None:
 
 
 def _compute_agreement(evidence: Evidence) -> float:
-    return 100 * float((assign_labels(evidence.probabilities[:, 1]) == evidence.pseudo_labels).mean())
+    return 100 * float((assign_labels(evidence.probabilities) == evidence.pseudo_labels).mean())
 
 
 CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(

@@ -78,12 +78,12 @@ def split_into_folds(store: FeatureStore, task: Task, count: int, seed: int) -> 
 
 
 def predict_folds(model: TrainedModel, store: FeatureStore, folds: Folds) -> NDArray[np.float64]:
-    """Predict the probability (n,) of class 1.
+    """Predict the probabilities (n, classes).
 
     The network of an utterance's fold predicts it; all networks together predict utterances without fold.
     """
     method = cast("UpperBound", model.method)  # the only method with folds
-    found = np.empty(len(store))
+    found = np.empty((len(store), len(model.task)))
     for fold in np.unique(folds.of).tolist():
         fold_model = model if fold < 0 else replace(model, method=method.get_fold_model(fold))
         rows = np.flatnonzero(folds.of == fold)

@@ -15,6 +15,7 @@ from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.metrics import assign_labels
 from emodna.model.training.snapshots import Snapshots
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import Task
 
 Sources = Sequence[tuple[Split, CorpusWindows]]
 
@@ -25,9 +26,10 @@ def select(
     """Compute every criterion for every model snapshot, and restore the best by `criterion` (the last of equals).
 
     Returns the content of selection.json: the `selected_step`, and under `snapshots` a row per snapshot with its step,
-    the value of each criterion, and the share of target utterances predicted as class 1.
+    the value of each criterion, and the share of target utterances predicted as class 1, or as each of more than two
+    classes.
     """
-    of_target, of_sources, total = [], [], np.zeros(len(target))
+    of_target, of_sources, total = [], [], np.zeros((len(target), len(model.task)))
     for step in snapshots.steps:
         snapshots.restore(model.method, step)
         of_target.append(predict_store(model, target))
@@ -35,10 +37,10 @@ def select(
         of_sources.append([_predict_split(model, *each) for each in sources if each[0].by is not None])
     pseudo_labels = assign_labels(total / len(of_target))
     table = []
-    for step, of_class_1, held_out in zip(snapshots.steps, of_target, of_sources, strict=True):
-        evidence = Evidence(np.stack([1 - of_class_1, of_class_1], axis=1), pseudo_labels, held_out, seed)
+    for step, probabilities, held_out in zip(snapshots.steps, of_target, of_sources, strict=True):
+        evidence = Evidence(probabilities, pseudo_labels, held_out, seed)
         values = {name: each.value(evidence) for name, each in CRITERIA.items()}
-        table.append({"step": step, **values, "class_1_share": float(assign_labels(of_class_1).mean())})
+        table.append({"step": step, **values, **_count_shares(assign_labels(probabilities), model.task)})
     selected = find_best_step(table, criterion, higher_is_better=CRITERIA[criterion].higher_is_better)
     snapshots.restore(model.method, selected)
     criteria = {}
@@ -46,6 +48,14 @@ def select(
         better = "higher" if each.higher_is_better else "lower"
         criteria[name] = {"says": each.description, "better": better, "reference": each.reference}
     return {"select": criterion, "selected_step": selected, "criteria": criteria, "snapshots": table}
+
+
+def _count_shares(predicted: NDArray[np.int64], task: Task) -> dict[str, Any]:
+    """Return the share of utterances predicted as class 1 of two classes, or as each class of more."""
+    shares = (np.bincount(predicted, minlength=len(task)) / len(predicted)).tolist()
+    if len(task) == 2:
+        return {"class_1_share": shares[1]}
+    return {"class_shares": dict(zip(task.classes, shares, strict=True))}
 
 
 def find_best_step(table: Sequence[Mapping[str, Any]], key: str, *, higher_is_better: bool) -> int:

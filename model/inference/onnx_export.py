@@ -67,7 +67,8 @@ def write_onnx(model: TrainedModel, metadata: Mapping[str, str], path: Path, *, 
     """Write a model as ONNX, if its predictions in onnxruntime equal the original's.
 
     The input is `waveform` float32 (batch, samples), mono, at the feature set's sample rate. The outputs are
-    `probability` (batch,) of class 1 and `logits` (batch, 2), both NaN for digital silence.
+    `probability` (batch,) of class 1 and `logits` (batch, 2), both NaN for digital silence. With more classes, they are
+    `probabilities` and `logits` (batch, classes).
 
     Raises ExportError if the path exists, packages are missing, the model cannot be exported, or predictions differ.
     """
@@ -123,7 +124,8 @@ def _serialise(model: TrainedModel, metadata: Mapping[str, str]) -> bytes:
     exported = _translate(model)
     exported.producer_name, exported.producer_version = "emodna", importlib.metadata.version("emodna")
     signal = f"Speech at {model.features.sample_rate} Hz, mono, float32 in [-1, 1]"
-    exported.doc_string = f"{signal}, to the probability of {model.task.classes[1]} {model.task.name}."
+    names = model.task.classes[1] if len(model.task) == 2 else f"each class ({', '.join(model.task.classes)}) of"
+    exported.doc_string = f"{signal}, to the probability of {names} {model.task.name}."
     # Drop each node's source lines, which contain paths of this machine.
     graph = exported.graph
     for part in (exported, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
@@ -152,7 +154,7 @@ def _translate(model: TrainedModel) -> "onnx.ModelProto":
             program = torch.onnx.export(
                 traced,
                 input_names=["waveform"],
-                output_names=["probability", "logits"],
+                output_names=[_name_output(model), "logits"],
                 dynamic_shapes=({0: "batch", 1: "samples"},),
                 opset_version=opset,
                 dynamo=True,
@@ -191,13 +193,19 @@ def _compare(file: Path, model: TrainedModel, tolerance: float) -> tuple[float, 
     waveforms = _make_test_waveforms(model)
     # The second waveform of a batch must not change the prediction of the first.
     batches = [np.stack([waveform, waveform[::-1] / 2]) for waveform in waveforms.values()]
-    *predictions, for_silence = _predict(file, [*batches, np.zeros((1, model.features.min_samples), np.float32)])
+    *predictions, for_silence = _predict(
+        file, _name_output(model), [*batches, np.zeros((1, model.features.min_samples), np.float32)]
+    )
     largest = 0.0
     for (name, waveform), prediction in zip(waveforms.items(), predictions, strict=True):
-        expected, found = float(model.probabilities([model.features.extract(waveform)])[0]), float(prediction[0])
-        difference = abs(found - expected)
+        expected = model.probabilities([model.features.extract(waveform)])[0]
+        found = np.atleast_1d(prediction[0])
+        expected = expected[-len(found) :]
+        worst = int(np.abs(found - expected).argmax())  # NaN counts as the largest
+        difference = float(abs(found[worst] - expected[worst]))
         if not difference <= tolerance:  # NaN differs
-            problem = f"the exported model predicts {found:.6f} instead of {expected:.6f} for a {name} waveform"
+            problem = f"the exported model predicts {found[worst]:.6f} instead of {expected[worst]:.6f}"
+            problem += f" for a {name} waveform"
             raise ExportError(f"{problem}; nothing was written")
         largest = max(largest, difference)
     if not np.isnan(for_silence).all():
@@ -205,8 +213,8 @@ def _compare(file: Path, model: TrainedModel, tolerance: float) -> tuple[float, 
     return largest, len(waveforms)
 
 
-def _predict(file: Path, batches: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """Return the probabilities (batch,) of an exported model for batches of waveforms (batch, samples)."""
+def _predict(file: Path, output: str, batches: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Return an output (batch, ...) of an exported model for batches of waveforms (batch, samples)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -214,10 +222,15 @@ def _predict(file: Path, batches: Iterable[NDArray[np.float32]]) -> list[NDArray
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        return [session.run(["probability"], {"waveform": batch})[0] for batch in batches]
+        return [session.run([output], {"waveform": batch})[0] for batch in batches]
     except Exception as error:  # onnxruntime's errors have no common class
         problem = f"onnxruntime cannot run the exported model: {_get_first_line(error)}; nothing was written"
         raise ExportError(problem) from error
+
+
+def _name_output(model: TrainedModel) -> str:
+    """Return the name of the first output."""
+    return "probability" if len(model.task) == 2 else "probabilities"
 
 
 def _get_first_line(error: BaseException) -> str:

@@ -147,8 +147,8 @@ def _classify_batches(
             if windows:
                 with lock:
                     probabilities = model.classify(list(windows.values())).tolist()
-                for i, probability in zip(windows, probabilities, strict=True):
-                    predictions[i] = replace(predictions[i], probability=probability)
+                for i, each in zip(windows, probabilities, strict=True):
+                    predictions[i] = replace(predictions[i], probabilities=tuple(each))
         return [(each.input, prediction) for each, prediction in zip(batch, predictions, strict=True)]
 
     for results in _submit_ahead(batches, lambda batch: pool.submit(classify, batch), threads + 1):

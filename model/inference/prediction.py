@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from emodna.model.data.domain import Deviation, join_measures
 from emodna.model.inference.inputs import Input
 from emodna.model.inference.trained_model import Extracted, Window
+from emodna.model.metrics import assign_labels
 from emodna.pipeline.audio.quality import OVERLOAD_PEAK
 
 
@@ -16,8 +19,8 @@ class Prediction:
     start: float | None = None
     """Start in s of the window, or of the part of the file that the model used; None for an unusable file."""
     end: float | None = None
-    probability: float | None = None
-    """Probability of class 1 (high / positive)."""
+    probabilities: tuple[float, ...] | None = None
+    """Probability of each class."""
     error: str | None = None
     duration: float | None = None
     """Duration of the file in s."""
@@ -47,9 +50,14 @@ class Prediction:
         return self.peak is not None and self.peak > OVERLOAD_PEAK
 
     @property
+    def probability(self) -> float | None:
+        """Probability of class 1 of two classes; None for an error, or for more classes."""
+        return None if self.probabilities is None or len(self.probabilities) > 2 else self.probabilities[1]
+
+    @property
     def label(self) -> int | None:
-        """Predicted class: 1 high / positive, 0 low / negative."""
-        return None if self.probability is None else int(self.probability >= 0.5)
+        """Most probable class, see `assign_labels`."""
+        return None if self.probabilities is None else int(assign_labels(np.array([self.probabilities]))[0])
 
     @property
     def has_failed(self) -> bool:
@@ -59,7 +67,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class PendingPrediction:
-    """A prediction without its probability, and the window to classify; a complete prediction without a window."""
+    """A prediction without its probabilities, and the window to classify; a complete prediction without a window."""
 
     input: Input
     prediction: Prediction

@@ -19,6 +19,7 @@ from emodna.pipeline.files import write_atomically
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.layout import INDEX_SCHEMA
 from emodna.pipeline.tables import choose_column_names
+from emodna.pipeline.tasks import Task
 
 #: Columns of the index that are copied to the predictions, like the columns that a corpus adds.
 _METADATA_COLUMNS: Final = (
@@ -38,7 +39,7 @@ _OnProgress = Callable[[int], None]
 def predict_store(
     model: TrainedModel, store: FeatureStore, on_progress: _OnProgress = lambda _more: None, *, rows: _Rows = None
 ) -> NDArray[np.float64]:
-    """Return the probability (n,) of class 1 for some rows (n,) of a store (None: all), in the store's order.
+    """Return the probabilities (n, classes) for some rows (n,) of a store (None: all), in the store's order.
 
     A model that is normalised by speaker uses the statistics of the store's speakers. Reads block by block; calls
     `on_progress` with the number of utterances read since the last call.
@@ -91,20 +92,22 @@ def write_predictions(
     path: Path,
     store: FeatureStore,
     probabilities: NDArray[np.float64],
+    task: Task,
     supervision: str,
     exposure: Exposure,
     outside: Sequence[str] | None = None,
     training_labels: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Write the probabilities (n,) of all utterances of a store, in its order, to a Parquet file, atomically.
+    """Write the probabilities (n, classes) of all utterances of a store, in its order, to a Parquet file, atomically.
 
-    The columns are id, probability (of class 1), label (0 or 1), `outside` (n,) if given, as `Prediction.outside`,
-    `training_label` if `training_labels` (n,) are given, True for utterances whose label trained the run, and the
-    metadata of each utterance in the store's index. The schema's metadata contains `supervision`, see `Supervision`,
-    and `exposure`, see `find_exposure`.
+    The columns are id, those of `Task.probability_columns`, label (the most probable class), `outside` (n,) if given,
+    as `Prediction.outside`, `training_label` if `training_labels` (n,) are given, True for utterances whose label trained
+    the run, and the metadata of each utterance in the store's index. The schema's metadata contains `supervision`, see
+    `Supervision`, and `exposure`, see `find_exposure`.
     """
     table, labels = store.table, assign_labels(probabilities).astype(np.int8)
-    columns = {"id": table["id"], "probability": probabilities, "label": labels}
+    shown = probabilities[:, -len(task.probability_columns) :].T
+    columns = {"id": table["id"], **dict(zip(task.probability_columns, shown, strict=True)), "label": labels}
     if outside is not None:
         columns["outside"] = pa.array(outside, pa.string())
     if training_labels is not None:

@@ -7,22 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from emodna.model.inference.prediction import Prediction
-from emodna.pipeline.tasks import CLASS_NAMES
+from emodna.pipeline.tasks import Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Columns of a row -> their types in Arrow. `channel` follows if one was asked for, then `run` with several models.
-_COLUMNS: Final = {
-    "file": "string",
-    "start": "float64",
-    "end": "float64",
-    "task": "string",
-    "probability": "float64",
-    "label": "string",
-    "error": "string",
-    "outside": "string",
-}
+#: Columns of a row -> their types in Arrow, before and after those of the probabilities. `channel` follows if one was
+#: asked for, then `run` with several models.
+_FIRST: Final = {"file": "string", "start": "float64", "end": "float64", "task": "string"}
+_LAST: Final = {"label": "string", "error": "string", "outside": "string"}
 _CHANNEL: Final = {"channel": "int64"}
 _RUN: Final = {"run": "string"}
 #: Rows per row group of Parquet.
@@ -39,7 +32,7 @@ AddRow = Callable[[Row, Row, int | None], None]
 class RowFormat:
     """The columns of the rows that the predictions of some models become."""
 
-    tasks: Sequence[str]
+    tasks: Sequence[Task]
     """Task of each model."""
     runs: Sequence[Path]
     """Run of each model."""
@@ -49,15 +42,25 @@ class RowFormat:
     @property
     def types(self) -> Mapping[str, str]:
         """Columns -> their types in Arrow."""
-        return _COLUMNS | (_CHANNEL if self.has_channels else {}) | (_RUN if len(self.runs) > 1 else {})
+        probabilities = {name: "float64" for task in self.tasks for name in task.probability_columns}
+        return (
+            _FIRST
+            | probabilities
+            | _LAST
+            | (_CHANNEL if self.has_channels else {})
+            | (_RUN if len(self.runs) > 1 else {})
+        )
 
     def make_row(self, prediction: Prediction) -> Row:
-        """Return the row of a prediction."""
+        """Return the row of a prediction, with None in columns of other tasks."""
         task, label = self.tasks[prediction.model], prediction.label
-        values = {**asdict(prediction), "task": task, "run": str(self.runs[prediction.model])}
+        values = {**asdict(prediction), "task": task.name, "run": str(self.runs[prediction.model])}
         values["outside"] = prediction.outside
-        values["label"] = None if label is None else CLASS_NAMES[task][label]
-        return {name: values[name] for name in self.types}
+        values["label"] = None if label is None else task.classes[label]
+        if prediction.probabilities is not None:
+            columns = task.probability_columns
+            values |= dict(zip(columns, prediction.probabilities[-len(columns) :], strict=True))
+        return {name: values.get(name) for name in self.types}
 
     def make_schema(self, manifest: "pa.Table | None") -> "pa.Schema":
         """Return the schema of the rows with the manifest's columns."""

@@ -88,9 +88,9 @@ class TrainedModel:
         return replace(self, framer=replace(self.framer, statistics=shared), speakers=speakers)
 
     def probabilities(self, utterances: Iterable[Utterance | Extracted]) -> NDArray[np.float64]:
-        """Return the probability (n,) of class 1 (high / positive) of utterances."""
+        """Return the probabilities (n, classes) of utterances."""
         parts = [self.classify(windows) for windows in self._batches(utterances)]
-        return np.concatenate(parts) if parts else np.empty(0)
+        return np.concatenate(parts) if parts else np.empty((0, len(self.task)))
 
     def window(self, features: NDArray[np.float32], peak_db: float, statistics: Statistics | None = None) -> Window:
         """Crop, pad or pool an utterance's features (n, dim) with a peak in dB, and normalise them.
@@ -117,11 +117,11 @@ class TrainedModel:
         return view_utterances(store, pooled=self.reads_statistics)
 
     def classify(self, windows: Sequence[Window]) -> NDArray[np.float64]:
-        """Return the probability (n,) of class 1 for one or more windows; raise a TrainingError if it is not finite."""
+        """Return the probabilities (n, classes) of one or more windows; raise a TrainingError if one is not finite."""
         logits = self._run(self.method.predict, windows)
         if logits is None or logits.shape[1] != len(self.task):
             raise TrainingError("predict() must return a logit per class", where=f"method {self.method.name}")
-        probabilities: NDArray[np.float64] = logits.double().softmax(1)[:, 1].cpu().numpy()
+        probabilities: NDArray[np.float64] = logits.double().softmax(1).cpu().numpy()
         return probabilities
 
     def embeddings(self, utterances: Iterable[Utterance | Extracted]) -> NDArray[np.float32] | None:

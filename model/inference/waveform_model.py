@@ -24,10 +24,13 @@ class WaveformModel(nn.Module):
         self.front_end = FrontEnd(model.features)
         self.window = _Statistics(model.framer) if model.reads_statistics else _Window(model.framer)
         self.method: Method = model.method
+        self._is_binary = len(model.task) == 2
         self.eval()
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probability of class 1 (batch,) and the logits (batch, 2) of waveforms of one length.
+        """Return the probabilities and the logits (batch, classes) of waveforms of one length.
+
+        Of two classes, only the probability of class 1 (batch,) is returned.
 
         Waveforms are (batch, samples) float32, mono, at the feature set's sample rate. Both results are NaN for digital
         silence and for samples that are not finite.
@@ -36,7 +39,8 @@ class WaveformModel(nn.Module):
         features, lengths = self.window(extracted)
         logits = self.method.predict(features, lengths)
         logits = torch.where(extracted.audible[:, None], logits, torch.nan)
-        return logits.softmax(1)[:, 1], logits
+        probabilities = logits.softmax(1)
+        return probabilities[:, 1] if self._is_binary else probabilities, logits
 
 
 class FrontEnd(nn.Module):

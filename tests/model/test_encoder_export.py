@@ -23,6 +23,7 @@ from emodna.model.inference.waveform_model import FrontEnd
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import EncoderSet, make_feature_set
+from emodna.pipeline.tasks import AROUSAL
 from tests.pipeline import tiny_encoders
 
 Float32 = NDArray[np.float32]
@@ -131,7 +132,7 @@ def make_statistics_model(features: EncoderSet) -> TrainedModel:
     framer = Framer(1, "mask", statistics, None)
     method = SourceOnly(dim, config, 0).eval()
     return TrainedModel(
-        method, dataclasses.asdict(config), "arousal", dim, framer, features, per_speaker=True, reads_statistics=True
+        method, dataclasses.asdict(config), AROUSAL, dim, framer, features, per_speaker=True, reads_statistics=True
     )
 
 

@@ -115,7 +115,9 @@ class TestWrongFiles:
         (folder / "model.onnx").write_bytes(b"earlier")
         patch.setattr(onnx_export, "_serialise", lambda *_: b"no model")
         if prediction is not None:
-            patch.setattr(onnx_export, "_predict", lambda _, batches: [np.full(len(b), prediction) for b in batches])
+            patch.setattr(
+                onnx_export, "_predict", lambda _, _output, batches: [np.full(len(b), prediction) for b in batches]
+            )
         with pytest.raises(ExportError) as error:
             write_onnx(make_model(make_feature_set("mfcc40")), {}, folder / "model.onnx", force=True)
         assert [path.read_bytes() for path in folder.iterdir()] == [b"earlier"]

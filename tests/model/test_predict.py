@@ -30,6 +30,7 @@ from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.audio import decode as audio
 from emodna.pipeline.audio.decode import resample
 from emodna.pipeline.features import FeatureSet, make_feature_set
+from emodna.pipeline.tasks import VALENCE
 from tests.pipeline.archives.packing import pack
 
 Float32 = NDArray[np.float32]
@@ -55,7 +56,7 @@ def make_model(features: FeatureSet, frames: int = 32) -> TrainedModel:
     config = replace(SourceOnly.defaults, channels=4)
     framer = Framer(frames, "silence", Statistics.identity(features.dim), features.silence)
     method = SourceOnly(features.dim, config, 0).eval()
-    return TrainedModel(method, {}, "valence", features.dim, framer, features)
+    return TrainedModel(method, {}, VALENCE, features.dim, framer, features)
 
 
 def make_tone(seconds: float, rate: int, hertz: float = 220.0) -> Float32:
@@ -264,7 +265,7 @@ class TestSeveralModels:
             mine = [replace(found, model=0) for found in together if found.model == number]
             alone = list(predict_files(each, files, windows=windows))
             for one_of_many, single in zip(mine, alone, strict=True):
-                assert replace(one_of_many, probability=None) == replace(single, probability=None)
+                assert replace(one_of_many, probabilities=None) == replace(single, probabilities=None)
                 assert one_of_many.probability == pytest.approx(single.probability, abs=1e-6)
         assert [found.model for found in together[:3]] == [0, 1, 2]  # window by window
 
@@ -293,8 +294,8 @@ class TestChannels:
         assert list(predict_files(model, [call], windows=windows)) == alone[0]
         assert list(predict_files(model, [call], windows=windows, channel=1)) == second
         found = list(predict_files(model, [call], windows=windows, channel="all"))
-        assert [replace(each, probability=None) for each in found] == [
-            replace(each, probability=None) for each in (*alone[0], *second)
+        assert [replace(each, probabilities=None) for each in found] == [
+            replace(each, probabilities=None) for each in (*alone[0], *second)
         ]
         expected = [each.probability for each in (*alone[0], *second)]
         assert [each.probability for each in found] == pytest.approx(expected, abs=1e-6)
@@ -368,5 +369,6 @@ class TestInputs:
 
 
 def test_the_label_is_1_from_a_probability_of_one_half() -> None:
-    labels = [Prediction("a.wav", probability=probability).label for probability in (0.0, 0.4999, 0.5, 1.0, None)]
+    labels = [Prediction("a.wav", probabilities=(1 - each, each)).label for each in (0.0, 0.4999, 0.5, 1.0)]
+    labels.append(Prediction("a.wav").label)
     assert labels == [0, 0, 1, 1, None]

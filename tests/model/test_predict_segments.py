@@ -65,7 +65,7 @@ def test_segments_have_the_probabilities_of_a_store(model: TrainedModel, tmp_pat
     ]
     assert [each.duration for each in found] == [1.5, 2.75, 1.0, 1.0, 1.0]
     store = FeatureStore(prepare_corpus(tmp_path, tmp_path / "cache", Manifest(tmp_path / "t.csv", "t")).store)
-    expected = model.probabilities([(store[row], store.peak_db[row]) for row in range(len(store))])
+    expected = model.probabilities([(store[row], store.peak_db[row]) for row in range(len(store))])[:, 1]
     keys = zip(store.column("path"), store.column("start"), store.column("duration"), strict=True)
     by_span = dict(zip(keys, expected, strict=True))
     assert [each.probability for each in found] == pytest.approx(

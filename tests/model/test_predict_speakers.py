@@ -78,7 +78,8 @@ def predict_naively(model: TrainedModel, utterances: list[tuple[NDArray[np.float
         every = np.concatenate(frames, dtype=np.float64)
         given = Statistics(every.mean(0).astype(np.float32), np.maximum(every.std(0), MIN_STD).astype(np.float32))
     windows = [model.window(*each, given) for each in utterances]
-    return model.classify(windows).tolist()
+    probabilities: list[float] = model.classify(windows)[:, 1].tolist()
+    return probabilities
 
 
 @pytest.mark.parametrize("pooled", [True, False])
@@ -95,7 +96,9 @@ def test_each_speaker_has_its_statistics_and_the_order_stays(inputs: list[Input]
     assert [each.probability for _, each in found[::2]] == pytest.approx([expected[row] for row in sorted(expected)])
     assert [each.has_own_statistics for _, each in found[::2]] == [each in ("a", "b") for each in SPEAKERS]
     assert {each.has_own_statistics for _, each in found[1::2]} == {None}
-    assert [each.probability for _, each in found[1::2]] == pytest.approx(plain.probabilities(utterances).tolist())
+    assert [each.probability for _, each in found[1::2]] == pytest.approx(
+        plain.probabilities(utterances)[:, 1].tolist()
+    )
     assert list(predict([model, plain], inputs, threads=3)) == found
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from emodna.model.inference.predictions import write_predictions
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import AROUSAL, make_emotion_task
 from tests.model.small import fit_small, make_manifest_store, read_emotions
 
 FIRST = ["id", "probability", "label"]
@@ -41,10 +42,23 @@ def test_a_run_writes_the_columns_of_the_users_table(
 
 def test_predictions_are_in_the_order_of_the_store(target: FeatureStore, tmp_path: Path) -> None:
     probabilities = np.linspace(0, 1, len(target))
-    write_predictions(tmp_path / "p.parquet", target, probabilities, "oracle-labels", "unknown")
+    of_both = np.stack([1 - probabilities, probabilities], axis=1)
+    write_predictions(tmp_path / "p.parquet", target, of_both, AROUSAL, "oracle-labels", "unknown")
     table = pq.read_table(tmp_path / "p.parquet")
     assert table.schema.metadata[b"supervision"] == b"oracle-labels"
     assert table.schema.metadata[b"exposure"] == b"unknown"
     assert table["id"].to_pylist() == target.ids
     assert table["probability"].to_pylist() == probabilities.tolist()
     assert str(table.schema.field("label").type) == "int8"
+
+
+def test_a_column_per_class_of_more_than_two(target: FeatureStore, tmp_path: Path) -> None:
+    task = make_emotion_task(["emobox4"])
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(4), len(target))
+    write_predictions(tmp_path / "p.parquet", target, probabilities, task, "source", "no")
+    table = pq.read_table(tmp_path / "p.parquet")
+    names = [f"probability_{name}" for name in ("anger", "happiness", "neutral", "sadness")]
+    assert table.column_names[:6] == ["id", *names, "label"]
+    for number, name in enumerate(names):
+        assert table[name].to_pylist() == probabilities[:, number].tolist()
+    assert table["label"].to_pylist() == probabilities.argmax(axis=1).tolist()

@@ -14,6 +14,7 @@ from emodna.model.config import NORMALISATIONS, PADDINGS, Normalisation, Padding
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import AROUSAL
 from tests.model.small import STEPPED, expect_run_error, fit_small, get_supervision, quick_if_representative
 
 CPU = torch.device("cpu")
@@ -47,7 +48,7 @@ class TestRoundTrip:
     ) -> None:
         fit_small(source, target, tmp_path / "run", method=method, steps=2)
         written = pq.read_table(tmp_path / "run" / "predictions.parquet")["probability"].to_numpy()
-        assert np.array_equal(load(tmp_path / "run").probabilities(utterances(target)), written)
+        assert np.array_equal(load(tmp_path / "run").probabilities(utterances(target))[:, 1], written)
 
     @pytest.mark.parametrize("normalisation", NORMALISATIONS)
     @pytest.mark.parametrize("padding", PADDINGS)
@@ -63,7 +64,7 @@ class TestRoundTrip:
     def test_a_model_needs_no_other_file(self, model_file: Path, target: FeatureStore, tmp_path: Path) -> None:
         shutil.copy(model_file, tmp_path)
         alone = TrainedModel.load(tmp_path / "model.safetensors", CPU)
-        assert alone.task == "arousal"
+        assert alone.task == AROUSAL
         assert alone.features == make_feature_set("mfcc40")
         assert len(alone.probabilities(utterances(target))) == len(target)
 
@@ -80,8 +81,8 @@ class TestProbabilities:
         alone = np.concatenate([model.probabilities([each]) for each in given])
         np.testing.assert_allclose(alone, together, atol=1e-6)
         # More than one batch keeps its order, and no utterance gives no probability.
-        np.testing.assert_allclose(model.probabilities(given * 3), np.tile(together, 3), atol=1e-6)
-        assert model.probabilities([]).shape == (0,)
+        np.testing.assert_allclose(model.probabilities(given * 3), np.tile(together, (3, 1)), atol=1e-6)
+        assert model.probabilities([]).shape == (0, 2)
 
 
 class TestDamage:

@@ -18,6 +18,7 @@ from emodna.model.inference.waveform_model import FrontEnd, WaveformModel
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet, make_feature_set
+from emodna.pipeline.tasks import AROUSAL
 from tests.pipeline.making import noise
 
 Float32 = NDArray[np.float32]
@@ -50,7 +51,7 @@ def make_model(
         draw.uniform(10, 30, features.dim).astype(np.float32),
     )
     framer = Framer(frames, padding, None if per_utterance else statistics, features.silence)
-    model = TrainedModel(method.eval(), {}, "arousal", features.dim, framer, features)
+    model = TrainedModel(method.eval(), {}, AROUSAL, features.dim, framer, features)
     classifier = method.network.classifier
     with torch.no_grad():
         probability = predict_by_model(model, make_tone(9600))
@@ -68,7 +69,7 @@ def predict_by_module(model: TrainedModel, *waveforms: Float32) -> list[float]:
 
 
 def predict_by_model(model: TrainedModel, waveform: Float32) -> float:
-    return float(model.probabilities([model.features.extract(waveform)])[0])
+    return float(model.probabilities([model.features.extract(waveform)])[0, 1])
 
 
 @pytest.mark.parametrize("name", SETS)
