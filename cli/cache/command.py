@@ -175,12 +175,12 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
-    from emodna.pipeline.store.layout import INDEX_SCHEMA
+    from emodna.pipeline.store.layout import INDEX_SCHEMA, SPAN_COLUMNS
     from emodna.pipeline.tasks import CLASS_NAMES
 
     snapshot = store.snapshot
     own_columns = [name for name in store.column_names if name not in INDEX_SCHEMA.names]
-    own_values = {name: _count_values(store.column(name)) for name in own_columns}
+    own_values = {name: _count_values(store.column(name)) for name in own_columns if name not in SPAN_COLUMNS}
     origin = ("corpus", "feature_set", "root", "licence", "citation", "created", "fingerprint")
     document: dict[str, Any] = {
         "store": str(store.path),
