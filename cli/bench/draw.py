@@ -157,6 +157,10 @@ def _draw_panel(
     if abs(high - low) < panel.least_width:
         middle, half = (low + high) / 2, panel.least_width / 2
         (axes.set_xlim if dots else axes.set_ylim)(middle - half, middle + half)
+    if panel.x_ticks:
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xticks(panel.x_ticks, [f"{each:g}" for each in panel.x_ticks])
+        axes.minorticks_off()
     if panel.bare:
         axes.set(xticks=[], yticks=[])
         axes.set_aspect("equal", adjustable="datalim")
@@ -168,7 +172,7 @@ def _draw_line(axes: Axes, mark: LineMark) -> Artist:
         axes.fill_between(x, _to_array(mark.low), _to_array(mark.high), color=colour, alpha=0.18, linewidth=0)
     axes.grid(visible=True, linewidth=0.4, alpha=0.5)
     dash = _DASHES[(2 * (mark.colour // len(COLOURS)) + mark.dashed) % len(_DASHES)]
-    return axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6)[0]
+    return axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6, marker="o" if mark.marked else "")[0]
 
 
 def _draw_scatter(axes: Axes, mark: ScatterMark, total: int) -> Artist:

@@ -88,6 +88,22 @@ def group_methods(tasks: tuple[str, ...], methods: list[MethodSpec], tables: tup
     return [(tasks or of_table[name][0], of_table[name][1]) for name in dict.fromkeys(tables)]
 
 
+def add_target_labels(method_groups: "Sequence[MethodGroup]", counts: Sequence[int]) -> "list[MethodGroup]":
+    """Return the methods with each number of target labels, without them if it is 0.
+
+    Methods with a number of their own and the upper bound, which uses all labels, stay as they are.
+    """
+
+    def vary(spec: MethodSpec) -> list[MethodSpec]:
+        if not counts or "target_labels" in spec.overrides or is_upper_bound(spec):
+            return [spec]
+        return [spec.set("target_labels", str(count) if count else None) for count in counts]
+
+    return [
+        (tasks, list(dict.fromkeys(each for spec in group for each in vary(spec)))) for tasks, group in method_groups
+    ]
+
+
 def find_grid(
     earlier: Earlier,
     cache: Path,

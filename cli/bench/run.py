@@ -11,6 +11,7 @@ from emodna.cli.bench import execution, out_option
 from emodna.cli.bench.planning import (
     SENSITIVITY,
     Earlier,
+    add_target_labels,
     find_grid,
     group_methods,
     leave_out,
@@ -53,7 +54,7 @@ _scheduler_option = click.option(
     groups={
         "Data": "corpora tasks cache",
         "Feature": "feature_set",
-        "Training": "methods tables seeds steps settings",
+        "Training": "methods tables target_labels seeds steps settings",
         "Worker": "workers scheduler device threads",
         "Output": "out",
     },
@@ -91,6 +92,13 @@ _scheduler_option = click.option(
     metavar="NAME",
     help="Feature set of the methods; repeatable.  [default: the first of --out, else mfcc40]",
 )
+@click.option(
+    "--target-labels",
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="K",
+    help="Target labels per class to train with; repeatable, 0 for none.",
+)
 @cache_option
 @out_option
 @_workers_option
@@ -108,6 +116,7 @@ def run(
     steps: int | None,
     settings: tuple[str, ...],
     feature_set: tuple[str, ...],
+    target_labels: tuple[int, ...],
     cache: Path,
     out: Path,
     workers: int | None,
@@ -124,7 +133,8 @@ def run(
     is 1 if a run failed.
 
     SPEC is a method with optional settings, such as dan:add=scl or emo-dna:feature_set=mfcc39. Methods without a
-    feature set of their own run on each --feature-set.
+    feature set of their own run on each --feature-set, and methods without target_labels of their own with each number
+    of --target-labels.
     """
     start = time.monotonic()
     if methods and tables:
@@ -138,6 +148,7 @@ def run(
 
     apply_shared_settings(parsed_settings)
     method_groups = group_methods(tasks, [MethodSpec.parse(text) for text in methods], tables)
+    method_groups = add_target_labels(method_groups, target_labels)
     earlier = Earlier.read(out)
     grid = find_grid(earlier, cache, corpora, feature_set, method_groups)
     if not methods:

@@ -27,8 +27,8 @@ SOURCE_ONLY: Final = MethodSpec("source-only")
 
 
 def find_source_only(method: MethodSpec) -> MethodSpec:
-    """Return Source Only on the feature set of a method: gains are over the same features."""
-    return SOURCE_ONLY.on(method.feature_set)
+    """Return Source Only on the feature set and with the target labels of a method: gains are over the same data."""
+    return SOURCE_ONLY.on(method.feature_set).set("target_labels", method.overrides.get("target_labels"))
 
 
 ALPHA: Final = 1 - LEVEL / 100

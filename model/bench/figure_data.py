@@ -20,6 +20,8 @@ class LineMark:
     high: Sequence[float] | None = None
     colour: int = 0
     dashed: bool = False
+    marked: bool = False
+    """True to mark each point of the curve."""
     kind: Literal["line"] = "line"
 
 
@@ -81,6 +83,8 @@ class Panel:
     y_label: str = ""
     references: Sequence[tuple[str, float]] = ()
     """Names and values of thin reference lines on the axis of values."""
+    x_ticks: Sequence[float] = ()
+    """Ticks of a logarithmic x axis that is linear from 0 to 1; empty: a linear axis."""
     bare: bool = False
     """True if the axes have no meaning, as in UMAP."""
     least_width: float = 0.0

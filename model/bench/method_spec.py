@@ -80,8 +80,12 @@ class MethodSpec:
 
     def on(self, feature_set: str | None) -> "MethodSpec":
         """Return this spec on another feature set; None: the default one."""
-        others = {key: value for key, value in self.settings if key != "feature_set"}
-        own = {} if feature_set is None else {"feature_set": feature_set}
+        return self.set("feature_set", feature_set)
+
+    def set(self, key: str, value: str | None) -> "MethodSpec":
+        """Return this spec with another value of a setting; None: without it."""
+        others = {each: text for each, text in self.settings if each != key}
+        own = {} if value is None else {key: value}
         return MethodSpec(self.name, tuple(sorted({**others, **own}.items())))
 
 

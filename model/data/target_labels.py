@@ -42,18 +42,20 @@ def draw_target_labels(store: FeatureStore, task: Task, count: int, seed: int) -
     """
     corpus, labels = store.snapshot.corpus, store.labels(task)
     columns = store.columns(["id", "speaker", "audio_sha256"])
-    by_id = pc.sort_indices(columns["id"]).to_numpy()
-    speakers = columns["speaker"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    by_id = pc.sort_indices(columns["id"]).to_numpy().astype(np.int64)
+    # Numbers of the speakers follow the ids, too, not the order of the store.
+    speakers = columns["speaker"].take(by_id).combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
     drawn_labels = np.full_like(labels, -1)
     ids: dict[str, list[str]] = {}
     for label, name in enumerate(task.classes):
-        rows = by_id[labels[by_id] == label]
+        places = np.flatnonzero(labels[by_id] == label)
+        rows = by_id[places]
         if len(rows) <= count:
             problem = f"{corpus} has only {len(rows)} labelled utterances of {task.name} {name}"
             remedy = Remedy(f"{{target_labels}} must leave some to score: at most {max(len(rows) - 1, 0)}")
             raise TrainingError(problem, field="target_labels", value=count, remedy=remedy)
         generator = np.random.default_rng(derive_seed(seed, f"target labels/{corpus}/{name}"))
-        drawn = _take_turns(rows, speakers[rows], generator)[:count]
+        drawn = _take_turns(rows, speakers[places], generator)[:count]
         drawn_labels[drawn] = label
         ids[name] = sorted(columns["id"].take(drawn).to_pylist())
     audio = columns["audio_sha256"].combine_chunks()

@@ -101,9 +101,9 @@ def write_predictions(
     """Write the probabilities (n, classes) of all utterances of a store, in its order, to a Parquet file, atomically.
 
     The columns are id, those of `Task.probability_columns`, label (the most probable class), `outside` (n,) if given,
-    as `Prediction.outside`, `training_label` if `training_labels` (n,) are given, True for utterances whose label trained
-    the run, and the metadata of each utterance in the store's index. The schema's metadata contains `supervision`, see
-    `Supervision`, and `exposure`, see `find_exposure`.
+    as `Prediction.outside`, `training_label` if `training_labels` (n,) are given, True for utterances whose label
+    trained the run, and the metadata of each utterance in the store's index. The schema's metadata contains
+    `supervision`, see `Supervision`, and `exposure`, see `find_exposure`.
     """
     table, labels = store.table, assign_labels(probabilities).astype(np.int8)
     shown = probabilities[:, -len(task.probability_columns) :].T

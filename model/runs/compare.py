@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from emodna.model.errors import RunError
 from emodna.model.label import SCORE_NAMES
+from emodna.model.metrics import confusions
 from emodna.model.run_folder import LATER_SETTINGS, drop_later_settings
 from emodna.model.runs.listing import Run, find_training_store, flatten
 from emodna.pipeline.tables import find_positions
@@ -165,6 +167,39 @@ def read_truth(run: Run, ids: pa.ChunkedArray) -> NDArray[np.int8] | None:
     rows = find_positions(ids, store.table["id"])
     truth: NDArray[np.int8] = store.labels(str(run.identity["task"]))[rows]
     return truth
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Predictions of a finished run and the truth, in the order of the ids."""
+
+    ids: NDArray[np.object_]
+    """(n,) sorted ids of the target's utterances."""
+    truth: NDArray[np.int8]
+    """(n,) labels; -1 for none."""
+    predicted: NDArray[np.int64]
+    """(n,) predicted classes."""
+    scored: NDArray[np.bool_]
+    """(n,) True for utterances with a label that training did not use."""
+
+
+def read_outcome(run: Run) -> Outcome:
+    """Read the outcome of a run; raise a RunError if its predictions or the target's store cannot be read."""
+    table = read_predictions(run)
+    if isinstance(table, str):
+        raise RunError(table)
+    truth = read_truth(run, table["id"])
+    if truth is None:
+        target = run.identity["tgt"]
+        raise RunError(f"the store of {target}, which has the labels, is missing or has changed", where=run.folder.path)
+    ids = table["id"].to_numpy()
+    return Outcome(ids, truth, np.asarray(table["label"]), (truth >= 0) & ~np.asarray(table["training_label"]))
+
+
+def count_confusions(outcome: Outcome, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the confusions of some utterances (n,) of a run."""
+    counts: NDArray[np.int64] = confusions(outcome.truth[rows].astype(np.int64), outcome.predicted[rows])[0]
+    return counts
 
 
 def _to_json(value: object) -> str:

@@ -27,7 +27,8 @@ from tests.pipeline.making import prepare_corpus
 
 KEYS = [
     "run", "src", "tgt", "task", "method", "seed", "steps", "supervision", "label", "normalisation",
-    "speakers", "corpus", "store", "exposure", "seen", "utterances", "labelled", "war", "f1", "uar", "macro_f1",
+    "speakers", "corpus", "store", "exposure", "seen", "utterances", "labelled", "excluded",
+    "war", "f1", "uar", "macro_f1",
     "constant", "intervals", "confusion", "calibration", "audio", "breakdown", "wall_seconds", "outside", "predictions",
 ]  # fmt: skip
 

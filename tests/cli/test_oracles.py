@@ -1,9 +1,10 @@
-"""Results of runs that used the target's labels are marked "oracle" everywhere."""
+"""Results of runs that used the target's labels are marked "oracle" or "semi-supervised" everywhere."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from emodna.cli import eval as eval_command
@@ -23,12 +24,13 @@ def fit(cache: Path, *arguments: object) -> CommandResult:
 
 @pytest.fixture(scope="module")
 def trained_runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, CommandResult]]:
-    """Return the folder and outputs of three runs: upper bound, Emo-DNA with the target's labels, Source Only."""
+    """Return the folder and outputs of four runs: two oracles, Source Only, and Source Only with a target label."""
     folder = tmp_path_factory.mktemp("runs")
     options = {
         "bound": ("--method", "upper-bound"),
         "labels": ("--set", "threshold=oracle-labels"),
         "floor": ("--method", "source-only"),
+        "few": ("--method", "source-only", "--target-labels", 1),
     }
     return folder, {name: fit(cache, *each, "--out", folder / name) for name, each in options.items()}
 
@@ -82,9 +84,14 @@ class TestFit:
 class TestRuns:
     def test_oracles_are_marked_in_lists(self, folder: Path) -> None:
         found = {Path(row["run"]).name: row["supervision"] for row in read_json(runs_command.main, "ls", folder)}
-        assert found == {"bound": "oracle-folds", "labels": "oracle-labels", "floor": "source"}
+        assert found == {
+            "bound": "oracle-folds",
+            "labels": "oracle-labels",
+            "floor": "source",
+            "few": "semi-supervised",
+        }
         text = run_command(runs_command.main, "ls", folder, "--sort", "uar").out
-        for method in ("upper-bound (oracle)", "emo-dna (oracle)", "source-only "):
+        for method in ("upper-bound (oracle)", "emo-dna (oracle)", "source-only ", "source-only (semi-supervised, 1"):
             assert method in text
         assert "source-only (oracle)" not in text
 
@@ -108,6 +115,28 @@ def test_oracles_are_marked_in_evaluations(folder: Path, cache: Path) -> None:
     assert "without its labels" not in answer.err
     found = read_json(eval_command.main, folder / "labels", *corpora)
     assert [each["supervision"] for each in found] == ["oracle-labels"] * 2
+
+
+def test_semi_supervised_runs_are_marked(
+    trained_runs: tuple[Path, dict[str, CommandResult]], cache: Path, emodb_root: Path, tmp_path: Path
+) -> None:
+    folder, answers = trained_runs
+    few, answer = folder / "few", answers["few"]
+    assert "source-only (semi-supervised" in answer.out
+    assert "semi-supervised: trained with some target labels" in answer.out
+    assert "semi-supervised: the labels of 2 utterances" in answer.err
+    labelled = json.loads((few / "corpora.json").read_text())["corpora"][-1]
+    scored = f"{labelled['utterances'] - labelled['unlabelled'] - 2} labelled of"
+    assert scored in answer.out
+    corpora = ("--corpus", "emodb", "--cache", cache, "--resamples", 100)
+    answer = run_command(eval_command.main, few, *corpora, "--out", tmp_path)
+    assert scored in answer.out
+    assert "with some labels, which the scores leave out" in answer.err
+    marks = pq.read_table(tmp_path / "predictions-emodb.parquet")["training_label"]
+    assert sum(marks.to_pylist()) == 2
+    recording = next(emodb_root.glob("wav/*.wav"))
+    answer = run_command(predict_command.main, few, recording, "--threads", 1)
+    assert "source-only (semi-supervised, 1 label per class): trained with some labels of its target" in answer.err
 
 
 def test_oracles_are_marked_in_predictions(folder: Path, emodb_root: Path) -> None:

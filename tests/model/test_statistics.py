@@ -231,11 +231,14 @@ class TestEarlierRuns:
         now = config["decisive"]
         earlier = {
             **now,
-            "train": {key: value for key, value in now["train"].items() if key != "class_weights"},
+            "train": {
+                key: value for key, value in now["train"].items() if key not in ("class_weights", "target_labels")
+            },
             "method_config": {key: value for key, value in now["method_config"].items() if key != "network"},
         }
         assert hash_settings(now) == hash_settings(earlier)
-        assert hash_settings({**now, "train": {**now["train"], "class_weights": "balanced"}}) != hash_settings(now)
+        for changed in ({"class_weights": "balanced"}, {"target_labels": 1}):
+            assert hash_settings({**now, "train": {**now["train"], **changed}}) != hash_settings(now)
         write_json(tmp_path / "run" / "config.json", {**config, "decisive": earlier})
         fit_small(*pair, tmp_path / "run", resume=True)
         assert_same_tensors(*(load_tensors(tmp_path / run / "model.safetensors")[0] for run in ("once", "run")))

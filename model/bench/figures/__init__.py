@@ -35,6 +35,9 @@ FIGURES: Final[Mapping[str, FigureInfo]] = {
     "prototypes": FigureInfo("runs", "Cosines between the prototypes of Emo-DNA over training steps."),
     "losses": FigureInfo("runs", "Terms of the loss over training steps."),
     "sensitivity": FigureInfo("scores", "UAR with one setting changed, compared with the defaults."),
+    "learning-curve": FigureInfo(
+        "learning_curve", "UAR over the number of target labels per class that methods are trained with."
+    ),
     "features-methods": FigureInfo(
         "features", "UMAP of emotion features of CDAN, ADDi, DIFL and Emo-DNA (the paper's Figure 2).", uses_models=True
     ),

@@ -5,7 +5,6 @@ from statistics import fmean
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from emodna.model.bench.compare import EMO_DNA
@@ -23,8 +22,7 @@ from emodna.model.bench.figures.selection import (
 from emodna.model.bench.paper import is_upper_bound
 from emodna.model.bench.spec import Experiment, RunSpec, shorten_list
 from emodna.model.errors import RunError
-from emodna.model.metrics import confusions
-from emodna.model.runs.compare import read_predictions, read_truth
+from emodna.model.runs.compare import count_confusions, read_outcome
 from emodna.model.runs.listing import open_run, read_curves
 from emodna.pipeline.tasks import CLASS_NAMES
 
@@ -80,16 +78,8 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
 
 def _count_confusions(experiment: Experiment, run: RunSpec) -> NDArray[np.int64]:
     """Return counts (2, 2), true by predicted class, over scored utterances; raise a RunError without labels."""
-    opened = open_run(experiment.run_folder(run).path)
-    table = read_predictions(opened)
-    if not isinstance(table, pa.Table):
-        raise RunError(table)
-    truth = read_truth(opened, table["id"])
-    if truth is None:
-        raise RunError(f"the store of {run.tgt}, which has the labels, is missing or has changed", where=run)
-    scored = (truth >= 0) & ~np.asarray(table["training_label"])
-    predicted = np.asarray(table["label"])
-    return confusions(truth[scored].astype(np.int64), predicted[scored].astype(np.int64)).reshape(2, 2)
+    outcome = read_outcome(open_run(experiment.run_folder(run).path))
+    return count_confusions(outcome, outcome.scored).reshape(2, 2)
 
 
 def draw_threshold(experiment: Experiment, options: FigureOptions) -> FigureData:

@@ -228,7 +228,11 @@ def draw_sensitivity(experiment: Experiment, options: FigureOptions) -> FigureDa
     if base not in scores.methods:
         raise_no_data(experiment, options, f"of {base} with default settings")
     same_method = [method for method in experiment.methods if method.name == base.name and method in scores.methods]
-    variants = [method for method in same_method if len(method.settings) == 1]
+    variants = [
+        method
+        for method in same_method
+        if len(method.settings) == 1 and not experiment.methods[method].uses_target_labels
+    ]
     if not variants:
         raise_no_data(experiment, options, f"of {base} with one setting changed, such as {base}:padding=mask")
     matched = match_methods(scores, [base, *variants])

@@ -230,6 +230,26 @@ class TestExtending:
         assert_one_line_error(result, "--steps 2: the experiment has 5")
 
 
+def test_methods_run_with_each_number_of_target_labels(
+    six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = RecordedPlan(monkeypatch)
+    methods = ("dan", "mdd:target_labels=7", "upper-bound")
+    arguments = (*make_args(six_cache, tmp_path, methods=methods), *pass_corpora())
+    assert run_bench(*arguments, "--target-labels", "0", "--target-labels", "2").code == 0
+    specs = ["dan", "dan:target_labels=2", "mdd:target_labels=7", "upper-bound"]
+    assert list(map(str, plan.experiment.methods)) == specs
+    marks = {str(spec): info.uses_target_labels for spec, info in plan.experiment.methods.items()}
+    assert marks == dict(zip(specs, (False, True, True, True), strict=True))
+    assert "semi-supervised, 7 labels per class" in plan.experiment.methods[MethodSpec.parse(specs[2])].label
+    arguments = (
+        *make_args(six_cache, tmp_path / "other", methods=("emo-dna:threshold=oracle-labels",)),
+        *pass_corpora(),
+    )
+    result = run_bench(*arguments, "--target-labels", "2")
+    assert_one_line_error(result, "--target-labels 2")
+
+
 def test_methods_run_on_each_feature_set(six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     features, cache, out = make_feature_set("mfcc39"), tmp_path / "cache", tmp_path / "bench"
 
