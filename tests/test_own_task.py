@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 
 from emodna.cli import eval as evaluation
@@ -23,12 +25,13 @@ name = "satisfaction"
 column = "satisfied"
 
 [classes]
-unsatisfied = false
+unsatisfied = [false, 0]
 undecided = ["maybe", 0.5]
-satisfied = true
+satisfied = [true, 1]
 """
-#: Values of the column: of each class in a spelling of tables, of none, and a missing one.
-VALUES = ("False", "maybe", "TRUE", "false ", "0.50", "true", "refused", "")
+#: Values of the column of the source and of the target: of each class, of none, and a missing one.
+TEXTS = ("False", "maybe", "TRUE", "0", " false ", "1.0", "refused", "")
+NUMBERS = (1.0, 0.0, 0.5, 2.0, None)
 
 
 @pytest.fixture
@@ -44,14 +47,13 @@ def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return {name: make_runner(f"emodna-{name}", each.main, monkeypatch, capsys) for name, each in modules.items()}
 
 
-def write_table(root: Path, table: Path, shift: int) -> list[str]:
-    """Write a table of the recordings below a root, and return the values of its column."""
-    paths = sorted(root.rglob("*.wav"))
-    values = [VALUES[(number + shift) % len(VALUES)] for number in range(len(paths))]
-    with table.open("w", newline="") as file:
-        rows = zip([path.relative_to(root) for path in paths], values, strict=True)
-        csv.writer(file).writerows([["path", "start", "satisfied"], *((path, 0.02, value) for path, value in rows)])
-    return values
+def write_table(root: Path, table: Path, values: Sequence[str | float | None]) -> list[str | float | None]:
+    """Write a table of the recordings below a root with the values in turn, and return its column."""
+    paths = [str(path.relative_to(root)) for path in sorted(root.rglob("*.wav"))]
+    column = [values[number % len(values)] for number in range(len(paths))]
+    content = pa.table({"path": paths, "start": [0.02] * len(paths), "satisfied": column})
+    (pacsv.write_csv if table.suffix == ".csv" else pq.write_table)(content, table)
+    return column
 
 
 def test_from_tables_without_emotions_to_onnx(
@@ -59,33 +61,34 @@ def test_from_tables_without_emotions_to_onnx(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("satisfaction.toml").write_text(TASK)
-    source = write_table(ravdess_root, Path("old.csv"), 0)
-    target = write_table(emodb_root, Path("new.csv"), 3)
+    source = write_table(ravdess_root, Path("old.csv"), TEXTS)
+    target = write_table(emodb_root, Path("new.parquet"), NUMBERS)
     shutil.make_archive("old", "zip", ravdess_root)
-    for name, root in (("old", "old.zip"), ("new", emodb_root)):
-        ran = commands["prep"]("--manifest", f"{name}.csv", "--root", root, "--workers", 1)
+    for table, root in (("old.csv", "old.zip"), ("new.parquet", emodb_root)):
+        ran = commands["prep"]("--manifest", table, "--root", root, "--workers", 1)
         assert (ran.code, "no column emotion" in ran.err) == (0, True)
     shown = commands["cache"]("show", "new", "--json").json
-    assert shown["own_values"] == {"satisfied": dict(sorted(Counter(target).items()))}
+    assert shown["own_values"] == {"satisfied": {"0.0": 4, "0.5": 4, "1.0": 4, "2.0": 4, "unlabelled": 4}}
 
     settings = [option for key, value in SETTINGS.items() for option in ("--set", f"{key}={value}")]
     options = ["--src", "old", "--tgt", "new", "--task-file", "satisfaction.toml", "--steps", 2, *settings]
     fitted = commands["fit"](*options, "--method", "dan", "--out", "run")
     assert fitted.code == 0
-    none = {name: sum(value in ("refused", "") for value in each) for name, each in (("old", source), ("new", target))}
     for line in (
         "classes: unsatisfied, undecided, satisfied",
-        f"{none['old']} of {len(source)} utterances of old not trained on: 2 refused, 2 unknown",
-        f"{none['new']} of {len(target)} utterances of new not scored: ",
+        "4 of 16 utterances of old not trained on: refused (2), unknown (2)",
+        "8 of 20 utterances of new not scored: 2.0 (4), unknown (4)",
     ):
-        assert line in fitted.out
+        assert line in fitted.out.splitlines()
     config, result = (json.loads((tmp_path / "run" / name).read_text()) for name in ("config.json", "result.json"))
-    assert config["left_out"] == {"old": none["old"]}
+    assert (len(source), config["left_out"]) == (16, {"old": 4})
     assert (result["task"], result["classes"]) == ("satisfaction", ["unsatisfied", "undecided", "satisfied"])
-    assert (result["utterances"], result["scored"]) == (len(target), len(target) - none["new"])
+    assert (result["utterances"], result["scored"]) == (len(target), 12)
     assert result["task_definition"]["classes"]["undecided"] == ["maybe", "0.5"]
 
-    predicted = commands["predict"]("run", "--manifest", "new.csv", "--root", emodb_root, "--threads", 1, "--json").json
+    predicted = commands["predict"](
+        "run", "--manifest", "new.parquet", "--root", emodb_root, "--threads", 1, "--json"
+    ).json
     assert len(predicted) == len(target)
     (evaluated,) = commands["eval"]("run", "--corpus", "new", "--json").json
     assert np.array(evaluated["confusion"]).sum() == result["scored"]
@@ -95,6 +98,6 @@ def test_from_tables_without_emotions_to_onnx(
     assert json.loads(metadata["class_names"]) == result["classes"]
 
     # Other values of the column are another run; its folder is refused.
-    write_table(ravdess_root, Path("old.csv"), 1)
+    write_table(ravdess_root, Path("old.csv"), TEXTS[1:])
     assert commands["prep"]("--manifest", "old.csv", "--root", "old.zip", "--workers", 1).code == 0
     assert "labels" in commands["fit"](*options, "--method", "dan", "--out", "run", "--resume").error()
