@@ -216,9 +216,8 @@ def _print_result(result: dict[str, Any], plan: "FitPlan") -> None:
         common.out.print(f"{common.escape(result['tgt'])} has no {result['task']} labels: nothing to score")
         for line in notes:
             common.out.print(common.escape(line))
-        common.out.print(
-            f"{format_count(utterances, 'prediction')} (id, probability, label): {common.escape(predictions)}"
-        )
+        columns = f"id, {'probability' if len(plan.task) == 2 else 'probabilities'}, label"
+        common.out.print(f"{format_count(utterances, 'prediction')} ({columns}): {common.escape(predictions)}")
         return
     from emodna.cli.scores import count_scored, make_score_table
     from emodna.model.label import note_exposure, read_exposure
@@ -251,7 +250,7 @@ def _describe_classes(plan: "FitPlan") -> Iterator[str]:
         if not (counts := count_left_out(store, plan.task)):
             continue
         done = "not scored" if store is request.target else "not trained on"
-        most = [f"{count} {value}" for value, count in list(counts.items())[:_MAX_VALUES]]
+        most = [f"{value} ({count})" for value, count in list(counts.items())[:_MAX_VALUES]]
         if (more := len(counts) - _MAX_VALUES) > 0:
             most.append(format_count(more, "other value"))
         found = f"{sum(counts.values())} of {format_count(len(store), 'utterance')}"

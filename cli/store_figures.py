@@ -17,12 +17,14 @@ from emodna.pipeline.inspect.anomalies import is_silent
 from emodna.pipeline.inspect.spectra import has_spectrum
 from emodna.pipeline.inspect.survey import Moments
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.tasks import CLASS_NAMES, TASKS
+from emodna.pipeline.tasks import TASKS, Task
 
 #: Colours of two stores and two classes, and a neutral one, from the palette of Okabe & Ito for the colour-blind.
 STORE_COLOURS: Final = ("#0072B2", "#D55E00")
 _CLASS_COLOURS: Final = ("#56B4E9", "#E69F00")
 NEUTRAL_COLOUR: Final = "#999999"
+#: Markers of classes, in turn.
+_MARKERS: Final = "o^sDvP*<>"
 _BINS: Final = 40
 #: Least range of a histogram in s or dB: nearly equal values share a bin.
 _MIN_RANGE: Final = 1.0
@@ -136,7 +138,7 @@ def draw_distributions(store: FeatureStore) -> tuple[Figure, dict[str, Any]]:
 
 
 @_no_formulas
-def draw_shift(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Figure, dict[str, Any]]:
+def draw_shift(store: FeatureStore, other: FeatureStore, task: Task) -> tuple[Figure, dict[str, Any]]:
     """Draw features, their difference, durations, labels and a projection of two stores; return figure and numbers."""
     stores = [store, other]
     names = [each.snapshot.corpus for each in stores]
@@ -173,7 +175,8 @@ def draw_shift(store: FeatureStore, other: FeatureStore, task: str) -> tuple[Fig
     axes.set(title=f"utterances by their mean {'c0 to c12' if is_spectral else 'features'}")
     numbers = {
         "against": str(other.path),
-        "task": task,
+        "task": task.name,
+        "classes": list(task.classes),
         "corpora": names,
         "features": [survey.list_moments(each, features) for each in moments],
         "mean_difference": difference.tolist(),
@@ -299,13 +302,14 @@ def _draw_points(
     points: Sequence[NDArray[np.float64]],
     labels: Sequence[NDArray[np.int8]],
     names: Sequence[str],
-    task: str,
+    task: Task,
     explained: Sequence[float],
 ) -> None:
     """Draw utterances with a colour per store and a marker per class."""
-    classes = (*CLASS_NAMES[task], "unlabelled")
+    kinds = [(label, _MARKERS[label % len(_MARKERS)], name) for label, name in enumerate(task.classes)]
+    kinds.append((-1, "x", "unlabelled" if task.is_built_in else "no class"))
     for store_points, label, name, colour in zip(points, labels, names, STORE_COLOURS, strict=True):
-        for value, marker, class_name in zip((0, 1, -1), "o^x", classes, strict=True):
+        for value, marker, class_name in kinds:
             x, y = store_points[label == value].T
             if len(x):
                 style: dict[str, Any] = {"s": 9, "marker": marker, "color": colour, "alpha": 0.5, "linewidths": 0.5}
@@ -314,4 +318,5 @@ def _draw_points(
         xlabel=f"first principal axis ({100 * explained[0]:.0f} % of the variance)",
         ylabel=f"second principal axis ({100 * explained[1]:.0f} %)",
     )
-    axes.legend(fontsize=8)
+    few = len(kinds) <= 4
+    axes.legend(fontsize=8 if few else 6, ncols=1 if few else 2)

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import format_count, out_option
+from emodna.cli.bench import check_tasks, format_count, out_option
 from emodna.cli.options import Command, common_options
 from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.spec import Experiment, Pair, list_shared_recordings, note_shared_recordings
 from emodna.model.errors import BenchError
 from emodna.model.label import SCORE_NAMES, combine_exposures, mark_exposure, merge_exposures, note_exposure
 from emodna.pipeline.errors import EmodnaError, Remedy
-from emodna.pipeline.tasks import TASKS
 
 if TYPE_CHECKING:
     from emodna.model.bench.compare import Comparison
@@ -40,7 +39,7 @@ _DEPENDENT: Final = "scenarios that share a corpus are not independent, so p-val
     ),
 )
 @click.option("--metric", type=click.Choice(list(SCORE_NAMES)), default="uar", help="Metric to compare.")
-@click.option("--task", type=click.Choice(TASKS), help="str to compare.  [default: both]")
+@click.option("--task", metavar="TASK", help="Task to compare.  [default: all]")
 @click.option(
     "--methods", multiple=True, metavar="SPEC", help="Method spec; repeatable.  [default: all with scores, no oracles]"
 )
@@ -78,6 +77,7 @@ def compare(
     from emodna.model.evaluation.intervals import Resampling
 
     experiment = Experiment.read(out)
+    check_tasks(experiment, [task] if task else [])
     if feature_set is not None:
         experiment = experiment.select_feature_set(feature_set)
     scores = Scores.from_table(select_scores(collect_results(experiment, tasks=[task] if task else [])), metric)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import out_option, task_option
+from emodna.cli.bench import check_tasks, out_option, task_option
 from emodna.cli.options import FOLDER, Command, common_options, config_option
 from emodna.cli.wording import word_error
 from emodna.model.bench.method_spec import MethodSpec
@@ -70,6 +70,7 @@ def figure(
     for name in figure_names:
         figures.check_figure_name(name)
     experiment = Experiment.read(out)
+    check_tasks(experiment, tasks)
     if feature_set is not None:
         experiment = experiment.select_feature_set(feature_set)
     for field, corpus in (("src", src), ("tgt", tgt)):

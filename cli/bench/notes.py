@@ -22,7 +22,6 @@ from emodna.model.bench.table_data import Cell, Table
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.label import ORACLE, OUR_READING, SEMI_SUPERVISED, note_exposure
 from emodna.pipeline.encoders.known import Exposure
-from emodna.pipeline.tasks import TASKS
 
 #: Sign of a score by its exposure.
 EXPOSURE_SIGNS: Final[Mapping[Exposure, str]] = {"yes": "*", "unknown": "?"}
@@ -173,7 +172,8 @@ def make_command(table: Table) -> str | None:
     parts = ["emodna-bench", "run"]
     parts += ["--table", table.name] if table.name != "pairs" else _repeat_option("--methods", specs)
     if table.name not in PAPER_TABLES:  # the other tables set their tasks
-        parts += _repeat_option("--tasks", [task for task in TASKS if any(task in gap.tasks for gap in gaps)])
+        missing = [task for task in experiment.tasks if any(task in gap.tasks for gap in gaps)]
+        parts += _repeat_option("--tasks", missing)
     parts += _repeat_option("--corpora", experiment.corpora)
     parts += ["--seeds", str(len(experiment.seeds))]
     if conditions.steps is not None and any(

@@ -38,9 +38,10 @@ from emodna.model.errors import BenchError, RunError
 from emodna.model.label import combine_exposures, merge_exposures, note_exposure, read_exposure
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
+from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.tasks import CLASS_NAMES, TASKS
+from emodna.pipeline.tasks import CLASS_NAMES
 
 _FOLDER: Final = Path(__file__).parent
 #: Metric of the comparison; constant predictors have 50 in it.
@@ -80,7 +81,7 @@ def build_page(
     `progress` receives a message before each slow computation. Without `features`, the page has no figures that need
     the trained models.
     """
-    tasks = [task for task in TASKS if task in (tasks or experiment.tasks)]
+    tasks = [task for task in experiment.tasks if task in (tasks or experiment.tasks)]
     all_results = read_run_results(experiment)
     scores = collect_results(experiment, all_results, with_class_1_share=True)
     results = [result for result in all_results if result.run.task in tasks]
@@ -126,16 +127,23 @@ def build_overview(experiment: Experiment, results: Sequence[RunResult], tasks: 
 def _tabulate_corpora(experiment: Experiment, tasks: Sequence[str]) -> PageTable:
     columns = ["corpus", "languages", "utterances"]
     for task in tasks:
-        low, high = CLASS_NAMES[task]
-        columns += [f"{task} {low}", f"{task} {high}", f"{task} % {high}"]
+        names = _name_classes(experiment, task)
+        columns += [*(f"{task} {name}" for name in names), *[f"{task} % {names[-1]}"] * (len(names) == 2)]
     rows = []
     for corpus in experiment.corpora.values():
         row: list[str | float | None] = [corpus.name, corpus.language or "unknown", corpus.utterances]
         for task in tasks:
-            of_low, of_high = corpus.classes[task]
-            row += [of_low, of_high, 100 * of_high / (of_low + of_high) if of_low + of_high else None]
+            counts = corpus.classes[task]
+            row += [*counts, *[100 * counts[-1] / sum(counts) if sum(counts) else None] * (len(counts) == 2)]
         rows.append(list(map(make_cell, row)))
     return PageTable("corpora", "Corpora", columns, rows)
+
+
+def _name_classes(experiment: Experiment, task: str) -> Sequence[str]:
+    """Return the classes that `CorpusSummary.classes` counts."""
+    if task in experiment.definitions:
+        return experiment.definitions[task].classes
+    return CLASS_NAMES.get(task, EMOTIONS)
 
 
 def _tabulate_methods(experiment: Experiment, results: Sequence[RunResult]) -> PageTable:
@@ -325,7 +333,7 @@ def _build_runs(scores: pa.Table) -> Section:
         values = [by_metric[metric]["value"] for metric in SCORE_NAMES]
         for metric in ("war", "f1"):
             constants = [by_metric[metric][name] for name in CONSTANTS]
-            values.append(max(constants) if None not in constants else None)
+            values.append(max((each for each in constants if each is not None), default=None))
         uar = by_metric[_METRIC]
         run_rows.append([*first, *map(make_cell, [*values, uar["seconds"], _make_exposure_cell(uar["exposure"])])])
         if state != "done":

@@ -1,7 +1,7 @@
 """Planning of an experiment for emodna-bench run: its stores, methods and conditions, and those of earlier calls."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,7 @@ from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, is_upper
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.errors import BenchError
 from emodna.pipeline.errors import EmodnaError, PrepareCorpus, Remedy
-from emodna.pipeline.tasks import TASKS
+from emodna.pipeline.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from emodna.model.bench.grid import MethodGroup
@@ -76,6 +76,8 @@ class Grid:
     feature_sets: dict[str, FeatureSetSummary]
     """Feature sets by short name."""
     method_groups: "Sequence[MethodGroup]"
+    definitions: Mapping[str, Task] = field(default_factory=dict)
+    """Tasks that are not built in, by name."""
 
 
 def group_methods(tasks: tuple[str, ...], methods: list[MethodSpec], tables: tuple[str, ...]) -> "list[MethodGroup]":
@@ -197,8 +199,10 @@ def plan_experiment(out: Path, grid: Grid, seeds: int, conditions: Conditions) -
     from emodna.model.bench import grid as planner
 
     method_groups = grid.method_groups
-    experiment = planner.plan_experiment(out, grid.stores, method_groups, seeds, conditions, grid.feature_sets)
-    tasks = [task for task in TASKS if any(task in group_tasks for group_tasks, _ in method_groups)]
+    experiment = planner.plan_experiment(
+        out, grid.stores, method_groups, seeds, conditions, grid.feature_sets, grid.definitions
+    )
+    tasks = list(dict.fromkeys(task for group_tasks, _ in method_groups for task in group_tasks))
     missing_labels = {
         corpus.name: reasons
         for corpus in experiment.corpora.values()

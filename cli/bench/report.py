@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from emodna.cli import common
-from emodna.cli.bench import check_output, format_count, out_option, task_option
+from emodna.cli.bench import check_output, check_tasks, format_count, out_option, task_option
 from emodna.cli.options import FILE, Command, common_options, config_option
 from emodna.model.bench.spec import Experiment
 from emodna.pipeline.files import write_atomically
@@ -34,7 +34,9 @@ def report(out: Path, to: Path | None, tasks: tuple[str, ...], features: bool, a
     check_output(to)
     from emodna.cli.bench.page import build_page, render_page
 
-    page = build_page(Experiment.read(out), tasks, common.note, features=features)
+    experiment = Experiment.read(out)
+    check_tasks(experiment, tasks)
+    page = build_page(experiment, tasks, common.note, features=features)
     path = to or out / _FILE
     content = render_page(page).encode("utf-8", "backslashreplace")
     write_atomically(path, content)

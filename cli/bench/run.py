@@ -1,6 +1,7 @@
 """emodna-bench run and retry: execute the runs of an experiment."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,9 @@ from emodna.cli.bench.planning import (
     plan_experiment,
 )
 from emodna.cli.options import (
+    CLASSES,
+    TASK,
+    TASK_FILE,
     TEXT_PATH,
     Command,
     cache_option,
@@ -32,7 +36,7 @@ from emodna.model.bench.spec import Conditions, Experiment, find_uneven_corpora,
 from emodna.model.config import apply_shared_settings
 from emodna.model.errors import BenchError
 from emodna.pipeline.errors import EmodnaError, Remedy
-from emodna.pipeline.tasks import TASKS
+from emodna.pipeline.tasks import EMOTION_TASK, TASKS, Task
 
 #: Key that --set refuses -> remedy.
 _REFUSED: Final = {
@@ -52,7 +56,7 @@ _scheduler_option = click.option(
     cls=Command,
     environment="EMODNA_BENCH_RUN",
     groups={
-        "Data": "corpora tasks cache",
+        "Data": "corpora tasks task_files classes cache",
         "Feature": "feature_set",
         "Training": "methods tables target_labels seeds steps settings",
         "Worker": "workers scheduler device threads",
@@ -67,7 +71,17 @@ _scheduler_option = click.option(
     "--corpora", multiple=True, metavar="CORPUS", help="Corpus; repeatable.  [default: those of --out, else of --cache]"
 )
 @click.option(
-    "--tasks", multiple=True, type=click.Choice(TASKS), help="str; repeatable.  [default: both, or those of --table]"
+    "--tasks",
+    multiple=True,
+    type=TASK,
+    metavar="TASK",
+    help=f"{', '.join(TASK.choices)}; repeatable.  [default: {' and '.join(TASKS)}, or those of --table]",
+)
+@click.option(
+    "--task-file", "task_files", multiple=True, type=TASK_FILE, metavar="FILE", help="TOML file of a task; repeatable."
+)
+@click.option(
+    "--classes", type=CLASSES, metavar="LIST", help="Classes of task emotion.  [default: those that a pair shares]"
 )
 @click.option(
     "--methods", multiple=True, metavar="SPEC", help="Method spec; repeatable.  [default: those of tables 2 and 3]"
@@ -110,6 +124,8 @@ _scheduler_option = click.option(
 def run(
     corpora: tuple[str, ...],
     tasks: tuple[str, ...],
+    task_files: tuple[Task, ...],
+    classes: Task | None,
     methods: tuple[str, ...],
     tables: tuple[str, ...],
     seeds: int,
@@ -147,12 +163,19 @@ def run(
     from emodna.model.bench.runner import lock_experiment
 
     apply_shared_settings(parsed_settings)
+    if classes is not None and EMOTION_TASK not in tasks:
+        raise click.UsageError(f"--classes is for --tasks {EMOTION_TASK}")
+    definitions = {task.name: task for task in (*task_files, *([classes] if classes else []))}
+    if len(definitions) < len(task_files) + (classes is not None):
+        raise click.UsageError("two of the --task-file have tasks of the same name")
+    tasks = tuple(dict.fromkeys([*tasks, *(task.name for task in task_files)]))
     method_groups = group_methods(tasks, [MethodSpec.parse(text) for text in methods], tables)
     method_groups = add_target_labels(method_groups, target_labels)
     earlier = Earlier.read(out)
     grid = find_grid(earlier, cache, corpora, feature_set, method_groups)
     if not methods:
         grid = leave_out(grid, parsed_settings)
+    grid = replace(grid, definitions=definitions)
     resources = execution.resolve_resources(workers, scheduler, threads, device)
     decisive_threads = threads if resources.kind == "cpu" else 1  # irrelevant on CUDA
     steps = earlier.choose_steps(steps)

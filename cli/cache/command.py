@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,6 +21,9 @@ from emodna.pipeline.export import FORMATS
 if TYPE_CHECKING:
     from emodna.pipeline.store import FeatureStore
     from emodna.pipeline.store.snapshot import Snapshot
+
+#: Greatest number of values of a user's own column that are counted.
+_MAX_OWN_VALUES: Final = 20
 
 
 @click.group(cls=Group, examples=("emodna-cache ls", "emodna-cache stats ravdess"))
@@ -172,10 +175,12 @@ def export(store: str, name: str, out: Path | None, force: bool, cache: Path, as
 
 
 def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
-    from emodna.pipeline.store.layout import INDEX_SCHEMA
+    from emodna.pipeline.store.layout import INDEX_SCHEMA, SPAN_COLUMNS
     from emodna.pipeline.tasks import CLASS_NAMES
 
     snapshot = store.snapshot
+    own_columns = [name for name in store.column_names if name not in INDEX_SCHEMA.names]
+    own_values = {name: _count_values(store.column(name)) for name in own_columns if name not in SPAN_COLUMNS}
     origin = ("corpus", "feature_set", "root", "licence", "citation", "created", "fingerprint")
     document: dict[str, Any] = {
         "store": str(store.path),
@@ -186,7 +191,8 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
         "emotions": _count_values(store.column("emotion")),
         **{name: _count_values(store.column(name)) for name in ("arousal", "valence", "gender", "sample_rate")},
         "rejected": store.read_rejected().to_pylist(),
-        "own_columns": [name for name in store.table.column_names if name not in INDEX_SCHEMA.names],
+        "own_columns": own_columns,
+        "own_values": {name: each for name, each in own_values.items() if len(each) <= _MAX_OWN_VALUES},
         "segmentation": snapshot.segmentation and dict(snapshot.segmentation),
         "parameters": dict(snapshot.parameters),
         "libraries": dict(snapshot.libraries),
@@ -204,8 +210,16 @@ def _show_store(store: "FeatureStore", *, as_json: bool) -> None:
     for name in ("parameters", "libraries", "segmentation", "features"):
         entries = (document[name] or {}).items()
         texts[name] = "; ".join(f"{key} {value}" for key, value in entries if value not in (None, "")) or None
+    own_values = document.pop("own_values")
+    texts["own_columns"] = [_describe_own_column(name, own_values.get(name)) for name in own_columns]
     texts["rejected"] = [f"{each['path']}: {each['reason']}" for each in document["rejected"]]
     common.print_fields({**document, **texts})
+
+
+def _describe_own_column(name: str, counts: dict[str, int] | None) -> str:
+    if counts is None:
+        return name
+    return f"{name} ({', '.join(f'{count} {value}' for value, count in counts.items())})"
 
 
 def _describe_features(snapshot: "Snapshot") -> dict[str, str | None] | None:

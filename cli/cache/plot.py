@@ -1,15 +1,16 @@
 """Define `emodna-cache plot`, which draws an utterance, a store, or the shift between two stores."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from emodna.cli import common
-from emodna.cli.options import FILE, Command, cache_option, common_options
+from emodna.cli.options import FILE, Command, cache_option, common_options, task_options
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.tasks import TASKS
+from emodna.pipeline.tasks import EMOTION_COLUMN, Task, make_emotion_task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,20 +23,20 @@ _FORMATS: Final = ("png", "svg", "pdf")
 
 @click.command(
     cls=Command,
-    groups={"Data": "against task cache", "Output": "out"},
+    groups={"Data": "against task task_file classes cache", "Output": "out"},
     examples=("emodna-cache plot ravdess --against emodb", "emodna-cache plot emodb 03a01Fa --out mfcc.pdf"),
 )
 @click.argument("store")
 @click.argument("id", required=False)
 @click.option("--against", metavar="STORE", help="Draw the shift between this store and the first.")
-@click.option("--task", type=click.Choice(TASKS), default="arousal", help="Task whose classes --against marks.")
+@task_options
 @click.option("--out", type=FILE, help="PNG, SVG or PDF file.  [default: a PNG file here]")
 @cache_option
 @common_options
 def plot(
-    store: str, id: str | None, against: str | None, task: str, out: Path | None, cache: Path, as_json: bool
+    store: str, id: str | None, against: str | None, task: Task | str, out: Path | None, cache: Path, as_json: bool
 ) -> None:
-    """Draw an utterance, a store, or the shift between two stores.
+    """Draw an utterance, a store, or the shift between two stores, whose classes of a task it marks.
 
     An existing file is replaced. --json prints the drawn numbers.
     """
@@ -58,7 +59,10 @@ def plot(
             problem = f"features differ: {opened.snapshot.feature_set} and {other.snapshot.feature_set}"
             remedy = "choose two stores of the same feature set"
             raise EmodnaError(problem, field="against", value=other.path, remedy=remedy)
-        name += f"-{other.snapshot.corpus}-{task}"
+        if isinstance(task, str):
+            stores = (opened, other)
+            task = make_emotion_task(sorted({*chain(*(each.column(EMOTION_COLUMN) for each in stores))} - {None}))
+        name += f"-{other.snapshot.corpus}-{task.name}"
         figure, numbers = draw_shift(opened, other, task)
     else:
         figure, numbers = draw_distributions(opened)

@@ -110,7 +110,7 @@ def _collect_features(
     sides = []
     for corpus in run.pair:
         store = open_store(experiment, corpus, run.method)
-        labels = store.labels(run.task)
+        labels = store.labels(experiment.read_task(run))
         rows = sample_rows(labels)
         values = compute_features(store, rows)
         if values is None:

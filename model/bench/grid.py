@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,13 @@ from emodna.model.methods import get_method
 from emodna.model.methods.base import DirectMethod
 from emodna.model.methods.catalog import find_supervision
 from emodna.model.request import check_target_labels
+from emodna.model.task import find_published_emotions
+from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.features import rebuild_feature_set
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.store.snapshot import read_snapshot
-from emodna.pipeline.tasks import TASKS
+from emodna.pipeline.tasks import BUILT_IN_TASKS, EMOTION_TASK, TASKS, Task, make_emotion_task
 
 MethodGroup = tuple[Sequence[str], Sequence[MethodSpec]]
 """Tasks, and the methods to run in them."""
@@ -39,30 +42,31 @@ def plan_experiment(
     seeds: int,
     conditions: Conditions,
     feature_sets: Mapping[str, FeatureSetSummary] | None = None,
+    definitions: Mapping[str, Task] = MappingProxyType({}),
 ) -> Experiment:
     """Plan an experiment of all ordered pairs of some corpora, with all runs of seed 0 first.
 
     Each corpus has a store of the default feature set (that of the conditions), and of each feature set that a method
-    spec names. `feature_sets` are those of the stores by short name, as `summarise_feature_sets` makes them. A corpus
-    that lacks labels of a task (see `CorpusSummary.find_missing_labels`) is only a target in that task, and has no
-    upper bound. Raises BenchError if there are fewer than two corpora, and ConfigError or PluginError for an unknown
-    method or setting.
+    spec names. `feature_sets` are those of the stores by short name, as `summarise_feature_sets` makes them, and
+    `definitions` as in `Experiment`. A corpus that lacks labels of a task (see `CorpusSummary.find_missing_labels`) is
+    only a target in that task, and has no upper bound. Raises BenchError if there are fewer than two corpora, and
+    ConfigError or PluginError for an unknown method or setting.
     """
     default_stores = [store for store in stores if store.snapshot.feature_set == conditions.feature_set]
-    corpora = {store.snapshot.corpus: summarise_corpus(store) for store in default_stores}
+    corpora = {store.snapshot.corpus: summarise_corpus(store, definitions) for store in default_stores}
     if len(corpora) < 2:
         raise BenchError("needs at least two corpora", field="corpora", value=" ".join(corpora))
     for store in stores:
         if store.snapshot.feature_set != conditions.feature_set:
             corpus = corpora[store.snapshot.corpus]
-            others = {**corpus.others, store.snapshot.feature_set: summarise_corpus(store)}
+            others = {**corpus.others, store.snapshot.feature_set: summarise_corpus(store, definitions)}
             corpora[corpus.name] = replace(corpus, others=others)
     runs = [run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)]
     runs_by_seed = tuple(sorted(dict.fromkeys(runs), key=lambda run: run.seed))
     specs = dict.fromkeys(spec for _, methods in method_groups for spec in methods)
-    shared_recordings = count_shared_recordings(default_stores)
+    shared_recordings = count_shared_recordings(default_stores, definitions)
     sets = summarise_feature_sets(stores, conditions.feature_set) if feature_sets is None else feature_sets
-    experiment = Experiment(out, conditions, corpora, {}, runs_by_seed, shared_recordings, sets)
+    experiment = Experiment(out, conditions, corpora, {}, runs_by_seed, shared_recordings, sets, definitions)
     return replace(experiment, methods=check_distinct({spec: describe_spec(experiment, spec) for spec in specs}))
 
 
@@ -81,26 +85,30 @@ def summarise_feature_sets(
     return {names[folder]: FeatureSetSummary.of(folder) for folder in folders}
 
 
-def summarise_corpus(store: FeatureStore) -> CorpusSummary:
-    """Summarise a prepared corpus."""
+def summarise_corpus(store: FeatureStore, definitions: Mapping[str, Task] = MappingProxyType({})) -> CorpusSummary:
+    """Summarise a prepared corpus, with the class counts of tasks that are not built in by `definitions`."""
     languages = pc.unique(store.columns(["language"])["language"]).to_pylist()
-    labels = {task: store.labels(task) for task in TASKS}
+    tasks = {EMOTION_TASK: make_emotion_task(EMOTIONS), **BUILT_IN_TASKS, **definitions}
+    labels = {name: store.labels(task) for name, task in tasks.items()}
+    counts = {name: np.bincount(found[found >= 0], minlength=len(tasks[name])) for name, found in labels.items()}
     return CorpusSummary(
         store.snapshot.corpus,
         str(store.path.absolute()),
         store.fingerprint,
         "+".join(sorted(languages)) if languages and all(languages) else None,
         len(store),
-        {task: (int(np.sum(found == 0)), int(np.sum(found == 1))) for task, found in labels.items()},
+        {name: tuple(each.tolist()) for name, each in counts.items()},
     )
 
 
-def count_shared_recordings(stores: Sequence[FeatureStore]) -> dict[Pair, int]:
+def count_shared_recordings(
+    stores: Sequence[FeatureStore], definitions: Mapping[str, Task] = MappingProxyType({})
+) -> dict[Pair, int]:
     """Count the recordings of each target that a source contains with a label, byte for byte; omit pairs with none."""
     audio, labelled_audio = {}, {}
     for store in stores:
         own = store.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
-        rows = np.flatnonzero(np.any([store.labels(task) >= 0 for task in TASKS], axis=0))
+        rows = np.flatnonzero(np.any([store.labels(task) >= 0 for task in (*TASKS, *definitions.values())], axis=0))
         audio[store.snapshot.corpus], labelled_audio[store.snapshot.corpus] = own, own.take(rows)
     counts = {
         (src, tgt): int(pc.sum(pc.is_in(audio[tgt], value_set=labelled_audio[src])).as_py() or 0)
@@ -217,5 +225,15 @@ def _generate_runs(
                 corpora[name].find_missing_labels(task) for name in ((src, tgt) if is_upper_bound(spec) else (src,))
             ):
                 continue
+            if task == EMOTION_TASK and not _share_emotions(corpora[src], tgt):
+                continue
             if not is_upper_bound(spec) or first_source.setdefault((task, spec, tgt), src) == src:
                 yield RunSpec(src, tgt, task, spec, seed)
+
+
+def _share_emotions(source: CorpusSummary, target: str) -> bool:
+    """Return True if a source has labels of two emotions of the target's published ones, or of the task's classes."""
+    counts = source.classes[EMOTION_TASK]
+    if len(counts) < len(EMOTIONS) or (published := find_published_emotions(target)) is None:
+        return True
+    return len(published & {emotion for emotion, count in zip(EMOTIONS, counts, strict=True) if count}) >= 2

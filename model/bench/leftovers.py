@@ -15,7 +15,7 @@ from emodna.pipeline.files import is_temporary
 LeftoverKind = Literal["old", "failed", "temporary"]
 
 #: Names of `Experiment.run_name`.
-_NAME: Final = re.compile(r".+-.+-(arousal|valence)-.+-s\d+-[0-9a-f]{8}", re.DOTALL)
+_NAME: Final = re.compile(r".+-.+-[a-z0-9_]+-.+-s\d+-[0-9a-f]{8}", re.DOTALL)
 _EVENTS: Final = "events.out.tfevents."
 
 

@@ -21,12 +21,12 @@ from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import find_paper_score, is_upper_bound
 from emodna.model.bench.spec import Experiment, Pair, RunSpec
 from emodna.model.errors import RunError
-from emodna.model.label import combine_exposures, read_exposure
+from emodna.model.label import SEMI_SUPERVISED, combine_exposures, name_scores, read_exposure
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
 from emodna.model.runs.listing import is_locked
 from emodna.pipeline.encoders.known import Exposure
-from emodna.pipeline.tasks import BUILT_IN_TASKS
+from emodna.pipeline.tasks import BUILT_IN_TASKS, CLASS_NAMES
 
 RunState = Literal["done", "failed", "running", "interrupted", "waiting"]
 Scenario = tuple[str, str, str]
@@ -34,8 +34,9 @@ Scenario = tuple[str, str, str]
 
 CLASS_1_SHARE: Final = "called_class_1"
 """Optional metric: percentage of the target that a run predicts as class 1."""
-CONSTANTS: Final = ("always_high", "always_low", "majority")
-"""Constant predictors, as in result.json. The majority predictor uses target labels."""
+CONSTANTS: Final = ("always_high", "always_low", "majority", "prior_proportional")
+"""Constant predictors: of two classes those that predict class 1 or class 0; the most frequent class; guesses by the
+class shares, for more than two classes. The last two use target labels."""
 
 SCHEMA: Final = pa.schema(
     [
@@ -52,6 +53,7 @@ SCHEMA: Final = pa.schema(
         ("always_high", pa.float64()),  # constant predictors on this target; null without labels
         ("always_low", pa.float64()),
         ("majority", pa.float64()),
+        ("prior_proportional", pa.float64()),
         ("paper", pa.float64()),  # the paper's mean over the targets of this source, or null
         ("paper_std", pa.float64()),
         ("state", pa.string()),  # see `RunState`
@@ -122,12 +124,14 @@ def collect_results(
     for result in run_results:
         run, info = result.run, experiment.methods[result.run.method]
         scores = {metric: to_finite_float((result.result or {}).get(metric)) for metric in SCORE_NAMES}
-        if None in scores.values():
+        classes = len((result.result or {}).get("classes", ())) or 2  # missing in earlier versions
+        if any(scores[metric] is None for metric in name_scores(classes)):
             scores = dict.fromkeys(SCORE_NAMES)
         if with_class_1_share:
-            scores[CLASS_1_SHARE] = compute_class_1_share(experiment, run) if scores["uar"] is not None else None
+            is_known = scores["uar"] is not None and classes == 2
+            scores[CLASS_1_SHARE] = compute_class_1_share(experiment, run) if is_known else None
         feature_set, folder = experiment.name_feature_set(run.method), experiment.find_feature_set(run.method).folder
-        constants = constant_scores(experiment.find_corpus(run.tgt, folder).classes[run.task], run.task) or {}
+        constants = find_constants(experiment, result, folder)
         common = {
             "src": run.src,
             "tgt": run.tgt,
@@ -233,9 +237,25 @@ def compute_class_1_share(experiment: Experiment, run: RunSpec) -> float | None:
         return None
 
 
+def find_constants(experiment: Experiment, result: RunResult, folder: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the scores of the `CONSTANTS` on the target of a run, given the full name of its feature set."""
+    run = result.run
+    if run.task in BUILT_IN_TASKS and experiment.methods[run.method].supervision != SEMI_SUPERVISED:
+        return constant_scores(experiment.find_corpus(run.tgt, folder).classes[run.task], run.task) or {}
+    # The scores of a semi-supervised run leave out some utterances, and the classes of others may depend on the pair.
+    document = result.result or {}
+    found: dict[str, Mapping[str, Any]] = dict(document.get("constant") or {})
+    names = document.get("classes", CLASS_NAMES.get(run.task, ()))
+    if len(names) == 2:
+        found.pop("prior_proportional", None)
+        for name, of_class in (("always_low", names[0]), ("always_high", names[1])):
+            found[name] = found.get(f"always_{of_class}", {})
+    return {name: each for name, each in found.items() if name in CONSTANTS}
+
+
 @cache
 def constant_scores(classes: tuple[int, int], task: str) -> Mapping[str, Mapping[str, float | None]] | None:
-    """Compute the scores of each constant predictor from a target's class counts; None without labels."""
+    """Compute the scores of the `CONSTANTS` of a built-in task from a target's class counts; None without labels."""
     truth = np.repeat([0, 1], classes)
     low, high, majority, _ = map(asdict, metrics.constant_scores(truth, BUILT_IN_TASKS[task]).values())
     return {"always_high": high, "always_low": low, "majority": majority} if len(truth) else None
@@ -317,7 +337,7 @@ def _find_missing_runs(
             continue
         reason, error = row["state"], row["error"]
         if reason == "done":
-            labelled = any(corpora[row["tgt"]].classes[task])
+            labelled = any(corpora[row["tgt"]].classes.get(task, ()))
             reason, error = ("failed", "result.json has no scores") if labelled else ("unlabelled", None)
         yield reason, error, (task,), (specs[row["spec"]],), (pair,), (row["seed"],)
 

@@ -18,10 +18,11 @@ from typing import Any, Final
 
 from emodna.model.bench.feature_sets import FeatureSetSummary, find_short_name, make_short_name
 from emodna.model.bench.method_spec import MethodInfo, MethodSpec
-from emodna.model.errors import BenchError, RunExperiment
+from emodna.model.errors import BenchError, RunError, RunExperiment
 from emodna.model.run_folder import RunFolder, read_json, write_json
-from emodna.pipeline.errors import Remedy
-from emodna.pipeline.tasks import TASKS
+from emodna.pipeline.emotions import EMOTIONS
+from emodna.pipeline.errors import Remedy, format_count
+from emodna.pipeline.tasks import BUILT_IN_TASKS, EMOTION_TASK, TASKS, Task, read_task
 
 Pair = tuple[str, str]
 """Source and target."""
@@ -59,22 +60,29 @@ class CorpusSummary:
     language: str | None
     """ISO 639-1 codes joined by "+"; None if the language of some utterances is unknown."""
     utterances: int
-    classes: Mapping[str, tuple[int, int]]
-    """Utterances of class 0 (low, negative) and class 1 (high, positive) by task."""
+    classes: Mapping[str, tuple[int, ...]]
+    """Utterances of each class by task; of each of `EMOTIONS` for the task emotion if its classes vary by pair."""
     others: Mapping[str, "CorpusSummary"] = field(default_factory=dict)
     """Its stores of other feature sets than the default one, by their full names."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "CorpusSummary":
         """Rebuild a summary from its JSON object; raises KeyError or TypeError if it is damaged."""
-        classes = {task: tuple(content["classes"][task]) for task in TASKS}
+        classes = {task: tuple(counts) for task, counts in content["classes"].items()}
+        if missing := [task for task in TASKS if task not in classes]:
+            raise KeyError(missing[0])
         others = {name: cls.from_json(each) for name, each in content.get("others", {}).items()}
         return cls(**{**content, "classes": classes, "others": others})
 
     def find_missing_labels(self, task: str) -> str | None:
         """Describe the labels of a task that the corpus lacks as a source; None if it lacks none."""
-        present = sum(count > 0 for count in self.classes[task])
-        return {0: f"no labels of {task}", 1: f"labels of only one class of {task}"}.get(present)
+        counts = self.classes.get(task, ())
+        present = sum(count > 0 for count in counts)
+        if present < 2:
+            return f"labels of only one class of {task}" if present else f"no labels of {task}"
+        is_shared = task == EMOTION_TASK and len(counts) == len(EMOTIONS)
+        missing = len(counts) - present
+        return None if is_shared or not missing else f"no labels of {format_count(missing, 'class')} of {task}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -110,6 +118,8 @@ class Experiment:
     """Number of target recordings that the source contains with a label, without pairs that have none."""
     feature_sets: Mapping[str, FeatureSetSummary] = field(default_factory=dict)
     """Feature sets by short name, the default one first."""
+    definitions: Mapping[str, Task] = field(default_factory=dict)
+    """Tasks that are not built in, by name. Without one for the task emotion, its classes depend on the pair."""
 
     def __post_init__(self) -> None:
         """Add the default feature set, which older files do not list."""
@@ -146,6 +156,7 @@ class Experiment:
                 # Older files lack these keys.
                 {(src, tgt): int(count) for src, tgt, count in content.get("shared", [])},
                 {name: FeatureSetSummary(**each) for name, each in content.get("feature_sets", {}).items()},
+                {name: Task.from_json(each) for name, each in content.get("tasks", {}).items()},
             )
             for run in runs:
                 experiment.arguments(run)  # raises KeyError if its feature set or a store is not listed
@@ -171,6 +182,7 @@ class Experiment:
                 "cells": [[run.src, run.tgt, run.task, str(run.method), run.seed] for run in self.runs],
                 "shared": [[*pair, count] for pair, count in self.shared_recordings.items()],
                 "feature_sets": {name: asdict(each) for name, each in self.feature_sets.items()},
+                **({"tasks": tasks} if (tasks := {n: task.to_json() for n, task in self.definitions.items()}) else {}),
             },
         )
 
@@ -187,10 +199,16 @@ class Experiment:
 
         Raises BenchError if two method specs have the same meaning.
         """
+        for name in other.tasks:
+            if name in self.tasks and self.definitions.get(name) != other.definitions.get(name):
+                problem, remedy = "the experiment has a task of this name with other classes", "choose another {out}"
+                raise BenchError(problem, where=self.out, field="task", value=name, remedy=Remedy(remedy))
 
         def merge_corpus(name: str, corpus: CorpusSummary) -> CorpusSummary:
-            earlier = self.corpora[name].others if name in self.corpora else {}
-            return replace(corpus, others={**earlier, **corpus.others})
+            if (earlier := self.corpora.get(name)) is None:
+                return corpus
+            classes = {**earlier.classes, **corpus.classes}
+            return replace(corpus, classes=classes, others={**earlier.others, **corpus.others})
 
         # The other experiment has the newer counts of its own corpora.
         kept = {pair: count for pair, count in self.shared_recordings.items() if not set(pair) <= other.corpora.keys()}
@@ -201,6 +219,7 @@ class Experiment:
             runs=tuple(dict.fromkeys([*self.runs, *runs])),
             shared_recordings={**kept, **other.shared_recordings},
             feature_sets={**self.feature_sets, **other.feature_sets},
+            definitions={**self.definitions, **other.definitions},
         )
 
     def drop(self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None) -> "Experiment":
@@ -306,8 +325,19 @@ class Experiment:
 
     @property
     def tasks(self) -> list[str]:
-        """Tasks of the runs, arousal first."""
-        return [task for task in TASKS if any(run.task == task for run in self.runs)]
+        """Tasks of the runs, the built-in ones first."""
+        found = dict.fromkeys(run.task for run in self.runs)
+        return [*(task for task in TASKS if task in found), *(task for task in found if task not in TASKS)]
+
+    def read_task(self, run: RunSpec) -> Task:
+        """Return the task of a finished run, whose classes may depend on the pair; raise a RunError if damaged."""
+        if (task := {**BUILT_IN_TASKS, **self.definitions}.get(run.task)) is not None:
+            return task
+        config = self.run_folder(run).config
+        try:
+            return read_task(read_json(config)["decisive"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"damaged: {error!r:.80}", where=config) from error
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -335,6 +365,7 @@ class Experiment:
             "src": run.src,
             "tgt": run.tgt,
             "task": run.task,
+            **({"task_definition": self.definitions[run.task].to_json()} if run.task in self.definitions else {}),
             "method": run.method.name,
             "settings": {**self.conditions.settings, **run.method.overrides},
             "seed": run.seed,

@@ -153,6 +153,7 @@ class Table:
 
 
 def join_class_names(tasks: Iterable[str], label: int) -> str:
-    """Return a class name: `high` for arousal, `positive` for valence, `high / positive` for both."""
+    """Return a class name: `high` for arousal, `positive` for valence, both for both, `class 1` for other tasks."""
     unique_tasks = set(tasks)
-    return " / ".join(CLASS_NAMES[task][label] for task in TASKS if task in unique_tasks)
+    names = [CLASS_NAMES[task][label] for task in TASKS if task in unique_tasks]
+    return " / ".join([*names, *[f"class {label}"] * bool(unique_tasks - {*TASKS})])

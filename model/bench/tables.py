@@ -111,7 +111,7 @@ def _make_sensitivity_table(experiment: Experiment, results: pa.Table) -> Table:
     # The first method is part of other tables, too, so runs of the others determine the tasks and pairs.
     runs = [run for run in experiment.runs if run.method in others]
     runs = runs or [run for run in experiment.runs if run.method == first]
-    tasks = [task for task in TASKS if any(run.task == task for run in runs)] or list(TASKS)
+    tasks = [task for task in experiment.tasks if any(run.task == task for run in runs)] or list(TASKS)
     pairs = tuple(dict.fromkeys(run.pair for run in runs)) or tuple(itertools.permutations(experiment.corpora, 2))
     builder = _TableBuilder(experiment, results, "sensitivity", tasks, _make_pair_columns(pairs))
     rows = [builder.make_row("entry", spec, reference=first) for spec in methods]
@@ -199,7 +199,7 @@ class _TableBuilder:
         self.columns = [(task, column) for task in tasks for column in columns]
         self._results = results.filter(pc.field("task").isin(self.tasks))
         self._scores: dict[tuple[str, str, str], dict[Pair, dict[int, float]]] = {}
-        self._constants: dict[tuple[str, str, str, str], dict[str, float]] = {}
+        self._constants: dict[tuple[str, str, Pair, str], dict[str, float]] = {}
         rows = select_scores(self._results).to_pylist()
         self._exposures = {task: find_exposures(row for row in rows if row["task"] == task) for task in self.tasks}
         for row in rows:
@@ -207,8 +207,8 @@ class _TableBuilder:
             self._scores.setdefault(key, {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
         for row in self._results.to_pylist():
             if row["majority"] is not None:
-                place = (row["feature_set"], row["task"], row["tgt"], row["metric"])
-                self._constants[place] = {name: row[name] for name in CONSTANTS}
+                place = (row["feature_set"], row["task"], (row["src"], row["tgt"]), row["metric"])
+                self._constants[place] = {name: row[name] for name in CONSTANTS if row[name] is not None}
 
     def make_blocks(self, *scores: str) -> list[Block]:
         return [Block(task, ((task, column),), scores) for task, column in self.columns]
@@ -300,38 +300,41 @@ class _TableBuilder:
         same_pairs, others = self._compute_means(base, task, column, score)
         return {seed: ours[seed] - others[seed] for seed in ours if seed in others} if pairs == same_pairs else {}
 
-    def _find_constants(self, task: str, tgt: str, score: str, feature_set: str) -> Mapping[str, float] | None:
+    def _find_constants(self, task: str, pair: Pair, score: str, feature_set: str) -> Mapping[str, float] | None:
         """Return the scores of the constant predictors, else those on another feature set; None without labels."""
         names = (feature_set, *self.experiment.feature_sets)
         return next(
-            (found for name in names if (found := self._constants.get((name, task, tgt, score))) is not None), None
+            (found for name in names if (found := self._constants.get((name, task, pair, score))) is not None), None
         )
 
     def _compute_constant_means(
         self, task: str, pairs: Sequence[Pair], score: str, feature_set: str
     ) -> dict[str, float]:
         """Return the mean of each constant predictor over the pairs with labelled targets."""
-        found = {pair: self._find_constants(task, pair[1], score, feature_set) for pair in pairs}
-        names = CONSTANTS if any(found.values()) else ()
-        return {name: average_by_source({pair: each[name] for pair, each in found.items() if each}) for name in names}
+        found = {pair: self._find_constants(task, pair, score, feature_set) for pair in pairs}
+        known = {pair: each for pair, each in found.items() if each}
+        names = [name for name in CONSTANTS if known and all(name in each for each in known.values())]
+        return {name: average_by_source({pair: each[name] for pair, each in known.items()}) for name in names}
 
     def _make_constant_rows(self) -> Iterator[TableRow]:
         """Make the rows of the constant predictors, over the pairs of a column that have runs in the task."""
         ran = {(run.task, run.pair) for run in self.experiment.runs}
         feature_set = next(iter(self.experiment.feature_sets))
         high, low = (f"always {join_class_names(self.tasks, label)}" for label in (1, 0))
-        for name, label in zip(CONSTANTS, (high, low, "target majority (oracle)"), strict=True):
+        labels = (high, low, "target majority (oracle)", "guesses by target shares (oracle)")
+        for name, label in zip(CONSTANTS, labels, strict=True):
             cells = {}
             for (task, column), score in itertools.product(self.columns, SCORE_NAMES):
                 pairs = tuple(
                     pair
                     for pair in column.pairs
-                    if (task, pair) in ran and self._find_constants(task, pair[1], score, feature_set)
+                    if (task, pair) in ran and self._find_constants(task, pair, score, feature_set)
                 )
                 mean = self._compute_constant_means(task, pairs, score, feature_set).get(name)
                 complete = bool(pairs) and len(pairs) == len(column.pairs)
                 cells[task, column, score] = Cell(mean, pairs=pairs, complete=complete)
-            yield TableRow("constant", name, label, None, None, cells)
+            if name in CONSTANTS[:3] or any(cell.mean is not None for cell in cells.values()):
+                yield TableRow("constant", name, label, None, None, cells)
 
 
 def _compute_std(values: Collection[float]) -> float | None:

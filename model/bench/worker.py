@@ -110,7 +110,7 @@ def train_run(
     request = FitRequest(
         sources=[open_store(experiment, run.src, run.method, open_snapshot)],
         target=open_store(experiment, run.tgt, run.method, open_snapshot),
-        task=run.task,
+        task=experiment.definitions.get(run.task, run.task),
         method=arguments["method"],
         steps=steps,
         seed=run.seed,

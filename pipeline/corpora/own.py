@@ -122,7 +122,7 @@ class Manifest(OwnCorpus):
         warnings = rows.list_warnings()
         if own.column_names and "emotion" not in self._content.column_names:
             columns = ", ".join(own.column_names)
-            warnings.append(f"no column emotion: all utterances are unlabelled; copied columns: {columns}")
+            warnings.append(f"no column emotion: only a task of your own can have labels, of the columns: {columns}")
         return Scan(table.sort_by("id"), skipped, warnings=warnings)
 
     def _check_unique_ids(self, ids: pa.ChunkedArray, used_rows: "array[int]") -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from emodna.pipeline.corpora.own import Manifest
+from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.features import LogMelSet
 from emodna.pipeline.store import FeatureStore
 from tests.cli.running import Command
@@ -70,7 +71,8 @@ def test_two_stores_are_drawn_side_by_side(
     arguments = ("emodb", "--against", "ravdess", "--task", "valence", "--cache", cache)
     document = emodna_cache("plot", *arguments, "--json").json
     assert tuple(document) == (
-        "file", "store", "against", "task", "corpora", "features", "mean_difference", "labels", "durations", "plane",
+        "file", "store", "against", "task", "classes", "corpora", "features", "mean_difference", "labels", "durations",
+        "plane",
     )  # fmt: skip
     assert document["file"] == str(here / "emodb-ravdess-valence-mfcc40.png")
     one, other = document["features"]
@@ -82,6 +84,17 @@ def test_two_stores_are_drawn_side_by_side(
         assert len(points["x"]) == len(points["y"]) == len(points["ids"])
     assert [sum(counts) for counts in document["durations"]["counts"]] == pytest.approx([1, 1])
     assert len(saved_figures[-1].axes) == 6
+
+
+def test_classes_of_emotions_are_those_of_both_stores(
+    emodna_cache: Command, cache: Path, saved_figures: list[Any]
+) -> None:
+    arguments = ("emodb", "--against", "ravdess", "--cache", cache, "--json")
+    assert emodna_cache("plot", *arguments, "--task", "emotion").json["classes"] == sorted(EMOTIONS)
+    document = emodna_cache("plot", *arguments, "--classes", "calm,boredom").json
+    assert (document["task"], document["classes"]) == ("emotion", ["boredom", "calm"])
+    marked = {text.get_text() for text in saved_figures[-1].axes[-1].get_legend().get_texts()}
+    assert marked == {"emodb, boredom", "emodb, no class", "ravdess, calm", "ravdess, no class"}
 
 
 def test_unusual_names_are_drawn_as_text(emodna_cache: Command, tmp_path: Path, here: Path) -> None:

@@ -23,7 +23,7 @@ from emodna.model.bench.results import read_run_result
 from emodna.model.bench.spec import Experiment, Pair, RunSpec, shorten_list
 from emodna.model.errors import TrainingError
 from emodna.pipeline.errors import Remedy
-from emodna.pipeline.tasks import CLASS_NAMES
+from emodna.pipeline.tasks import Task
 
 #: The pair of the paper's figures.
 _PAPER: Final = ("casia", "emodb")
@@ -100,7 +100,9 @@ def _draw_umaps(
         if point_sets is None:
             missing[str(method)] = "has no common features of both corpora"
         else:
-            panels.append(Panel(titles[method], [_make_scatter(run, points) for points in point_sets], bare=True))
+            task = experiment.read_task(run)
+            marks = [_make_scatter(run, task, points) for points in point_sets]
+            panels.append(Panel(titles[method], marks, bare=True))
     reasons = "; ".join(f"{method} ({reason})" for method, reason in missing.items())
     if not panels:
         raise NoFigureDataError(f"no finished run has features: {reasons}")
@@ -135,10 +137,10 @@ def _select_runs_of_pair(
     return {method: found[best][method] for method in titles if method in found[best]}
 
 
-def _make_scatter(run: RunSpec, points: Mapping[str, Any]) -> ScatterMark:
+def _make_scatter(run: RunSpec, task: Task, points: Mapping[str, Any]) -> ScatterMark:
     role, marker = ("source", 0) if points["corpus"] == run.src else ("target", 1)
     label = points["label"]
-    class_name, colour = (CLASS_NAMES[run.task][label], label) if label >= 0 else ("unlabelled", 2)
+    class_name, colour = (task.classes[label], label) if label >= 0 else ("unlabelled", len(task))
     name = f"{points['corpus']} ({role}), {class_name}"
     return ScatterMark(name, points["x"], points["y"], points["ids"], colour, marker)
 

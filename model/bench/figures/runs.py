@@ -24,7 +24,6 @@ from emodna.model.bench.spec import Experiment, RunSpec, shorten_list
 from emodna.model.errors import RunError
 from emodna.model.runs.compare import count_confusions, read_outcome
 from emodna.model.runs.listing import open_run, read_curves
-from emodna.pipeline.tasks import CLASS_NAMES
 
 _MAX_PAIRS: Final = 6
 _TOTAL: Final = "total"
@@ -62,7 +61,8 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
         if by_seed:
             pooled = np.sum(list(by_seed.values()), axis=0).tolist()
             values = [[100 * count / sum(row) if sum(row) else None for count in row] for row in pooled]
-            heatmap = HeatmapMark(CLASS_NAMES[options.task], CLASS_NAMES[options.task], values, 0.0, 100.0)
+            names = experiment.read_task(runs[0]).classes
+            heatmap = HeatmapMark(names, names, values, 0.0, 100.0)
             panels.append(Panel(experiment.methods[method].label, [heatmap], x_label="predicted", y_label="true"))
             counts[str(method)], seeds[str(method)] = pooled, sorted(by_seed)
     if not panels:

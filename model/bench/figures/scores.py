@@ -41,7 +41,6 @@ from emodna.model.bench.spec import Experiment, Pair
 from emodna.model.errors import RunError
 from emodna.model.evaluation.intervals import Resampling
 from emodna.model.runs.listing import flatten, open_run
-from emodna.pipeline.tasks import TASKS
 
 #: Distance of the bars from the worst mean rank and from each other, in ranks.
 _BAR_STEP: Final = 0.3
@@ -63,7 +62,8 @@ def draw_ranks(experiment: Experiment, options: FigureOptions) -> FigureData:
 
     This is a critical-difference plot (Demsar 2006, JMLR 7:1-30) with one method per row.
     """
-    everything = select_results(experiment, options, TASKS)
+    tasks = experiment.tasks
+    everything = select_results(experiment, options, tasks)
     own = Scores.from_table(everything.filter(pc.field("task") == options.task))
     methods = select_methods(experiment, options, own)
     if len(methods) < 2:
@@ -72,9 +72,9 @@ def draw_ranks(experiment: Experiment, options: FigureOptions) -> FigureData:
     panels: list[Panel] = []
     facts: list[dict[str, Any]] = []
     left_out = ""
-    for title, scores in ((options.task, own), (" and ".join(TASKS), Scores.from_table(everything))):
+    for title, scores in ((options.task, own), (" and ".join(tasks), Scores.from_table(everything))):
         matched = match_methods(scores, methods)
-        if panels and len({task for task, _, _ in matched.scenarios}) < len(TASKS):
+        if (panels and len({task for task, _, _ in matched.scenarios}) < len(tasks)) or (panels and len(tasks) < 2):
             break
         panel, panel_facts = _draw_ranks_panel(experiment, matched, title)
         panels.append(panel)

@@ -55,7 +55,7 @@ class TestFeatures:
             rows = np.flatnonzero(labels >= 0)
             assert side.ids == [store.ids[row] for row in rows]
             assert np.array_equal(side.labels, labels[rows])
-            expected = model.probabilities([(store[row], float(store.peak_db[row])) for row in rows])
+            expected = model.probabilities([(store[row], float(store.peak_db[row])) for row in rows])[:, 1]
             logits = network.classifier(torch.from_numpy(side.values))  # type: ignore[union-attr, operator]
             np.testing.assert_allclose(logits.softmax(1)[:, 1].detach().numpy(), expected, atol=1e-6)
 

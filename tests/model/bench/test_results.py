@@ -37,7 +37,7 @@ def test_results_have_one_row_per_run_and_metric(tmp_path: Path) -> None:
     (row,) = select_rows(found, src="emodb", tgt="ravdess", task="valence", method="dann", seed=1, metric="war")
     assert (row["value"], row["state"], row["label"], row["our_reading"]) == (61.0, "done", "dann", False)
     constants = [100 * 672 / 1440, 100 * 768 / 1440, 100 * 768 / 1440]  # of 768 negative and 672 positive utterances
-    assert [row[name] for name in CONSTANTS] == pytest.approx(constants)
+    assert [row[name] for name in CONSTANTS[:3]] == pytest.approx(constants)
     assert (row["paper"], row["paper_std"]) == (52.5, 4.6)
     (row,) = select_rows(found, src="emodb", task="valence", spec="addi:channels=8", seed=1, metric="war")
     assert (row["method"], row["our_reading"], row["paper"]) == ("addi", True, None)
