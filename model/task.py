@@ -100,7 +100,7 @@ def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
     counts = Counter[str]()
     for value, count in count_values(column).items():
         counts[UNKNOWN if is_missing(value) else value] += count
-    return dict(counts.most_common())
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def digest_labels(sources: Sequence[FeatureStore], task: Task) -> dict[str, str]:
