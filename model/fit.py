@@ -232,8 +232,9 @@ def _warn(plan: FitPlan) -> None:
 def _check_resume(plan: FitPlan, run: RunFolder) -> None:
     """Log a warning for a resume without a checkpoint or with other versions of libraries."""
     config, first_config = plan.config, read_json(run.config)
-    if first_config.get("folds") != config["folds"]:  # networks would predict for speakers of their training
-        raise RunError("the folds have changed since the run started", where=run.path, remedy="start a new run")
+    for key, name in (("folds", "folds"), ("target_labels", "drawn target labels")):
+        if first_config.get(key) != config.get(key):  # scores would be of utterances whose labels were used
+            raise RunError(f"the {name} have changed since the run started", where=run.path, remedy="start a new run")
     has_checkpoints = not isinstance(plan.method, DirectMethod)
     if plan.request.resume and has_checkpoints and not run.resume.exists():
         _LOG.warning("%s: no checkpoint found: training starts at the first step", run.path)

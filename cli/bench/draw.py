@@ -159,6 +159,7 @@ def _draw_panel(
         (axes.set_xlim if dots else axes.set_ylim)(middle - half, middle + half)
     if panel.x_ticks:
         axes.set_xscale("symlog", linthresh=1)
+        axes.autoscale(axis="x")  # margins in the new scale
         axes.set_xticks(panel.x_ticks, [f"{each:g}" for each in panel.x_ticks])
         axes.minorticks_off()
     if panel.bare:

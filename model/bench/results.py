@@ -21,7 +21,7 @@ from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import find_paper_score, is_upper_bound
 from emodna.model.bench.spec import Experiment, Pair, RunSpec
 from emodna.model.errors import RunError
-from emodna.model.label import combine_exposures, read_exposure
+from emodna.model.label import SEMI_SUPERVISED, combine_exposures, read_exposure
 from emodna.model.metrics import SCORE_NAMES
 from emodna.model.run_folder import read_json
 from emodna.model.runs.listing import is_locked
@@ -127,6 +127,8 @@ def collect_results(
             scores[CLASS_1_SHARE] = compute_class_1_share(experiment, run) if scores["uar"] is not None else None
         feature_set, folder = experiment.name_feature_set(run.method), experiment.find_feature_set(run.method).folder
         constants = constant_scores(experiment.find_corpus(run.tgt, folder).classes[run.task]) or {}
+        if info.supervision == SEMI_SUPERVISED:  # its scores leave out some utterances
+            constants = (result.result or {}).get("constant") or {}
         common = {
             "src": run.src,
             "tgt": run.tgt,

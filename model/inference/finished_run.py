@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emodna.model.data.normalisation import Statistics
 from emodna.model.errors import EvaluationError, RunError
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.model.label import SOURCE_SUPERVISION, read_label
+from emodna.model.label import SEMI_SUPERVISED, SOURCE_SUPERVISION, read_label
 from emodna.model.provenance import ROLES, Role, hash_audio, read_audio
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.model.runs.listing import find_training_store, open_run
@@ -63,6 +63,9 @@ class FinishedRun:
         hashes = hash_audio(store)
         if (recorded := read_audio(RunFolder(self.path))) is not None:
             return {role: _is_in(hashes, each) for role, each in recorded.items()}
+        if self.description["supervision"] == SEMI_SUPERVISED:
+            problem = "not found: it lists the recordings whose labels were used, which scores must leave out"
+            raise RunError(problem, where=RunFolder(self.path).audio)
         seen = {role: np.zeros(len(store), np.bool_) for role in ROLES}
         run = open_run(self.path)
         for corpus, fingerprint in self.fingerprints.items():

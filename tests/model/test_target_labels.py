@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from emodna.model.runs.compare import compare_pairs
 from emodna.model.runs.listing import open_run
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.tasks import AROUSAL, Task, make_emotion_task
-from tests.model.small import SETTINGS, SilentCallback, Stores, fit_small, read_model
+from tests.model.small import SETTINGS, SilentCallback, Stores, expect_run_error, fit_small, read_model
 
 THREE = make_emotion_task(["anger", "happiness", "sadness"])
 
@@ -226,6 +227,14 @@ class TestScores:
     def test_source_keeps_all_its_scores(self, run: Path, source: FeatureStore) -> None:
         document, _ = evaluate_run(FinishedRun.load(run, torch.device("cpu")), source)
         assert (document["excluded"], document["labelled"]) == (0, int((source.labels(AROUSAL) >= 0).sum()))
+
+    def test_a_run_without_its_list_of_recordings_is_not_scored(
+        self, run: Path, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        shutil.copytree(run, tmp_path / "run")
+        (tmp_path / "run" / "audio.parquet").unlink()
+        with expect_run_error(tmp_path / "run" / "audio.parquet"):
+            evaluate_run(FinishedRun.load(tmp_path / "run", torch.device("cpu")), target)
 
     def test_comparison_leaves_out_what_either_run_was_trained_on(
         self, run: Path, source: FeatureStore, target: FeatureStore, tmp_path: Path

@@ -98,8 +98,8 @@ def _select_runs(experiment: Experiment, options: FigureOptions) -> dict[RunSpec
     for run in select_finished_runs(experiment, FigureOptions(options.task, options.src, options.tgt, options.seed)):
         method = run.method.set(_LABELS, None)
         if not experiment.methods[run.method].oracle and (options.methods is None or method in options.methods):
-            count = {**experiment.conditions.settings, **run.method.overrides}.get(_LABELS, "0")
-            points[run] = method, int(count)
+            settings = {**experiment.conditions.settings, **run.method.overrides}
+            points[run] = method, int(settings.get(_LABELS, "0"))
     counts: dict[MethodSpec, set[int]] = {}
     for method, count in points.values():
         counts.setdefault(method, set()).add(count)
@@ -134,8 +134,8 @@ def _average(found: Mapping[Pair, Curves], pairs: Sequence[Pair]) -> Curves:
 def _draw_panel(experiment: Experiment, title: str, curves: Curves, methods: Sequence[MethodSpec]) -> Panel:
     marks = []
     for colour, method in enumerate(methods):
-        own = {count: list(uars.values()) for (each, count), uars in sorted(curves.items(), key=_get_count)
-               if each == method}  # fmt: skip
+        points = sorted((count, list(uars.values())) for (each, count), uars in curves.items() if each == method)
+        own = dict(points)
         if not own:
             continue
         y = [fmean(values) for values in own.values()]
@@ -148,7 +148,3 @@ def _draw_panel(experiment: Experiment, title: str, curves: Curves, methods: Seq
     return Panel(
         title, marks, x_label="target labels per class", y_label="UAR (%)", x_ticks=ticks, least_width=MIN_SCORE_SPAN
     )
-
-
-def _get_count(item: tuple[Point, object]) -> int:
-    return item[0][1]
