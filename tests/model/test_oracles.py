@@ -31,6 +31,7 @@ from emodna.model.run_folder import RunFolder
 from emodna.model.runs.card import render_card
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import AROUSAL, Task
 from tests.model.methods.test_every_method import small
 from tests.model.small import (
     InterruptAt,
@@ -207,7 +208,7 @@ class Speakers:
         self._table = pa.table({"speaker": pa.array(speakers, pa.string())})
         self.snapshot = type("Snapshot", (), {"corpus": "calls"})
 
-    def labels(self, task: str) -> np.ndarray:  # noqa: ARG002
+    def labels(self, task: Task) -> np.ndarray:  # noqa: ARG002
         return self._labels
 
     def columns(self, names: list[str]) -> Any:
@@ -215,7 +216,7 @@ class Speakers:
 
 
 def make_folds(labels: list[int], speakers: list[str | None], count: int, seed: int = 0) -> Folds:
-    return split_into_folds(Speakers(labels, speakers), "arousal", count, seed)  # type: ignore[arg-type]
+    return split_into_folds(Speakers(labels, speakers), AROUSAL, count, seed)  # type: ignore[arg-type]
 
 
 class TestFolds:
@@ -262,6 +263,13 @@ class TestFolds:
     def test_impossible_folds_are_an_error(self, labels: list[int], speakers: Any, problem: str) -> None:
         with pytest.raises(TrainingError, match=f"calls.*: .*{problem}"):
             make_folds(labels, list(speakers), 3)
+
+    def test_a_class_that_one_speaker_has_is_an_error(self) -> None:
+        # The batches of all networks hold the same classes in turn.
+        task = Task("mood", ("a", "b", "c"), (("a",), ("b",), ("c",)))
+        corpus: Any = Speakers([0, 1] * 3 + [2, 2, 2], list("xxyyzzzzz"))
+        with pytest.raises(TrainingError, match="without z, the speakers of one fold, no utterance of c is left"):
+            split_into_folds(corpus, task, 3, 0)
 
 
 class TestUpperBoundRun:
