@@ -156,7 +156,7 @@ def fit(
         RunFolder(fields["out"]).check_free(resume=fields["resume"])
     fields["threads"] = fields["threads"] or _choose_threads(fields["out"] if fields["resume"] else None)
     with print_warnings():
-        fields["task"] = resolve_task(fields["task"], (), stores[:-1], stores[-1])
+        fields["task"] = resolve_task(fields["task"], stores[:-1], stores[-1])
         from emodna.model.fit import execute_plan
         from emodna.model.methods.base import DirectMethod
         from emodna.model.request import FitRequest, resolve_request

@@ -12,6 +12,7 @@ import click
 from emodna.cli import common
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import open_atomically
+from emodna.pipeline.tasks import BUILT_IN_TASKS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +46,8 @@ def print_lines(tasks: "Iterable[Task]", *, spans: bool, runs: bool) -> "AddRow"
                 column: name for column, name in classes[prediction["task"]].items() if prediction[column] is not None
             }
             values = ", ".join(f"p({name}) = {prediction[column]:.3f}" for column, name in known.items())
-            text = f"{prediction['label']} {prediction['task']}  ({values}"
+            label, task = prediction["label"], prediction["task"]
+            text = f"{label} {task}  ({values}" if task in BUILT_IN_TASKS else f"{label}  ({task}: {values}"
             text += f", {span})" if spans or prediction["start"] else ")"  # else the span is the whole file
         text += f"  outside={prediction['outside']}" if prediction["outside"] else ""
         text += f"  channel={prediction['channel']}" if "channel" in prediction else ""

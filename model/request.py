@@ -58,9 +58,7 @@ class FitRequest:
     sources: Sequence[FeatureStore]
     target: FeatureStore
     task: Task | str = "arousal"
-    """Task, or the name of a built-in one; `emotion` is the task of the emotions in `classes`."""
-    classes: Sequence[str] = ()
-    """Emotions or presets for the task `emotion`; by default those that the corpora share, see `resolve_task`."""
+    """Task, or the name of a built-in one; `emotion` is the task of the emotions that the corpora share."""
     method: str = "emo-dna"
     steps: int | None = None
     """Training steps; None: the default of the feature set."""
@@ -88,7 +86,6 @@ class FitRequest:
     def __post_init__(self) -> None:
         """Check types, and sort the sources by name, so that results do not depend on their order."""
         check_list("sources", self.sources, FeatureStore)
-        check_list("classes", self.classes, str)
         stores = [("sources", each) for each in self.sources] + [("target", self.target)]
         for name, value, kind, text in (
             *((name, store, FeatureStore, "a FeatureStore") for name, store in stores),
@@ -252,7 +249,7 @@ def resolve_request(request: FitRequest) -> FitPlan:
     train = _resolve_window(train, request.settings, features, reads_statistics=pooled)
     if not pooled:
         _check_window(train, features)
-    task = resolve_task(request.task, request.classes, request.sources, request.target)
+    task = resolve_task(request.task, request.sources, request.target)
     splits = [split(source, task, train.validation, request.seed) for source in request.sources]
     labelled = [(each.store, each.labels) for each in splits]
     dim = request.target.dim * (2 if pooled else 1)

@@ -33,25 +33,20 @@ _TWO_CLASSES: Final = "a source needs at least two classes"
 _MAX_VALUES: Final = 8
 
 
-def resolve_task(
-    task: Task | str, classes: Sequence[str], sources: Sequence[FeatureStore], target: FeatureStore
-) -> Task:
-    """Return the task of a run, given it or its name; `classes` are emotions or presets for the task `emotion`.
+def resolve_task(task: Task | str, sources: Sequence[FeatureStore], target: FeatureStore) -> Task:
+    """Return the task of a run, given it or its name.
 
-    Without classes, those of `emotion` are the emotions that the labels of every source have, and that the target's
-    publication lists; no label of the target is read. Raises ConfigError: unknown task, classes of another task, too
-    few emotions; TrainingError as `check_labels`.
+    The classes of the name `emotion` are the emotions that the labels of every source have, and that the target's
+    publication lists; no label of the target is read. Raises ConfigError: unknown task, or too few emotions in common;
+    TrainingError as `check_labels`.
     """
     if isinstance(task, str):
         if task == EMOTION_TASK:
-            task = make_emotion_task(classes) if classes else _find_shared_emotions(sources, target)
+            task = _find_shared_emotions(sources, target)
         elif task in BUILT_IN_TASKS:
             task = BUILT_IN_TASKS[task]
         else:
             raise ConfigError("unknown", field="task", value=task, valid=(*TASKS, EMOTION_TASK))
-    if classes and task.name != EMOTION_TASK:
-        problem = f"the task {task.name} has classes of its own: {', '.join(task.classes)}"
-        raise ConfigError(problem, field="classes", value=",".join(classes), remedy="leave it out")
     check_labels(sources, task)
     return task
 
@@ -100,7 +95,7 @@ def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
     counts = Counter[str]()
     for value, count in count_values(column).items():
         counts[UNKNOWN if is_missing(value) else value] += count
-    return dict(counts.most_common())
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def digest_labels(sources: Sequence[FeatureStore], task: Task) -> dict[str, str]:

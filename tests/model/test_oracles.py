@@ -264,6 +264,13 @@ class TestFolds:
         with pytest.raises(TrainingError, match=f"calls.*: .*{problem}"):
             make_folds(labels, list(speakers), 3)
 
+    def test_a_class_that_one_speaker_has_is_an_error(self) -> None:
+        # The batches of all networks hold the same classes in turn.
+        task = Task("mood", ("a", "b", "c"), (("a",), ("b",), ("c",)))
+        corpus: Any = Speakers([0, 1] * 3 + [2, 2, 2], list("xxyyzzzzz"))
+        with pytest.raises(TrainingError, match="without z, the speakers of one fold, no utterance of c is left"):
+            split_into_folds(corpus, task, 3, 0)
+
 
 class TestUpperBoundRun:
     def test_there_are_no_more_folds_than_speakers_and_a_remark(self, bound: Path) -> None:

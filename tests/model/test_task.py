@@ -44,9 +44,9 @@ class Rows:
         return task.assign_labels(self.table[task.column])
 
 
-def resolve(task: Task | str, *stores: Rows, classes: tuple[str, ...] = ()) -> Task:
+def resolve(task: Task | str, *stores: Rows) -> Task:
     *sources, target = stores
-    return resolve_task(task, classes, sources, target)  # type: ignore[arg-type]
+    return resolve_task(task, sources, target)  # type: ignore[arg-type]
 
 
 SOURCE = Rows(
@@ -70,14 +70,9 @@ class TestClasses:
         assert task.classes == ("anger", "calm", "fear", "neutral", "sadness")
         assert "calls" in caplog.text
 
-    def test_given_classes_need_no_target(self) -> None:
-        assert resolve("emotion", SOURCE, TARGET, classes=("sad", "calm")) == make_emotion_task(["calm", "sadness"])
-
-    def test_too_few_shared_emotions_and_classes_of_another_task_are_errors(self) -> None:
+    def test_too_few_shared_emotions_and_unknown_names_are_errors(self) -> None:
         with pytest.raises(ConfigError, match=r"own, emodb share only anger"):
             resolve("emotion", Rows("own", ["anger", "calm"]), TARGET)
-        with pytest.raises(ConfigError, match="has classes of its own: low, high"):
-            resolve("arousal", SOURCE, TARGET, classes=("anger", "fear"))
         with pytest.raises(ConfigError, match="valid: arousal, valence, emotion"):
             resolve("emotions", SOURCE, TARGET)
         with pytest.raises(TrainingError, match="all labels are anger"):
@@ -122,7 +117,7 @@ class TestLabels:
 
     def test_a_class_that_no_source_has_is_named(self) -> None:
         with pytest.raises(TrainingError, match="no labels of emotion happiness"):
-            resolve("emotion", SOURCE, TARGET, classes=("emobox4",))
+            resolve(make_emotion_task(["emobox4"]), SOURCE, TARGET)
 
     def test_a_target_needs_no_column(self) -> None:
         assert resolve(MOOD, SOURCE, TARGET) is MOOD
