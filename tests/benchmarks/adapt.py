@@ -12,7 +12,6 @@ Finished runs are kept, so the command continues after an interruption.
 import argparse
 import itertools
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Final
@@ -27,9 +26,10 @@ from emodna.model.request import FitRequest
 from emodna.model.run_folder import RunFolder, read_json
 from emodna.pipeline.catalogue import find_stores
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import AROUSAL, VALENCE, make_emotion_task
 from tests.model.small import SilentCallback
 
-_TASKS: Final[Mapping[str, tuple[str, ...]]] = {"arousal": (), "valence": (), "emotion": ("emobox4",)}
+_TASKS: Final = (AROUSAL, VALENCE, make_emotion_task(["emobox4"]))
 _WITH_SOURCE: Final = "emo-dna"
 _BASE: Final = "source-only"
 
@@ -65,14 +65,14 @@ def main() -> None:
     names = [_BASE, *(f"{_BASE} -> {name}" for name in ADAPTATIONS), _WITH_SOURCE]
     paths = find_stores(options.cache, options.corpora, options.feature_set)
     stores = dict(zip(options.corpora, map(FeatureStore, paths), strict=True))
-    for task, classes in _TASKS.items():
+    for task in _TASKS:
         found: dict[str, dict[tuple[str, str], list[float | None]]] = {name: {} for name in names}
         for pair in itertools.permutations(options.corpora, 2):
             source, target = (stores[name] for name in pair)
             for seed in range(options.seeds):
                 shared: dict[str, Any] = {"seed": seed, "resume": True}
-                of_fit = {"task": task, "classes": classes, "steps": options.steps, **shared}
-                place = options.out / f"{options.feature_set}-{'-'.join(pair)}-{task}-s{seed}"
+                of_fit = {"task": task, "steps": options.steps, **shared}
+                place = options.out / f"{options.feature_set}-{'-'.join(pair)}-{task.name}-s{seed}"
                 base = Path(f"{place}-{_BASE}")
                 for name in names:
                     method = name.removeprefix(f"{_BASE} -> ")
@@ -82,7 +82,7 @@ def main() -> None:
                     else:
                         uar = compute_uar(folder, AdaptRequest(base, target, method=method, out=folder, **shared))
                     found[name].setdefault(pair, []).append(uar)
-        print(f"\n{task}{', ' + ' '.join(classes) if classes else ''}, {options.feature_set}: UAR in percent")
+        print(f"\n{task.name} ({', '.join(task.classes)}), {options.feature_set}: UAR in percent")
         for name, by_pair in found.items():
             cells = [f"{source} -> {target} {_describe(values)}" for (source, target), values in by_pair.items()]
             by_seed = [[each for each in row if each is not None] for row in zip(*by_pair.values(), strict=True)]

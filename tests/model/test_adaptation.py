@@ -30,6 +30,7 @@ from emodna.model.request import FitRequest
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import make_emotion_task
 from tests.model.small import InterruptAt, Interruption, SilentCallback, fit_small, prepare_store, read_model
 
 CPU = torch.device("cpu")
@@ -45,7 +46,7 @@ def base(roots: dict[str, Path], target: FeatureStore, tmp_path_factory: pytest.
     """Return a run of four classes whose source store is gone."""
     folder = tmp_path_factory.mktemp("base")
     source = prepare_store("ravdess", roots["ravdess"], folder / "cache")
-    fields = {"method": "source-only", "steps": 20, "task": "emotion", "classes": ("emobox4",)}
+    fields = {"method": "source-only", "steps": 20, "task": make_emotion_task(["emobox4"])}
     fit_small(source, target, folder / "run", **fields)
     shutil.rmtree(source.path)
     return folder / "run"
