@@ -211,7 +211,7 @@ class TestScores:
         rows = [row for row in table.to_pylist() if row["id"] not in drawn and truth[row["id"]] >= 0]
         assert {row["id"] for row in table.to_pylist() if row["training_label"]} == drawn
         pairs = np.array([(truth[row["id"]], row["label"]) for row in rows])
-        expected = asdict(scores(*pairs.T))
+        expected = asdict(scores(*pairs.T, 2))
         assert {key: result[key] for key in SCORES} == pytest.approx(expected)
         assert result["excluded"] == 4
         oracle = read_json(folder.oracle)["oracle"]
