@@ -16,7 +16,16 @@ from emodna.model.data.windows import Framer
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.pipeline.features import MfccSet
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import InterruptAt, Interruption, fit_small, make_manifest_store, read_emotions, read_model
+from emodna.pipeline.tasks import make_emotion_task
+from tests.model.small import (
+    InterruptAt,
+    Interruption,
+    Stores,
+    fit_small,
+    make_manifest_store,
+    read_emotions,
+    read_model,
+)
 
 EVERY_STEP = {"checkpoint_seconds": "0"}
 
@@ -65,6 +74,14 @@ def test_statistics_give_every_corpus_the_same_weight(source: FeatureStore, thir
 
 
 class TestRuns:
+    def test_a_class_that_a_source_lacks_is_named(
+        self, pair: Stores, third: FeatureStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        options: dict[str, Any] = {"task": make_emotion_task(("anger", "happiness", "sadness")), "steps": 1}
+        fit_small([pair[0], third], pair[1], tmp_path / "run", method="source-only", **options)
+        missing = [each for each in caplog.messages if "has no utterances" in each]
+        assert missing == ["source third has no utterances of happiness"]
+
     def test_a_run_does_not_depend_on_the_order_of_its_sources(
         self, source: FeatureStore, target: FeatureStore, third: FeatureStore, tmp_path: Path
     ) -> None:
