@@ -110,7 +110,10 @@ def write_audio(
 
     `training_labels` (n,) marks the target's utterances of the role `target-labels`, which have the role `target`, too.
     """
-    hashes = {"source": [hash_audio(each, task) for each in sources], "target": [hash_audio(target)]}
+    hashes: dict[Role, list[pa.Array]] = {
+        "source": [hash_audio(each, task) for each in sources],
+        "target": [hash_audio(target)],
+    }
     if training_labels is not None:
         hashes["target-labels"] = [hash_audio(target).take(np.flatnonzero(training_labels))]
     unique = {role: pc.unique(pa.chunked_array(each, pa.string())).sort() for role, each in hashes.items()}
