@@ -22,6 +22,7 @@ from emodna.model.bench.table_data import Cell, Table
 from emodna.model.config import TrainConfig, as_settings
 from emodna.model.label import ORACLE, OUR_READING, SEMI_SUPERVISED, note_exposure
 from emodna.pipeline.encoders.known import Exposure
+from emodna.pipeline.tasks import TASKS
 
 #: Sign of a score by its exposure.
 EXPOSURE_SIGNS: Final[Mapping[Exposure, str]] = {"yes": "*", "unknown": "?"}
@@ -45,7 +46,11 @@ def format_notes(table: Table) -> Iterator[str]:
     seeds = table.experiment.seeds
     yield _describe_conditions(table)
     yield from _describe_feature_sets(table)
-    yield "WAR is accuracy. F1 is computed for class 1 (high, positive). A constant predictor has a UAR of 50."
+    tasks = {task for block in table.blocks for task, _ in block.columns}
+    if tasks <= {*TASKS}:
+        yield "WAR is accuracy. F1 is computed for class 1 (high, positive). A constant predictor has a UAR of 50."
+    else:
+        yield "WAR is accuracy. F1 is computed for class 1 of two classes. A constant predictor has a UAR of 100 / K."
     if table.name in PAPER_TABLES:
         yield "Averages: over the targets of each source, then over the sources."
     if any(cell.std is not None for cell in cells):
@@ -134,8 +139,9 @@ def _explain_signs(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
         yield "difference: UAR minus the UAR of the first row, over the same pairs and seeds."
     if table.name == "pairs":
         shares = dict.fromkeys(head for block in table.blocks for head in block.headings if head.startswith("% "))
-        always = next(row.label for row in table.select_rows("constant"))
-        yield f"{', '.join(shares)}: share of the target predicted as this class; its true share: WAR of {always}."
+        always = next((row.label for row in table.select_rows("constant")), None)
+        if shares:
+            yield f"{', '.join(shares)}: share of the target predicted as this class; its true share: WAR of {always}."
     labels = [row.label for row in table.rows]
     for exposure, sign in EXPOSURE_SIGNS.items():
         marked = {corpus: each for corpus, each in table.exposures.items() if each == exposure}

@@ -50,9 +50,10 @@ from emodna.model.bench.table_data import (
 )
 from emodna.model.label import combine_exposures, merge_exposures
 from emodna.model.metrics import SCORE_NAMES
+from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.features import DEFAULT_FEATURE_SET
-from emodna.pipeline.tasks import TASKS
+from emodna.pipeline.tasks import BUILT_IN_TASKS, TASKS
 
 TABLE_NAMES: Final = (*PAPER_TABLES, "sensitivity", "pairs")
 
@@ -211,7 +212,12 @@ class _TableBuilder:
                 self._constants[place] = {name: row[name] for name in CONSTANTS if row[name] is not None}
 
     def make_blocks(self, *scores: str) -> list[Block]:
-        return [Block(task, ((task, column),), scores) for task, column in self.columns]
+        def select(task: str) -> tuple[str, ...]:
+            if len({**BUILT_IN_TASKS, **self.experiment.definitions}.get(task, EMOTIONS)) == 2:
+                return scores
+            return tuple(score for score in scores if score not in ("f1", CLASS_1_SHARE))  # they need two classes
+
+        return [Block(task, ((task, column),), select(task)) for task, column in self.columns]
 
     def make_row(
         self,
@@ -333,7 +339,8 @@ class _TableBuilder:
                 mean = self._compute_constant_means(task, pairs, score, feature_set).get(name)
                 complete = bool(pairs) and len(pairs) == len(column.pairs)
                 cells[task, column, score] = Cell(mean, pairs=pairs, complete=complete)
-            if name in CONSTANTS[:3] or any(cell.mean is not None for cell in cells.values()):
+            is_usual = name in CONSTANTS[:3] and not {*TASKS}.isdisjoint(self.tasks)
+            if is_usual or any(cell.mean is not None for cell in cells.values()):
                 yield TableRow("constant", name, label, None, None, cells)
 
 
