@@ -109,4 +109,5 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
 
 def assign_labels(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the most probable classes (n,) for probabilities (n, classes); of equal ones the last class."""
-    return probabilities.shape[1] - 1 - probabilities[:, ::-1].argmax(axis=1)
+    labels: NDArray[np.int64] = probabilities.shape[1] - 1 - probabilities[:, ::-1].argmax(axis=1)
+    return labels

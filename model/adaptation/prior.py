@@ -45,7 +45,7 @@ class Prior(Adaptation):
         found = estimate_priors(posteriors, job.prior)
         with torch.no_grad():
             shift = np.log(np.maximum(found, np.finfo(np.float32).tiny)) - np.log(job.prior)
-            layer.bias += torch.as_tensor(shift - shift.mean(), dtype=layer.bias.dtype, device=layer.bias.device)
+            layer.bias.add_(torch.as_tensor(shift - shift.mean(), dtype=layer.bias.dtype, device=layer.bias.device))
         names = job.model.task.classes
         return {
             "source_priors": dict(zip(names, job.prior.tolist(), strict=True)),
@@ -62,7 +62,7 @@ def estimate_priors(posteriors: NDArray[np.float64], prior: NDArray[np.float64])
     found = prior
     for _ in range(_MAX_ROUNDS):
         corrected = posteriors * (found / prior)
-        new = (corrected / corrected.sum(axis=1, keepdims=True)).mean(axis=0)
+        new: NDArray[np.float64] = (corrected / corrected.sum(axis=1, keepdims=True)).mean(axis=0)
         if np.abs(new - found).max() <= _TOLERANCE:
             return new
         found = new

@@ -88,7 +88,7 @@ def summarise_feature_sets(
 def summarise_corpus(store: FeatureStore, definitions: Mapping[str, Task] = MappingProxyType({})) -> CorpusSummary:
     """Summarise a prepared corpus, with the class counts of tasks that are not built in by `definitions`."""
     languages = pc.unique(store.columns(["language"])["language"]).to_pylist()
-    tasks = {EMOTION_TASK: make_emotion_task(EMOTIONS), **BUILT_IN_TASKS, **definitions}
+    tasks: dict[str, Task] = {EMOTION_TASK: make_emotion_task(EMOTIONS), **BUILT_IN_TASKS, **definitions}
     labels = {name: store.labels(task) for name, task in tasks.items()}
     counts = {name: np.bincount(found[found >= 0], minlength=len(tasks[name])) for name, found in labels.items()}
     return CorpusSummary(
