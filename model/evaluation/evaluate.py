@@ -21,9 +21,10 @@ from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store
 from emodna.model.metrics import SCORES, Scores, assign_labels, compute_recalls, confusions, constant_scores
 from emodna.model.provenance import Role
+from emodna.model.task import count_left_out
 from emodna.pipeline.encoders.exposure import find_exposure
 from emodna.pipeline.errors import format_count
-from emodna.pipeline.inspect.balance import UNKNOWN, count_values, encode_names
+from emodna.pipeline.inspect.balance import UNKNOWN, encode_names
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.tasks import EMOTION_COLUMN, Task
 
@@ -60,7 +61,7 @@ def evaluate(
         "classes": list(task.classes),
         "confusion": counts.tolist() if any_labels else None,
         "recalls": recalls if any_labels else None,
-        "left_out": count_values(_read_column(store, task.column).filter(pa.array(store.labels(task) < 0))),
+        "left_out": count_left_out(store, task),
     }
 
 
