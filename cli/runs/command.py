@@ -13,7 +13,6 @@ from emodna.cli.runs.compare import compare
 from emodna.cli.runs.show import show
 from emodna.cli.runs.table import Column
 from emodna.model.runs.listing import Run, find_runs
-from emodna.pipeline.tasks import TASKS
 
 _DEFAULT: Final = Path("runs")
 _SORTS: Final = ("name", "date", "uar", "war", "f1", "macro_f1", "size")
@@ -35,7 +34,7 @@ def runs() -> None:
 @click.argument("folders", nargs=-1, type=FOLDER, metavar="[DIR]...")
 @click.option("--src", metavar="CORPUS", help="Only runs with this source, possibly among others.")
 @click.option("--tgt", metavar="CORPUS", help="Only runs with this target.")
-@click.option("--task", type=click.Choice(TASKS), help="Only runs of this task.")
+@click.option("--task", metavar="TASK", help="Only runs of this task.")
 @click.option("--method", metavar="NAME", help="Only runs of this method.")
 @click.option(
     "--sort", type=click.Choice(_SORTS), default="name", help="Sort by name, or the latest, best or largest first."

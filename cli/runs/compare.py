@@ -98,6 +98,7 @@ def _print_seeds(seeds: "Sequence[SeedSummary]") -> None:
     scores = [
         Column(heading, [Text(f"{each.mean[key]:.1f} \u00b1 {each.std[key]:.1f}") for each in seeds], right=True)
         for key, heading in SCORE_NAMES.items()
+        if all(key in each.mean for each in seeds)
     ]
     names = [Text(", ".join(map(_make_name, each.runs))) for each in seeds]
     print_table([Column("over seeds", names, folds=True), *scores])

@@ -126,7 +126,7 @@ class AdaptPlan:
             "exposure": {each: find_exposure(features, each) for each in corpora},
             "folds": None,
             "defaults": {
-                "steps": self.adaptation.default_steps,
+                "steps": self.adaptation.default_steps or self.steps,
                 "train": train,
                 "method_config": earlier["method_config"],
             },

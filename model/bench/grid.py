@@ -106,9 +106,10 @@ def count_shared_recordings(
 ) -> dict[Pair, int]:
     """Count the recordings of each target that a source contains with a label, byte for byte; omit pairs with none."""
     audio, labelled_audio = {}, {}
+    tasks: list[Task | str] = [*TASKS, *definitions.values()]
     for store in stores:
         own = store.columns(["audio_sha256"])["audio_sha256"].combine_chunks()
-        rows = np.flatnonzero(np.any([store.labels(task) >= 0 for task in (*TASKS, *definitions.values())], axis=0))
+        rows = np.flatnonzero(np.any([store.labels(task) >= 0 for task in tasks], axis=0))
         audio[store.snapshot.corpus], labelled_audio[store.snapshot.corpus] = own, own.take(rows)
     counts = {
         (src, tgt): int(pc.sum(pc.is_in(audio[tgt], value_set=labelled_audio[src])).as_py() or 0)

@@ -88,12 +88,13 @@ def summarise_seeds(runs: Sequence[Run]) -> list[SeedSummary]:
     """Return mean and standard deviation of the scores of finished runs that differ only in their seed."""
     groups: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
-        if run.state == "done" and None not in run.scores.values():
+        if run.state == "done" and run.scores["uar"] is not None:
             groups.setdefault(_to_json({**drop_later_settings(run.decisive), "seed": None}), []).append(index)
     found = []
     for indices in groups.values():
         if 1 < len(indices) == len({runs[index].decisive["seed"] for index in indices}):
-            columns = {key: [runs[index].scores[key] or 0.0 for index in indices] for key in SCORE_NAMES}
+            scores = {key: [runs[index].scores[key] for index in indices] for key in SCORE_NAMES}
+            columns = {key: [each or 0.0 for each in values] for key, values in scores.items() if None not in values}
             mean = {key: statistics.fmean(values) for key, values in columns.items()}
             std = {key: statistics.stdev(values) for key, values in columns.items()}
             found.append(SeedSummary(tuple(indices), mean, std))
@@ -123,8 +124,9 @@ def _compare_pair(a: Run, first: pa.Table | str, b: Run, second: pa.Table | str)
         return RunPair(problem=first)
     if isinstance(second, str):
         return RunPair(problem=second)
-    if a.identity["task"] != b.identity["task"]:
-        return RunPair(problem="different tasks")
+    if read_task(a.decisive) != read_task(b.decisive):
+        is_named_alike = a.identity["task"] == b.identity["task"]
+        return RunPair(problem="different classes" if is_named_alike else "different tasks")
     if not first["id"].equals(second["id"]):
         return RunPair(problem="different utterances")
     labels = [np.asarray(table["label"]) for table in (first, second)]
