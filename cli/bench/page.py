@@ -81,7 +81,7 @@ def build_page(
     `progress` receives a message before each slow computation. Without `features`, the page has no figures that need
     the trained models.
     """
-    tasks = [task for task in experiment.tasks if task in (tasks or experiment.tasks)]
+    tasks = tasks or experiment.tasks
     all_results = read_run_results(experiment)
     scores = collect_results(experiment, all_results, with_class_1_share=True)
     results = [result for result in all_results if result.run.task in tasks]

@@ -45,6 +45,7 @@ from emodna.pipeline.prepare.history import History
 from emodna.pipeline.store import FeatureStore, layout
 from emodna.pipeline.store.shards import compute_feature_crc
 from emodna.pipeline.store.snapshot import compute_checksum, encode_document, hash_file
+from emodna.pipeline.tasks import AROUSAL
 from tests.faults.mutations import mutate
 from tests.faults.tiny import Truth, make_tiny_store
 from tests.pipeline.archives.packing import PACKERS
@@ -352,7 +353,7 @@ def _make_model() -> bytes:
     framer = Framer(24, "silence", Statistics.identity(40), MfccSet().silence)
     path = _make_folder() / "whole.safetensors"
     method = kind(40, type(kind.defaults)(**settings), 0)
-    TrainedModel(method, settings, "arousal", 40, framer, MfccSet()).save(path)
+    TrainedModel(method, settings, AROUSAL, 40, framer, MfccSet()).save(path)
     return path.read_bytes()
 
 
@@ -380,8 +381,8 @@ def model_facts(generator: Generator) -> str:
     save_tensors(path, tensors, metadata)
     model = TrainedModel.load(path, torch.device("cpu"))
     features = np.asarray(generator.standard_normal((31, 40)), np.float32)
-    probability = model.probabilities([(features, -20.0)]) if model.framer.frames < 10_000 else np.zeros(1)
-    _require(probability.shape == (1,), "no probability")
+    probability = model.probabilities([(features, -20.0)]) if model.framer.frames < 10_000 else np.zeros((1, 2))
+    _require(probability.shape == (1, 2), "no probability")
     return "read"
 
 
