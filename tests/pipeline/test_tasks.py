@@ -167,7 +167,7 @@ class TestFiles:
             ({"name": '"arousal"'}, "built-in"),
             ({"name": '"emotion"'}, "built-in"),
             ({"column": "3"}, "task.toml: column = 3: must be"),
-            ({"more": "classes = 1"}, "task.toml: unknown key classses; valid: name, column, classes"),
+            ({"more": "kind = 1"}, "task.toml: unknown key kind; valid: name, column, classes"),
             ({"classes": ""}, "task.toml: classes: must be a table"),
             ({"classes": "[classes]\na = 1"}, "task.toml: classes: must be a table"),
             ({"classes": "[classes]\na = 1\nb = []"}, "task.toml: classes.b = []: must list"),
