@@ -11,9 +11,12 @@ from emodna.model.bench.grid import describe_method, plan_experiment
 from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import UPPER_BOUND
 from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment
+from emodna.model.bench.tables import make_table
+from emodna.model.bench.worker import train_run
 from emodna.model.errors import BenchError, ConfigError, RunError
 from emodna.pipeline.store import FeatureStore
-from tests.model.small import make_manifest_store, read_emotions
+from emodna.pipeline.tasks import Task, make_emotion_task
+from tests.model.small import SETTINGS, make_manifest_store, read_emotions
 
 
 def plan(
@@ -134,3 +137,59 @@ def test_folder_without_a_readable_experiment_is_an_error(
     with pytest.raises((BenchError, RunError)) as caught:
         Experiment.read(tmp_path)
     assert caught.value.problem == problem
+
+
+class TestTasks:
+    """Experiments of tasks that are not built in."""
+
+    def plan(self, out: Path, stores: Sequence[FeatureStore], *tasks: Task | str) -> Experiment:
+        definitions = {task.name: task for task in tasks if isinstance(task, Task)}
+        names = [task.name if isinstance(task, Task) else task for task in tasks]
+        settings = {**SETTINGS, "log_every": "10"}
+        conditions = Conditions(1, stores[0].snapshot.feature_set, settings)
+        groups = [(names, [MethodSpec("source-only")])]
+        return plan_experiment(out, stores, groups, 1, conditions, definitions=definitions)
+
+    def test_definitions_are_saved_and_part_of_run_names(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        own = Task("loud", ("no", "yes"), (("sadness",), ("anger", "happiness")))
+        four = make_emotion_task(["emobox4"])
+        experiment = self.plan(tmp_path / "bench", [source, target], "arousal", four, own)
+        experiment.write()
+        found = Experiment.read(experiment.out)
+        assert found == experiment
+        assert found.tasks == ["arousal", "emotion", "loud"]
+        labels = source.labels(four)
+        assert found.corpora["ravdess"].classes["emotion"] == tuple(int((labels == each).sum()) for each in range(4))
+        names = {run.task: found.run_name(run) for run in found.runs if run.src == "ravdess"}
+        shared = self.plan(tmp_path / "shared", [source, target], "arousal", "emotion")
+        other = {run.task: shared.run_name(run) for run in shared.runs if run.src == "ravdess"}
+        assert names["arousal"] == other["arousal"]
+        assert names["emotion"] != other["emotion"]
+        with pytest.raises(BenchError) as error:
+            shared.merge(experiment, experiment.runs)
+        assert (error.value.field, error.value.value) == ("task", "emotion")
+
+    def test_corpora_without_a_class_are_no_sources(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        calm = make_emotion_task(["calm", "sadness"])  # EMODB has no calm
+        assert {run.src for run in self.plan(tmp_path, [source, target], calm).runs} == {"ravdess"}
+
+    def test_runs_have_the_classes_that_their_pair_shares(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        experiment = self.plan(tmp_path, [source, target], "emotion")
+        experiment.write()
+        run = next(run for run in experiment.runs if run.src == "ravdess")
+        result = train_run(experiment, run)
+        shared = ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
+        assert tuple(result["classes"]) == experiment.read_task(run).classes == shared
+        table = make_table(experiment, "pairs")
+        assert {score for block in table.blocks for score in block.scores} == {"uar", "war", "macro_f1"}
+        constants = {row.name for row in table.select_rows("constant")}
+        assert constants == {"majority", "prior_proportional"}
+        (row,) = (row for row in table.rows if row.kind == "entry")
+        found = {position[2]: cell.mean for position, cell in row.cells.items() if position[1].pairs == (run.pair,)}
+        assert found["uar"] == pytest.approx(result["uar"])
