@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from emodna.model.adaptation.base import Adaptation, Job
+from emodna.model.data.batch import Batch
 from emodna.model.errors import ConfigError
+from emodna.model.methods.base import Method
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,16 @@ class AdaBn(Adaptation):
     reference = "Li et al. 2016, arXiv 1603.04779"
     defaults = AdaBnConfig()
 
-    def adapt(self, job: Job) -> Mapping[str, Any]:
-        """Replace the statistics; raise a ConfigError for a network without batch norm."""
-        method = job.model.method
-        norms = [each for each in method.modules() if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d)]
-        if not norms:
+    def check(self, method: Method, batch: Batch) -> None:  # noqa: ARG002
+        """Raise a ConfigError for a network without batch norm."""
+        if not _find_norms(method):
             problem, remedy = "the network of the base run has no batch norm", "choose another method"
             raise ConfigError(problem, field="method", value=self.name, remedy=remedy)
+
+    def adapt(self, job: Job) -> Mapping[str, Any]:
+        """Replace the statistics."""
+        method = job.model.method
+        norms = _find_norms(method)
         momenta = [each.momentum for each in norms]
         for norm in norms:
             norm.reset_running_stats()
@@ -50,3 +55,7 @@ class AdaBn(Adaptation):
             norm.momentum = momentum
         method.eval()
         return {"layers": len(norms), "utterances": seen}
+
+
+def _find_norms(method: Method) -> list[nn.BatchNorm1d]:
+    return [each for each in method.modules() if isinstance(each, nn.BatchNorm1d)]

@@ -41,7 +41,7 @@ class Job:
     train: TrainConfig
     """Configuration of the training of the base run."""
     prior: NDArray[np.float64] | None
-    """Class shares (classes,) in the training of the base run; None if a correction has changed them already."""
+    """Class shares (classes,) in the training of the base run; None if `Prior` has corrected them already."""
     run: RunFolder
     steps: int
     seed: int
@@ -69,12 +69,13 @@ class Adaptation(ABC):
     default_steps: ClassVar[int] = 0
     """Default number of training steps; 0 for a method that does not train."""
 
+    def check(self, method: Method, batch: Batch) -> None:
+        """Raise a ConfigError if a trained method lacks the layers that `adapt` needs; `batch` is for a trial pass."""
+        find_output_layer(method, batch)
+
     @abstractmethod
     def adapt(self, job: Job) -> Mapping[str, Any]:
-        """Change the method of the job's model in place; return values for the result, as JSON values.
-
-        Raises ConfigError if the model does not have the layers that the method needs.
-        """
+        """Change the method of the job's model in place; return values for the result, as JSON values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from emodna.model.adaptation.base import Adaptation, Job, compute_outputs, find_output_layer
+from emodna.model.data.batch import Batch
 from emodna.model.errors import ConfigError
+from emodna.model.methods.base import Method
 
 #: The iteration ends once no prior changes by more, or after this number of rounds.
 _TOLERANCE: Final = 1e-9
@@ -32,15 +34,16 @@ class Prior(Adaptation):
     reference = "Saerens, Latinne & Decaestecker 2002, Neural Computation 14"
     defaults = PriorConfig()
 
+    def check(self, method: Method, batch: Batch) -> None:
+        """Raise a ConfigError if the last layer is not linear or has no bias."""
+        if find_output_layer(method, batch).bias is None:
+            raise ConfigError("the last linear layer of the base run has no bias", field="method", value=self.name)
+
     def adapt(self, job: Job) -> Mapping[str, Any]:
-        """Shift the bias of the last linear layer; raise a ConfigError after an earlier correction."""
-        if job.prior is None:
-            problem = "the class shares of the base run are corrected already"
-            raise ConfigError(problem, field="method", value=self.name, remedy="choose another method")
+        """Shift the bias of the last linear layer."""
+        assert job.prior is not None  # noqa: S101 - a second correction is refused before
         batches = job.read_target()
         layer = find_output_layer(job.model.method, batches[0])
-        if layer.bias is None:
-            raise ConfigError("the last linear layer of the base run has no bias", field="method", value=self.name)
         posteriors = compute_outputs(job.model.method, layer, batches).logits.double().softmax(1).cpu().numpy()
         found = estimate_priors(posteriors, job.prior)
         with torch.no_grad():

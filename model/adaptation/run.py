@@ -17,7 +17,7 @@ from emodna.model.adaptation import get_adaptation
 from emodna.model.adaptation.base import Adaptation, Job
 from emodna.model.changed_settings import NOT_DECISIVE
 from emodna.model.config import TrainConfig, apply_settings, as_settings, build_config
-from emodna.model.data.stream import CorpusWindows
+from emodna.model.data.stream import CorpusWindows, TargetStream
 from emodna.model.errors import ConfigError, RunError
 from emodna.model.evaluation.criteria import CRITERIA, LAST, SOURCE_ACCURACY
 from emodna.model.evaluation.evaluate import evaluate
@@ -73,6 +73,12 @@ class AdaptPlan:
     base_config: Mapping[str, Any]
     adaptation: Adaptation
     adaptation_config: Any
+    model: TrainedModel
+    """Model of the base run with the target's normalisation."""
+    windows: CorpusWindows
+    """Windows of the target."""
+    prior: NDArray[np.float64] | None
+    """See `Job.prior`."""
     train: TrainConfig
     steps: int
     excluded: NDArray[np.bool_]
@@ -169,9 +175,7 @@ def resolve_adaptation(request: AdaptRequest) -> AdaptPlan:
         problem, remedy = "its labels trained the run: it is a source of it", "choose another target"
         raise ConfigError(problem, field="target", value=target.snapshot.corpus, remedy=remedy)
     if base.description["supervision"] == "oracle-folds":
-        raise ConfigError(
-            "consists of one network per fold", field="base", value=request.base, remedy="choose another run"
-        )
+        raise ConfigError("consists of one network per fold", where=request.base, remedy="choose another run")
     (adaptation_config,) = apply_settings(request.settings, kind.defaults)
     recorded = dict(config["decisive"]["train"])
     frames = recorded.pop("frames")  # one frame of statistics is no valid setting
@@ -181,7 +185,17 @@ def resolve_adaptation(request: AdaptRequest) -> AdaptPlan:
     if request.select not in valid:
         raise ConfigError("not possible without the source", field="select", value=request.select, valid=valid)
     train = replace(train, snapshot_every=max(steps // _SNAPSHOTS, 1) if request.select != LAST else 0)
-    return AdaptPlan(request, base, config, kind(), adaptation_config, train, steps, seen["target-labels"], start_time)
+    adaptation, model, prior = kind(), base.adapt_model(target), _find_prior(request.base, config, base)
+    if prior is None and kind.name == "prior":
+        problem = "the class shares of the base run are corrected already"
+        raise ConfigError(problem, field="method", value=kind.name, remedy="choose another method")
+    windows = CorpusWindows(model.view(target), model.framer, [], model.speakers)
+    trial = TargetStream(windows, batch_size=min(len(target), 2), seed=0).batch(0).to(request.device)
+    adaptation.check(model.method, trial)
+    excluded = seen["target-labels"]
+    return AdaptPlan(
+        request, base, config, adaptation, adaptation_config, model, windows, prior, train, steps, excluded, start_time
+    )
 
 
 def adapt(request: AdaptRequest, callback: FitCallback, stop_listener: StopListener = never_stop) -> dict[str, Any]:
@@ -219,16 +233,14 @@ def _adapt_model(
 ) -> tuple[TrainedModel, Mapping[str, Any]]:
     """Return the adapted model with the target's normalisation, and the values of the method."""
     request, target = plan.request, plan.request.target
-    model = plan.base.adapt_model(target)
-    view = model.view(target)
-    windows = CorpusWindows(view, model.framer, [], model.speakers)
+    model = plan.model
     job = Job(
         model,
         target,
-        windows,
+        plan.windows,
         plan.adaptation_config,
         plan.train,
-        _find_prior(plan),
+        plan.prior,
         run,
         plan.steps,
         request.seed,
@@ -247,14 +259,14 @@ def _adapt_model(
     return replace(model, domain=domain), values
 
 
-def _find_prior(plan: AdaptPlan) -> NDArray[np.float64] | None:
+def _find_prior(path: Path, config: Mapping[str, Any], base: FinishedRun) -> NDArray[np.float64] | None:
     """Return the class shares (classes,) in the batches of the base run; None after a correction of them."""
-    decisive, task = plan.base_config["decisive"], plan.base.model.task
+    decisive, task = config["decisive"], base.model.task
     if decisive.get("adaptation", {}).get("method") == "prior":
         return None
     if decisive["train"].get("class_weights", "none") == "balanced":
         return np.full(len(task), 1 / len(task))
-    sources = [each for each in read_corpora(RunFolder(plan.request.base)) if each.role == "source"]
+    sources = [each for each in read_corpora(RunFolder(path)) if each.role == "source"]
     shares = [np.array(list(each.classes.values())) / sum(each.classes.values()) for each in sources]
     found: NDArray[np.float64] = np.mean(shares, axis=0)  # sources have equal shares of a batch
     return found

@@ -47,16 +47,18 @@ class Shot(Adaptation):
     defaults = ShotConfig()
     default_steps = 300
 
+    def check(self, method: Method, batch: Batch) -> None:
+        """Raise a ConfigError for a model that has only the classifier."""
+        if not _list_encoder(method, find_output_layer(method, batch)):
+            problem = f"{method.name} has no encoder to train"
+            raise ConfigError(problem, field="method", value=self.name, remedy="choose another method")
+
     def adapt(self, job: Job) -> Mapping[str, Any]:
-        """Train the encoder; raise a ConfigError for a model that has only the classifier."""
+        """Train the encoder."""
         config: ShotConfig = job.config
         batches = job.read_target()
         layer = find_output_layer(job.model.method, batches[0])
-        frozen = set(layer.parameters())
-        encoder = tuple(each for each in job.model.method.parameters() if each not in frozen)
-        if not encoder:
-            problem = f"{job.model.method.name} has no encoder to train"
-            raise ConfigError(problem, field="method", value=self.name, remedy="choose another method")
+        encoder = _list_encoder(job.model.method, layer)
         streams = {"batch_size": config.batch_size, "seed": job.seed}
         no_labels = np.full(len(job.target), -1, np.int8)
         settings = replace(job.train, batch_size=config.batch_size, learning_rate=config.learning_rate)
@@ -159,6 +161,12 @@ def find_centroids(outputs: Outputs) -> Tensor:
 def assign_centroids(features: Tensor, centroids: Tensor) -> Tensor:
     """Return the class (n,) of the centroid (classes, width + 1) with the largest cosine to features (n, width)."""
     return (_append_one(features) @ normalize(centroids, dim=1).T).argmax(1)
+
+
+def _list_encoder(method: Method, layer: nn.Linear) -> tuple[nn.Parameter, ...]:
+    """Return the parameters of a method except those of its last linear layer."""
+    frozen = set(layer.parameters())
+    return tuple(each for each in method.parameters() if each not in frozen)
 
 
 def _append_one(features: Tensor) -> Tensor:

@@ -238,6 +238,7 @@ def test_models_that_a_method_cannot_adapt_are_refused(
         with pytest.raises(ConfigError) as error:
             run_adaptation(tmp_path / "svm", target, tmp_path / method, method=method, steps=None)
         assert error.value.field == "method"
+        assert not (tmp_path / method).exists()
     run_adaptation(base, target, tmp_path / "prior", method="prior")
     with pytest.raises(ConfigError) as error:
         run_adaptation(tmp_path / "prior", target, tmp_path / "again", method="prior")
