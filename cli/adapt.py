@@ -139,7 +139,8 @@ def _print_methods(*, as_json: bool) -> None:
         )
         return
     for each in kinds:
-        common.out.print(common.escape(f"{each.name}: {each.summary}\n  {each.reference}"))
+        common.out.print(common.escape(f"{each.name}: {each.summary}"))
+        common.out.print(common.escape(f"  {each.reference}"))
 
 
 def main() -> None:
