@@ -102,7 +102,7 @@ def find_output_layer(method: Method, batch: Batch) -> nn.Linear:
         if output is logits:
             return layer
     problem = f"the logits of {method.name} are not the output of a linear layer"
-    raise ConfigError(problem, field="method", value=method.name, remedy="choose another base run")
+    raise ConfigError(problem, remedy="choose another run")
 
 
 def compute_outputs(method: Method, layer: nn.Linear, batches: Sequence[Batch]) -> Outputs:

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +25,11 @@ from emodna.model.inference.bulk_workers import hash_model
 from emodna.model.inference.finished_run import FinishedRun
 from emodna.model.inference.predictions import predict_store, write_predictions
 from emodna.model.inference.trained_model import TrainedModel
+from emodna.model.label import uses_target_labels
 from emodna.model.metrics import assign_labels
-from emodna.model.provenance import add_target_audio, describe_corpus, read_corpora, write_entries
+from emodna.model.provenance import RunCorpus, add_target_audio, describe_corpus, read_corpora, write_entries
 from emodna.model.reproducibility import derive_seed, use_deterministic_algorithms
-from emodna.model.run_folder import JOIN, RunFolder, hash_settings, read_json, write_json
+from emodna.model.run_folder import RunFolder, hash_settings, read_json, write_json
 from emodna.model.runs.card import render_card
 from emodna.model.training.log import FitCallback, record_events
 from emodna.model.training.loop import StopListener, never_stop
@@ -71,6 +72,8 @@ class AdaptPlan:
     request: AdaptRequest
     base: FinishedRun
     base_config: Mapping[str, Any]
+    corpora: Sequence[RunCorpus]
+    """Corpora of the base run except the target: its sources, then corpora that it was adapted to."""
     adaptation: Adaptation
     adaptation_config: Any
     model: TrainedModel
@@ -103,7 +106,9 @@ class AdaptPlan:
         request, base, target = self.request, self.base_config, self.request.target
         corpus, features = target.snapshot.corpus, self.base.model.features
         earlier = base["decisive"]
-        corpora = [*str(earlier["src"]).split(JOIN), corpus]
+        supervision = self.base.description["supervision"]
+        labelled = base.get("labelled_target", earlier["tgt"])
+        corpora = [*(each.name for each in self.corpora), corpus]
         train = {key: value for key, value in as_settings(self.train).items() if key not in NOT_DECISIVE}
         location = target.snapshot.location or base.get("location")
         return {
@@ -125,9 +130,11 @@ class AdaptPlan:
                 "base": {
                     "model_sha256": hash_model(RunFolder(request.base).model),
                     "label": self.base.description["label"],
+                    "adaptations": _list_adaptations(earlier),
                 },
             },
-            "supervision": self.base.description["supervision"],
+            "supervision": supervision,
+            **({"labelled_target": labelled} if uses_target_labels(supervision) else {}),
             "label": self.label,
             "exposure": {each: find_exposure(features, each) for each in corpora},
             "folds": None,
@@ -140,7 +147,7 @@ class AdaptPlan:
             "stores": {**base.get("stores", {}), corpus: str(target.path)},
             **({} if location is None else {"location": location}),
             "remarks": [f"adapted by {self.adaptation.name} without the source's data from {request.base.absolute()}"],
-            "shared_audio": base.get("shared_audio", {}),
+            "shared_audio": dict.fromkeys(base.get("shared_audio", {}), 0),  # a target that shares some is refused
             "left_out": base.get("left_out", {}),
             "held_out": base.get("held_out", {}),
             **({"target_labels": base["target_labels"]} if "target_labels" in base else {}),
@@ -170,8 +177,9 @@ def resolve_adaptation(request: AdaptRequest) -> AdaptPlan:
     base = FinishedRun.load(request.base, request.device)
     config, target = read_json(RunFolder(request.base).config), request.target
     base.check_features(target)
-    seen = base.find_seen(target)
-    if seen["source"].any():
+    seen, corpora = base.find_seen(target), read_corpora(RunFolder(request.base))
+    sources = [each for each in corpora if each.role == "source"]
+    if seen["source"].any() or target.snapshot.corpus in {each.name for each in sources}:
         problem, remedy = "its labels trained the run: it is a source of it", "choose another target"
         raise ConfigError(problem, field="target", value=target.snapshot.corpus, remedy=remedy)
     if base.description["supervision"] == "oracle-folds":
@@ -185,16 +193,28 @@ def resolve_adaptation(request: AdaptRequest) -> AdaptPlan:
     if request.select not in valid:
         raise ConfigError("not possible without the source", field="select", value=request.select, valid=valid)
     train = replace(train, snapshot_every=max(steps // _SNAPSHOTS, 1) if request.select != LAST else 0)
-    adaptation, model, prior = kind(), base.adapt_model(target), _find_prior(request.base, config, base)
+    adaptation, model, prior = kind(), base.adapt_model(target), _find_prior(config, sources, base)
     if prior is None and kind.name == "prior":
         problem = "the class shares of the base run are corrected already"
         raise ConfigError(problem, field="method", value=kind.name, remedy="choose another method")
     windows = CorpusWindows(model.view(target), model.framer, [], model.speakers)
     trial = TargetStream(windows, batch_size=min(len(target), 2), seed=0).batch(0).to(request.device)
     adaptation.check(model.method, trial)
-    excluded = seen["target-labels"]
+    others = [each for each in corpora if each.name != target.snapshot.corpus]
     return AdaptPlan(
-        request, base, config, adaptation, adaptation_config, model, windows, prior, train, steps, excluded, start_time
+        request=request,
+        base=base,
+        base_config=config,
+        corpora=others,
+        adaptation=adaptation,
+        adaptation_config=adaptation_config,
+        model=model,
+        windows=windows,
+        prior=prior,
+        train=train,
+        steps=steps,
+        excluded=seen["target-labels"],
+        start_time=start_time,
     )
 
 
@@ -216,13 +236,13 @@ def execute_adaptation(
             probabilities = predict_store(model, target)
             _write_result(plan, run, model, probabilities, values)
             recorder.record_result(read_json(run.result))
-            base = RunFolder(request.base)
-            entries = [each for each in read_corpora(base) if each.role == "source"]
             entry = describe_corpus("target", target, model.task, held_out=0)
             if model.domain is not None:
                 entry = replace(entry, audio=model.domain.describe(len(model.domain.corpora) - 1))
-            write_entries(run, [*entries, entry])
-            add_target_audio(base, run, target)
+            sources = [each for each in plan.corpora if each.role == "source"]
+            earlier_targets = [each for each in plan.corpora if each.role == "target"]
+            write_entries(run, [*sources, entry, *earlier_targets])  # the card describes the first target
+            add_target_audio(RunFolder(request.base), run, target)
             write_atomically(run.card, render_card(run).encode())
             run.done.touch()
         return {**read_json(run.result), "run": str(run.path.absolute())}
@@ -259,17 +279,25 @@ def _adapt_model(
     return replace(model, domain=domain), values
 
 
-def _find_prior(path: Path, config: Mapping[str, Any], base: FinishedRun) -> NDArray[np.float64] | None:
+def _find_prior(
+    config: Mapping[str, Any], sources: Sequence[RunCorpus], base: FinishedRun
+) -> NDArray[np.float64] | None:
     """Return the class shares (classes,) in the batches of the base run; None after a correction of them."""
     decisive, task = config["decisive"], base.model.task
-    if decisive.get("adaptation", {}).get("method") == "prior":
+    if "prior" in _list_adaptations(decisive):
         return None
     if decisive["train"].get("class_weights", "none") == "balanced":
         return np.full(len(task), 1 / len(task))
-    sources = [each for each in read_corpora(RunFolder(path)) if each.role == "source"]
     shares = [np.array(list(each.classes.values())) / sum(each.classes.values()) for each in sources]
     found: NDArray[np.float64] = np.mean(shares, axis=0)  # sources have equal shares of a batch
     return found
+
+
+def _list_adaptations(decisive: Mapping[str, Any]) -> list[str]:
+    """Return the methods that adapted a run, the first one first."""
+    if "adaptation" not in decisive:
+        return []
+    return [*decisive["base"].get("adaptations", ()), decisive["adaptation"]["method"]]
 
 
 def _write_result(

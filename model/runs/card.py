@@ -140,6 +140,7 @@ def _collect_variables(
         "corpora": corpora,
         "sources": sources,
         "target": target,
+        "labelled_target": config.get("labelled_target", target.name),
         "method": method,
         "title": f"{method}, {task.name}, {sources} to {target.name}",
         "tags": [

@@ -30,8 +30,17 @@ from emodna.model.request import FitRequest
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.store import FeatureStore
-from emodna.pipeline.tasks import make_emotion_task
-from tests.model.small import InterruptAt, Interruption, SilentCallback, fit_small, prepare_store, read_model
+from emodna.pipeline.tasks import AROUSAL, make_emotion_task
+from tests.model.small import (
+    InterruptAt,
+    Interruption,
+    SilentCallback,
+    fit_small,
+    make_manifest_store,
+    prepare_store,
+    read_emotions,
+    read_model,
+)
 
 CPU = torch.device("cpu")
 
@@ -164,20 +173,24 @@ class TestRuns:
         run_adaptation(base, target, tmp_path / "b", method=method, steps=steps)
         assert read_model(tmp_path / "a") == read_model(tmp_path / "b")
 
-    def test_batch_norm_has_the_statistics_of_the_target(
-        self, base: Path, target: FeatureStore, tmp_path: Path
+    @pytest.mark.parametrize("chunk", [7, 256])
+    def test_each_batch_norm_has_the_statistics_of_the_target(
+        self, base: Path, target: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
     ) -> None:
+        monkeypatch.setattr("emodna.model.adaptation.base._CHUNK", chunk)
         run_adaptation(base, target, tmp_path / "a", method="adabn")
         model = FinishedRun.load(tmp_path / "a", CPU).model
-        first = next(each for each in model.method.modules() if isinstance(each, torch.nn.BatchNorm1d))
-        inputs: list[torch.Tensor] = []
-        handle = first.register_forward_hook(lambda _layer, given, _output: inputs.append(given[0]))
+        norms = [each for each in model.method.modules() if isinstance(each, torch.nn.BatchNorm1d)]
+        inputs: dict[torch.nn.Module, torch.Tensor] = {}
+        for norm in norms:
+            norm.register_forward_hook(lambda layer, given, _output: inputs.update({layer: given[0]}))
         windows = [model.window(target[row], float(target.peak_db[row])) for row in range(len(target))]
-        model.classify(windows)
-        handle.remove()
-        values = inputs[0].double().transpose(0, 1).flatten(1)
-        np.testing.assert_allclose(first.running_mean, values.mean(1), atol=1e-5)
-        np.testing.assert_allclose(first.running_var, values.var(1), rtol=1e-4)
+        model.classify(windows)  # one batch
+        assert len(inputs) == len(norms) > 1
+        for norm in norms:
+            values = inputs[norm].double().transpose(0, 1).flatten(1)
+            np.testing.assert_allclose(norm.get_buffer("running_mean"), values.mean(1), atol=1e-5)
+            np.testing.assert_allclose(norm.get_buffer("running_var"), values.var(1), rtol=1e-4)
 
     def test_shot_keeps_the_classifier_and_resumes(self, base: Path, target: FeatureStore, tmp_path: Path) -> None:
         fields = {"method": "shot", "steps": 12, "select": "information-maximisation"}
@@ -234,14 +247,47 @@ def test_models_that_a_method_cannot_adapt_are_refused(
         run_adaptation(base, source, tmp_path / "a")
     assert (error.value.field, error.value.value) == ("target", "ravdess")
     fit(FitRequest([source], target, method="svm", out=tmp_path / "svm"), SilentCallback())
-    for method in ("shot", "adabn"):
+    fields: dict[str, Any] = {"method": "dann", "settings": {"network": "statistics"}, "steps": 2}
+    fit(FitRequest([source], target, out=tmp_path / "dann", **fields), SilentCallback())
+    for run, method in (("svm", "shot"), ("svm", "adabn"), ("dann", "adabn")):  # dann: in the discriminator only
         with pytest.raises(ConfigError) as error:
-            run_adaptation(tmp_path / "svm", target, tmp_path / method, method=method, steps=None)
+            run_adaptation(tmp_path / run, target, tmp_path / method, method=method, steps=None)
         assert error.value.field == "method"
         assert not (tmp_path / method).exists()
     run_adaptation(base, target, tmp_path / "prior", method="prior")
-    with pytest.raises(ConfigError) as error:
-        run_adaptation(tmp_path / "prior", target, tmp_path / "again", method="prior")
-    assert error.value.value == "prior"
+    run_adaptation(tmp_path / "prior", target, tmp_path / "later", method="adabn")
+    for run in ("prior", "later"):
+        with pytest.raises(ConfigError) as error:
+            run_adaptation(tmp_path / run, target, tmp_path / "again", method="prior")
+        assert error.value.value == "prior"
+    shutil.copytree(base, tmp_path / "old")
+    (tmp_path / "old" / "corpora.json").unlink()
+    with pytest.raises(RunError):
+        run_adaptation(tmp_path / "old", target, tmp_path / "again", steps=1)
+    assert not (tmp_path / "again").exists()
     with pytest.raises(RunError):
         run_adaptation(tmp_path / "nothing", target, tmp_path / "b")
+
+
+def test_a_run_remembers_the_corpora_before_and_whose_labels_it_used(
+    source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+) -> None:
+    third = make_manifest_store(roots["emodb"], read_emotions(target), tmp_path / "cache", name="third")
+    fit_small(source, target, tmp_path / "base", method="source-only", task=AROUSAL, settings={"target_labels": "1"})
+    run_adaptation(tmp_path / "base", third, tmp_path / "a", method="t3a")
+    run_adaptation(tmp_path / "a", third, tmp_path / "b", method="adabn")
+    for name in ("a", "b"):
+        corpora = read_corpora(RunFolder(tmp_path / name))
+        assert [(each.role, each.name) for each in corpora] == [
+            ("source", "ravdess"),
+            ("target", "third"),
+            ("target", "emodb"),
+        ]
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert (config["supervision"], config["labelled_target"]) == ("semi-supervised", "emodb")
+        assert set(config["exposure"]) == {"ravdess", "emodb", "third"}
+        card = (tmp_path / name / "MODEL_CARD.md").read_text()
+        assert "2 utterances of emodb" in card
+        assert "utterances of third" in card.split("## Performance")[1]
+        result = json.loads((tmp_path / name / "result.json").read_text())
+        assert result["excluded"] == 2  # of the same recordings
