@@ -20,7 +20,7 @@ _SELECTIONS: Final = ("last", "entropy", "information-maximisation", "snd", "pse
     environment="EMODNA_ADAPT",
     groups={
         "Data": "target feature_set cache",
-        "Adaptation": "method settings steps seed select threads device list_methods",
+        "Training": "method settings steps seed select threads device list_methods",
         "Output": "out resume",
     },
     examples=(

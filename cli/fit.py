@@ -188,7 +188,7 @@ def _print_document(result: dict[str, Any], plan: "FitPlan", *, as_json: bool) -
         return
     _print_result(result, plan)
     if oracle:
-        _print_oracle(oracle["oracle"])
+        _print_oracle(oracle["oracle"], len(plan.task))
 
 
 def _choose_threads(resumed: Path | None) -> int:
@@ -257,17 +257,18 @@ def _describe_classes(plan: "FitPlan") -> Iterator[str]:
         yield f"{found} of {store.snapshot.corpus} {done}: {', '.join(most)}"
 
 
-def _print_oracle(oracle: dict[str, Any]) -> None:
+def _print_oracle(oracle: dict[str, Any], classes: int) -> None:
     """Print the scores of the best and the last model snapshot, marked "oracle" on every line."""
     if oracle["best"] is None:
         common.out.print("oracle (uses the target's labels, for analysis only): the target has no labels")
         return
     from emodna.cli.scores import format_scores
-    from emodna.model.metrics import SCORE_NAMES
+    from emodna.model.label import name_scores
 
     common.out.print("oracle (uses the target's labels, for analysis only; the result above does not depend on it)")
+    names = name_scores(classes)
     for which in ("best", "last"):
-        cells = zip(SCORE_NAMES.values(), format_scores(oracle[which]), strict=True)
+        cells = zip(names.values(), format_scores(oracle[which], names), strict=True)
         scores = "  ".join(f"{name} {score}" for name, score in cells)
         common.out.print(f"oracle {which}: step {oracle[which]['step']}  {scores}")
 

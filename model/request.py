@@ -386,7 +386,8 @@ def _make_method(
         with methods.wrap_plugin_errors(request.method, "predict()"), evaluation_mode(method):
             shape = method.predict(torch.zeros(1, data.dim, data.frames), torch.full((1,), data.frames)).shape
             if shape != (1, classes):
-                raise TypeError(f"it must return {classes} logits per utterance, one of each class, not {shape[1:]}")
+                problem = f"it must return the shape (batch, {classes}), a logit of each class"
+                raise TypeError(f"{problem}, not {tuple(shape)} for one utterance")
     return resolved, method
 
 

@@ -33,8 +33,8 @@ _KEYS: Final = ("name", "column", "classes")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
 #: Greatest number of classes. Labels are int8.
 _MAX_CLASSES: Final = 100
-#: A whole number with decimals, as pandas writes it next to missing cells.
-_WHOLE: Final = re.compile(r"([+-]?\d+)[.,]0+")
+#: A whole number with one or two decimals, as pandas writes it next to missing cells; 1,000 may be a thousand.
+_WHOLE: Final = re.compile(r"([+-]?\d+)(?:\.0+|,00?)")
 _BOOLEANS: Final = ("true", "false")
 
 

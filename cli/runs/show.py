@@ -14,6 +14,7 @@ from emodna.cli.runs.table import Column, format_value, make_text, print_table
 from emodna.model.config import DEFAULT_STEPS
 from emodna.model.runs import listing
 from emodna.model.runs.listing import Run, TrainingStore
+from emodna.pipeline.tasks import read_task
 
 #: Lines and columns of the chart, and columns of each term's curve.
 _HEIGHT: Final = 6
@@ -130,7 +131,9 @@ def _print_scores(run: Run) -> None:
         return
     from emodna.cli.scores import make_score_table
 
-    result = {"label": run.label, "task": run.identity["task"], **run.scores, "constant": run.constants}
+    classes = read_task(run.decisive).classes
+    names = {"label": run.label, "task": run.identity["task"], "classes": classes}
+    result = {**names, **run.scores, "constant": run.constants}
     common.out.print(make_score_table(result, run.target_exposure))
 
 

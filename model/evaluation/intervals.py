@@ -82,8 +82,8 @@ def _compute_intervals(
 
 
 def _resample(kinds: NDArray[np.int64], multiplicity: NDArray[np.int64], resampling: Resampling) -> NDArray[np.int64]:
-    rng = np.random.default_rng(resampling.seed)
     """Return the confusions (resamples, classes, classes)."""
+    rng = np.random.default_rng(resampling.seed)
     units, counts = int(multiplicity.sum()), np.empty((resampling.resamples, *kinds.shape[1:]), np.int64)
     rows = max(_CHUNK // len(kinds), 1)
     for start in range(0, resampling.resamples, rows):

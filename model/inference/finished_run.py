@@ -56,9 +56,9 @@ class FinishedRun:
         """Return for each role the utterances (n,) of a store whose recordings the run was trained on in it.
 
         A source's utterances without a label of the task count as unseen. Target utterances whose labels were used have
-        both roles of the target. For a run of an earlier version, which has no
-        list of its recordings, the stores that it names replace the list. For a store that is missing or has changed,
-        all utterances of a corpus with its name or its content count as seen.
+        both roles of the target. For a run of an earlier version, which has no list of its recordings, the stores that
+        it names replace the list. For a store that is missing or has changed, all utterances of a corpus with its name
+        or its content count as seen. Raises RunError: the list of a semi-supervised run is missing.
         """
         hashes = hash_audio(store)
         if (recorded := read_audio(RunFolder(self.path))) is not None:

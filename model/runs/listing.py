@@ -13,6 +13,7 @@ from emodna.model.errors import RunError
 from emodna.model.label import SCORE_NAMES, SOURCE_SUPERVISION, mark_exposure, read_exposure, read_label
 from emodna.model.run_folder import JOIN, RunFolder, make_no_run_error, read_json
 from emodna.pipeline.errors import EmodnaError
+from emodna.pipeline.tasks import read_task
 
 if TYPE_CHECKING:
     from emodna.pipeline.encoders.known import Exposure
@@ -229,6 +230,10 @@ def _read_config(folder: RunFolder) -> dict[str, Any]:
     config = read_json(folder.config)
     if not isinstance(decisive := config.get("decisive"), dict) or {*_IDENTITY, "fingerprints"} - decisive.keys():
         raise RunError("damaged: not the configuration of a run", where=folder.config)
+    try:
+        read_task(decisive)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"damaged: not the task of a run: {error}", where=folder.config) from error
     return config
 
 

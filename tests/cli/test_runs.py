@@ -134,6 +134,14 @@ class TestLs:
             assert "\x1b[2J" not in answer.out
         assert runs("ls", copy).out.count("done 3") == 2
 
+    def test_a_damaged_definition_of_the_task_is_named(self, copy: Path) -> None:
+        config = json.loads((copy / "one" / "config.json").read_text())
+        config["decisive"]["task_definition"] = {"name": "mine", "column": "emotion", "classes": {"one": ["anger"]}}
+        (copy / "one" / "config.json").write_text(json.dumps(config))
+        for answer in (runs("ls", copy), runs("show", copy / "one"), runs("compare", copy / "one", copy / "stopped")):
+            assert answer.code == 0, answer.err
+            assert "damaged: not the task of a run" in answer.out
+
     def test_names_from_outside_are_escaped(self, copy: Path) -> None:
         config = json.loads((copy / "one" / "config.json").read_text())
         config["decisive"] |= {"src": "[red]x\x1b[2J", "method": "[/]\r\n"}

@@ -62,6 +62,7 @@ class TestCard:
         for name, row in {result["label"]: result, **result["constant"]}.items():
             cells = " | ".join(f"{row[key]:.1f}" for key in ("uar", "war", "f1", "macro_f1"))
             assert f"| {names.get(name, name)} | {cells} |".replace("_", r"\_") in text
+        assert "low for boredom, calm, neutral, sadness; high for anger" in text
         assert "transductive" in text
 
     def test_data_and_settings_are_listed(self, trained_run: Path, source: FeatureStore, target: FeatureStore) -> None:
