@@ -50,7 +50,8 @@ def format_notes(table: Table) -> Iterator[str]:
     if tasks <= {*TASKS}:
         yield "WAR is accuracy. F1 is computed for class 1 (high, positive). A constant predictor has a UAR of 50."
     else:
-        yield "WAR is accuracy. F1 is computed for class 1 of two classes. A constant predictor has a UAR of 100 / K."
+        yield "WAR is accuracy. F1 is computed for class 1 of two classes."
+        yield "A constant predictor has a UAR of 100 divided by the number of classes."
     if table.name in PAPER_TABLES:
         yield "Averages: over the targets of each source, then over the sources."
     if any(cell.std is not None for cell in cells):

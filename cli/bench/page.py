@@ -133,8 +133,10 @@ def _tabulate_corpora(experiment: Experiment, tasks: Sequence[str]) -> PageTable
     for corpus in experiment.corpora.values():
         row: list[str | float | None] = [corpus.name, corpus.language or "unknown", corpus.utterances]
         for task in tasks:
-            counts = corpus.classes[task]
-            row += [*counts, *[100 * counts[-1] / sum(counts) if sum(counts) else None] * (len(counts) == 2)]
+            count = len(_name_classes(experiment, task))
+            counts = corpus.classes.get(task, (None,) * count)  # a corpus of an earlier call is not counted
+            total = sum(each or 0 for each in counts)
+            row += [*counts, *[100 * (counts[-1] or 0) / total if total else None] * (count == 2)]
         rows.append(list(map(make_cell, row)))
     return PageTable("corpora", "Corpora", columns, rows)
 

@@ -12,7 +12,7 @@ from emodna.model.bench.paper import PAPER_TABLES, SENSITIVITY_METHODS, is_upper
 from emodna.model.bench.spec import Conditions, Experiment, RunSpec
 from emodna.model.errors import BenchError
 from emodna.pipeline.errors import EmodnaError, PrepareCorpus, Remedy
-from emodna.pipeline.tasks import TASKS, Task
+from emodna.pipeline.tasks import EMOTION_TASK, TASKS, Task
 
 if TYPE_CHECKING:
     from emodna.model.bench.grid import MethodGroup
@@ -43,6 +43,26 @@ class Earlier:
     def feature_sets(self) -> dict[str, FeatureSetSummary]:
         """Feature sets by short name."""
         return {} if self.experiment is None else dict(self.experiment.feature_sets)
+
+    @property
+    def definitions(self) -> dict[str, Task]:
+        """Definitions of the tasks that have runs."""
+        known = {} if self.experiment is None else self.experiment.definitions
+        return {name: task for name, task in known.items() if self.experiment and name in self.experiment.tasks}
+
+    def choose_tasks(self, names: Sequence[str], given: Sequence[Task]) -> tuple[tuple[str, ...], dict[str, Task]]:
+        """Return the names of the command's tasks, and the definitions, given those of the command.
+
+        Without a definition of the command, a task has that of the experiment. Raises EmodnaError: unknown task.
+        """
+        definitions = {**self.definitions, **{task.name: task for task in given}}
+        for name in names:
+            if name not in (valid := dict.fromkeys([*TASKS, EMOTION_TASK, *definitions])):
+                raise EmodnaError("unknown", field="tasks", value=name, valid=valid)
+        if EMOTION_TASK in names and EMOTION_TASK in definitions and all(task.name != EMOTION_TASK for task in given):
+            common.note(f"classes {', '.join(definitions[EMOTION_TASK].classes)}, as in the experiment")
+        own = [task.name for task in given if task.name != EMOTION_TASK]
+        return tuple(dict.fromkeys([*names, *own])), definitions
 
     def choose_steps(self, steps: int | None) -> int | None:
         """Return the steps of the experiment's conditions, given those of the command.
@@ -235,7 +255,10 @@ def merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
     # The upper bound does not use its source: with more corpora, keep its runs from the old ones.
     kept_runs = [run for run in old.runs if is_upper_bound(run.method) and run.src in new.corpora]
     upper_bounds = {(run.tgt, run.task, run.method, run.seed): run for run in kept_runs}
-    runs = [upper_bounds.get((run.tgt, run.task, run.method, run.seed), run) for run in new.runs]
+    runs = [
+        run if new.varies_by_pair(run.task) else upper_bounds.get((run.tgt, run.task, run.method, run.seed), run)
+        for run in new.runs
+    ]
     return old.merge(new, runs), runs
 
 

@@ -73,7 +73,6 @@ _scheduler_option = click.option(
 @click.option(
     "--tasks",
     multiple=True,
-    type=TASK,
     metavar="TASK",
     help=f"{', '.join(TASK.choices)}; repeatable.  [default: {' and '.join(TASKS)}, or those of --table]",
 )
@@ -165,13 +164,12 @@ def run(
     apply_shared_settings(parsed_settings)
     if classes is not None and EMOTION_TASK not in tasks:
         raise click.UsageError(f"--classes is for --tasks {EMOTION_TASK}")
-    definitions = {task.name: task for task in (*task_files, *([classes] if classes else []))}
-    if len(definitions) < len(task_files) + (classes is not None):
+    if len({task.name for task in task_files}) < len(task_files):
         raise click.UsageError("two of the --task-file have tasks of the same name")
-    tasks = tuple(dict.fromkeys([*tasks, *(task.name for task in task_files)]))
+    earlier = Earlier.read(out)
+    tasks, definitions = earlier.choose_tasks(tasks, [*task_files, *([classes] if classes else [])])
     method_groups = group_methods(tasks, [MethodSpec.parse(text) for text in methods], tables)
     method_groups = add_target_labels(method_groups, target_labels)
-    earlier = Earlier.read(out)
     grid = find_grid(earlier, cache, corpora, feature_set, method_groups)
     if not methods:
         grid = leave_out(grid, parsed_settings)

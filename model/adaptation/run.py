@@ -179,8 +179,10 @@ def resolve_adaptation(request: AdaptRequest) -> AdaptPlan:
     base.check_features(target)
     seen, corpora = base.find_seen(target), read_corpora(RunFolder(request.base))
     sources = [each for each in corpora if each.role == "source"]
-    if seen["source"].any() or target.snapshot.corpus in {each.name for each in sources}:
-        problem, remedy = "its labels trained the run: it is a source of it", "choose another target"
+    is_source = target.snapshot.corpus in {each.name for each in sources}
+    if is_source or seen["source"].any():
+        problem = "a source of the run" if is_source else f"has {int(seen['source'].sum())} recordings of its sources"
+        problem, remedy = f"{problem}, whose labels trained it", "choose another target"
         raise ConfigError(problem, field="target", value=target.snapshot.corpus, remedy=remedy)
     if base.description["supervision"] == "oracle-folds":
         raise ConfigError("consists of one network per fold", where=request.base, remedy="choose another run")
@@ -282,15 +284,18 @@ def _adapt_model(
 def _find_prior(
     config: Mapping[str, Any], sources: Sequence[RunCorpus], base: FinishedRun
 ) -> NDArray[np.float64] | None:
-    """Return the class shares (classes,) in the batches of the base run; None after a correction of them."""
+    """Return the class shares (classes,) in the labelled batches of the base run; None after a correction of them."""
     decisive, task = config["decisive"], base.model.task
     if "prior" in _list_adaptations(decisive):
         return None
+    counts = np.array([[each.classes[name] for name in task.classes] for each in sources], np.float64)
+    if drawn := config.get("target_labels"):  # one more labelled corpus, see `SourceStream`
+        counts = np.vstack([counts, [len(drawn[name]) for name in task.classes]])
     if decisive["train"].get("class_weights", "none") == "balanced":
-        return np.full(len(task), 1 / len(task))
-    shares = [np.array(list(each.classes.values())) / sum(each.classes.values()) for each in sources]
-    found: NDArray[np.float64] = np.mean(shares, axis=0)  # sources have equal shares of a batch
-    return found
+        present = (counts > 0).sum(axis=0)
+        return present / present.sum()  # the classes of each corpus take turns
+    shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
+    return shares.mean(axis=0)  # corpora have equal shares of a batch
 
 
 def _list_adaptations(decisive: Mapping[str, Any]) -> list[str]:

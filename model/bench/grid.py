@@ -61,13 +61,14 @@ def plan_experiment(
             corpus = corpora[store.snapshot.corpus]
             others = {**corpus.others, store.snapshot.feature_set: summarise_corpus(store, definitions)}
             corpora[corpus.name] = replace(corpus, others=others)
-    runs = [run for tasks, methods in method_groups for run in _generate_runs(corpora, tasks, methods, seeds)]
-    runs_by_seed = tuple(sorted(dict.fromkeys(runs), key=lambda run: run.seed))
     specs = dict.fromkeys(spec for _, methods in method_groups for spec in methods)
     shared_recordings = count_shared_recordings(default_stores, definitions)
     sets = summarise_feature_sets(stores, conditions.feature_set) if feature_sets is None else feature_sets
-    experiment = Experiment(out, conditions, corpora, {}, runs_by_seed, shared_recordings, sets, definitions)
-    return replace(experiment, methods=check_distinct({spec: describe_spec(experiment, spec) for spec in specs}))
+    experiment = Experiment(out, conditions, corpora, {}, (), shared_recordings, sets, definitions)
+    runs = [run for tasks, methods in method_groups for run in _generate_runs(experiment, tasks, methods, seeds)]
+    runs_by_seed = tuple(sorted(dict.fromkeys(runs), key=lambda run: run.seed))
+    methods = check_distinct({spec: describe_spec(experiment, spec) for spec in specs})
+    return replace(experiment, methods=methods, runs=runs_by_seed)
 
 
 def summarise_feature_sets(
@@ -217,8 +218,9 @@ def open_store(
 
 
 def _generate_runs(
-    corpora: Mapping[str, CorpusSummary], tasks: Sequence[str], methods: Sequence[MethodSpec], seeds: int
+    experiment: Experiment, tasks: Sequence[str], methods: Sequence[MethodSpec], seeds: int
 ) -> Iterator[RunSpec]:
+    corpora = experiment.corpora
     first_source: dict[tuple[str, MethodSpec, str], str] = {}
     for seed, task, spec in itertools.product(range(seeds), tasks, methods):
         for src, tgt in itertools.permutations(corpora, 2):
@@ -226,15 +228,16 @@ def _generate_runs(
                 corpora[name].find_missing_labels(task) for name in ((src, tgt) if is_upper_bound(spec) else (src,))
             ):
                 continue
-            if task == EMOTION_TASK and not _share_emotions(corpora[src], tgt):
+            if experiment.varies_by_pair(task) and not _share_emotions(corpora[src], tgt):
                 continue
-            if not is_upper_bound(spec) or first_source.setdefault((task, spec, tgt), src) == src:
+            is_once_per_target = is_upper_bound(spec) and not experiment.varies_by_pair(task)
+            if not is_once_per_target or first_source.setdefault((task, spec, tgt), src) == src:
                 yield RunSpec(src, tgt, task, spec, seed)
 
 
 def _share_emotions(source: CorpusSummary, target: str) -> bool:
-    """Return True if a source has labels of two emotions of the target's published ones, or of the task's classes."""
-    counts = source.classes[EMOTION_TASK]
-    if len(counts) < len(EMOTIONS) or (published := find_published_emotions(target)) is None:
+    """Return True if a source has labels of two emotions of the target's published ones."""
+    if (published := find_published_emotions(target)) is None:
         return True
-    return len(published & {emotion for emotion, count in zip(EMOTIONS, counts, strict=True) if count}) >= 2
+    counts = zip(EMOTIONS, source.classes[EMOTION_TASK], strict=True)
+    return len(published & {emotion for emotion, count in counts if count}) >= 2

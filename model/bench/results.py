@@ -159,21 +159,26 @@ def collect_results(
 def select_scores(table: pa.Table) -> pa.Table:
     """Return the rows that have a value, with those of the upper bound repeated for each source.
 
-    The upper bound has one run per target, which counts for all sources of the experiment's pairs with this target.
-    `table` must contain all runs of a task.
+    The upper bound has one run per target, which counts for all sources of the experiment's pairs with this target, or
+    one per pair if the classes depend on the pair. `table` must contain all runs of a task.
     """
     sources: dict[tuple[str, str], dict[str, None]] = {}
     rows = table.to_pylist()
     for row in rows:
         sources.setdefault((row["task"], row["tgt"]), {})[row["src"]] = None
     upper_bounds = {spec: is_upper_bound(MethodSpec.parse_unchecked(spec)) for spec in {row["spec"] for row in rows}}
+
+    def make_key(row: Mapping[str, Any], src: str) -> tuple[object, ...]:
+        return row["spec"], row["task"], src, row["tgt"], row["seed"], row["metric"]
+
+    planned = {make_key(row, row["src"]) for row in rows}
     found: dict[tuple[object, ...], dict[str, Any]] = {}
     for row in rows:
         if row["value"] is None:
             continue
         for src in sources[row["task"], row["tgt"]] if upper_bounds[row["spec"]] else (row["src"],):
-            key = (row["spec"], row["task"], src, row["tgt"], row["seed"], row["metric"])
-            found.setdefault(key, {**row, "src": src})
+            if src == row["src"] or make_key(row, src) not in planned:
+                found.setdefault(make_key(row, src), {**row, "src": src})
     return pa.Table.from_pylist(list(found.values()), schema=SCHEMA)
 
 
@@ -342,7 +347,8 @@ def _find_missing_runs(
         yield reason, error, (task,), (specs[row["spec"]],), (pair,), (row["seed"],)
 
     def make_key(task: str, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
-        return task, spec, seed, pair[1], None if is_upper_bound(spec) else pair[0]  # it counts for all sources
+        counts_for_all_sources = is_upper_bound(spec) and not experiment.varies_by_pair(task)
+        return task, spec, seed, pair[1], None if counts_for_all_sources else pair[0]
 
     known_keys = {make_key(run.task, run.method, run.pair, run.seed) for run in experiment.runs}
     for seed, task, spec, pair in itertools.product(experiment.seeds, tasks, methods, pairs):

@@ -75,8 +75,9 @@ class CorpusSummary:
         return cls(**{**content, "classes": classes, "others": others})
 
     def find_missing_labels(self, task: str) -> str | None:
-        """Describe the labels of a task that the corpus lacks as a source; None if it lacks none."""
-        counts = self.classes.get(task, ())
+        """Describe the labels of a task that the corpus lacks as a source; None if it lacks none, or is not counted."""
+        if (counts := self.classes.get(task)) is None:
+            return None
         present = sum(count > 0 for count in counts)
         if present < 2:
             return f"labels of only one class of {task}" if present else f"no labels of {task}"
@@ -197,12 +198,13 @@ class Experiment:
     def merge(self, other: "Experiment", runs: Iterable[RunSpec]) -> "Experiment":
         """Return this experiment with the corpora and methods of another one and with further runs.
 
-        Raises BenchError if two method specs have the same meaning.
+        Raises BenchError if two method specs have the same meaning, or two definitions of a task the same name.
         """
-        for name in other.tasks:
-            if name in self.tasks and self.definitions.get(name) != other.definitions.get(name):
+        known = set(self.tasks)
+        for name in dict.fromkeys([*other.tasks, *other.definitions]):
+            if name in known and self.definitions.get(name) != other.definitions.get(name):
                 problem, remedy = "the experiment has a task of this name with other classes", "choose another {out}"
-                raise BenchError(problem, where=self.out, field="task", value=name, remedy=Remedy(remedy))
+                raise BenchError(problem, where=self.out, field="tasks", value=name, remedy=Remedy(remedy))
 
         def merge_corpus(name: str, corpus: CorpusSummary) -> CorpusSummary:
             if (earlier := self.corpora.get(name)) is None:
@@ -220,6 +222,20 @@ class Experiment:
             shared_recordings={**kept, **other.shared_recordings},
             feature_sets={**self.feature_sets, **other.feature_sets},
             definitions={**self.definitions, **other.definitions},
+        )._forget_unused_definitions()
+
+    def _forget_unused_definitions(self) -> "Experiment":
+        """Return this experiment without definitions that no run has, and without the class counts by them."""
+        unused = self.definitions.keys() - set(self.tasks)
+
+        def forget(corpus: CorpusSummary) -> CorpusSummary:
+            classes = {task: counts for task, counts in corpus.classes.items() if task not in unused}
+            return replace(corpus, classes=classes, others={key: forget(each) for key, each in corpus.others.items()})
+
+        return replace(
+            self,
+            corpora={name: forget(corpus) for name, corpus in self.corpora.items()},
+            definitions={name: task for name, task in self.definitions.items() if name not in unused},
         )
 
     def drop(self, methods: Collection[MethodSpec], corpora: Collection[str], seeds: int | None = None) -> "Experiment":
@@ -248,7 +264,7 @@ class Experiment:
             runs=runs,
             shared_recordings={pair: count for pair, count in self.shared_recordings.items() if used >= set(pair)},
             feature_sets={name: each for name, each in self.feature_sets.items() if each.folder in folders},
-        )
+        )._forget_unused_definitions()
 
     def select_feature_set(self, name: str) -> "Experiment":
         """Return a view of the runs on one feature set, which is the default one of the view; for reading only.
@@ -339,6 +355,10 @@ class Experiment:
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"damaged: {error!r:.80}", where=config) from error
 
+    def varies_by_pair(self, task: str) -> bool:
+        """Return True for the task emotion without a definition, whose classes depend on the pair."""
+        return task == EMOTION_TASK and task not in self.definitions
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the runs, ascending."""
@@ -381,12 +401,16 @@ class Experiment:
 
 def find_uneven_corpora(experiment: Experiment) -> list[str]:
     """Return the corpora whose stores of several feature sets have other numbers of utterances or classes."""
+
+    def differ(a: CorpusSummary, b: CorpusSummary) -> bool:
+        # Stores of earlier calls may not be counted by later tasks.
+        tasks = a.classes.keys() & b.classes.keys()
+        return a.utterances != b.utterances or any(a.classes[task] != b.classes[task] for task in tasks)
+
     return [
         name
         for name, corpus in experiment.corpora.items()
-        if any(
-            (each.utterances, each.classes) != (corpus.utterances, corpus.classes) for each in corpus.others.values()
-        )
+        if any(differ(corpus, each) for each in corpus.others.values())
     ]
 
 

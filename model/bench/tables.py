@@ -48,7 +48,7 @@ from emodna.model.bench.table_data import (
     TableRow,
     join_class_names,
 )
-from emodna.model.label import combine_exposures, merge_exposures
+from emodna.model.label import SEMI_SUPERVISED, combine_exposures, merge_exposures
 from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.encoders.known import Exposure
@@ -206,16 +206,21 @@ class _TableBuilder:
         for row in rows:
             key = (row["spec"], row["task"], row["metric"])
             self._scores.setdefault(key, {}).setdefault((row["src"], row["tgt"]), {})[row["seed"]] = row["value"]
-        for row in self._results.to_pylist():
+        # Those of all labelled utterances come last and stay: semi-supervised runs leave some out.
+        for row in sorted(self._results.to_pylist(), key=lambda row: not self._is_semi_supervised(row["spec"])):
             if row["majority"] is not None:
                 place = (row["feature_set"], row["task"], (row["src"], row["tgt"]), row["metric"])
                 self._constants[place] = {name: row[name] for name in CONSTANTS if row[name] is not None}
 
+    def _is_semi_supervised(self, spec: str) -> bool:
+        return self.experiment.methods[MethodSpec.parse_unchecked(spec)].supervision == SEMI_SUPERVISED
+
+    def _has_two_classes(self, task: str) -> bool:
+        return len({**BUILT_IN_TASKS, **self.experiment.definitions}.get(task, EMOTIONS)) == 2
+
     def make_blocks(self, *scores: str) -> list[Block]:
         def select(task: str) -> tuple[str, ...]:
-            if len({**BUILT_IN_TASKS, **self.experiment.definitions}.get(task, EMOTIONS)) == 2:
-                return scores
-            return tuple(score for score in scores if score not in ("f1", CLASS_1_SHARE))  # they need two classes
+            return tuple(each for each in scores if self._has_two_classes(task) or each not in ("f1", CLASS_1_SHARE))
 
         return [Block(task, ((task, column),), select(task)) for task, column in self.columns]
 
@@ -326,7 +331,8 @@ class _TableBuilder:
         """Make the rows of the constant predictors, over the pairs of a column that have runs in the task."""
         ran = {(run.task, run.pair) for run in self.experiment.runs}
         feature_set = next(iter(self.experiment.feature_sets))
-        high, low = (f"always {join_class_names(self.tasks, label)}" for label in (1, 0))
+        two_classes = list(filter(self._has_two_classes, self.tasks))
+        high, low = (f"always {join_class_names(two_classes, label)}" for label in (1, 0))
         labels = (high, low, "target majority (oracle)", "guesses by target shares (oracle)")
         for name, label in zip(CONSTANTS, labels, strict=True):
             cells = {}

@@ -53,7 +53,9 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
     problems: list[str] = []
     for method in methods:
         by_seed: dict[int, NDArray[np.int64]] = {}
-        for run in (run for run in runs if run.method == method):
+        own = [run for run in runs if run.method == method]
+        own = [run for run in own if run.src == src] or own  # an upper bound with another source
+        for run in own:
             try:
                 by_seed[run.seed] = _count_confusions(experiment, run)
             except RunError as error:
@@ -61,7 +63,7 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
         if by_seed:
             pooled = np.sum(list(by_seed.values()), axis=0).tolist()
             values = [[100 * count / sum(row) if sum(row) else None for count in row] for row in pooled]
-            names = experiment.read_task(runs[0]).classes
+            names = experiment.read_task(own[0]).classes
             heatmap = HeatmapMark(names, names, values, 0.0, 100.0)
             panels.append(Panel(experiment.methods[method].label, [heatmap], x_label="predicted", y_label="true"))
             counts[str(method)], seeds[str(method)] = pooled, sorted(by_seed)

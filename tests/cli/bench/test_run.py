@@ -230,6 +230,28 @@ class TestExtending:
         assert_one_line_error(result, "--steps 2: the experiment has 5")
 
 
+def test_later_calls_have_the_tasks_of_the_experiment(
+    six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = RecordedPlan(monkeypatch)
+    file, out = tmp_path / "loud.toml", tmp_path / "bench"
+    file.write_text('name = "loud"\n[classes]\nno = ["sadness"]\nyes = ["anger", "happiness"]\n')
+    arguments = [*make_args(six_cache, out), *pass_corpora()]
+    tasks = ["--tasks", "emotion", "--classes", "anger,sadness,neutral", "--task-file", file]
+    assert run_bench(*arguments, *tasks).code == 0
+    names = {plan.experiment.run_name(run) for run in plan.runs}
+    assert plan.experiment.tasks == ["arousal", "emotion", "loud"]
+    assert run_bench(*arguments, "--tasks", "emotion", "--tasks", "loud").code == 0
+    assert {plan.experiment.run_name(run) for run in plan.runs} == names
+    assert run_bench(*make_args(six_cache, out, methods=("jan",)), *pass_corpora("casia", "emovo")).code == 0
+    experiment = Experiment.read(out)
+    assert {len(corpus.classes["emotion"]) for corpus in experiment.corpora.values()} == {3}
+    assert run_bench("report", "--out", out, "--no-features").code == 0
+    assert_one_line_error(run_bench(*arguments, "--tasks", "lout"), "--tasks lout: unknown")
+    other = run_bench(*arguments, "--tasks", "emotion", "--classes", "anger,fear")
+    assert_one_line_error(other, "--tasks emotion: the experiment has a task of this name with other classes")
+
+
 def test_methods_run_with_each_number_of_target_labels(
     six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from emodna.model.bench.grid import describe_method, plan_experiment
 from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import UPPER_BOUND
-from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment
+from emodna.model.bench.results import SCHEMA, select_scores
+from emodna.model.bench.spec import Conditions, CorpusSummary, Experiment, RunSpec, find_uneven_corpora
 from emodna.model.bench.tables import make_table
 from emodna.model.bench.worker import train_run
 from emodna.model.errors import BenchError, ConfigError, RunError
+from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.store import FeatureStore
 from emodna.pipeline.tasks import Task, make_emotion_task
 from tests.model.small import SETTINGS, make_manifest_store, read_emotions
@@ -142,13 +145,15 @@ def test_folder_without_a_readable_experiment_is_an_error(
 class TestTasks:
     """Experiments of tasks that are not built in."""
 
-    def plan(self, out: Path, stores: Sequence[FeatureStore], *tasks: Task | str) -> Experiment:
-        definitions = {task.name: task for task in tasks if isinstance(task, Task)}
+    def plan(
+        self, out: Path, stores: Sequence[FeatureStore], *tasks: Task | str, definitions: Sequence[Task] = ()
+    ) -> Experiment:
+        known = {task.name: task for task in (*definitions, *tasks) if isinstance(task, Task)}
         names = [task.name if isinstance(task, Task) else task for task in tasks]
         settings = {**SETTINGS, "log_every": "10"}
         conditions = Conditions(1, stores[0].snapshot.feature_set, settings)
         groups = [(names, [MethodSpec("source-only")])]
-        return plan_experiment(out, stores, groups, 1, conditions, definitions=definitions)
+        return plan_experiment(out, stores, groups, 1, conditions, definitions=known)
 
     def test_definitions_are_saved_and_part_of_run_names(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
@@ -169,13 +174,82 @@ class TestTasks:
         assert names["emotion"] != other["emotion"]
         with pytest.raises(BenchError) as error:
             shared.merge(experiment, experiment.runs)
-        assert (error.value.field, error.value.value) == ("task", "emotion")
+        assert (error.value.field, error.value.value) == ("tasks", "emotion")
 
     def test_corpora_without_a_class_are_no_sources(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
         calm = make_emotion_task(["calm", "sadness"])  # EMODB has no calm
         assert {run.src for run in self.plan(tmp_path, [source, target], calm).runs} == {"ravdess"}
+
+    def test_other_tasks_keep_definitions_and_counts_and_dropped_ones_leave_none(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        four = make_emotion_task(["emobox4"])
+        experiment = self.plan(tmp_path, [source, target], four)
+        own = Task("loud", ("no", "yes"), (("sadness",), ("anger",)))
+        later = self.plan(tmp_path, [source, target], "arousal", own, definitions=[four])
+        # Without runs of its own, the definition would change those of the experiment.
+        other = self.plan(tmp_path, [source, target], "arousal", definitions=[make_emotion_task(["anger", "fear"])])
+        with pytest.raises(BenchError):
+            experiment.merge(other, other.runs)
+        merged = experiment.merge(later, later.runs)
+        assert merged.definitions == {"emotion": four, "loud": own}
+        assert {len(corpus.classes["emotion"]) for corpus in merged.corpora.values()} == {4}
+        assert [merged.run_name(run) for run in experiment.runs] == [
+            experiment.run_name(run) for run in experiment.runs
+        ]
+        (info,) = merged.methods.values()
+        kept = replace(merged, methods={**merged.methods, MethodSpec("dan"): replace(info, label="dan")})
+        dan = tuple(replace(run, method=MethodSpec("dan")) for run in later.runs)
+        dropped = replace(kept, runs=(*experiment.runs, *dan)).drop([MethodSpec("source-only")], [])
+        assert set(dropped.definitions) == {"loud"}
+        shared = self.plan(tmp_path, [source, target], "emotion")
+        again = dropped.merge(shared, shared.runs)
+        assert set(again.definitions) == {"loud"}
+        assert {len(corpus.classes["emotion"]) for corpus in again.corpora.values()} == {len(EMOTIONS)}
+
+    def test_stores_that_no_later_task_counted_are_not_uneven(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        experiment = self.plan(tmp_path, [source, target], "arousal")
+        corpus = experiment.corpora["emodb"]
+        old = {task: counts for task, counts in corpus.classes.items() if task != "emotion"}
+
+        def find(other: CorpusSummary) -> list[str]:
+            corpora = {**experiment.corpora, "emodb": replace(corpus, others={"other": other})}
+            return find_uneven_corpora(replace(experiment, corpora=corpora))
+
+        assert find(replace(corpus, classes=old)) == []
+        assert find(replace(corpus, classes={**old, "arousal": (1, 2)})) == ["emodb"]
+        assert replace(corpus, classes=old).find_missing_labels("emotion") is None
+
+    def test_the_upper_bound_of_shared_classes_runs_for_each_pair(
+        self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        calm = {path: "calm" if emotion == "boredom" else emotion for path, emotion in read_emotions(target).items()}
+        third = make_manifest_store(roots["emodb"], calm, tmp_path / "cache", name="third")
+        for task, runs in (("emotion", 2), ("arousal", 1)):
+            conditions = Conditions(1, source.snapshot.feature_set)
+            groups = [([task], [UPPER_BOUND])]
+            experiment = plan_experiment(tmp_path, [source, target, third], groups, 1, conditions)
+            own = [run for run in experiment.runs if run.tgt == "ravdess"]
+            assert len(own) == runs
+            rows = [{**self.make_row(run), "value": float(number)} for number, run in enumerate(own)]
+            other = {"src": "third", "value": None, "spec": "dan"}
+            table = pa.Table.from_pylist([*rows, {**rows[0], **other}], schema=SCHEMA)
+            found = {row["src"]: row["value"] for row in select_scores(table).to_pylist()}
+            assert found == {"emodb": 0.0, "third": float(runs - 1)}
+
+    def make_row(self, run: RunSpec) -> dict[str, object]:
+        return {
+            "src": run.src,
+            "tgt": run.tgt,
+            "task": run.task,
+            "spec": str(run.method),
+            "seed": run.seed,
+            "metric": "uar",
+        }
 
     def test_runs_have_the_classes_that_their_pair_shares(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
