@@ -20,7 +20,11 @@ import soundfile
 import soxr
 
 from emodna.cli import predict as predict_command
+from emodna.cli.predictions import print_lines
+from emodna.model.inference.prediction import Prediction
+from emodna.model.inference.rows import RowFormat
 from emodna.model.inference.trained_model import TrainedModel
+from emodna.pipeline.tasks import AROUSAL, Task, make_emotion_task
 from tests.model.small import CommandResult, assert_one_line_error, run_command
 from tests.pipeline.archives.packing import pack
 
@@ -263,6 +267,36 @@ def test_also_adds_predictions_of_another_run(finished_runs: dict[str, Path], fi
     lines = predict(*manifest_arguments).out.splitlines()
     assert ["p(positive)" in line for line in lines] == [False, True, False, True]
     assert "run=" not in lines[0]
+
+
+SATISFIED = Task("satisfied", ("no", "yes"), (("0",), ("1",)), "satisfied")
+
+
+@pytest.mark.parametrize(
+    ("task", "probabilities", "line"),
+    [
+        (make_emotion_task(["emobox4"]), (0.1, 0.2, 0.3, 0.4), "sadness  (emotion: p(anger) = 0.100, p(happiness) = "),
+        (make_emotion_task(["anger", "fear", "sadness"]), (0.6, 0.3, 0.1), "anger  (emotion: p(anger) = 0.600, "),
+        (make_emotion_task(["anger", "fear"]), (0.6, 0.4), "anger  (emotion: p(fear) = 0.400)"),
+        (SATISFIED, (0.25, 0.75), "yes  (satisfied: p(yes) = 0.750)"),
+        (AROUSAL, (0.25, 0.75), "high arousal  (p(high) = 0.750)"),
+    ],
+)
+def test_rows_and_lines_have_the_classes_of_their_model(
+    task: Task, probabilities: tuple[float, ...], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A model of the same task and other classes next to it.
+    rows = RowFormat([make_emotion_task(["calm", "disgust"]), task], [Path("first"), Path("second")])
+    columns = [f"probability_{name}" for name in task.classes] if len(task) > 2 else ["probability"]
+    assert list(rows.types)[4:-4] == [*["probability"] * (len(task) > 2), *columns]
+    row = rows.make_row(Prediction("a.wav", 0.0, 1.0, probabilities, model=1))
+    assert [row[name] for name in columns] == list(probabilities[-len(columns) :])
+    assert row["label"] == task.classes[int(np.argmax(probabilities))]
+    assert len(task) == 2 or row["probability"] is None
+    print_lines(rows, spans=False, runs=False)(row, {}, None)
+    assert capsys.readouterr().out.startswith(f"a.wav: {line}")
+    table = pa.Table.from_pylist([row], rows.make_schema(None))
+    assert table.to_pylist() == [dict(row)]
 
 
 def test_standard_input_is_audio(run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,12 @@ import torch
 from emodna.model.adaptation import ADAPTATIONS
 from emodna.model.adaptation.base import Outputs
 from emodna.model.adaptation.prior import estimate_priors
-from emodna.model.adaptation.run import AdaptRequest, adapt
+from emodna.model.adaptation.run import AdaptRequest, adapt, resolve_adaptation
 from emodna.model.adaptation.shot import assign_centroids, find_centroids
 from emodna.model.adaptation.t3a import find_prototypes
 from emodna.model.checkpoint import load_tensors
+from emodna.model.data.stream import CorpusWindows, SourceStream
+from emodna.model.data.target_labels import draw_target_labels
 from emodna.model.errors import ConfigError, RunError
 from emodna.model.evaluation.evaluate import evaluate_run
 from emodna.model.fit import fit
@@ -85,6 +87,29 @@ class TestPriors:
     def test_training_shares_stay_if_they_are_the_mean(self) -> None:
         posteriors = np.array([[0.2, 0.8], [0.8, 0.2]])
         assert estimate_priors(posteriors, np.array([0.5, 0.5])) == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_the_prior_of_a_run_is_that_of_its_labelled_batches(
+    source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path, class_weights: str
+) -> None:
+    task = make_emotion_task(["anger", "neutral", "sadness"])
+    emotions = {path: each.replace("sadness", "") for path, each in read_emotions(source).items()}
+    third = make_manifest_store(roots["ravdess"], emotions, tmp_path / "cache", name="third")
+    settings = {"class_weights": class_weights, "target_labels": "1"}
+    fit_small([source, third], target, tmp_path / "a", method="source-only", task=task, settings=settings)
+    plan = resolve_adaptation(AdaptRequest(tmp_path / "a", target, "prior", out=tmp_path / "b"))
+    stream = SourceStream(
+        [(CorpusWindows(each, plan.model.framer, []), each.labels(task)) for each in (source, third)],
+        batch_size=8,
+        seed=0,
+        class_weights=class_weights,
+        target=(plan.windows, draw_target_labels(target, task, 1, 0).labels),
+    )
+    labels = np.concatenate([each.labels for each in stream._corpora])
+    expected = np.bincount(labels, stream.weights) / len(labels)
+    assert expected.min() < 0.32
+    assert plan.prior == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("members", [1, 3, 100])
