@@ -99,7 +99,7 @@ def adapt(
 
 
 def _print_result(result: dict[str, Any], plan: "AdaptPlan", earlier: dict[str, Any]) -> None:
-    from emodna.cli.scores import make_score_table
+    from emodna.cli.scores import count_scored, make_score_table
     from emodna.model.label import note_exposure, read_exposure
     from emodna.pipeline.encoders.exposure import name_trained_model
 
@@ -111,6 +111,8 @@ def _print_result(result: dict[str, Any], plan: "AdaptPlan", earlier: dict[str, 
         problem = f"{result['tgt']} has no {result['task']} labels: nothing to score"
         common.out.print(common.escape(problem))
     else:
+        scored = count_scored(result["scored"], result["utterances"])
+        common.out.print(common.escape(f"scores of {scored} of {result['tgt']}"))
         exposure = read_exposure(result, result["tgt"])
         common.out.print(make_score_table(result, exposure))
         if earlier.get("tgt") == result["tgt"] and earlier.get("uar") is not None:

@@ -292,10 +292,11 @@ def _find_prior(
     if drawn := config.get("target_labels"):  # one more labelled corpus, see `SourceStream`
         counts = np.vstack([counts, [len(drawn[name]) for name in task.classes]])
     if decisive["train"].get("class_weights", "none") == "balanced":
-        present = (counts > 0).sum(axis=0)
-        return present / present.sum()  # the classes of each corpus take turns
-    shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
-    return shares.mean(axis=0)  # corpora have equal shares of a batch
+        parts = (counts > 0).sum(axis=0).astype(np.float64)  # the classes of each corpus take turns
+    else:
+        parts = (counts / counts.sum(axis=1, keepdims=True)).sum(axis=0)  # corpora have equal shares of a batch
+    found: NDArray[np.float64] = parts / parts.sum()
+    return found
 
 
 def _list_adaptations(decisive: Mapping[str, Any]) -> list[str]:

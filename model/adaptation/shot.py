@@ -38,7 +38,8 @@ class ShotConfig:
 class Shot(Adaptation):
     """Train the encoder on the target by information maximisation and pseudo-labels; the last linear layer is frozen.
 
-    Centroids are refreshed once per pass over the target, from all its utterances.
+    Centroids are refreshed once per pass over the target, from all its utterances. An utterance has the pseudo-label of
+    the centroid that is nearest to its features in the step; in the authors' code, it keeps the one of the refresh.
     """
 
     name = "shot"
@@ -106,14 +107,10 @@ class ShotTraining(Method):
     ) -> None:
         super().__init__()
         self.method, self.config = method, config
-        self._layer, self._encoder, self._batches = (
-            [layer],
-            encoder,
-            batches,
-        )  # a list: the layer is in `method` already
+        self._layer = [layer]  # a list: the layer is in `method` already
+        self._encoder, self._batches = encoder, batches
         self.register_buffer("centroids", torch.zeros(layer.out_features, layer.in_features + 1))
         self._refresh = -(-sum(len(each.lengths) for each in batches) // config.batch_size)
-        self._done: int | None = None
 
     def losses(self, source: LabelledBatch, target: Batch, step: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the mean entropy, minus the entropy of the mean prediction, and the loss on pseudo-labels."""

@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from emodna.model.adaptation import get_adaptation
 from emodna.model.config import build_config
 from emodna.model.data.domain import TrainingDomain
 from emodna.model.data.speakers import MIN_UTTERANCES
@@ -88,6 +89,7 @@ def render_card(run: RunFolder) -> str:
             reference=method.reference,
             min_utterances=MIN_UTTERANCES,
             is_fitted_at_once=issubclass(method, DirectMethod),
+            has_steps=_has_steps(method, config["decisive"]),
             uses_target=_uses_target(method, config["decisive"]),
         )
     except RunError:
@@ -116,6 +118,13 @@ def _uses_target(method: type[Method], decisive: Mapping[str, Any]) -> bool:
     """Return True if the weights of a run depend on utterances of the target, labelled or not."""
     is_read = method.reads_target(build_config(method.defaults, decisive["method_config"]))
     return is_read or "adaptation" in decisive or decisive.get("select", LAST) not in (LAST, SOURCE_ACCURACY)
+
+
+def _has_steps(method: type[Method], decisive: Mapping[str, Any]) -> bool:
+    """Return True if the last training of a run had steps."""
+    if "adaptation" in decisive:
+        return get_adaptation(decisive["adaptation"]["method"]).default_steps > 0
+    return not issubclass(method, DirectMethod)
 
 
 def _collect_variables(

@@ -195,6 +195,9 @@ class TestRuns:
         assert audio is not None
         assert earlier is not None
         assert audio["source"].equals(earlier["source"])
+        card = (tmp_path / "a" / "MODEL_CARD.md").read_text()
+        assert f"adapted by {method}, {f'{steps} steps' if steps else 'without training steps'}, seed 0" in card
+        assert ("model of step" in card) == bool(steps)
         run_adaptation(base, target, tmp_path / "b", method=method, steps=steps)
         assert read_model(tmp_path / "a") == read_model(tmp_path / "b")
 
