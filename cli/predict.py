@@ -178,9 +178,7 @@ def predict(
             writers.append(stack.enter_context(predictions.write_csv(sys.stdout, rows.types, table)))
         elif path is None:
             same_task = len({model.task.name for model in models}) < len(models)
-            writers.append(
-                predictions.print_lines(rows.tasks, spans=is_segmented or windows is not None, runs=same_task)
-            )
+            writers.append(predictions.print_lines(rows, spans=is_segmented or windows is not None, runs=same_task))
         # Closed first: if a prediction cannot be written, the threads end before the files are closed.
         if path is not None and is_folder:
             from emodna.model.inference.bulk import BulkRequest

@@ -18,22 +18,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from emodna.model.inference.rows import AddRow, Row, RowFormat
-    from emodna.pipeline.tasks import Task
 
 #: Suffixes of prediction files.
 SUFFIXES: Final = (".csv", ".parquet", ".json")
 
 
-def print_lines(tasks: "Iterable[Task]", *, spans: bool, runs: bool) -> "AddRow":
-    """Print a line per prediction of models of some tasks, except for errors of whole files.
+def print_lines(rows: "RowFormat", *, spans: bool, runs: bool) -> "AddRow":
+    """Print a line per prediction, except for errors of whole files.
 
     `spans` adds start and end to each line, otherwise they are in the lines of files that are used in part. `runs` adds
     the run to each line.
     """
-    classes: dict[str, dict[str, str]] = {}
-    for task in tasks:
-        names = task.classes[-len(task.probability_columns) :]
-        classes.setdefault(task.name, {}).update(zip(task.probability_columns, names, strict=True))
+    tasks = dict(zip(map(str, rows.runs), rows.tasks, strict=True))
+    first = str(rows.runs[0])
 
     def add(prediction: "Row", extra: "Row", _number: int | None) -> None:
         if prediction["start"] is None:
@@ -42,10 +39,11 @@ def print_lines(tasks: "Iterable[Task]", *, spans: bool, runs: bool) -> "AddRow"
         if prediction["error"] is not None:
             text = f"{prediction['error']}  ({span})"
         else:
-            known = {
-                column: name for column, name in classes[prediction["task"]].items() if prediction[column] is not None
-            }
-            values = ", ".join(f"p({name}) = {prediction[column]:.3f}" for column, name in known.items())
+            # Tasks of one name may have other classes, so the run decides.
+            definition = tasks[prediction.get("run", first)]
+            columns = definition.probability_columns
+            named = zip(definition.classes[-len(columns) :], columns, strict=True)
+            values = ", ".join(f"p({name}) = {prediction[column]:.3f}" for name, column in named)
             label, task = prediction["label"], prediction["task"]
             text = f"{label} {task}  ({values}" if task in BUILT_IN_TASKS else f"{label}  ({task}: {values}"
             text += f", {span})" if spans or prediction["start"] else ")"  # else the span is the whole file

@@ -20,7 +20,11 @@ import soundfile
 import soxr
 
 from emodna.cli import predict as predict_command
+from emodna.cli.predictions import print_lines
+from emodna.model.inference.prediction import Prediction
+from emodna.model.inference.rows import RowFormat
 from emodna.model.inference.trained_model import TrainedModel
+from emodna.pipeline.tasks import AROUSAL, make_emotion_task
 from tests.model.small import CommandResult, assert_one_line_error, run_command
 from tests.pipeline.archives.packing import pack
 
@@ -263,6 +267,29 @@ def test_also_adds_predictions_of_another_run(finished_runs: dict[str, Path], fi
     lines = predict(*manifest_arguments).out.splitlines()
     assert ["p(positive)" in line for line in lines] == [False, True, False, True]
     assert "run=" not in lines[0]
+
+
+def test_models_of_any_tasks_share_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    binary = (make_emotion_task(["anger", "sadness"]), make_emotion_task(["anger", "neutral"]))
+    tasks, runs = (AROUSAL, make_emotion_task(["emobox4"]), *binary), [Path(name) for name in "abcd"]
+    given = [(0.4, 0.6), (0.1, 0.2, 0.3, 0.4), (0.9, 0.1), (0.2, 0.8)]
+    rows = RowFormat(tasks, runs)
+    found = [rows.make_row(Prediction("x.wav", 0, 1, each, model=number)) for number, each in enumerate(given)]
+    emotions = [f"probability_{name}" for name in ("anger", "happiness", "neutral", "sadness")]
+    assert list(rows.types) == [*KEYS[:5], *emotions, *KEYS[5:], "run"]
+    assert [each["label"] for each in found] == ["high", "sadness", "anger", "neutral"]
+    assert [each["probability"] for each in found] == [0.6, None, 0.1, 0.8]
+    assert [[each[name] for name in emotions] for each in found] == [[None] * 4, list(given[1]), [None] * 4, [None] * 4]
+    add = print_lines(rows, spans=False, runs=True)
+    for row in found:
+        add(row, {}, None)
+    # Runs of a task of one name may have other classes.
+    assert [line.split("  ", 1)[1] for line in capsys.readouterr().out.splitlines()] == [
+        "(p(high) = 0.600)  run=a",
+        "(emotion: p(anger) = 0.100, p(happiness) = 0.200, p(neutral) = 0.300, p(sadness) = 0.400)  run=b",
+        "(emotion: p(sadness) = 0.100)  run=c",
+        "(emotion: p(neutral) = 0.800)  run=d",
+    ]
 
 
 def test_standard_input_is_audio(run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
