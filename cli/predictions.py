@@ -12,6 +12,7 @@ import click
 from emodna.cli import common
 from emodna.pipeline.errors import EmodnaError
 from emodna.pipeline.files import open_atomically
+from emodna.pipeline.tasks import BUILT_IN_TASKS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,8 +29,8 @@ def print_lines(rows: "RowFormat", *, spans: bool, runs: bool) -> "AddRow":
     `spans` adds start and end to each line, otherwise they are in the lines of files that are used in part. `runs` adds
     the run to each line.
     """
-    # By run: tasks of the same name may have other classes.
-    tasks = {str(run): task for run, task in zip(rows.runs, rows.tasks, strict=True)}
+    tasks = dict(zip(map(str, rows.runs), rows.tasks, strict=True))
+    first = str(rows.runs[0])
 
     def add(prediction: "Row", extra: "Row", _number: int | None) -> None:
         if prediction["start"] is None:
@@ -38,10 +39,13 @@ def print_lines(rows: "RowFormat", *, spans: bool, runs: bool) -> "AddRow":
         if prediction["error"] is not None:
             text = f"{prediction['error']}  ({span})"
         else:
-            task, label = tasks[prediction.get("run", str(rows.runs[0]))], prediction["label"]
-            shown = zip(task.probability_columns, task.classes[-len(task.probability_columns) :], strict=True)
-            values = ", ".join(f"p({name}) = {prediction[column]:.3f}" for column, name in shown)
-            text = f"{label} {task.name}  ({values}" if task.is_built_in else f"{label}  ({task.name}: {values}"
+            # Tasks of one name may have other classes, so the run decides.
+            definition = tasks[prediction.get("run", first)]
+            columns = definition.probability_columns
+            named = zip(definition.classes[-len(columns) :], columns, strict=True)
+            values = ", ".join(f"p({name}) = {prediction[column]:.3f}" for name, column in named)
+            label, task = prediction["label"], prediction["task"]
+            text = f"{label} {task}  ({values}" if task in BUILT_IN_TASKS else f"{label}  ({task}: {values}"
             text += f", {span})" if spans or prediction["start"] else ")"  # else the span is the whole file
         text += f"  outside={prediction['outside']}" if prediction["outside"] else ""
         text += f"  channel={prediction['channel']}" if "channel" in prediction else ""

@@ -22,6 +22,7 @@ from emodna.model.inference.inputs import find_inputs
 from emodna.model.inference.predict import predict
 from emodna.model.inference.trained_model import TrainedModel
 from emodna.model.inference.windows import Windows
+from emodna.model.metrics import assign_labels
 from emodna.pipeline.audio.decode import resample
 from emodna.pipeline.audio.quality import AudioQuality
 from tests.benchmarks.inputs import read_at, root_option
@@ -30,7 +31,7 @@ from tests.benchmarks.timing import Rounds, measure_peak_memory, measure_time, t
 _WINDOWS = Windows(4.0, 2.0)
 
 
-def predict_one_by_one(model: TrainedModel, files: list[Path]) -> list[float]:
+def predict_one_by_one(model: TrainedModel, files: list[Path]) -> list[tuple[float, ...]]:
     """Predict file by file in a plain loop."""
     probabilities = []
     for file in files:
@@ -38,16 +39,16 @@ def predict_one_by_one(model: TrainedModel, files: list[Path]) -> list[float]:
         window, length = model.window(features, peak_db)
         with torch.inference_mode():
             logits = model.method.predict(torch.from_numpy(window).T[None].contiguous(), torch.tensor([length]))
-        probabilities.append(float(logits.double().softmax(1)[0, 1]))
+        probabilities.append(tuple(logits.double().softmax(1)[0].tolist()))
     return probabilities
 
 
-def predict_together(model: TrainedModel, files: list[Path], threads: int) -> list[float]:
+def predict_together(model: TrainedModel, files: list[Path], threads: int) -> list[tuple[float, ...]]:
     predictions = predict([model], find_inputs(map(str, files)), threads=threads)
-    return [each.probability for _, each in predictions if each.probability is not None]
+    return [each.probabilities for _, each in predictions if each.probabilities is not None]
 
 
-def predict_unchecked(model: TrainedModel, files: list[Path]) -> list[float]:
+def predict_unchecked(model: TrainedModel, files: list[Path]) -> list[tuple[float, ...]]:
     """Predict in one thread without comparing the audio with that of the training."""
     quality = AudioQuality(0.0, 0.0, 0.0, 0.0)
     with mock.patch("emodna.model.inference.predict.measure_quality", return_value=quality):
@@ -128,7 +129,7 @@ def compare_windows(model: TrainedModel, files: list[Path]) -> None:
             whole_features.append(model.window(frames[start_frame : start_frame + len(alone)], peak_db))
         a, b = model.classify(own_features), model.classify(whole_features)
         differences.append(abs(a - b))
-        changed += int(((a >= 0.5) != (b >= 0.5)).sum())
+        changed += int((assign_labels(a) != assign_labels(b)).sum())
     total = np.concatenate(differences)
     click.echo(f"\n{len(total)} windows of 4 s from recordings of 20 files: features of the window or of the recording")
     click.echo(f"probabilities differ by {total.mean():.3f} on average, {total.max():.3f} at most", nl=False)

@@ -24,7 +24,7 @@ from emodna.cli.predictions import print_lines
 from emodna.model.inference.prediction import Prediction
 from emodna.model.inference.rows import RowFormat
 from emodna.model.inference.trained_model import TrainedModel
-from emodna.pipeline.tasks import AROUSAL, Task, make_emotion_task
+from emodna.pipeline.tasks import AROUSAL, make_emotion_task
 from tests.model.small import CommandResult, assert_one_line_error, run_command
 from tests.pipeline.archives.packing import pack
 
@@ -269,34 +269,27 @@ def test_also_adds_predictions_of_another_run(finished_runs: dict[str, Path], fi
     assert "run=" not in lines[0]
 
 
-SATISFIED = Task("satisfied", ("no", "yes"), (("0",), ("1",)), "satisfied")
-
-
-@pytest.mark.parametrize(
-    ("task", "probabilities", "line"),
-    [
-        (make_emotion_task(["emobox4"]), (0.1, 0.2, 0.3, 0.4), "sadness  (emotion: p(anger) = 0.100, p(happiness) = "),
-        (make_emotion_task(["anger", "fear", "sadness"]), (0.6, 0.3, 0.1), "anger  (emotion: p(anger) = 0.600, "),
-        (make_emotion_task(["anger", "fear"]), (0.6, 0.4), "anger  (emotion: p(fear) = 0.400)"),
-        (SATISFIED, (0.25, 0.75), "yes  (satisfied: p(yes) = 0.750)"),
-        (AROUSAL, (0.25, 0.75), "high arousal  (p(high) = 0.750)"),
-    ],
-)
-def test_rows_and_lines_have_the_classes_of_their_model(
-    task: Task, probabilities: tuple[float, ...], line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # A model of the same task and other classes next to it.
-    rows = RowFormat([make_emotion_task(["calm", "disgust"]), task], [Path("first"), Path("second")])
-    columns = [f"probability_{name}" for name in task.classes] if len(task) > 2 else ["probability"]
-    assert list(rows.types)[4:-4] == [*["probability"] * (len(task) > 2), *columns]
-    row = rows.make_row(Prediction("a.wav", 0.0, 1.0, probabilities, model=1))
-    assert [row[name] for name in columns] == list(probabilities[-len(columns) :])
-    assert row["label"] == task.classes[int(np.argmax(probabilities))]
-    assert len(task) == 2 or row["probability"] is None
-    print_lines(rows, spans=False, runs=False)(row, {}, None)
-    assert capsys.readouterr().out.startswith(f"a.wav: {line}")
-    table = pa.Table.from_pylist([row], rows.make_schema(None))
-    assert table.to_pylist() == [dict(row)]
+def test_models_of_any_tasks_share_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    binary = (make_emotion_task(["anger", "sadness"]), make_emotion_task(["anger", "neutral"]))
+    tasks, runs = (AROUSAL, make_emotion_task(["emobox4"]), *binary), [Path(name) for name in "abcd"]
+    given = [(0.4, 0.6), (0.1, 0.2, 0.3, 0.4), (0.9, 0.1), (0.2, 0.8)]
+    rows = RowFormat(tasks, runs)
+    found = [rows.make_row(Prediction("x.wav", 0, 1, each, model=number)) for number, each in enumerate(given)]
+    emotions = [f"probability_{name}" for name in ("anger", "happiness", "neutral", "sadness")]
+    assert list(rows.types) == [*KEYS[:5], *emotions, *KEYS[5:], "run"]
+    assert [each["label"] for each in found] == ["high", "sadness", "anger", "neutral"]
+    assert [each["probability"] for each in found] == [0.6, None, 0.1, 0.8]
+    assert [[each[name] for name in emotions] for each in found] == [[None] * 4, list(given[1]), [None] * 4, [None] * 4]
+    add = print_lines(rows, spans=False, runs=True)
+    for row in found:
+        add(row, {}, None)
+    # Runs of a task of one name may have other classes.
+    assert [line.split("  ", 1)[1] for line in capsys.readouterr().out.splitlines()] == [
+        "(p(high) = 0.600)  run=a",
+        "(emotion: p(anger) = 0.100, p(happiness) = 0.200, p(neutral) = 0.300, p(sadness) = 0.400)  run=b",
+        "(emotion: p(sadness) = 0.100)  run=c",
+        "(emotion: p(neutral) = 0.800)  run=d",
+    ]
 
 
 def test_standard_input_is_audio(run: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

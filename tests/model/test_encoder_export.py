@@ -23,7 +23,7 @@ from emodna.model.inference.waveform_model import FrontEnd
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import EncoderSet, make_feature_set
-from emodna.pipeline.tasks import AROUSAL
+from emodna.pipeline.tasks import AROUSAL, Task, make_emotion_task
 from tests.pipeline import tiny_encoders
 
 Float32 = NDArray[np.float32]
@@ -124,23 +124,35 @@ def test_an_encoder_of_transformers_is_one_error(tmp_path: Path, monkeypatch: py
     assert raised.value.where == tmp_path
 
 
-def make_statistics_model(features: EncoderSet) -> TrainedModel:
+def make_statistics_model(features: EncoderSet, task: Task = AROUSAL) -> TrainedModel:
     """Make a model with random weights on pooled statistics of a feature set."""
     dim, draw = 2 * features.dim, np.random.default_rng(0)
     config = dataclasses.replace(SourceOnly.defaults, channels=8, network="statistics")
     statistics = Statistics(draw.normal(size=dim).astype(np.float32), draw.uniform(1, 3, dim).astype(np.float32))
     framer = Framer(1, "mask", statistics, None)
-    method = SourceOnly(dim, config, 0).eval()
+    method = SourceOnly(dim, config, 0, len(task)).eval()
     return TrainedModel(
-        method, dataclasses.asdict(config), AROUSAL, dim, framer, features, per_speaker=True, reads_statistics=True
+        method, dataclasses.asdict(config), task, dim, framer, features, per_speaker=True, reads_statistics=True
     )
 
 
 @pytest.mark.slow
-def test_a_model_is_exported_with_its_encoder(tmp_path: Path) -> None:
-    model = make_statistics_model(make_set(tmp_path, "log-mel", 100, 30.0))
+@pytest.mark.parametrize("task", [AROUSAL, make_emotion_task(["emobox4"])], ids=len)
+def test_a_model_is_exported_with_its_encoder(task: Task, tmp_path: Path) -> None:
+    model = make_statistics_model(make_set(tmp_path, "log-mel", 100, 30.0), task)
     exported = write_onnx(model, {}, tmp_path / "model.onnx", force=False)
     assert exported.difference <= exported.tolerance == 1e-3
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    waveform = make_speech(40_000)
+    found, logits = session.run(None, {"waveform": waveform[None]})
+    expected = model.probabilities([model.features.extract(waveform)])
+    if len(task) == 2:
+        assert [each.name for each in session.get_outputs()] == ["probability", "logits"]
+        expected = expected[:, 1]
+    else:
+        assert [each.name for each in session.get_outputs()] == ["probabilities", "logits"]
+    assert logits.shape == (1, len(task))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 @pytest.mark.slow

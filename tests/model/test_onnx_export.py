@@ -20,7 +20,6 @@ from emodna.model.methods.clstm import Clstm
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FeatureSet, make_feature_set
-from emodna.pipeline.tasks import make_emotion_task
 from tests.model.small import STEPPED, quick_if_representative
 from tests.model.test_waveform_model import make_model, make_tone, predict_by_model, predict_by_module
 
@@ -72,25 +71,6 @@ def test_an_exported_model_predicts_as_the_original(make: Callable[[], TrainedMo
     assert found == pytest.approx(predict_by_module(model, *three), abs=1e-4, nan_ok=True)
     assert np.isnan(found).tolist() == [False, True, False]
     np.testing.assert_allclose(torch.from_numpy(logits).softmax(1)[:, 1], found, rtol=1e-5)
-
-
-@pytest.mark.slow
-def test_an_exported_model_of_four_classes_has_a_probability_of_each(tmp_path: Path) -> None:
-    base, task = make_model(make_feature_set("wave16k"), padding="zero", frames=4000), make_emotion_task(["emobox4"])
-    config = dataclasses.replace(SourceOnly.defaults, channels=8)
-    model = dataclasses.replace(base, method=SourceOnly(base.dim, config, 0, 4).eval(), task=task)
-    with torch.no_grad():
-        model.method.network.classifier.weight.mul_(20)
-    assert write_onnx(model, {}, tmp_path / "model.onnx", force=False).difference <= 1e-4
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    assert [each.name for each in session.get_outputs()] == ["probabilities", "logits"]
-    waveforms = [make_tone(5000), make_tone(5000, 0.01)]
-    found, logits = session.run(None, {"waveform": np.stack([*waveforms, np.zeros(5000, np.float32)])})
-    expected = model.probabilities([model.features.extract(each) for each in waveforms])
-    np.testing.assert_allclose(found[:2], expected, atol=1e-4)
-    np.testing.assert_allclose(torch.from_numpy(logits[:2]).softmax(1), found[:2], rtol=1e-5)
-    assert np.ptp(expected) > 0.01
-    assert np.isnan(found[2]).all()
 
 
 # torch warns about every nn.LSTM; the export itself suppresses warnings.

@@ -18,7 +18,7 @@ from emodna.model.inference.waveform_model import FrontEnd, WaveformModel
 from emodna.model.methods.source_only import SourceOnly
 from emodna.pipeline.errors import ExportError
 from emodna.pipeline.features import FEATURE_SETS, FeatureSet, make_feature_set
-from emodna.pipeline.tasks import AROUSAL
+from emodna.pipeline.tasks import AROUSAL, make_emotion_task
 from tests.pipeline.making import noise
 
 Float32 = NDArray[np.float32]
@@ -108,6 +108,20 @@ def test_predictions_equal_those_of_the_model(name: str) -> None:
     model = make_model(features, frames=32 if features.kind != "wave" else 4000)
     for waveform in map(make_tone, (2048, 9600, 20_011)):
         assert predict_by_module(model, waveform) == pytest.approx([predict_by_model(model, waveform)], abs=1e-4)
+
+
+def test_four_classes_have_a_probability_each() -> None:
+    base = make_model(make_feature_set("mfcc40"))
+    config = dataclasses.replace(SourceOnly.defaults, channels=8, tcn_blocks=1)
+    method, task = SourceOnly(base.dim, config, 0, 4).eval(), make_emotion_task(["emobox4"])
+    model = dataclasses.replace(base, method=method, task=task)
+    waveform = make_tone(9600)
+    with torch.inference_mode():
+        probabilities, logits = WaveformModel(model)(torch.from_numpy(waveform)[None])
+    expected = model.probabilities([model.features.extract(waveform)])
+    assert np.ptp(expected) > 1e-3
+    np.testing.assert_allclose(probabilities.numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(logits.softmax(1).numpy(), probabilities.numpy(), rtol=1e-5)
 
 
 def test_waveforms_of_a_batch_do_not_change_each_other() -> None:
