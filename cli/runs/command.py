@@ -16,7 +16,7 @@ from emodna.model.runs.listing import Run, find_runs
 
 _DEFAULT: Final = Path("runs")
 _SORTS: Final = ("name", "date", "uar", "war", "f1", "macro_f1", "size")
-_SCORE_RANKS: Final = {"uar": 0, "war": 2, "f1": 5, "macro_f1": 6}
+_SCORE_RANKS: Final = {"war": 2, "f1": 5, "macro_f1": 6, "constants": 7}
 
 
 @click.group(cls=Group, examples=("emodna-runs ls --sort uar", "emodna-runs show runs/first"))
@@ -79,12 +79,11 @@ def _print_runs(found: Sequence[Run]) -> None:
     table.print_table(
         [
             Column("src -> tgt", [table.format_pair(run) for run in found]),
-            Column("task", [table.make_text(run.identity["task"] or "-") for run in found], 3),
+            Column("task", [table.format_task(run) for run in found], 3),
             Column("method", [table.make_text(run.marked_label or "-") for run in found], folds=True),
             Column("seed", [table.make_text(table.format_value(run.identity["seed"])) for run in found], 4, right=True),
             Column("state", [table.format_state(run) for run in found], 1),
             *table.make_score_columns(found, _SCORE_RANKS),
-            Column("best constants", [table.format_best_constants(run) for run in found], 7, right=True),
             Column("age", [table.make_text(table.format_age(run)) for run in found], 8, right=True),
             Column("MB", [table.make_text(f"{run.bytes / 1e6:.1f}") for run in found], 9, right=True),
             Column("run", [table.make_text(run.folder.path) for run in found], intact=True),

@@ -77,8 +77,7 @@ def _print_scores(runs: Sequence[Run]) -> None:
             Column("src -> tgt", [table.format_pair(run) for run in runs], 2),
             Column("method", [make_text(run.marked_label or "-") for run in runs], folds=True),
             Column("state", [table.format_state(run) for run in runs], 1),
-            *table.make_score_columns(runs),
-            Column("best constants", [table.format_best_constants(run) for run in runs], 3, right=True),
+            *table.make_score_columns(runs, {"constants": 3}),
         ]
     )
 

@@ -14,7 +14,6 @@ from emodna.cli.runs.table import Column, format_value, make_text, print_table
 from emodna.model.config import DEFAULT_STEPS
 from emodna.model.runs import listing
 from emodna.model.runs.listing import Run, TrainingStore
-from emodna.pipeline.tasks import read_task
 
 #: Lines and columns of the chart, and columns of each term's curve.
 _HEIGHT: Final = 6
@@ -73,6 +72,7 @@ def _print_run(run: Run, data: Sequence[TrainingStore]) -> None:
         "state": table.format_state(run),
         **({} if run.problem is None else {"problem": run.problem}),
         **{key: format_value(each) for key, each in run.identity.items() if key != "steps"},
+        **({} if run.classes is None else {"classes": ", ".join(run.classes)}),
         "label": format_value(run.marked_label),
         "supervision": format_value(run.supervision),
         **_describe_exposure(run),
@@ -131,8 +131,7 @@ def _print_scores(run: Run) -> None:
         return
     from emodna.cli.scores import make_score_table
 
-    classes = read_task(run.decisive).classes
-    names = {"label": run.label, "task": run.identity["task"], "classes": classes}
+    names = {"label": run.label, "task": run.identity["task"], "classes": run.classes}
     result = {**names, **run.scores, "constant": run.constants}
     common.out.print(make_score_table(result, run.target_exposure))
 

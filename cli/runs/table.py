@@ -12,8 +12,9 @@ from rich.text import Text
 
 from emodna.cli import common
 from emodna.cli.scores import format_percent, format_scores
-from emodna.model.label import SCORE_NAMES
+from emodna.model.label import name_scores
 from emodna.model.runs.listing import Run
+from emodna.pipeline.tasks import TASKS
 
 #: Widths of the padding of a column and of the edge of a table.
 _PADDING: Final = 3
@@ -78,11 +79,22 @@ def print_table(columns: Sequence[Column]) -> None:
         common.note(f"hidden in a terminal of {before} columns: {', '.join(hidden)}")
 
 
-def make_score_columns(runs: Sequence[Run], ranks: Mapping[str, int] | None = None) -> list[Column]:
-    """Return a column for each score; yellow if the best constant predictor is at least as good."""
+def make_score_columns(runs: Sequence[Run], ranks: Mapping[str, int]) -> list[Column]:
+    """Return a column for each score that a run can have, and one for the best scores of constant predictors.
+
+    `ranks` has ranks of the columns, by score and of `constants`. A score is yellow if the best constant predictor is
+    at least as good.
+    """
+    names = name_scores(min((len(run.classes) for run in runs if run.classes is not None), default=2))
+    constants = [
+        "-" if run.best_constant["uar"] is None else " ".join(format_scores(run.best_constant, names)) for run in runs
+    ]
     return [
-        Column(heading, [_format_score(run, key) for run in runs], (ranks or {}).get(key, 0), right=True)
-        for key, heading in SCORE_NAMES.items()
+        *(
+            Column(heading, [_format_score(run, key) for run in runs], ranks.get(key, 0), right=True)
+            for key, heading in names.items()
+        ),
+        Column("best constants", [Text(cell) for cell in constants], ranks["constants"], right=True),
     ]
 
 
@@ -93,6 +105,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         "state": run.state,
         "problem": run.problem,
         **run.identity,
+        "classes": run.classes,
         "supervision": run.supervision,
         "label": run.label,
         "exposure": run.exposure,
@@ -115,15 +128,17 @@ def format_pair(run: Run) -> Text:
     return make_text("-" if run.identity["src"] is None else f"{run.identity['src']} -> {run.identity['tgt']}")
 
 
+def format_task(run: Run) -> Text:
+    """Return the task of a run, with the number of its classes unless it is built in: equal names can differ."""
+    name = run.identity["task"]
+    count = "" if run.classes is None or name in TASKS else f" ({len(run.classes)} classes)"
+    return make_text("-" if name is None else f"{name}{count}")
+
+
 def _format_score(run: Run, key: str) -> Text:
     value, constant = run.scores[key], run.best_constant[key]
     beaten = value is not None and constant is not None and value <= constant
     return Text(format_percent(value), style="yellow" if beaten else "")
-
-
-def format_best_constants(run: Run) -> Text:
-    """Return the best scores of constant predictors in one cell."""
-    return Text("-" if run.best_constant["uar"] is None else " ".join(format_scores(run.best_constant)))
 
 
 def format_age(run: Run) -> str:

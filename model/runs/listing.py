@@ -58,6 +58,11 @@ class Run:
         return {key: self.decisive.get(key) for key in _IDENTITY}
 
     @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes of its task, class 0 first; None if unknown."""
+        return read_task(self.decisive).classes if self.decisive else None
+
+    @property
     def supervision(self) -> str | None:
         """The value of `Method.supervision`; None if unknown."""
         return str(self.config.get("supervision", SOURCE_SUPERVISION)) if self.decisive else None

@@ -16,6 +16,7 @@ from emodna.cli.runs.table import Column, print_table
 from emodna.model.fit import fit
 from emodna.model.request import FitRequest
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import make_emotion_task
 from tests.model.small import (
     SETTINGS,
     CommandResult,
@@ -36,6 +37,7 @@ LS_KEYS = [
     "method",
     "seed",
     "steps",
+    "classes",
     "supervision",
     "label",
     "exposure",
@@ -72,6 +74,19 @@ def trained_runs(ravdess_store: Path, emodb_store: Path, tmp_path_factory: pytes
     with pytest.raises(Interruption):
         fit(stopped, InterruptAt(3))
     return folder
+
+
+@pytest.fixture(scope="module")
+def emotion_runs(ravdess_store: Path, emodb_store: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return two runs of task emotion with other classes."""
+    stores = [FeatureStore(store) for store in (ravdess_store, emodb_store)]
+    found = []
+    for classes in ("emobox4",), ("anger", "neutral", "sadness"):
+        found.append(tmp_path_factory.mktemp("emotion") / str(len(found)))
+        task = make_emotion_task(classes)
+        request = FitRequest(stores[:1], stores[1], task, "source-only", 1, out=found[-1], settings=SETTINGS)
+        fit(request, SilentCallback())
+    return found
 
 
 @pytest.fixture
@@ -186,6 +201,32 @@ class TestShow:
     def test_missing_run_is_one_line(self, tmp_path: Path) -> None:
         assert_one_line_error(runs("show", tmp_path), "not a run folder", f"emodna-runs ls {tmp_path.parent}")
         assert_one_line_error(runs("ls", tmp_path / "nowhere"), "nowhere: folder not found")
+
+
+class TestEmotions:
+    def test_classes_are_shown_and_f1_only_of_two_classes(self, emotion_runs: list[Path], trained_runs: Path) -> None:
+        answer = runs("ls", *emotion_runs, "--task", "emotion")
+        assert all(f"emotion ({count} classes)" in answer.out for count in (4, 3))
+        assert " F1 " not in answer.out
+        assert " F1 " in runs("ls", *emotion_runs, trained_runs).out
+        rows = read_json("ls", *emotion_runs)
+        assert [row["classes"] for row in rows][1] == ["anger", "neutral", "sadness"]
+        assert [row["f1"] for row in rows] == [row["best_constant"]["f1"] for row in rows] == [None, None]
+        shown = runs("show", emotion_runs[0]).out
+        assert "anger, happiness, neutral, sadness" in shown
+        assert "always happiness" in shown
+
+    def test_runs_of_other_classes_are_no_pair(
+        self, emotion_runs: list[Path], emodb_store: Path, tmp_path: Path
+    ) -> None:
+        twin = shutil.copytree(emotion_runs[0], tmp_path / "twin")
+        document = read_json("compare", *emotion_runs, twin)
+        assert [pair["problem"] for pair in document["pairs"]] == ["different classes", None, "different classes"]
+        assert document["pairs"][1]["p"] == 1
+        truth = FeatureStore(emodb_store).labels(make_emotion_task(["emobox4"]))
+        assert document["pairs"][1]["labelled"] == (truth >= 0).sum() < len(truth)
+        assert document["differs"]["task_definition.classes.happiness"] == [["happiness"], None, ["happiness"]]
+        assert document["seeds"] == []
 
 
 class TestCompare:

@@ -16,6 +16,7 @@ from emodna.model.request import FitRequest
 from emodna.model.run_folder import RunFolder
 from emodna.model.runs.card import render_card
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import make_emotion_task
 from tests.model.small import SilentCallback, Stores, fit_small, make_manifest_store, read_emotions
 
 
@@ -106,6 +107,19 @@ def test_card_names_several_sources_and_a_target_without_labels(
     assert "from the labels of ravdess + second, for recordings such as own." in text
     assert "| second | source | 32 |" in text
     assert "| own | target | 32 |" in text
+
+
+def test_card_of_several_classes_has_their_recalls(source: FeatureStore, target: FeatureStore, tmp_path: Path) -> None:
+    task = make_emotion_task(["emobox4"])
+    result = fit_small(source, target, tmp_path / "run", steps=1, method="source-only", task=task)
+    text = (tmp_path / "run" / "MODEL_CARD.md").read_text()
+    assert "Predicts the probability of each class of emotion: anger, happiness, neutral, sadness." in text
+    recalls = ", ".join(f"{name} {result['recalls'][name]:.1f}" for name in task.classes)
+    assert f"Recall in percent: {recalls}." in text
+    assert "| percent | UAR | WAR | macro-F1 |" in text
+    assert f"Measured on {result['scored']} labelled utterances of emodb." in text
+    (counts,) = re.findall(r"\| emodb \| target \| 32 \|.*", text)
+    assert sum(map(int, counts.split(" | ")[6:11])) == 32
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from emodna.model.bench.spec import Conditions
 from emodna.model.changed_settings import find_non_defaults
 from emodna.model.config import RecordConfig, TrainConfig, as_settings
 from emodna.model.errors import BenchError
+from emodna.model.label import name_constant
 from emodna.model.methods import METHODS
 from emodna.model.request import FitRequest, resolve_request
 from emodna.pipeline.features import FEATURE_SETS, make_feature_set
@@ -82,6 +83,21 @@ class TestRun:
         stores = [prepare_store(name, roots[name], tmp_path, features) for name in ("ravdess", "emodb")]
         assert label_request((stores[0], stores[1])) == "emo-dna (feature_set=mfcc39)"
         assert describe_method(MethodSpec("dan"), Conditions(1000, features.name)).label == "dan (feature_set=mfcc39)"
+
+
+@pytest.mark.parametrize(
+    ("constant", "task", "name"),
+    [
+        ("always_high", "arousal", "always high"),
+        ("always_high", "valence", "always positive"),  # of earlier versions
+        ("always_low", "valence", "always negative"),
+        ("always_negative", "valence", "always negative"),
+        ("always_very_sad", "mine", "always very_sad"),
+        ("prior_proportional", "emotion", "prior-proportional"),
+    ],
+)
+def test_constant_predictors_are_named_by_their_class(constant: str, task: str, name: str) -> None:
+    assert name_constant(constant, task) == name
 
 
 class TestExperiment:
