@@ -30,6 +30,7 @@ from emodna.model.reproducibility import force_float32, use_deterministic_algori
 from emodna.model.request import FitPlan, FitRequest, resolve_request
 from emodna.model.run_folder import RunFolder, read_json, write_json
 from emodna.model.runs.card import write_card
+from emodna.model.task import digest_labels
 from emodna.model.training.direct import fit_directly
 from emodna.model.training.log import FitCallback, record_events
 from emodna.model.training.loop import StopListener, Timing, never_stop, train
@@ -89,6 +90,7 @@ def execute_plan(plan: FitPlan, callback: FitCallback, stop_listener: StopListen
                 "excluded": excluded_labels,
                 "scored": int(is_labelled.sum()) - excluded_labels,
                 **evaluate(assign_labels(probabilities), target, plan.task, excluded=excluded),
+                **({"labels": labels} if (labels := digest_labels([target], plan.task)) else {}),
                 "wall_seconds": time.perf_counter() - plan.start_time,
                 "steps_per_second": timing.steps / timing.seconds if timing.steps else None,
                 "blocked_seconds": timing.blocked_seconds,

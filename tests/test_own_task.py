@@ -17,6 +17,7 @@ import pytest
 from emodna.cli import eval as evaluation
 from emodna.cli import export, fit, predict, prep
 from emodna.cli.cache import command as cache_command
+from emodna.cli.runs import command as runs_command
 from tests.cli.running import Command, make_runner
 from tests.model.small import SETTINGS
 
@@ -43,6 +44,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         "eval": evaluation,
         "export": export,
         "cache": cache_command,
+        "runs": runs_command,
     }
     return {name: make_runner(f"emodna-{name}", each.main, monkeypatch, capsys) for name, each in modules.items()}
 
@@ -108,3 +110,12 @@ def test_from_tables_without_emotions_to_onnx(
     write_table(ravdess_root, Path("old.csv"), TEXTS[1:])
     assert commands["prep"]("--manifest", "old.csv", "--root", "old.zip", "--workers", 1).code == 0
     assert "labels" in commands["fit"](*options, "--method", "source-only", "--out", "run", "--resume").error()
+
+    # Other values of the target's column are not those of the run's scores.
+    shutil.copytree("run", "twin")
+    compare = ("compare", "run", "twin", "--json")
+    assert commands["runs"](*compare).json["pairs"][0]["labelled"] == result["scored"]
+    write_table(emodb_root, Path("new.parquet"), NUMBERS[::-1])
+    assert commands["prep"]("--manifest", "new.parquet", "--root", emodb_root, "--workers", 1).code == 0
+    assert commands["runs"](*compare).json["pairs"][0]["labelled"] is None
+    assert [each["state"] for each in commands["runs"]("show", "run", "--json").json["data"]] == ["changed", "changed"]

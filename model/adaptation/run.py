@@ -31,6 +31,7 @@ from emodna.model.provenance import RunCorpus, add_target_audio, describe_corpus
 from emodna.model.reproducibility import derive_seed, use_deterministic_algorithms
 from emodna.model.run_folder import RunFolder, hash_settings, read_json, write_json
 from emodna.model.runs.card import render_card
+from emodna.model.task import digest_labels
 from emodna.model.training.log import FitCallback, record_events
 from emodna.model.training.loop import StopListener, never_stop
 from emodna.pipeline.encoders.exposure import find_exposure
@@ -334,6 +335,7 @@ def _write_result(
             "excluded": int(is_labelled[plan.excluded].sum()),
             "scored": int(is_labelled[~plan.excluded].sum()),
             **evaluate(assign_labels(probabilities), target, task, excluded=excluded),
+            **({"labels": labels} if (labels := digest_labels([target], task)) else {}),
             "wall_seconds": time.perf_counter() - plan.start_time,
             "steps_per_second": values.get("steps_per_second"),
             "blocked_seconds": 0.0,

@@ -151,9 +151,19 @@ def find_training_store(run: Run, corpus: str) -> TrainingStore:
         store = FeatureStore(Path(path))
     except (EmodnaError, OSError):
         return TrainingStore(corpus, path, fingerprint, "damaged", None)
-    if store.fingerprint != fingerprint:
+    if store.fingerprint != fingerprint or not _has_same_labels(run, corpus, store):
         return TrainingStore(corpus, path, fingerprint, "changed", None)
     return TrainingStore(corpus, path, fingerprint, "same", store)
+
+
+def _has_same_labels(run: Run, corpus: str, store: "FeatureStore") -> bool:
+    """Return True if a store gives the labels that the run recorded; a fingerprint leaves out a user's own columns."""
+    from emodna.model.task import digest_labels
+
+    recorded = run.decisive.get("labels", {}).get(corpus)
+    if recorded is None and run.state == "done" and corpus == run.identity["tgt"]:
+        recorded = read_json(run.folder.result).get("labels", {}).get(corpus)
+    return recorded is None or [recorded] == list(digest_labels([store], read_task(run.decisive)).values())
 
 
 def read_curves(run: Run) -> dict[str, list[tuple[int, float]]]:
