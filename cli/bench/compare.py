@@ -182,6 +182,9 @@ def format_comparison_notes(comparison: "Comparison", experiment: Experiment) ->
     yield from note_shared_recordings(_select_shared(comparison, experiment))
     yield from note_exposure(merge_exposures(matched.exposures.values()))
     yield _DEPENDENT
+    found = [experiment.find_task(name) for name in dict.fromkeys(task for task, _, _ in matched.scenarios)]
+    if len({task and len(task) for task in found}) > 1:
+        yield "the tasks differ in the number of classes, so the mean is over scores of different chance (100 / K)"
     yield from (f"left out: {each}" for each in matched.left_out[:_MAX_LEFT_OUT])
     if len(matched.left_out) > _MAX_LEFT_OUT:
         yield f"left out: {len(matched.left_out) - _MAX_LEFT_OUT} more; --json lists all"

@@ -31,7 +31,7 @@ from emodna.model.bench.compare import compare, match_scores
 from emodna.model.bench.figure_data import DotMark, HeatmapMark, Panel
 from emodna.model.bench.paper import PAPER_TABLES
 from emodna.model.bench.results import CONSTANTS, RunResult, Scores, collect_results, read_run_results, select_scores
-from emodna.model.bench.spec import Experiment, note_shared_recordings
+from emodna.model.bench.spec import CorpusSummary, Experiment, note_shared_recordings
 from emodna.model.bench.table_data import DIFFERENCE, Block, Cell, CellPosition, Table
 from emodna.model.bench.tables import TABLE_NAMES, make_table
 from emodna.model.errors import BenchError, RunError
@@ -41,10 +41,9 @@ from emodna.model.run_folder import read_json
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.errors import EmodnaError
-from emodna.pipeline.tasks import CLASS_NAMES
 
 _FOLDER: Final = Path(__file__).parent
-#: Metric of the comparison; constant predictors have 50 in it.
+#: Metric of the comparison; all constant predictors of a task have the same in it.
 _METRIC: Final = "uar"
 #: State -> CSS class of its cell; others are muted.
 _CSS_CLASSES: Final = {"done": "", "failed": "bad"}
@@ -127,25 +126,33 @@ def build_overview(experiment: Experiment, results: Sequence[RunResult], tasks: 
 def _tabulate_corpora(experiment: Experiment, tasks: Sequence[str]) -> PageTable:
     columns = ["corpus", "languages", "utterances"]
     for task in tasks:
-        names = _name_classes(experiment, task)
+        names = list(_name_classes(experiment, task))
         columns += [*(f"{task} {name}" for name in names), *[f"{task} % {names[-1]}"] * (len(names) == 2)]
     rows = []
     for corpus in experiment.corpora.values():
         row: list[str | float | None] = [corpus.name, corpus.language or "unknown", corpus.utterances]
         for task in tasks:
-            count = len(_name_classes(experiment, task))
-            counts = corpus.classes.get(task, (None,) * count)  # a corpus of an earlier call is not counted
-            total = sum(each or 0 for each in counts)
-            row += [*counts, *[100 * (counts[-1] or 0) / total if total else None] * (count == 2)]
+            counts = _count_classes(experiment, corpus, task)
+            row += counts.values()
+            if len(counts) == 2:
+                low, high = counts.values()
+                total = (low or 0) + (high or 0)
+                row.append(100 * (high or 0) / total if total else None)
         rows.append(list(map(make_cell, row)))
     return PageTable("corpora", "Corpora", columns, rows)
 
 
 def _name_classes(experiment: Experiment, task: str) -> Sequence[str]:
-    """Return the classes that `CorpusSummary.classes` counts."""
-    if task in experiment.definitions:
-        return experiment.definitions[task].classes
-    return CLASS_NAMES.get(task, EMOTIONS)
+    """Return the classes of a task; all emotions if its classes depend on the pair."""
+    found = experiment.find_task(task)
+    return EMOTIONS if found is None else found.classes
+
+
+def _count_classes(experiment: Experiment, corpus: CorpusSummary, task: str) -> dict[str, int | None]:
+    """Return the utterances of each class; None if the corpus was planned before the task was defined."""
+    names, counts = _name_classes(experiment, task), corpus.classes.get(task, ())
+    known = dict(zip(names if len(counts) == len(names) else EMOTIONS, counts, strict=False))
+    return {name: known.get(name) for name in names}
 
 
 def _tabulate_methods(experiment: Experiment, results: Sequence[RunResult]) -> PageTable:

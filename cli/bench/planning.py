@@ -1,5 +1,6 @@
 """Planning of an experiment for emodna-bench run: its stores, methods and conditions, and those of earlier calls."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -212,7 +213,7 @@ def _find_stores(cache: Path, corpora: tuple[str, ...], feature_sets: Sequence[s
 
 
 def plan_experiment(out: Path, grid: Grid, seeds: int, conditions: Conditions) -> Experiment:
-    """Plan the experiment, and print which corpora cannot be sources.
+    """Plan the experiment, and print which corpora cannot be sources and which pairs have no classes.
 
     Raise BenchError if no corpus can be a source, and the errors of `grid.plan_experiment`.
     """
@@ -228,11 +229,22 @@ def plan_experiment(out: Path, grid: Grid, seeds: int, conditions: Conditions) -
         for corpus in experiment.corpora.values()
         if (reasons := [reason for task in tasks if (reason := corpus.find_missing_labels(task))])
     }
+    unshared = []
+    if EMOTION_TASK in tasks and experiment.find_task(EMOTION_TASK) is None:
+        unshared = [
+            f"{source.name} -> {target}, which share fewer than two emotions"
+            for source, target in itertools.product(experiment.corpora.values(), experiment.corpora)
+            if source.name != target
+            and source.find_missing_labels(EMOTION_TASK) is None
+            and not planner.share_emotions(source, target)
+        ]
     if not experiment.runs:
-        found = "; ".join(f"{name} has {' and '.join(reasons)}" for name, reasons in missing_labels.items())
+        found = "; ".join([*(f"{name} has {' and '.join(each)}" for name, each in missing_labels.items()), *unshared])
         raise BenchError(f"no corpus can be a source: {found}", remedy="prepare a corpus with labels of both classes")
     for name, reasons in missing_labels.items():
         common.note(f"{common.escape(name)} has {' and '.join(reasons)}: used as a target only")
+    for line in unshared:
+        common.note(f"left out: {common.escape(line)}")
     return experiment
 
 
@@ -252,13 +264,14 @@ def merge_experiments(new: Experiment) -> tuple[Experiment, list[RunSpec]]:
     old.check_conditions(new.conditions)
     old = update_labels(old)
     new = _use_specs_of(old, new)
-    # The upper bound does not use its source: with more corpora, keep its runs from the old ones.
-    kept_runs = [run for run in old.runs if is_upper_bound(run.method) and run.src in new.corpora]
-    upper_bounds = {(run.tgt, run.task, run.method, run.seed): run for run in kept_runs}
-    runs = [
-        run if new.varies_by_pair(run.task) else upper_bounds.get((run.tgt, run.task, run.method, run.seed), run)
-        for run in new.runs
+    # The upper bound does not use its source, unless the classes depend on it: with more corpora, keep its runs.
+    kept_runs = [
+        run
+        for run in old.runs
+        if is_upper_bound(run.method) and run.src in new.corpora and new.find_task(run.task) is not None
     ]
+    upper_bounds = {(run.tgt, run.task, run.method, run.seed): run for run in kept_runs}
+    runs = [upper_bounds.get((run.tgt, run.task, run.method, run.seed), run) for run in new.runs]
     return old.merge(new, runs), runs
 
 

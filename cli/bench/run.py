@@ -74,7 +74,7 @@ _scheduler_option = click.option(
     "--tasks",
     multiple=True,
     metavar="TASK",
-    help=f"{', '.join(TASK.choices)}; repeatable.  [default: {' and '.join(TASKS)}, or those of --table]",
+    help=f"{', '.join(TASK.choices)}, one of --out; repeatable.  [default: {' and '.join(TASKS)}, or of --table]",
 )
 @click.option(
     "--task-file", "task_files", multiple=True, type=TASK_FILE, metavar="FILE", help="TOML file of a task; repeatable."
@@ -173,7 +173,8 @@ def run(
     grid = find_grid(earlier, cache, corpora, feature_set, method_groups)
     if not methods:
         grid = leave_out(grid, parsed_settings)
-    grid = replace(grid, definitions=definitions)
+    # The counts of earlier tasks follow their corpora, too.
+    grid = replace(grid, definitions={**earlier.definitions, **definitions})
     resources = execution.resolve_resources(workers, scheduler, threads, device)
     decisive_threads = threads if resources.kind == "cpu" else 1  # irrelevant on CUDA
     steps = earlier.choose_steps(steps)

@@ -70,7 +70,7 @@ class CorpusFeatures:
 
 
 Distances = Mapping[str, Any]
-"""`all` for all utterances, and `classes` for class 0 and class 1, by target labels. Each has `pad`, the proxy
+"""`all` for all utterances, and `classes` for each class, by target labels. Each has `pad`, the proxy
 A-distance, and `mmd`, the squared MK-MMD; None if there are too few utterances."""
 
 
@@ -145,7 +145,7 @@ def compute_umap(experiment: Experiment, run: RunSpec) -> list[dict[str, Any]] |
     if importlib.util.find_spec("umap") is None:
         raise BenchError("not installed", where=_UMAP_PACKAGE, remedy="install emodna[figures]")
     version = {_UMAP_PACKAGE: importlib.metadata.version(_UMAP_PACKAGE)}
-    key = {**SAMPLE, **UMAP, **version, "model": hash_model(experiment, run)}
+    key = {**SAMPLE, **UMAP, **version, "model": hash_model(experiment, run), **_describe_labels(experiment, run)}
 
     def compute() -> list[dict[str, Any]] | None:
         sides = extract_features(experiment, run)
@@ -185,9 +185,9 @@ def compute_run_distances(experiment: Experiment, run: RunSpec) -> Distances | N
 
     def compute() -> Distances | None:
         sides = extract_features(experiment, run)
-        return None if sides is None else compute_distances(*sides)
+        return None if sides is None else compute_distances(*sides, len(experiment.read_task(run)))
 
-    key = {**_DISTANCE_KEY, "model": hash_model(experiment, run)}
+    key = {**_DISTANCE_KEY, "model": hash_model(experiment, run), **_describe_labels(experiment, run)}
     try:
         return _load_or_compute(experiment, experiment.run_name(run), "distances", key, compute)
     except TrainingError:  # it diverged
@@ -198,22 +198,24 @@ def compute_input_distances(experiment: Experiment, run: RunSpec) -> Distances:
     """Compute the distances of the mean input features of a run's utterances; raises as `open_store`."""
     folder = experiment.find_feature_set(run.method).folder
     fingerprints = [experiment.find_corpus(name, folder).fingerprint for name in run.pair]
-    key = {**_DISTANCE_KEY, "stores": fingerprints}
+    key = {**_DISTANCE_KEY, "stores": fingerprints, **_describe_labels(experiment, run)}
     others = "" if folder == experiment.conditions.feature_set else f"-{folder}"
     name = f"input-{run.src}-{run.tgt}-{run.task}{others}"
-    return _load_or_compute(
-        experiment, name, "distances", key, lambda: compute_distances(*compute_input_means(experiment, run))
-    )
+
+    def compute() -> Distances:
+        return compute_distances(*compute_input_means(experiment, run), len(experiment.read_task(run)))
+
+    return _load_or_compute(experiment, name, "distances", key, compute)
 
 
-def compute_distances(source: CorpusFeatures, target: CorpusFeatures) -> Distances:
+def compute_distances(source: CorpusFeatures, target: CorpusFeatures, classes: int = 2) -> Distances:
     """Compute the distances of two corpora, over all utterances and by class."""
 
     def measure(one: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, float | None]:
         return {"pad": proxy_a_distance(one, other), "mmd": squared_mmd(one, other)}
 
-    classes = [[side.values[side.labels == label] for side in (source, target)] for label in (0, 1)]
-    return {"all": measure(source.values, target.values), "classes": [measure(*each) for each in classes]}
+    by_class = [[side.values[side.labels == label] for side in (source, target)] for label in range(classes)]
+    return {"all": measure(source.values, target.values), "classes": [measure(*each) for each in by_class]}
 
 
 def proxy_a_distance(source: NDArray[Any], target: NDArray[Any]) -> float | None:
@@ -261,6 +263,12 @@ def _standardise(source: NDArray[Any], target: NDArray[Any]) -> tuple[NDArray[np
 
 
 # Cache
+
+
+def _describe_labels(experiment: Experiment, run: RunSpec) -> dict[str, Any]:
+    """Return the part of a cache key on the labels of a task that is not built in, which may change with its column."""
+    task = experiment.read_task(run)
+    return {} if task.is_built_in else {"task": task.hash, "labels": experiment.arguments(run).get("labels")}
 
 
 def hash_model(experiment: Experiment, run: RunSpec) -> str:

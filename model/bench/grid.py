@@ -23,7 +23,7 @@ from emodna.model.methods import get_method
 from emodna.model.methods.base import DirectMethod
 from emodna.model.methods.catalog import find_supervision
 from emodna.model.request import check_target_labels
-from emodna.model.task import find_published_emotions
+from emodna.model.task import digest_labels, find_published_emotions
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.errors import PluginError, Remedy
 from emodna.pipeline.features import rebuild_feature_set
@@ -99,6 +99,7 @@ def summarise_corpus(store: FeatureStore, definitions: Mapping[str, Task] = Mapp
         "+".join(sorted(languages)) if languages and all(languages) else None,
         len(store),
         {name: tuple(each.tolist()) for name, each in counts.items()},
+        labels={name: each for name, task in definitions.items() for each in digest_labels([store], task).values()},
     )
 
 
@@ -223,19 +224,20 @@ def _generate_runs(
     corpora = experiment.corpora
     first_source: dict[tuple[str, MethodSpec, str], str] = {}
     for seed, task, spec in itertools.product(range(seeds), tasks, methods):
+        of_pairs = task == EMOTION_TASK and experiment.find_task(task) is None
         for src, tgt in itertools.permutations(corpora, 2):
             if any(
                 corpora[name].find_missing_labels(task) for name in ((src, tgt) if is_upper_bound(spec) else (src,))
             ):
                 continue
-            if experiment.varies_by_pair(task) and not _share_emotions(corpora[src], tgt):
+            if of_pairs and not share_emotions(corpora[src], tgt):
                 continue
-            is_once_per_target = is_upper_bound(spec) and not experiment.varies_by_pair(task)
-            if not is_once_per_target or first_source.setdefault((task, spec, tgt), src) == src:
+            # The upper bound does not use its source, unless the classes depend on it.
+            if not is_upper_bound(spec) or of_pairs or first_source.setdefault((task, spec, tgt), src) == src:
                 yield RunSpec(src, tgt, task, spec, seed)
 
 
-def _share_emotions(source: CorpusSummary, target: str) -> bool:
+def share_emotions(source: CorpusSummary, target: str) -> bool:
     """Return True if a source has labels of two emotions of the target's published ones."""
     if (published := find_published_emotions(target)) is None:
         return True

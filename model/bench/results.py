@@ -347,7 +347,7 @@ def _find_missing_runs(
         yield reason, error, (task,), (specs[row["spec"]],), (pair,), (row["seed"],)
 
     def make_key(task: str, spec: MethodSpec, pair: Pair, seed: int) -> tuple[object, ...]:
-        counts_for_all_sources = is_upper_bound(spec) and not experiment.varies_by_pair(task)
+        counts_for_all_sources = is_upper_bound(spec) and experiment.find_task(task) is not None
         return task, spec, seed, pair[1], None if counts_for_all_sources else pair[0]
 
     known_keys = {make_key(run.task, run.method, run.pair, run.seed) for run in experiment.runs}

@@ -64,6 +64,8 @@ class CorpusSummary:
     """Utterances of each class by task; of each of `EMOTIONS` for the task emotion if its classes vary by pair."""
     others: Mapping[str, "CorpusSummary"] = field(default_factory=dict)
     """Its stores of other feature sets than the default one, by their full names."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Hash of the labels by task, for tasks on a column that the fingerprint leaves out."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "CorpusSummary":
@@ -209,8 +211,8 @@ class Experiment:
         def merge_corpus(name: str, corpus: CorpusSummary) -> CorpusSummary:
             if (earlier := self.corpora.get(name)) is None:
                 return corpus
-            classes = {**earlier.classes, **corpus.classes}
-            return replace(corpus, classes=classes, others={**earlier.others, **corpus.others})
+            classes, labels = {**earlier.classes, **corpus.classes}, {**earlier.labels, **corpus.labels}
+            return replace(corpus, classes=classes, labels=labels, others={**earlier.others, **corpus.others})
 
         # The other experiment has the newer counts of its own corpora.
         kept = {pair: count for pair, count in self.shared_recordings.items() if not set(pair) <= other.corpora.keys()}
@@ -345,19 +347,19 @@ class Experiment:
         found = dict.fromkeys(run.task for run in self.runs)
         return [*(task for task in TASKS if task in found), *(task for task in found if task not in TASKS)]
 
+    def find_task(self, name: str) -> Task | None:
+        """Return a task by its name; None for the task emotion if its classes depend on the pair."""
+        return self.definitions.get(name) or BUILT_IN_TASKS.get(name)
+
     def read_task(self, run: RunSpec) -> Task:
         """Return the task of a finished run, whose classes may depend on the pair; raise a RunError if damaged."""
-        if (task := {**BUILT_IN_TASKS, **self.definitions}.get(run.task)) is not None:
+        if (task := self.find_task(run.task)) is not None:
             return task
         config = self.run_folder(run).config
         try:
             return read_task(read_json(config)["decisive"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"damaged: {error!r:.80}", where=config) from error
-
-    def varies_by_pair(self, task: str) -> bool:
-        """Return True for the task emotion without a definition, whose classes depend on the pair."""
-        return task == EMOTION_TASK and task not in self.definitions
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -381,6 +383,8 @@ class Experiment:
     def arguments(self, run: RunSpec) -> dict[str, Any]:
         """Return all arguments that affect the weights of a run."""
         features = self.find_feature_set(run.method)
+        corpora = [self.find_corpus(name, features.folder) for name in run.pair]
+        labels = [corpus.labels[run.task] for corpus in corpora if run.task in corpus.labels]
         return {
             "src": run.src,
             "tgt": run.tgt,
@@ -392,7 +396,8 @@ class Experiment:
             "steps": run.method.steps or self.conditions.steps or features.steps,
             "device": self.conditions.device,
             "feature_set": features.folder,
-            "fingerprints": [self.find_corpus(name, features.folder).fingerprint for name in run.pair],
+            "fingerprints": [corpus.fingerprint for corpus in corpora],
+            **({"labels": labels} if labels else {}),
             # Omitted for 1 thread and for the usual defaults, so that the names of older runs stay valid.
             **({} if self.conditions.threads == 1 else {"threads": self.conditions.threads}),
             **({"defaults": dict(features.defaults)} if features.defaults else {}),

@@ -53,7 +53,7 @@ from emodna.model.metrics import SCORE_NAMES
 from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.encoders.known import Exposure
 from emodna.pipeline.features import DEFAULT_FEATURE_SET
-from emodna.pipeline.tasks import BUILT_IN_TASKS, TASKS
+from emodna.pipeline.tasks import TASKS
 
 TABLE_NAMES: Final = (*PAPER_TABLES, "sensitivity", "pairs")
 
@@ -216,7 +216,7 @@ class _TableBuilder:
         return self.experiment.methods[MethodSpec.parse_unchecked(spec)].supervision == SEMI_SUPERVISED
 
     def _has_two_classes(self, task: str) -> bool:
-        return len({**BUILT_IN_TASKS, **self.experiment.definitions}.get(task, EMOTIONS)) == 2
+        return len(self.experiment.find_task(task) or EMOTIONS) == 2
 
     def make_blocks(self, *scores: str) -> list[Block]:
         def select(task: str) -> tuple[str, ...]:

@@ -52,9 +52,9 @@ _UMAP_NOTE: Final = (
 _MEASURES: Final = {"pad": ("proxy A-distance", 0.2), "mmd": ("squared MK-MMD", 0.1)}
 _DISTANCES_NOTE: Final = (
     "Before: Source Only with the same pairs and seeds, and the same initial weights if the encoders are the same. "
-    "Within classes: mean of the distances of class 0 and of class 1, by the target's true labels. Proxy A-distance: 0 "
-    "if a linear classifier cannot separate the corpora, 2 if it separates them without errors. Squared MK-MMD of "
-    "standardised features: unbiased, about 0 for samples of one distribution."
+    "Within classes: mean of the distances of each class, by the target's true labels. Proxy A-distance: 0 if a linear "
+    "classifier cannot separate the corpora, 2 if it separates them without errors. Squared MK-MMD of standardised "
+    "features: unbiased, about 0 for samples of one distribution."
 )
 
 
@@ -222,7 +222,7 @@ def draw_distances(experiment: Experiment, options: FigureOptions) -> FigureData
 
 
 def _select_distance(found: Distances | None, key: str, *, within: bool) -> float | None:
-    """Return a distance over all utterances, or the mean of those within both classes; None if unknown."""
+    """Return a distance over all utterances, or the mean of those within the classes; None if unknown."""
     if found is None:
         return None
     values = [each[key] for each in (found["classes"] if within else [found["all"]])]

@@ -12,6 +12,7 @@ from emodna.model.bench.figure_data import FigureData, HeatmapMark, LineMark, Pa
 from emodna.model.bench.figures.selection import (
     FigureOptions,
     NoFigureDataError,
+    counts_for_all_sources,
     describe_omitted_methods,
     format_pair,
     join_names,
@@ -44,7 +45,9 @@ def draw_confusion(experiment: Experiment, options: FigureOptions) -> FigureData
         raise_no_data(experiment, options, "with predictions")
     first = next((run for run in finished_runs if not is_upper_bound(run.method)), finished_runs[0])
     src, tgt = options.src or first.src, first.tgt
-    runs = [run for run in finished_runs if run.tgt == tgt and (run.src == src or is_upper_bound(run.method))]
+    runs = [
+        run for run in finished_runs if run.tgt == tgt and (run.src == src or counts_for_all_sources(experiment, run))
+    ]
     known_methods = list(dict.fromkeys(run.method for run in runs))
     methods = limit_methods([method for method in options.methods or known_methods if method in known_methods], options)
     panels: list[Panel] = []

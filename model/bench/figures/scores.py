@@ -44,7 +44,6 @@ from emodna.model.runs.listing import flatten, open_run
 
 #: Distance of the bars from the worst mean rank and from each other, in ranks.
 _BAR_STEP: Final = 0.3
-_CHANCE: Final = 50.0
 #: Smallest distance from the middle of the colour scale to its ends, in points.
 _MIN_REACH: Final = 5.0
 #: Fewest numeric values of a setting for a curve, besides the default.
@@ -58,7 +57,7 @@ Spread = tuple[float, float | None, float | None]
 
 
 def draw_ranks(experiment: Experiment, options: FigureOptions) -> FigureData:
-    """Draw mean ranks over the scenarios of a task, and over those of both tasks if both have scores.
+    """Draw mean ranks over the scenarios of a task, and over those of all tasks if all have scores.
 
     This is a critical-difference plot (Demsar 2006, JMLR 7:1-30) with one method per row.
     """
@@ -132,12 +131,15 @@ def draw_pairs(experiment: Experiment, options: FigureOptions) -> FigureData:
     sources = [name for name in experiment.corpora if options.src in (None, name)]
     targets = [name for name in experiment.corpora if options.tgt in (None, name)]
 
-    def draw_panels(scores: Mapping[MethodSpec, Mapping[Pair, float]], title: str, middle: float) -> list[Panel]:
-        reach = max([_MIN_REACH, *(abs(value - middle) for by_pair in scores.values() for value in by_pair.values())])
+    def draw_panels(scores: Mapping[MethodSpec, Mapping[Pair, float]], title: str, middle: float | None) -> list[Panel]:
+        every = [value for by_pair in scores.values() for value in by_pair.values()]
+        diverging = middle is not None
+        middle = (min(every) + max(every)) / 2 if middle is None else middle
+        reach = max([_MIN_REACH, *(abs(value - middle) for value in every)])
         panels = []
         for method, by_pair in scores.items():
             values = [[by_pair.get((src, tgt)) for tgt in targets] for src in sources]
-            heatmap = HeatmapMark(sources, targets, values, middle - reach, middle + reach, diverging=True)
+            heatmap = HeatmapMark(sources, targets, values, middle - reach, middle + reach, diverging=diverging)
             heading = f"{experiment.methods[method].label}: {title}"
             panels.append(Panel(heading, [heatmap], x_label="target", y_label="source"))
         return panels
@@ -151,17 +153,28 @@ def draw_pairs(experiment: Experiment, options: FigureOptions) -> FigureData:
     missing_note = "".join(f" {method}: {len(each)} of {len(pairs)} pairs missing." for method, each in missing.items())
     only_baselines = all(method == find_source_only(method) for method in methods)
     gain_note = "" if gains or only_baselines else " Without gains: no finished run of source-only."
+    chance = _find_chance(experiment, options)
+    scale = "The pairs differ in the number of classes, so the colour scale of UAR has no chance. Its middle is "
+    if chance is not None:
+        scale = f"The middle of the colour scale is chance ({chance:.3g}) for UAR, and "
     note = (
-        "Percent, mean over the seeds. The middle of the colour scale is chance (50) for UAR, and 0 for the gain over "
-        "source-only with the same features and seeds."
+        f"Percent, mean over the seeds. {scale}0 for the gain over source-only with the same features and seeds."
         f"{missing_note}{gain_note}{describe_omitted_methods(experiment, options, known_methods, methods)}"
     )
-    panels = [*draw_panels(uars, "UAR", _CHANCE), *draw_panels(gains, "gain over source-only", 0.0)]
+    panels = [*draw_panels(uars, "UAR", chance), *draw_panels(gains, "gain over source-only", 0.0)]
     seeds = {
         str(method): {format_pair(pair): sorted(uar) for pair, uar in own.items()} for method, own in by_seed.items()
     }
     facts = {"task": options.task, "seeds": seeds, "missing": missing}
     return FigureData("pairs", f"Pairs of corpora, {options.task}", panels, note, facts)
+
+
+def _find_chance(experiment: Experiment, options: FigureOptions) -> float | None:
+    """Return the UAR of constant predictors in percent; None if the pairs differ in the number of classes."""
+    if (task := experiment.find_task(options.task)) is not None:
+        return 100 / len(task)
+    counts = {len(experiment.read_task(run)) for run in select_finished_runs(experiment, options)}
+    return 100 / counts.pop() if len(counts) == 1 else None
 
 
 def draw_languages(experiment: Experiment, options: FigureOptions) -> FigureData:
@@ -183,7 +196,7 @@ def draw_languages(experiment: Experiment, options: FigureOptions) -> FigureData
     members = dict(zip(_GROUPS, (np.flatnonzero(known & same), np.flatnonzero(known & ~same)), strict=True))
 
     def draw_panel(
-        title: str, values: NDArray[np.float64], methods: Sequence[MethodSpec], reference: str, at: float
+        title: str, values: NDArray[np.float64], methods: Sequence[MethodSpec], reference: str, at: float | None
     ) -> Panel:
         """Draw the mean of values (scenarios, methods) over each group."""
         labels, marks = [experiment.methods[method].label for method in methods], []
@@ -193,9 +206,10 @@ def draw_languages(experiment: Experiment, options: FigureOptions) -> FigureData
                 intervals = (bootstrap_mean_interval(each, Resampling()) or (None, None) for each in group.T)
                 low, high = zip(*intervals, strict=True)
                 marks.append(DotMark(name, labels, group.mean(axis=0).tolist(), low, high, colour))
-        return Panel(title, marks, x_label=title, references=[(reference, at)], least_width=MIN_SCORE_SPAN)
+        references = [] if at is None else [(reference, at)]
+        return Panel(title, marks, x_label=title, references=references, least_width=MIN_SCORE_SPAN)
 
-    panels = [draw_panel("UAR (%)", matched.scores, methods, "chance", _CHANCE)]
+    panels = [draw_panel("UAR (%)", matched.scores, methods, "chance", _find_chance(experiment, options))]
     adapting_methods = [
         method for method, baseline in baselines.items() if method != baseline and baseline in matched.methods
     ]

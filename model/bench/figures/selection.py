@@ -73,12 +73,17 @@ def select_finished_runs(experiment: Experiment, options: FigureOptions) -> list
         run
         for run in experiment.runs
         if run.task == options.task
-        and (options.src in (None, run.src) or is_upper_bound(run.method))
+        and (options.src in (None, run.src) or counts_for_all_sources(experiment, run))
         and options.tgt in (None, run.tgt)
         and options.seed in (None, run.seed)
         and (options.methods is None or run.method in options.methods)
     ]
     return [result.run for result in read_run_results(experiment, runs) if result.state == "done"]
+
+
+def counts_for_all_sources(experiment: Experiment, run: RunSpec) -> bool:
+    """Return True for a run of the upper bound in a task whose classes do not depend on the pair."""
+    return is_upper_bound(run.method) and experiment.find_task(run.task) is not None
 
 
 def raise_no_data(experiment: Experiment, options: FigureOptions, kind: str) -> NoReturn:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,6 +20,8 @@ import pytest
 
 from emodna.cli.bench import command as bench_command
 from emodna.cli.bench import execution
+from emodna.cli.bench.page import build_overview
+from emodna.cli.bench.page_parts import MISSING
 from emodna.model.bench import runner
 from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.results import read_run_results
@@ -250,6 +253,38 @@ def test_later_calls_have_the_tasks_of_the_experiment(
     assert_one_line_error(run_bench(*arguments, "--tasks", "lout"), "--tasks lout: unknown")
     other = run_bench(*arguments, "--tasks", "emotion", "--classes", "anger,fear")
     assert_one_line_error(other, "--tasks emotion: the experiment has a task of this name with other classes")
+
+
+def test_later_calls_know_the_tasks_of_the_experiment(
+    six_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, out, file = RecordedPlan(monkeypatch), tmp_path / "bench", tmp_path / "loud.toml"
+    file.write_text('name = "loud"\n[classes]\nno = ["sadness", "neutral"]\nyes = ["anger"]\n')
+    arguments = make_args(six_cache, out)
+    for options in (
+        [*pass_corpora("casia", "savee"), "--tasks", "emotion", "--classes", "emobox4", "--task-file", file],
+        [*pass_corpora("casia", "emodb")],
+        [*pass_corpora("casia", "emodb"), "--tasks", "emotion", "--tasks", "loud"],
+    ):
+        result = run_bench(*arguments, *options)
+        assert result.code == 0
+    assert "classes anger, happiness, neutral, sadness, as in the experiment" in result.err
+    experiment = plan.experiment
+    assert experiment is not None
+    assert {run.task for run in plan.runs} == {"arousal", "emotion", "loud"}
+    counts = experiment.corpora["emodb"].classes
+    assert (len(counts["arousal"]), len(counts["emotion"]), len(counts["loud"])) == (2, 4, 2)
+    for task, words in (("quiet", "--tasks quiet: unknown"), ("emotion", "--tasks emotion")):
+        other = ["--classes", "anger,fear"] * (task == "emotion")
+        assert_one_line_error(run_bench(*arguments, *pass_corpora(), "--tasks", task, *other), words)
+    # The summary of a corpus that later calls leave out lacks their tasks.
+    forgetful = replace(
+        experiment.corpora["savee"], classes={"arousal": (1, 2), "valence": (0, 0), "emotion": (9,) * 10}
+    )
+    experiment = replace(experiment, corpora={**experiment.corpora, "savee": forgetful})
+    (corpora, _) = build_overview(experiment, [], experiment.tasks).tables
+    row = next(row for row in corpora.rows if row[0].text == "savee")
+    assert [cell.text for cell in row[3:]] == ["1", "2", "66.7", *["9"] * 4, *[MISSING] * 3]
 
 
 def test_methods_run_with_each_number_of_target_labels(

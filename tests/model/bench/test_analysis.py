@@ -132,7 +132,9 @@ def test_distances_by_class_ignore_the_proportions_of_the_classes() -> None:
         values = np.concatenate([low_values[:low], high_values[:high]]) + 0.01 * draw_normal(low + high, low)
         return CorpusFeatures("", [], np.repeat(np.array([0, 1], np.int8), [low, high]), values.astype(np.float32))
 
-    found = compute_distances(make_features(200, 50), make_features(50, 200))
+    one, other = make_features(200, 50), make_features(50, 200)
+    found = compute_distances(one, other)
+    assert compute_distances(one, other, 3)["classes"] == [*found["classes"], {"pad": None, "mmd": None}]
     assert found["all"]["pad"] > 1
     assert [each["pad"] for each in found["classes"]] == [pytest.approx(0, abs=0.4)] * 2
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from emodna.model.bench.compare import SOURCE_ONLY
+from emodna.model.bench.figures import FigureOptions, make_figure
 from emodna.model.bench.grid import describe_method, plan_experiment
 from emodna.model.bench.method_spec import MethodSpec
 from emodna.model.bench.paper import UPPER_BOUND
@@ -146,14 +148,18 @@ class TestTasks:
     """Experiments of tasks that are not built in."""
 
     def plan(
-        self, out: Path, stores: Sequence[FeatureStore], *tasks: Task | str, definitions: Sequence[Task] = ()
+        self,
+        out: Path,
+        stores: Sequence[FeatureStore],
+        *tasks: Task | str,
+        definitions: Sequence[Task] = (),
+        method: MethodSpec = SOURCE_ONLY,
     ) -> Experiment:
         known = {task.name: task for task in (*definitions, *tasks) if isinstance(task, Task)}
         names = [task.name if isinstance(task, Task) else task for task in tasks]
         settings = {**SETTINGS, "log_every": "10"}
         conditions = Conditions(1, stores[0].snapshot.feature_set, settings)
-        groups = [(names, [MethodSpec("source-only")])]
-        return plan_experiment(out, stores, groups, 1, conditions, definitions=known)
+        return plan_experiment(out, stores, [(names, [method])], 1, conditions, definitions=known)
 
     def test_definitions_are_saved_and_part_of_run_names(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
@@ -251,6 +257,50 @@ class TestTasks:
             "metric": "uar",
         }
 
+    def test_upper_bound_has_the_classes_of_its_pair(
+        self, source: FeatureStore, target: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        own = make_manifest_store(roots["emodb"], read_emotions(target), tmp_path / "cache")
+        for task, sources in (("emotion", {"own", "ravdess"}), (make_emotion_task(["emobox4"]), {"own"})):
+            experiment = self.plan(tmp_path, [own, source, target], task, method=UPPER_BOUND)
+            assert {run.src for run in experiment.runs if run.tgt == "emodb"} == sources
+
+    def test_changed_values_of_a_column_make_other_runs(
+        self, target: FeatureStore, source: FeatureStore, roots: dict[str, Path], tmp_path: Path
+    ) -> None:
+        emotions = read_emotions(target)
+        task = Task("loud", ("no", "yes"), (("0",), ("1",)), "loud")
+        names = []
+        for first in (0, 1, 0):
+            loud = {path: str((index + first) % 2) for index, path in enumerate(emotions)}
+            own = make_manifest_store(roots["emodb"], emotions, tmp_path / "cache", loud=loud)
+            experiment = self.plan(tmp_path / "bench", [own, source], task, "arousal")
+            experiment.write()
+            runs = Experiment.read(experiment.out).runs
+            names.append({run.task: experiment.run_name(run) for run in runs if run.src == "own"})
+        assert names[0] == names[2]
+        assert names[0]["arousal"] == names[1]["arousal"]
+        assert names[0]["loud"] != names[1]["loud"]
+
+    def test_old_experiments_get_further_tasks(
+        self, source: FeatureStore, target: FeatureStore, tmp_path: Path
+    ) -> None:
+        def forget(corpus: CorpusSummary) -> CorpusSummary:
+            return replace(corpus, classes={task: corpus.classes[task] for task in ("arousal", "valence")})
+
+        old = self.plan(tmp_path, [source, target], "arousal")
+        old = replace(old, corpora={name: forget(each) for name, each in old.corpora.items()})
+        old.write()
+        content = json.loads((tmp_path / "bench.json").read_text())
+        for corpus in content["corpora"].values():
+            del corpus["labels"]
+        assert "tasks" not in content
+        (tmp_path / "bench.json").write_text(json.dumps(content))
+        new = self.plan(tmp_path, [source, target], make_emotion_task(["emobox4"]))
+        merged = Experiment.read(tmp_path).merge(new, new.runs)
+        assert {*map(old.run_name, old.runs)} <= {*map(merged.run_name, merged.runs)}
+        assert merged.corpora["emodb"] == new.corpora["emodb"]
+
     def test_runs_have_the_classes_that_their_pair_shares(
         self, source: FeatureStore, target: FeatureStore, tmp_path: Path
     ) -> None:
@@ -264,6 +314,9 @@ class TestTasks:
         assert {score for block in table.blocks for score in block.scores} == {"uar", "war", "macro_f1"}
         constants = {row.name for row in table.select_rows("constant")}
         assert constants == {"majority", "prior_proportional"}
+        assert "chance (16.7)" in make_figure("pairs", experiment, FigureOptions("emotion")).note
+        (panel,) = make_figure("languages", experiment, FigureOptions("emotion")).panels
+        assert panel.references == [("chance", pytest.approx(100 / 6))]
         (row,) = (row for row in table.rows if row.kind == "entry")
         found = {position[2]: cell.mean for position, cell in row.cells.items() if position[1].pairs == (run.pair,)}
         assert found["uar"] == pytest.approx(result["uar"])

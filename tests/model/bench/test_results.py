@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,6 +63,16 @@ def test_upper_bound_has_scores_for_all_sources(tmp_path: Path) -> None:
     assert found.values.tolist() == [[[52.0]] * 4] * 2
     unfinished = collect_results(write_experiment(tmp_path / "none", ["dann"]))
     assert Scores.from_table(select_scores(unfinished)).values.shape == (0, 0, 0)
+
+
+def test_upper_bound_of_a_pair_is_not_repeated_for_others(tmp_path: Path) -> None:
+    experiment = write_experiment(tmp_path, ["upper-bound"], corpora=["emodb", "ravdess", "savee"], tasks=["arousal"])
+    (first, *_) = (run for run in experiment.runs if run.tgt == "emodb")
+    other = replace(first, src=next(name for name in ("ravdess", "savee") if name != first.src))
+    experiment = replace(experiment, runs=(first, other))
+    finish_runs(experiment, lambda _: 60.0, [other])
+    scores = select_scores(collect_results(experiment))
+    assert {row["src"] for row in scores.to_pylist()} == {first.src}
 
 
 def test_run_without_a_score_counts_as_failed(tmp_path: Path) -> None:
