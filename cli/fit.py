@@ -25,8 +25,6 @@ _REMARKS: Final = {
 _SELECTIONS: Final = ("last", "source-accuracy", "entropy", "information-maximisation", "snd", "pseudo-label-agreement")
 #: The paper's values of the settings whose defaults depend on the features. A run with others prints them.
 _PAPER_SETTINGS: Final = {"network": "paper", "normalisation": "source", "class_weights": "none"}
-#: Greatest number of values that are listed, of the utterances without a class of the task.
-_MAX_VALUES: Final = 8
 #: Greatest width of the list of methods, in columns of the terminal.
 _MAX_WIDTH: Final = 100
 _MARKS: Final = """
@@ -241,6 +239,7 @@ def _print_result(result: dict[str, Any], plan: "FitPlan") -> None:
 
 def _describe_classes(plan: "FitPlan") -> Iterator[str]:
     """Yield the classes, unless they are built in, and the utterances of each corpus without one of them."""
+    from emodna.cli.scores import list_counts
     from emodna.model.task import count_left_out
 
     if not plan.task.is_built_in:
@@ -250,11 +249,8 @@ def _describe_classes(plan: "FitPlan") -> Iterator[str]:
         if not (counts := count_left_out(store, plan.task)):
             continue
         done = "not scored" if store is request.target else "not trained on"
-        most = [f"{value} ({count})" for value, count in list(counts.items())[:_MAX_VALUES]]
-        if (more := len(counts) - _MAX_VALUES) > 0:
-            most.append(format_count(more, "other value"))
         found = f"{sum(counts.values())} of {format_count(len(store), 'utterance')}"
-        yield f"{found} of {store.snapshot.corpus} {done}: {', '.join(most)}"
+        yield f"{found} of {store.snapshot.corpus} {done}: {list_counts(counts)}"
 
 
 def _print_oracle(oracle: dict[str, Any], classes: int) -> None:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 #: Greatest number of speakers in a printed table; the JSON lists all.
 _MAX_SPEAKERS: Final = 12
-#: Greatest number of values without a class in the text; the JSON lists all.
+#: Greatest number of values without a class in the text.
 _MAX_VALUES: Final = 10
+#: Width of a column of class names that does not fold.
+_MAX_NAME: Final = 20
 #: Breakdowns by scores, not by recalls.
 _GROUP_COLUMNS: Final = ("speaker", "gender", "language")
 #: With fewer speakers, intervals over speakers are too narrow (docs/EVALUATION.md).
@@ -44,13 +46,27 @@ def make_score_table(result: Mapping[str, Any], exposure: "Exposure") -> Table:
     return scores
 
 
-def make_confusion_table(result: Mapping[str, Any]) -> Table:
-    """Return a table of a run's confusions: a row per true class with its recall, a column per predicted class."""
-    rows = zip(result["classes"], result["confusion"], result["recalls"].values(), strict=True)
-    confusion = _make_table("true class, predicted as", *result["classes"], "recall %", fold=True)
-    for name, counts, recall in rows:
-        confusion.add_row(common.escape(name), *map(str, counts), format_percent(recall))
-    return confusion
+def make_confusion_table(result: Mapping[str, Any], width: int) -> Table:
+    """Return a table of a run's confusions: a row per true class with its recall, a column per predicted class.
+
+    Headings fold if the table would exceed the `width` in characters, as with more than 8 emotions in 80 characters.
+    """
+    classes, confusion = result["classes"], result["confusion"]
+    table = _make_table("true class", *classes, "recall %")
+    table.padding = (0, 0)
+    names = table.columns[0]
+    names.max_width = min(max(map(len, (str(names.header), *classes))), _MAX_NAME)
+    room = width - names.max_width - len("recall %") - len(classes) - 1  # one character between columns
+    digits = max(len(str(count)) for row in confusion for count in row)
+    widths = [max(len(name), digits) for name in classes]
+    widest = max(widths)
+    while widest > digits and sum(min(each, widest) for each in widths) > room:
+        widest -= 1
+    for column in table.columns[1:-1]:
+        column.no_wrap, column.overflow, column.max_width = False, "fold", widest
+    for name, counts, percent in zip(classes, confusion, result["recalls"].values(), strict=True):
+        table.add_row(common.escape(name), *map(str, counts), format_percent(percent))
+    return table
 
 
 def format_scores(row: Mapping[str, Any], names: Iterable[str] = SCORE_NAMES) -> Sequence[str]:
@@ -61,6 +77,14 @@ def format_scores(row: Mapping[str, Any], names: Iterable[str] = SCORE_NAMES) ->
 def count_scored(labelled: int, utterances: int) -> str:
     """Return the number of scored utterances as text."""
     return f"{f'{labelled} labelled of ' if labelled < utterances else ''}{format_count(utterances, 'utterance')}"
+
+
+def list_counts(counts: Mapping[str, int]) -> str:
+    """Return counts of values as text, such as "calm (192), surprise (192)"; only the first of many."""
+    listed = [f"{name} ({count})" for name, count in list(counts.items())[:_MAX_VALUES]]
+    if (more := len(counts) - _MAX_VALUES) > 0:
+        listed.append(format_count(more, "other value"))
+    return ", ".join(listed)
 
 
 def format_percent(value: float | None) -> str:
@@ -76,6 +100,9 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
     run = f"{document['src']} -> {document['tgt']}, {document['task']}, {document['label']}, seed {document['seed']}"
     scored = count_scored(labelled, count)
     common.out.print(f"[bold]{common.escape(corpus)}[/bold], {scored}, by {common.escape(run)}")
+    if document["left_out"]:
+        left_out = f"{sum(document['left_out'].values())} not scored: {list_counts(document['left_out'])}"
+        common.out.print(common.escape(left_out))
     from emodna.model.data.speakers import SpeakerCounts
 
     if document["normalisation"] == "per-corpus":
@@ -97,8 +124,6 @@ def print_evaluation(document: Mapping[str, Any], *, first: bool) -> None:
         _print_calibration(document)
     else:
         common.out.print(f"no {document['task']} labels: nothing to score")
-    if document["left_out"]:
-        common.out.print(f"  not scored, of no class: {_list_counts(document['left_out'])}")
     if document["predictions"] is not None:
         common.out.print(f"\n{format_count(count, 'prediction')}: {common.escape(document['predictions'])}")
 
@@ -139,7 +164,8 @@ def draw_reliability(documents: Sequence[Mapping[str, Any]]) -> "Figure":
 def _print_scores(document: Mapping[str, Any]) -> None:
     _print_table(make_score_table(document, document["exposure"]))
     _print_intervals(document)
-    _print_table(make_confusion_table(document))
+    common.out.print("\n[bold]confusion[/bold]  a row per true class, a column per predicted class")
+    _print_table(make_confusion_table(document, common.out.width))
 
 
 def _print_intervals(document: Mapping[str, Any]) -> None:
@@ -155,8 +181,10 @@ def _print_intervals(document: Mapping[str, Any]) -> None:
 def _print_breakdown(document: Mapping[str, Any]) -> None:
     breakdown, classes = document["breakdown"], document["classes"]
     for column, values in breakdown.items():
-        # Where each value is a class, its row is that of the confusion matrix.
-        if column not in _GROUP_COLUMNS and list(values) != sorted(classes):
+        # Where each value is the class of its name, its row is that of the confusion matrix.
+        if column not in _GROUP_COLUMNS and any(
+            row["label"] is None or classes[row["label"]] != name for name, row in values.items()
+        ):
             _print_table(_make_value_table(column, values, classes))
     for column in ("gender", "language"):
         if len(breakdown[column]) > 1:
@@ -218,21 +246,12 @@ def _name_scores(document: Mapping[str, Any]) -> Mapping[str, str]:
     return name_scores(len(document.get("classes", ())) or 2)  # earlier versions had tasks of two classes only
 
 
-def _list_counts(counts: Mapping[str, int]) -> str:
-    listed = [f"{count} {common.escape(name)}" for name, count in counts.items()]
-    more = [f"{len(listed) - _MAX_VALUES} more values"] if len(listed) > _MAX_VALUES else []
-    return ", ".join([*listed[:_MAX_VALUES], *more])
-
-
-def _make_table(*headings: str, fold: bool = False) -> Table:
-    """Return an empty table: a column of names, which folds in a narrow terminal, and columns of numbers.
-
-    With `fold`, the headings of the latter fold, too.
-    """
+def _make_table(*headings: str) -> Table:
+    """Return an empty table: a column of names, which folds in a narrow terminal, and columns of numbers."""
     empty = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     empty.add_column(headings[0], overflow="fold")
     for heading in headings[1:]:
-        empty.add_column(common.escape(heading), justify="right", no_wrap=not fold, overflow="fold")
+        empty.add_column(common.escape(heading), justify="right", no_wrap=True)
     return empty
 
 

@@ -73,9 +73,9 @@ def evaluate_run(
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """Predict all utterances of a corpus and evaluate the predictions.
 
-    Returns the document of docs/EVALUATION.md and the probabilities (n,) of class 1 in the order of the store. Values
-    that need labels are None if there are none, and UAR if all labels are of one class. `advance` is called with the
-    number of utterances predicted since its last call. Raise an EvaluationError if the features differ from the run's,
+    Returns the document of docs/EVALUATION.md and the probabilities (n, classes) in the order of the store. Values that
+    need labels are None if there are none, and UAR if all labels are of one class. `advance` is called with the number
+    of utterances predicted since its last call. Raise an EvaluationError if the features differ from the run's,
     a StoreError or a RunError if the store or the run is damaged.
     """
     start = time.perf_counter()

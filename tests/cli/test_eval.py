@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 import soxr
+from rich.console import Console
 
 from emodna.cli import eval as eval_command
 from emodna.cli import predict as predict_command
+from emodna.cli.scores import make_confusion_table
 from emodna.model.fit import fit as run_fit
 from emodna.model.provenance import write_audio
 from emodna.model.request import FitRequest
 from emodna.model.run_folder import RunFolder
 from emodna.pipeline.corpora import load_corpus
 from emodna.pipeline.corpora.own import Manifest
+from emodna.pipeline.emotions import EMOTIONS
 from emodna.pipeline.features import make_feature_set
 from emodna.pipeline.store import FeatureStore
+from emodna.pipeline.tasks import make_emotion_task
 from tests.model.small import SETTINGS, CommandResult, SilentCallback, assert_one_line_error, run_command
 from tests.pipeline.making import prepare_corpus
 
@@ -227,3 +233,42 @@ def test_a_corpus_or_folder_without_speakers_is_told_to_a_model_with_normalisati
         if "2 of 2 files normalised" in line
     )
     assert "column speaker" in line
+
+
+def test_four_emotions_are_selected_without_labels_and_evaluated(cache: Path, tmp_path: Path) -> None:
+    source, target = (FeatureStore(next((cache / name).iterdir())) for name in ("ravdess", "emodb"))
+    run, task = tmp_path / "run", make_emotion_task(["emobox4"])
+    request = FitRequest(
+        [source], target, task=task, method="source-only", select="entropy", steps=2, settings=SETTINGS, out=run
+    )
+    result = run_fit(request, SilentCallback())
+    for row in json.loads((run / "selection.json").read_text())["snapshots"]:
+        assert list(row["class_shares"]) == list(task.classes)
+        assert sum(row["class_shares"].values()) == pytest.approx(1)
+    (found,) = parse_documents(evaluate(run, cache, "--corpus", "emodb", "--json"))
+    shared = ("uar", "war", "f1", "macro_f1", "constant", "confusion", "recalls", "left_out")
+    assert {key: found[key] for key in shared} == {key: result[key] for key in shared}
+    assert (found["f1"], found["calibration"]["probability"]) == (None, None)
+    assert sum(found["left_out"].values()) == found["utterances"] - found["labelled"] > 0
+    answer = evaluate(run, cache, "--corpus", "emodb", "--png", tmp_path / "r.png")
+    assert answer.code == 0
+    assert (tmp_path / "r.png").exists()
+    lines = [line.split() for line in answer.out.splitlines()]
+    assert ["percent", "UAR", "WAR", "macro-F1"] in lines
+    for name, counts in zip(task.classes, found["confusion"], strict=True):
+        assert any(line[:5] == [name, *map(str, counts)] for line in lines)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [sorted(EMOTIONS)[:8], sorted(EMOTIONS), ["not at all satisfied with it", "indifferent", "delighted"] * 2],
+)
+def test_confusions_fit_80_columns(classes: list[str]) -> None:
+    counts = np.arange(len(classes) ** 2).reshape(len(classes), -1) + 12345
+    document = {"classes": classes, "confusion": counts.tolist(), "recalls": dict(enumerate([50.0] * len(classes)))}
+    console = Console(width=80, file=io.StringIO())
+    console.print(make_confusion_table(document, 80))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    for row in counts.tolist():
+        assert any(line.split()[-len(row) - 1 :] == [*map(str, row), "50.0"] for line in lines)
